@@ -1,0 +1,519 @@
+//! Events: every fact that is stored, numbered and synced.
+//!
+//! On the wire and in the stores an event keeps its `kind` and `body` as they came, so that a kind of a later version
+//! passes through unharmed (C6). [`EventContent`] is the typed reading of the kinds that this version knows.
+
+use crate::{Chain, ErrorCode, EventId, Seq, TimestampMs, UserId, limits};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use unicode_segmentation::UnicodeSegmentation;
+
+/// An event as its sender hands it in. Unknown fields are refused (W5).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewEvent {
+    /// Minted by the sender, UUIDv7.
+    pub id: EventId,
+    /// `message`, `edit`, … (section 10).
+    pub kind: String,
+    /// The message that an edit, reaction, pin or delete is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<EventId>,
+    /// By kind, see [`EventContent`].
+    pub body: Value,
+    /// The sender's clock when it was written. Orders nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written_at: Option<TimestampMs>,
+    /// Sent again after the server lost it (S7).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resubmitted: Option<bool>,
+}
+
+/// An event with its place in the conversation's log, as the server gives it out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Its place, from 1, without holes.
+    pub seq: Seq,
+    /// The sender's id for it.
+    pub id: EventId,
+    /// What happened.
+    pub kind: String,
+    /// Who did it.
+    pub sender: UserId,
+    /// The server's time; never falls within a conversation (W6).
+    pub ts: TimestampMs,
+    /// The sender's clock. Orders nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written_at: Option<TimestampMs>,
+    /// How many messages the log holds up to and including this event (W7).
+    pub countable: u64,
+    /// The hash chain's value here (W8).
+    pub chain: Chain,
+    /// The message that an edit, reaction, pin or delete is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<EventId>,
+    /// By kind; absent once redacted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<Value>,
+    /// The payload was erased; the position stays (W9).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub redacted: bool,
+}
+
+/// A role in a conversation. A direct conversation has two owners of nothing: both are `member`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Made the group, or was given it.
+    Owner,
+    /// May add and remove people and delete others' messages.
+    Admin,
+    /// May write.
+    Member,
+}
+
+impl Role {
+    /// The wire form.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Owner => "owner",
+            Self::Admin => "admin",
+            Self::Member => "member",
+        }
+    }
+
+    /// Parses the wire form.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "owner" => Some(Self::Owner),
+            "admin" => Some(Self::Admin),
+            "member" => Some(Self::Member),
+            _ => None,
+        }
+    }
+
+    /// Owner or admin.
+    pub const fn may_manage(self) -> bool {
+        matches!(self, Self::Owner | Self::Admin)
+    }
+}
+
+/// What a `member` event changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+#[serde(rename_all = "snake_case")]
+pub enum MemberChange {
+    /// By owner or admin.
+    Added,
+    /// By owner or admin.
+    Removed,
+    /// By the user.
+    Left,
+    /// By owner or admin; `role` says which.
+    Role,
+}
+
+/// The body of a `message`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MessageBody {
+    /// 1 to 16,000 Unicode scalar values, without NUL.
+    pub text: String,
+    /// The message that this one answers, in the same conversation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_to: Option<EventId>,
+    /// People named in the text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mentions: Option<Vec<UserId>>,
+    /// Uploaded files, by reference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attachments: Option<Vec<Value>>,
+    /// Where a forwarded message came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forwarded: Option<Forwarded>,
+}
+
+/// The origin of a forwarded message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Forwarded {
+    /// Who wrote it first.
+    pub from: UserId,
+}
+
+/// The body of an `edit`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EditBody {
+    /// The new text, same limits as a message's.
+    pub text: String,
+}
+
+/// The body of a `reaction`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReactionBody {
+    /// One grapheme of at most 32 bytes.
+    pub emoji: String,
+    /// Set or taken back.
+    pub on: bool,
+}
+
+/// The body of a `pin`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PinBody {
+    /// Pinned or not.
+    pub on: bool,
+}
+
+/// The body of a `member` event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemberBody {
+    /// About whom.
+    pub user: UserId,
+    /// What changed.
+    pub change: MemberChange,
+    /// With `added` (default `member`) and `role`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+}
+
+/// The body of a `title`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TitleBody {
+    /// 0 to 128 Unicode scalar values.
+    pub text: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EmptyBody {}
+
+/// The typed reading of `kind`, `target` and `body`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum EventContent {
+    /// Somebody wrote something. The only countable kind.
+    Message(MessageBody),
+    /// The author changed the text of `target`.
+    Edit {
+        /// Which message.
+        target: EventId,
+        /// The new text.
+        text: String,
+    },
+    /// `target` was deleted.
+    Delete {
+        /// Which message.
+        target: EventId,
+    },
+    /// An emoji was put on `target` or taken back.
+    Reaction {
+        /// Which message.
+        target: EventId,
+        /// Which emoji, and whether it is on.
+        reaction: ReactionBody,
+    },
+    /// `target` was pinned or unpinned for everybody.
+    Pin {
+        /// Which message.
+        target: EventId,
+        /// Pinned or not.
+        on: bool,
+    },
+    /// Membership changed.
+    Member(MemberBody),
+    /// The group's title changed.
+    Title(TitleBody),
+    /// The group's settings changed; keys are the platform's.
+    Settings(serde_json::Map<String, Value>),
+}
+
+impl EventContent {
+    /// Reads and checks an event's content.
+    ///
+    /// # Errors
+    /// `unsupported` for an unknown kind, `too_large` for a text or body over its limit, `invalid` for anything else
+    /// that is not of the form of section 10 (NUL, an empty text, unknown fields, a missing or superfluous target …).
+    pub fn parse(kind: &str, target: Option<EventId>, body: &Value) -> Result<Self, ErrorCode> {
+        let targeted = matches!(kind, "edit" | "delete" | "reaction" | "pin");
+        let target_of = || target.ok_or(ErrorCode::Invalid);
+        if !targeted && target.is_some() && matches!(kind, "message" | "member" | "title" | "settings") {
+            return Err(ErrorCode::Invalid);
+        }
+        let content = match kind {
+            "message" => {
+                let message: MessageBody = read(body)?;
+                check_text(&message.text)?;
+                if message.mentions.as_ref().is_some_and(|users| users.len() > limits::MENTIONS_MAX) {
+                    return Err(ErrorCode::TooLarge);
+                }
+                Self::Message(message)
+            }
+            "edit" => {
+                let edit: EditBody = read(body)?;
+                check_text(&edit.text)?;
+                Self::Edit { target: target_of()?, text: edit.text }
+            }
+            "delete" => {
+                read::<EmptyBody>(body)?;
+                Self::Delete { target: target_of()? }
+            }
+            "reaction" => {
+                let reaction: ReactionBody = read(body)?;
+                check_emoji(&reaction.emoji)?;
+                Self::Reaction { target: target_of()?, reaction }
+            }
+            "pin" => Self::Pin { target: target_of()?, on: read::<PinBody>(body)?.on },
+            "member" => {
+                let member: MemberBody = read(body)?;
+                let fits = match member.change {
+                    MemberChange::Role => member.role.is_some(),
+                    MemberChange::Added => true,
+                    MemberChange::Removed | MemberChange::Left => member.role.is_none(),
+                };
+                if !fits {
+                    return Err(ErrorCode::Invalid);
+                }
+                Self::Member(member)
+            }
+            "title" => {
+                let title: TitleBody = read(body)?;
+                check_title(&title.text)?;
+                Self::Title(title)
+            }
+            "settings" => match body {
+                Value::Object(map) => Self::Settings(map.clone()),
+                _ => return Err(ErrorCode::Invalid),
+            },
+            _ => return Err(ErrorCode::Unsupported),
+        };
+        if canonical_json(body).len() > limits::EVENT_BODY_BYTES_MAX {
+            return Err(ErrorCode::TooLarge);
+        }
+        if has_nul(body) {
+            return Err(ErrorCode::Invalid);
+        }
+        Ok(content)
+    }
+
+    /// Whether it counts for unread numbers and pages (W7).
+    pub const fn is_countable(&self) -> bool {
+        matches!(self, Self::Message(_))
+    }
+
+    /// The message that it is about, if its kind has one.
+    pub const fn target(&self) -> Option<EventId> {
+        match self {
+            Self::Edit { target, .. }
+            | Self::Delete { target }
+            | Self::Reaction { target, .. }
+            | Self::Pin { target, .. } => Some(*target),
+            Self::Message(_) | Self::Member(_) | Self::Title(_) | Self::Settings(_) => None,
+        }
+    }
+
+    /// The wire form: kind, target and body.
+    pub fn to_wire(&self) -> (&'static str, Option<EventId>, Value) {
+        let body = match self {
+            Self::Message(message) => to_value(message),
+            Self::Edit { text, .. } => serde_json::json!({ "text": text }),
+            Self::Delete { .. } => serde_json::json!({}),
+            Self::Reaction { reaction, .. } => to_value(reaction),
+            Self::Pin { on, .. } => serde_json::json!({ "on": on }),
+            Self::Member(member) => to_value(member),
+            Self::Title(title) => to_value(title),
+            Self::Settings(map) => Value::Object(map.clone()),
+        };
+        (self.kind(), self.target(), body)
+    }
+
+    /// The kind's name.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Message(_) => "message",
+            Self::Edit { .. } => "edit",
+            Self::Delete { .. } => "delete",
+            Self::Reaction { .. } => "reaction",
+            Self::Pin { .. } => "pin",
+            Self::Member(_) => "member",
+            Self::Title(_) => "title",
+            Self::Settings(_) => "settings",
+        }
+    }
+}
+
+fn to_value<T: Serialize>(body: &T) -> Value {
+    // Plain structs of strings, bools and ids: serialisation into a value has no way to fail.
+    serde_json::to_value(body).unwrap_or(Value::Null)
+}
+
+fn read<T: for<'de> Deserialize<'de>>(body: &Value) -> Result<T, ErrorCode> {
+    T::deserialize(body).map_err(|_| ErrorCode::Invalid)
+}
+
+/// Checks a message's text.
+///
+/// # Errors
+/// `invalid` if empty or with NUL, `too_large` above [`limits::MESSAGE_TEXT_CHARS_MAX`].
+pub fn check_text(text: &str) -> Result<(), ErrorCode> {
+    if text.is_empty() || text.contains('\0') {
+        return Err(ErrorCode::Invalid);
+    }
+    if text.chars().nth(limits::MESSAGE_TEXT_CHARS_MAX).is_some() {
+        return Err(ErrorCode::TooLarge);
+    }
+    Ok(())
+}
+
+/// Checks a title.
+///
+/// # Errors
+/// `invalid` with NUL or a line break, `too_large` above [`limits::TITLE_CHARS_MAX`].
+pub fn check_title(text: &str) -> Result<(), ErrorCode> {
+    if text.contains(['\0', '\n', '\r']) {
+        return Err(ErrorCode::Invalid);
+    }
+    if text.chars().nth(limits::TITLE_CHARS_MAX).is_some() {
+        return Err(ErrorCode::TooLarge);
+    }
+    Ok(())
+}
+
+/// Checks an emoji: exactly one grapheme cluster, no white space or control characters.
+///
+/// # Errors
+/// `invalid`, or `too_large` above [`limits::EMOJI_BYTES_MAX`].
+pub fn check_emoji(emoji: &str) -> Result<(), ErrorCode> {
+    if emoji.len() > limits::EMOJI_BYTES_MAX {
+        return Err(ErrorCode::TooLarge);
+    }
+    if emoji.graphemes(true).count() != 1 || emoji.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return Err(ErrorCode::Invalid);
+    }
+    Ok(())
+}
+
+fn has_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(has_nul),
+        Value::Object(map) => map.iter().any(|(key, value)| key.contains('\0') || has_nul(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+/// Writes canonical JSON: no white space, keys sorted by their bytes, at every level.
+pub fn canonical_json(value: &Value) -> String {
+    fn write(value: &Value, out: &mut String) {
+        match value {
+            Value::Array(items) => {
+                out.push('[');
+                for (index, item) in items.iter().enumerate() {
+                    if index > 0 {
+                        out.push(',');
+                    }
+                    write(item, out);
+                }
+                out.push(']');
+            }
+            Value::Object(map) => {
+                let mut entries: Vec<_> = map.iter().collect();
+                entries.sort_by_key(|(key, _)| key.as_bytes());
+                out.push('{');
+                for (index, (key, value)) in entries.into_iter().enumerate() {
+                    if index > 0 {
+                        out.push(',');
+                    }
+                    out.push_str(&Value::String(key.clone()).to_string());
+                    out.push(':');
+                    write(value, out);
+                }
+                out.push('}');
+            }
+            plain => out.push_str(&plain.to_string()),
+        }
+    }
+    let mut out = String::new();
+    write(value, &mut out);
+    out
+}
+
+/// SHA-256 over the canonical JSON of `[kind, target, body]` (W3): what makes two events with one id the same event.
+///
+/// An absent target is `null`; `written_at` and `resubmitted` are not part of it. It outlives redaction.
+pub fn body_hash(kind: &str, target: Option<EventId>, body: &Value) -> [u8; 32] {
+    let target = target.map_or(Value::Null, |id| Value::String(id.to_string()));
+    let whole = Value::Array(vec![Value::String(kind.to_owned()), target, body.clone()]);
+    Sha256::digest(canonical_json(&whole).as_bytes()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn parse(kind: &str, body: Value) -> Result<EventContent, ErrorCode> {
+        EventContent::parse(kind, None, &body)
+    }
+
+    #[test]
+    fn w5_texts_outside_the_limits_are_refused() {
+        assert!(parse("message", json!({"text": "é".repeat(16_000)})).is_ok());
+        assert_eq!(parse("message", json!({"text": "é".repeat(16_001)})), Err(ErrorCode::TooLarge));
+        assert_eq!(parse("message", json!({"text": ""})), Err(ErrorCode::Invalid));
+        assert_eq!(parse("message", json!({"text": "a\0b"})), Err(ErrorCode::Invalid));
+        assert_eq!(parse("message", json!({"text": "a", "html": "b"})), Err(ErrorCode::Invalid));
+        assert_eq!(parse("message", json!("text")), Err(ErrorCode::Invalid));
+        assert_eq!(parse("poll", json!({})), Err(ErrorCode::Unsupported));
+    }
+
+    #[test]
+    fn targets_are_demanded_and_refused_by_kind() {
+        let id = EventId::mint();
+        assert_eq!(parse("edit", json!({"text": "x"})), Err(ErrorCode::Invalid));
+        assert!(EventContent::parse("edit", Some(id), &json!({"text": "x"})).is_ok());
+        assert_eq!(EventContent::parse("message", Some(id), &json!({"text": "x"})), Err(ErrorCode::Invalid));
+        assert!(EventContent::parse("delete", Some(id), &json!({})).is_ok());
+        assert_eq!(EventContent::parse("delete", Some(id), &json!({"x": 1})), Err(ErrorCode::Invalid));
+    }
+
+    #[test]
+    fn an_emoji_is_one_grapheme() {
+        assert_eq!(check_emoji("👍🏽"), Ok(()));
+        assert_eq!(check_emoji("👩‍👩‍👧‍👦"), Ok(()));
+        assert_eq!(check_emoji("👍👍"), Err(ErrorCode::Invalid));
+        assert_eq!(check_emoji(""), Err(ErrorCode::Invalid));
+        assert_eq!(check_emoji(" "), Err(ErrorCode::Invalid));
+    }
+
+    #[test]
+    fn w3_body_hash_does_not_depend_on_key_order() {
+        let one = body_hash("message", None, &json!({"text": "x", "mentions": []}));
+        let other = body_hash("message", None, &serde_json::from_str(r#"{"mentions":[],"text":"x"}"#).unwrap());
+        assert_eq!(one, other);
+        assert_ne!(one, body_hash("message", None, &json!({"text": "y", "mentions": []})));
+        assert_ne!(one, body_hash("edit", None, &json!({"text": "x", "mentions": []})));
+    }
+
+    #[test]
+    fn content_survives_the_wire() {
+        let target = EventId::mint();
+        for content in [
+            EventContent::Message(MessageBody { text: "hi".into(), reply_to: Some(target), ..Default::default() }),
+            EventContent::Edit { target, text: "ho".into() },
+            EventContent::Delete { target },
+            EventContent::Reaction { target, reaction: ReactionBody { emoji: "👍".into(), on: true } },
+            EventContent::Pin { target, on: true },
+            EventContent::Member(MemberBody { user: UserId::mint(), change: MemberChange::Left, role: None }),
+            EventContent::Title(TitleBody { text: String::new() }),
+        ] {
+            let (kind, target, body) = content.to_wire();
+            assert_eq!(EventContent::parse(kind, target, &body), Ok(content));
+        }
+    }
+}

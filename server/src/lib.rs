@@ -1,0 +1,1 @@
+//! The Kith sync server.

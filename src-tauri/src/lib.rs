@@ -1,0 +1,1 @@
+//! Kith for the desktop.

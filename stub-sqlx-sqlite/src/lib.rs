@@ -1,0 +1,1 @@
+//! Never compiled: see the description in `Cargo.toml`.

@@ -1,0 +1,1 @@
+//! End to end: engines, and the real window, against a real server.

@@ -1,0 +1,1 @@
+//! The test kit: a real server, real people, waiting for facts.
