@@ -1,0 +1,86 @@
+//! What can go wrong in the engine.
+
+use kith_protocol::ErrorCode;
+
+/// A failure of an engine call.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// The server, or a check that both sides share, refused it.
+    #[error("refused: {0}")]
+    Refused(ErrorCode),
+    /// The server refused it for a while.
+    #[error("refused for {retry_after_ms} ms: {code}")]
+    RefusedFor {
+        /// Why.
+        code: ErrorCode,
+        /// When to come back.
+        retry_after_ms: u64,
+    },
+    /// The server cannot be reached.
+    #[error("the server cannot be reached")]
+    Offline,
+    /// Nobody is signed in.
+    #[error("nobody is signed in")]
+    SignedOut,
+    /// Plain text over a network is refused; only loopback may go without TLS.
+    #[error("the address is not an https:// address (or http:// to this computer)")]
+    InsecureServer,
+    /// Not a server's address.
+    #[error("not a server's address")]
+    BadAddress,
+    /// What was named is not here.
+    #[error("not found")]
+    NotFound,
+    /// The profile is in use by another process.
+    #[error("the profile is in use")]
+    ProfileLocked,
+    /// The database exists, but its key was not found; the file is left as it is.
+    #[error("the key of the database was not found")]
+    KeyMissing,
+    /// The file was written by a newer version.
+    #[error("the file is of schema {found}, this version knows {known}")]
+    NewerFile {
+        /// The file's schema number.
+        found: u32,
+        /// The newest that this version knows.
+        known: u32,
+    },
+    /// The disk is full.
+    #[error("the disk is full")]
+    DiskFull,
+    /// The secret store did not answer, or refused.
+    #[error("the secret store cannot be used")]
+    SecretStore,
+    /// SQLite failed.
+    #[error("the store failed")]
+    Store(#[from] rusqlite::Error),
+    /// A file or folder failed.
+    #[error("a file could not be read or written")]
+    File(#[from] std::io::Error),
+    /// The engine has been shut down.
+    #[error("the engine has been shut down")]
+    Closed,
+}
+
+impl ClientError {
+    /// A stable word for interfaces: an [`ErrorCode`]'s text, or one of this crate's own.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Refused(code) | Self::RefusedFor { code, .. } => code.as_str(),
+            Self::Offline => "offline",
+            Self::SignedOut => "signed_out",
+            Self::InsecureServer => "insecure_server",
+            Self::BadAddress => "bad_address",
+            Self::NotFound => "not_found",
+            Self::ProfileLocked => "profile_locked",
+            Self::KeyMissing => "key_missing",
+            Self::NewerFile { .. } => "newer_file",
+            Self::DiskFull => "disk_full",
+            Self::SecretStore => "no_secret_store",
+            Self::Store(_) => "store_failed",
+            Self::File(_) => "file_failed",
+            Self::Closed => "closed",
+        }
+    }
+}

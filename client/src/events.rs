@@ -1,0 +1,91 @@
+//! What the engine tells: that something changed, never what to draw. A listener re-reads what it shows.
+
+use crate::view::{PersonView, StatusView};
+use kith_protocol::{ConversationId, ErrorCode, EventId};
+use serde::Serialize;
+
+/// A change notice. Notices are bounded and gathered: many changes of one thing may arrive as one.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum EngineEvent {
+    /// Signed in, signed out, or the store could not be opened: ask for the app's state.
+    AppChanged,
+    /// The connection or the account's numbers.
+    StatusChanged {
+        /// As it stands.
+        status: StatusView,
+    },
+    /// The list, or rows of it.
+    ConversationsChanged {
+        /// Which rows; empty for all of them.
+        conversations: Vec<ConversationId>,
+    },
+    /// Messages, ticks, reactions, gaps of one conversation.
+    TimelineChanged {
+        /// Which conversation.
+        conversation: ConversationId,
+    },
+    /// Typing in one conversation.
+    TypingChanged {
+        /// Which conversation.
+        conversation: ConversationId,
+        /// Who types, oneself excluded.
+        people: Vec<PersonView>,
+    },
+    /// Somebody came or went.
+    PresenceChanged,
+    /// The outbox.
+    OutboxChanged,
+    /// A message of somebody else arrived that should be announced if its conversation is not in view.
+    MessageArrived {
+        /// Where.
+        conversation: ConversationId,
+        /// The conversation's title.
+        title: String,
+        /// The newest message.
+        message: EventId,
+        /// Who wrote it.
+        sender: String,
+        /// Its text, one line, at most 200 characters.
+        text: String,
+        /// How many arrived together (after an absence: one notice a conversation).
+        count: u32,
+    },
+    /// Messages were read (here or on another device): announcements of them can go.
+    MessagesRead {
+        /// Which conversation.
+        conversation: ConversationId,
+    },
+    /// Something the user should know.
+    Problem {
+        /// Branch on this.
+        problem: Problem,
+    },
+    /// The listener was too slow and missed notices: re-read everything that is shown.
+    Missed,
+}
+
+/// What went wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Problem {
+    /// An item of the outbox was refused for good.
+    Parked {
+        /// Where.
+        conversation: Option<ConversationId>,
+        /// Why.
+        code: ErrorCode,
+    },
+    /// The disk is full; what was written stays in the composer.
+    DiskFull,
+    /// The store cannot be written.
+    StoreFailed,
+    /// The secret store cannot be used; the sign-in lasts until the app quits.
+    NoSecretStore,
+    /// This device was signed out from elsewhere.
+    DeviceRevoked,
+    /// This version is too old for the server.
+    UpgradeRequired,
+}
