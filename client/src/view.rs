@@ -226,7 +226,6 @@ pub struct PreviewView {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(tag = "type", rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "nearly every entry is a message")]
 pub enum TimelineItem {
     /// Somebody wrote something.
     Message(MessageView),
