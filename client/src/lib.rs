@@ -2,8 +2,10 @@
 
 #![warn(missing_docs)]
 
+mod driver;
 pub mod error;
 pub mod events;
+mod sync;
 pub mod view;
 
 pub use error::ClientError;

@@ -1,0 +1,277 @@
+//! The seam between the sync machine and the store: plain data in both directions.
+//!
+//! The machine decides *what* is to be written and never how; the store carries out every [`StoreOp`] of one call of
+//! `Store::apply` in one transaction and answers with one [`Stored`]. Applying the same op twice changes nothing (C3).
+
+use crate::events::EngineEvent;
+use kith_protocol::{
+    Chain, ConversationId, DeviceId, ErrorCode, Event, EventId, NewEvent, Seq, TimestampMs, UserId,
+    api::Profile,
+    frame::{HeadsItem, MemberItem, Notification, Open, OwnState, Page, StateChange},
+};
+
+/// What the store knows when the machine starts.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct LocalState {
+    /// The last `welcome`'s, 0 on a new device.
+    pub generation: u64,
+    /// The last `welcome`'s.
+    pub epoch: Option<String>,
+    /// How far own state is known.
+    pub user_seq: u64,
+    /// Every conversation that is stored, hidden ones included.
+    pub conversations: Vec<LocalConversation>,
+    /// The outbox, ascending by item. What was `sending` when the process ended is `Queued` (O2).
+    pub outbox: Vec<OutboxEntry>,
+}
+
+/// What is stored of one conversation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LocalConversation {
+    /// Which.
+    pub conversation: ConversationId,
+    /// The contiguous ranges of its log, ascending (C2).
+    pub ranges: Vec<LocalRange>,
+    /// The newest seq that the server was known to have.
+    pub head: Seq,
+    /// The intervals of one's membership (R6).
+    pub visible: Vec<(Seq, Option<Seq>)>,
+    /// The newest event's time, for the order of catching up.
+    pub last_ts: TimestampMs,
+    /// The `delivered` marker that the server was known to have.
+    pub delivered: Seq,
+}
+
+/// A contiguous run of stored events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LocalRange {
+    /// The first seq.
+    pub low: Seq,
+    /// The last seq.
+    pub high: Seq,
+    /// The chain's value before `low`.
+    pub chain_before: Chain,
+    /// The chain's value at `high`.
+    pub chain_high: Chain,
+}
+
+/// An outbox row without its content: enough to decide whose turn it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboxEntry {
+    /// The row, ascending in the order of writing.
+    pub item: i64,
+    /// Where.
+    pub conversation: ConversationId,
+    /// What.
+    pub what: OutboxWhat,
+    /// About how long its content is as JSON, so that a `send` stays below the frame's limit.
+    pub bytes: u32,
+    /// How it stands.
+    pub state: EntryState,
+    /// How often it was tried.
+    pub tries: u32,
+}
+
+/// What an outbox row does, as far as the order of sending depends on it (O5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutboxWhat {
+    /// Creates the conversation: everything else of it waits.
+    Open,
+    /// A message: parked, it holds the later events of its conversation.
+    Message,
+    /// An edit, reaction, pin or delete: parked, it holds nothing.
+    Relation,
+    /// A member, title or settings event: parked, it holds nothing.
+    Group,
+    /// Own state: goes beside the events and waits for none but an `Open`.
+    State,
+}
+
+/// How an outbox row stands when the machine learns of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntryState {
+    /// To be sent.
+    Queued,
+    /// Accepted at this seq; the row ends when the event is stored (O2).
+    Acked(Seq),
+    /// Waits for the user.
+    Parked(ErrorCode),
+}
+
+/// What the user's doing changed in the outbox.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OutboxUpdate {
+    /// New rows, and rows that changed (a retry makes a parked one `Queued`).
+    pub changed: Vec<OutboxEntry>,
+    /// Rows that the user cancelled or took back.
+    pub removed: Vec<i64>,
+}
+
+/// The content of an outbox row.
+#[derive(Debug, Clone, PartialEq)]
+pub enum OutboxOp {
+    /// An event.
+    Event(NewEvent),
+    /// A conversation to be created or found; without a first message, which follows as a row of its own.
+    Open(Open),
+    /// A change of own state.
+    State(StateChange),
+}
+
+/// An outbox row with its content, as it is being sent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OutboxItem {
+    /// The row.
+    pub item: i64,
+    /// What to send. A draft's `base` is the version on which the text stands at this moment (R4).
+    pub op: OutboxOp,
+}
+
+/// Something to be written.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StoreOp {
+    /// A `welcome`: to be presented in the next `hello`.
+    Welcome {
+        /// Of this device.
+        generation: u64,
+        /// Of the server's database.
+        epoch: String,
+    },
+    /// The device was replaced after a fork (S8): generation and `user_seq` start at 0 for the new one.
+    Device {
+        /// The new device.
+        device: DeviceId,
+    },
+    /// A part of the heads. Own state in them is the server's (read and delivered markers max-merge; what waits in
+    /// the outbox stays in view).
+    Heads {
+        /// Every conversation comes, in this and further parts. What is here and not there stays.
+        full: bool,
+        /// The last part.
+        last: bool,
+        /// Own state is complete up to here; to be stored with the last part.
+        user_seq: u64,
+        /// One each conversation.
+        items: Vec<HeadsItem>,
+        /// Hidden by the user.
+        gone: Vec<ConversationId>,
+    },
+    /// Events that continue the newest range, or begin one; their chain has been checked. Rows that are known are
+    /// dropped. Outbox rows with these ids end.
+    Append {
+        /// Where.
+        conversation: ConversationId,
+        /// The chain's value before the first.
+        chain_before: Chain,
+        /// Ascending, without holes between them, at least one.
+        events: Vec<Event>,
+    },
+    /// A page, of any place in the log: ranges that it touches become one. Its chain has been checked. Outbox rows
+    /// with its ids end.
+    Page(Page),
+    /// Everything above `keep` is of another lineage (S7): the range ends there, own events above it go back to the
+    /// outbox with the same ids, others' are forgotten.
+    Rewind {
+        /// Where.
+        conversation: ConversationId,
+        /// The greatest common seq.
+        keep: Seq,
+    },
+    /// These rows leave now: they become `sending`, their tries rise by one, and [`Stored::sending`] answers their
+    /// content. A row that the user has taken back meanwhile is left out.
+    Sending {
+        /// Ascending.
+        items: Vec<i64>,
+    },
+    /// These rows were not answered, or were skipped: `sending` becomes `queued`.
+    Queued {
+        /// Which.
+        items: Vec<i64>,
+    },
+    /// These rows will be tried again.
+    Retry {
+        /// Which.
+        items: Vec<i64>,
+        /// When.
+        at: TimestampMs,
+        /// Why.
+        code: ErrorCode,
+    },
+    /// These rows wait for the user.
+    Parked {
+        /// Which.
+        items: Vec<i64>,
+        /// Why.
+        code: ErrorCode,
+    },
+    /// The server has numbered the row's event. The row becomes `acked(seq)`, or ends if that event is stored.
+    Acked {
+        /// Which.
+        item: i64,
+        /// The event's id.
+        id: EventId,
+        /// Its place.
+        seq: Seq,
+        /// The server's time.
+        ts: TimestampMs,
+    },
+    /// These rows got their answer and end: opens and own state (O2).
+    Done {
+        /// Which.
+        items: Vec<i64>,
+    },
+    /// Own state that changed (S4). Versions at or below the stored one are known and dropped; markers max-merge;
+    /// what waits in the outbox stays in view.
+    OwnState {
+        /// Own state is complete up to here; `None` if it is not known to be complete.
+        user_seq: Option<u64>,
+        /// One each conversation.
+        items: Vec<OwnState>,
+    },
+    /// A draft was written on an older version (R4): the rows end, both texts are kept for the user to choose.
+    DraftConflict {
+        /// The refused rows.
+        items: Vec<i64>,
+        /// The state as it stands.
+        current: Box<OwnState>,
+    },
+    /// Members' markers; each max-merges.
+    Markers {
+        /// Where.
+        conversation: ConversationId,
+        /// `(user, delivered, read)`
+        markers: Vec<(UserId, Seq, Seq)>,
+    },
+    /// Profiles; a lower version than the stored one is dropped.
+    Profiles(Vec<Profile>),
+    /// A part of the members' list.
+    Members {
+        /// Where.
+        conversation: ConversationId,
+        /// By user id.
+        items: Vec<MemberItem>,
+        /// The first part: what the list held before is to go when the last part is stored.
+        first: bool,
+        /// The last part.
+        last: bool,
+    },
+    /// The platform's notifications.
+    Notifications(Vec<Notification>),
+}
+
+/// What the store answers after the commit.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Stored {
+    /// What changed, for whoever shows it. Gathered: one notice a thing.
+    pub notices: Vec<EngineEvent>,
+    /// The content of the rows of [`StoreOp::Sending`], in its order.
+    pub sending: Vec<OutboxItem>,
+    /// Outbox rows that ended because their event is stored.
+    pub ended: Vec<i64>,
+    /// Outbox rows that came back (a rewind).
+    pub queued: Vec<OutboxEntry>,
+    /// People who are named and whose profile is unknown, or older than a heads item says.
+    pub profiles_wanted: Vec<UserId>,
+    /// Conversations whose members are not known (heads list up to eight).
+    pub members_wanted: Vec<ConversationId>,
+}
