@@ -169,13 +169,14 @@ pub enum StoreOp {
     /// A page, of any place in the log: ranges that it touches become one. Its chain has been checked. Outbox rows
     /// with its ids end.
     Page(Page),
-    /// Everything above `keep` is of another lineage (S7): the range ends there, own events above it go back to the
-    /// outbox with the same ids, others' are forgotten.
+    /// The server's log is of another lineage (S7). `chains` are its values at some seqs; the greatest at which the
+    /// stored chain is equal is kept (0 if none): ranges end there, own events above it go back to the outbox with
+    /// the same ids ([`Stored::queued`]), others' are forgotten. [`Stored::rewound`] answers what is left.
     Rewind {
         /// Where.
         conversation: ConversationId,
-        /// The greatest common seq.
-        keep: Seq,
+        /// `(seq, chain)` of the server.
+        chains: Vec<(Seq, Chain)>,
     },
     /// These rows leave now: they become `sending`, their tries rise by one, and [`Stored::sending`] answers their
     /// content. A row that the user has taken back meanwhile is left out.
@@ -270,6 +271,8 @@ pub struct Stored {
     pub ended: Vec<i64>,
     /// Outbox rows that came back (a rewind).
     pub queued: Vec<OutboxEntry>,
+    /// What is left of conversations that were rewound.
+    pub rewound: Vec<LocalConversation>,
     /// People who are named and whose profile is unknown, or older than a heads item says.
     pub profiles_wanted: Vec<UserId>,
     /// Conversations whose members are not known (heads list up to eight).
