@@ -1,1 +1,80 @@
-fn main() {}
+//! What Kith costs, measured: `cargo xtask bench quick`.
+//!
+//! Starts the real server on a private PostgreSQL with durable settings, drives it through its own protocol with real
+//! accounts, and prints figures. Figures are printed, never judged: a loaded machine must not make anything fail.
+
+mod engine;
+mod load;
+mod people;
+mod server;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::{path::PathBuf, time::Duration};
+
+#[derive(Parser)]
+#[command(about = "What Kith costs, measured")]
+struct Cli {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Durable messages per second, delivery times, memory per idle connection, cold open of the engine.
+    Quick {
+        /// The server's binary.
+        #[arg(long, env = "KITH_SERVER")]
+        server: PathBuf,
+        /// Pairs of people who write to each other.
+        #[arg(long, default_value_t = 200)]
+        pairs: usize,
+        /// Seconds of each measurement.
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+        /// Idle connections.
+        #[arg(long, default_value_t = 2000)]
+        idle: usize,
+        /// Messages in the engine's store.
+        #[arg(long, default_value_t = 100_000)]
+        messages: usize,
+    },
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let What::Quick { server, pairs, seconds, idle, messages } = Cli::parse().what;
+    let running = server::Running::start(&server).await?;
+    let people = people::sign_up(&running.url, pairs * 2).await?;
+    let pairs = load::connect_pairs(&running.url, &people).await?;
+    let length = Duration::from_secs(seconds);
+    println!("{:<44}{:>14}", "pairs, each with its own conversation", pairs.len());
+    for depth in [1, 16] {
+        let before = running.cpu_seconds()?;
+        let closed = load::closed_loop(&pairs, depth, length).await?;
+        let cpu = (running.cpu_seconds()? - before) / closed.acknowledged as f64 * 10_000.0;
+        println!(
+            "{:<44}{:>14.0}",
+            format!("durable messages/s, depth {depth}"),
+            closed.acknowledged as f64 / closed.seconds
+        );
+        println!("{:<44}{:>14.2}", "  CPU-s of server and PostgreSQL per 10,000", cpu);
+        println!(
+            "{:<44}{:>14}",
+            "  lost / doubled / out of order",
+            format!("{} / {} / {}", closed.lost, closed.doubled, closed.disordered)
+        );
+    }
+    let open = load::open_loop(&pairs, 500, length).await?;
+    println!("{:<44}{:>14}", "delivery at 500/s: p50 / p99 / p99.9, ms", open.percentiles());
+    drop(pairs);
+    let per_connection = load::idle(&running, &people, idle).await?;
+    println!("{:<44}{:>14.1}", format!("KB resident per idle connection, at {idle}"), per_connection);
+    running.stop().await?;
+    let opened = engine::cold_open(messages).await?;
+    println!("{:<44}{:>14}", "messages in the engine's store", messages);
+    println!("{:<44}{:>14.1}", "  engine opened and list read, ms", opened.list_ms);
+    println!("{:<44}{:>14.1}", "  newest 50 of a conversation, ms", opened.page_ms);
+    println!("{:<44}{:>14.1}", "  search of a word, ms", opened.search_ms);
+    Ok(())
+}

@@ -1,0 +1,288 @@
+//! The load: pairs of sockets, closed loops, an open loop, idle connections.
+
+use crate::{people::Person, server::Running};
+use anyhow::{Context, Result, bail};
+use futures_util::{SinkExt, StreamExt, TryStreamExt, stream};
+use hdrhistogram::Histogram;
+use kith_protocol::{
+    ClientFrame, ConversationId, EventId, NewEvent, SUBPROTOCOL, ServerFrame,
+    frame::{AckStatus, ConversationKind, Hello, Open, Send},
+};
+use serde_json::json;
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{net::TcpStream, sync::Mutex};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream,
+    tungstenite::{Message, client::IntoClientRequest, http::HeaderValue},
+};
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// A signed-in connection.
+pub struct Connection {
+    socket: Socket,
+}
+
+impl Connection {
+    /// Connects, says hello, and reads up to the last heads.
+    pub async fn open(server: &str, person: &Person) -> Result<Self> {
+        let mut request = format!("{}/v1/socket", server.replacen("http", "ws", 1)).into_client_request()?;
+        let headers = request.headers_mut();
+        headers.insert("authorization", HeaderValue::from_str(&format!("Bearer {}", person.token))?);
+        headers.insert("sec-websocket-protocol", HeaderValue::from_static(SUBPROTOCOL));
+        let (socket, _) = tokio_tungstenite::connect_async(request).await.context("no socket")?;
+        let mut connection = Self { socket };
+        let hello = Hello {
+            protocol: 1,
+            device: person.device,
+            generation: 0,
+            epoch: None,
+            cursor: None,
+            user_seq: 0,
+            full: None,
+            app: "bench/1".to_owned(),
+            capabilities: Vec::new(),
+        };
+        connection.send(ClientFrame::Hello(hello), Some(1)).await?;
+        loop {
+            if let ServerFrame::Heads(heads) = connection.next().await?
+                && !heads.more
+            {
+                return Ok(connection);
+            }
+        }
+    }
+
+    async fn send(&mut self, frame: ClientFrame, request: Option<u64>) -> Result<()> {
+        Ok(self.socket.send(Message::text(frame.encode(request))).await?)
+    }
+
+    async fn next(&mut self) -> Result<ServerFrame> {
+        loop {
+            match self.socket.next().await.context("the server closed")?? {
+                Message::Text(text) => return Ok(ServerFrame::decode(text.as_str())?.frame),
+                Message::Close(frame) => bail!("the server closed: {frame:?}"),
+                Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+            }
+        }
+    }
+}
+
+/// Two people with a conversation; the first writes, the second reads.
+pub struct Pair {
+    conversation: ConversationId,
+    writer: Mutex<Connection>,
+    reader: Mutex<Connection>,
+}
+
+/// Connects each two neighbours and opens their conversation.
+pub async fn connect_pairs(server: &str, people: &[Person]) -> Result<Vec<Arc<Pair>>> {
+    stream::iter(people.chunks_exact(2))
+        .map(|two| async move {
+            let (mut writer, reader) =
+                (Connection::open(server, &two[0]).await?, Connection::open(server, &two[1]).await?);
+            let conversation = ConversationId::direct(two[0].user, two[1].user);
+            let open = Open {
+                conversation,
+                kind: ConversationKind::Direct,
+                members: vec![two[1].user],
+                title: None,
+                context: None,
+                first: None,
+            };
+            writer.send(ClientFrame::Open(open), Some(2)).await?;
+            while writer.next().await?.reply_to() != Some(2) {}
+            anyhow::Ok(Arc::new(Pair { conversation, writer: writer.into(), reader: reader.into() }))
+        })
+        .buffered(8)
+        .try_collect()
+        .await
+}
+
+fn message(conversation: ConversationId, text: String) -> (EventId, ClientFrame) {
+    let id = EventId::mint();
+    let event = NewEvent {
+        id,
+        kind: "message".to_owned(),
+        target: None,
+        body: json!({ "text": text }),
+        written_at: None,
+        resubmitted: None,
+    };
+    (id, ClientFrame::Send(Send { conversation, events: vec![json!(event)] }))
+}
+
+fn filler(number: u64) -> String {
+    format!("{number} {}", "words of an ordinary length in an ordinary message ".repeat(2 + number as usize % 2))
+}
+
+/// What a closed loop counted.
+#[derive(Default)]
+pub struct Closed {
+    pub acknowledged: u64,
+    pub seconds: f64,
+    pub lost: u64,
+    pub doubled: u64,
+    pub disordered: u64,
+}
+
+/// Each writer keeps `depth` messages under way; the readers check that each arrives once and in order.
+pub async fn closed_loop(pairs: &[Arc<Pair>], depth: usize, length: Duration) -> Result<Closed> {
+    let started = Instant::now();
+    let tasks: Vec<_> = pairs
+        .iter()
+        .map(|pair| {
+            let (one, other) = (pair.clone(), pair.clone());
+            let (done, stop) = tokio::sync::watch::channel(None);
+            let writer = tokio::spawn(async move { write_closed(&one, depth, length, done).await });
+            let reader = tokio::spawn(async move { read_closed(&other, stop).await });
+            (writer, reader)
+        })
+        .collect();
+    let mut sum = Closed::default();
+    for (writer, reader) in tasks {
+        let sent = writer.await??;
+        let (received, doubled, disordered) = reader.await??;
+        sum.acknowledged += sent.len() as u64;
+        sum.lost += sent.iter().filter(|id| !received.contains(id)).count() as u64;
+        sum.doubled += doubled;
+        sum.disordered += disordered;
+    }
+    sum.seconds = started.elapsed().as_secs_f64();
+    Ok(sum)
+}
+
+type Acknowledged = Option<usize>;
+
+async fn write_closed(
+    pair: &Pair,
+    depth: usize,
+    length: Duration,
+    done: tokio::sync::watch::Sender<Acknowledged>,
+) -> Result<Vec<EventId>> {
+    let mut writer = pair.writer.lock().await;
+    let (started, mut number, mut waiting, mut acknowledged) = (Instant::now(), 0_u64, 0, Vec::new());
+    loop {
+        while waiting < depth && started.elapsed() < length {
+            number += 1;
+            let (_, frame) = message(pair.conversation, filler(number));
+            writer.send(frame, Some(number + 10)).await?;
+            waiting += 1;
+        }
+        if waiting == 0 {
+            done.send_replace(Some(acknowledged.len()));
+            return Ok(acknowledged);
+        }
+        if let ServerFrame::Ack(ack) = writer.next().await? {
+            waiting -= 1;
+            for result in ack.results {
+                match (result.status, result.id) {
+                    (AckStatus::Ok, Some(id)) => acknowledged.push(id),
+                    _ => bail!("refused: {:?}", result.code),
+                }
+            }
+        }
+    }
+}
+
+async fn read_closed(
+    pair: &Pair,
+    mut done: tokio::sync::watch::Receiver<Acknowledged>,
+) -> Result<(HashSet<EventId>, u64, u64)> {
+    let mut reader = pair.reader.lock().await;
+    let (mut seen, mut doubled, mut disordered, mut last) = (HashSet::new(), 0, 0, 0);
+    loop {
+        if done.borrow().is_some_and(|count| seen.len() >= count) {
+            return Ok((seen, doubled, disordered));
+        }
+        tokio::select! {
+            frame = reader.next() => {
+                let ServerFrame::Events(events) = frame? else { continue };
+                for event in events.events {
+                    doubled += u64::from(!seen.insert(event.id));
+                    disordered += u64::from(last != 0 && event.seq.0 != last + 1);
+                    last = event.seq.0;
+                }
+            }
+            _ = done.changed() => {}
+            () = tokio::time::sleep(Duration::from_secs(10)) => return Ok((seen, doubled, disordered)),
+        }
+    }
+}
+
+/// What an open loop measured.
+pub struct Delivery(Histogram<u64>);
+
+impl Delivery {
+    /// p50 / p99 / p99.9 in milliseconds.
+    pub fn percentiles(&self) -> String {
+        let at = |quantile| self.0.value_at_quantile(quantile) as f64 / 1000.0;
+        format!("{:.2} / {:.2} / {:.2}", at(0.5), at(0.99), at(0.999))
+    }
+}
+
+/// Sends at a fixed rate whatever happens; times count from when a message was due, not from when it went.
+pub async fn open_loop(pairs: &[Arc<Pair>], per_second: u64, length: Duration) -> Result<Delivery> {
+    let (each, started) = (Duration::from_secs(1) * pairs.len() as u32 / per_second as u32, Instant::now());
+    let count = (length.as_nanos() / each.as_nanos()).max(1) as u32;
+    let mut tasks = Vec::new();
+    for (index, pair) in pairs.iter().enumerate() {
+        let first = started + each * index as u32 / pairs.len() as u32;
+        let (one, other) = (pair.clone(), pair.clone());
+        let writer = tokio::spawn(async move {
+            let mut writer = one.writer.lock().await;
+            for number in 0..count {
+                tokio::time::sleep_until((first + each * number).into()).await;
+                let (_, frame) = message(one.conversation, format!("{number} {}", filler(u64::from(number))));
+                writer.send(frame, Some(u64::from(number) + 10)).await?;
+            }
+            for _ in 0..count {
+                while !matches!(writer.next().await?, ServerFrame::Ack(_)) {}
+            }
+            anyhow::Ok(())
+        });
+        let reader = tokio::spawn(async move {
+            let mut reader = other.reader.lock().await;
+            let (mut times, mut received) = (Histogram::<u64>::new(3)?, 0);
+            while received < count {
+                if let ServerFrame::Events(events) = reader.next().await? {
+                    for event in events.events {
+                        let text = event.body.as_ref().and_then(|b| b["text"].as_str()).unwrap_or_default();
+                        let number: u32 = text.split(' ').next().unwrap_or_default().parse()?;
+                        times.record((first + each * number).elapsed().as_micros() as u64)?;
+                        received += 1;
+                    }
+                }
+            }
+            anyhow::Ok(times)
+        });
+        tasks.push((writer, reader));
+    }
+    let mut sum = Histogram::<u64>::new(3)?;
+    for (writer, reader) in tasks {
+        writer.await??;
+        sum.add(reader.await??)?;
+    }
+    Ok(Delivery(sum))
+}
+
+/// KB of the server's resident memory for each of `count` idle connections.
+pub async fn idle(running: &Running, people: &[Person], count: usize) -> Result<f64> {
+    let devices: Vec<Person> = stream::iter(0..count)
+        .map(|index| async move { people[index % people.len()].another_device(&running.url, index).await })
+        .buffered(4)
+        .try_collect()
+        .await?;
+    let before = running.resident_kb()?;
+    let connections: Vec<Connection> = stream::iter(&devices)
+        .map(|device| Connection::open(&running.url, device))
+        .buffered(16)
+        .try_collect()
+        .await?;
+    let after = running.resident_kb()?;
+    Ok(after.saturating_sub(before) as f64 / connections.len() as f64)
+}

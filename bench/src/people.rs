@@ -1,0 +1,87 @@
+//! Real accounts with real sessions.
+
+use anyhow::{Context, Result, bail};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use kith_protocol::{DeviceId, UserId, api};
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+
+/// Somebody with an account and one session.
+#[derive(Clone)]
+pub struct Person {
+    pub user: UserId,
+    pub device: DeviceId,
+    pub token: Arc<str>,
+    pub username: String,
+    from: Ipv4Addr,
+}
+
+pub const PASSWORD: &str = "correct horse battery";
+
+/// A client that calls from its own loopback address, so that limits per address stay on and do not matter.
+fn http(from: Ipv4Addr) -> Result<reqwest::Client> {
+    Ok(reqwest::Client::builder().local_address(Some(from.into())).timeout(Duration::from_secs(60)).build()?)
+}
+
+async fn post<T: serde::de::DeserializeOwned>(
+    from: Ipv4Addr,
+    url: String,
+    body: &impl serde::Serialize,
+) -> Result<T> {
+    let client = http(from)?;
+    loop {
+        let answer = client.post(&url).json(body).send().await?;
+        if answer.status().is_success() {
+            return Ok(answer.json().await?);
+        }
+        let status = answer.status();
+        let error: api::ErrorBody = answer.json().await.context("no error body")?;
+        match (error.code.is_retryable(), error.retry_after_ms) {
+            (true, wait) => tokio::time::sleep(Duration::from_millis(wait.unwrap_or(200))).await,
+            (false, _) => bail!("{url}: {status} {}", error.code),
+        }
+    }
+}
+
+async fn session(server: &str, username: &str, from: Ipv4Addr, device: &str) -> Result<api::Session> {
+    let sign_in = api::SignIn {
+        username: username.to_owned(),
+        password: PASSWORD.to_owned(),
+        device: api::DeviceRequest { id: None, name: device.to_owned() },
+    };
+    post(from, format!("{server}/v1/sessions"), &sign_in).await
+}
+
+/// Makes `count` accounts and signs each in once.
+pub async fn sign_up(server: &str, count: usize) -> Result<Vec<Person>> {
+    stream::iter(0..count)
+        .map(|index| async move {
+            let from = Ipv4Addr::new(127, 1, (index / 250) as u8, (index % 250) as u8 + 1);
+            let account = api::CreateAccount {
+                username: format!("bench{index}"),
+                password: PASSWORD.to_owned(),
+                display_name: format!("Bench {index}"),
+                invite: None,
+            };
+            let created: api::AccountCreated =
+                post(from, format!("{server}/v1/accounts"), &account).await?;
+            let session = session(server, &account.username, from, "bench").await?;
+            anyhow::Ok(Person {
+                user: created.user.id,
+                device: session.device.id,
+                token: session.access_token.into(),
+                username: account.username,
+                from,
+            })
+        })
+        .buffered(4)
+        .try_collect()
+        .await
+}
+
+impl Person {
+    /// Signs in on one more device.
+    pub async fn another_device(&self, server: &str, number: usize) -> Result<Self> {
+        let session = session(server, &self.username, self.from, &format!("idle {number}")).await?;
+        Ok(Self { device: session.device.id, token: session.access_token.into(), ..self.clone() })
+    }
+}

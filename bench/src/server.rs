@@ -1,0 +1,97 @@
+//! The server under measurement: a process of its own, ended by its id.
+
+use anyhow::{Context, Result, bail};
+use std::{path::Path, process::Stdio, time::Duration};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+};
+
+/// A running server on a private PostgreSQL.
+pub struct Running {
+    pub url: String,
+    child: Child,
+    _data: tempfile::TempDir,
+}
+
+impl Running {
+    /// Starts it and waits until it says where it listens.
+    pub async fn start(binary: &Path) -> Result<Self> {
+        let data = tempfile::Builder::new().prefix("kith-bench-").tempdir()?;
+        #[cfg(unix)]
+        std::fs::set_permissions(data.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        let mut child = Command::new(binary)
+            .args(["serve", "--embedded-db", "--data-dir"])
+            .arg(data.path())
+            .env("KITH_LISTEN", "127.0.0.1:0")
+            .env("KITH_SIGNUP", "open")
+            .env("RUST_LOG", "warn")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("{} does not start", binary.display()))?;
+        let stdout = child.stdout.take().context("the server has no output")?;
+        let mut lines = BufReader::new(stdout).lines();
+        let found = tokio::time::timeout(Duration::from_secs(60), async {
+            while let Some(line) = lines.next_line().await? {
+                if let Some(at) = line.find("http://127.0.0.1:") {
+                    let url: String =
+                        line[at..].chars().take_while(|c| !c.is_whitespace() && *c != '"').collect();
+                    return Ok(url.trim_end_matches('/').to_owned());
+                }
+            }
+            bail!("the server ended before it listened")
+        })
+        .await
+        .context("the server did not listen in time")??;
+        // What it prints later is read and dropped, so that its pipe never fills.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        Ok(Self { url: found, child, _data: data })
+    }
+
+    fn id(&self) -> Result<u32> {
+        self.child.id().context("the server has ended")
+    }
+
+    /// Resident memory of the server's process, KB.
+    pub fn resident_kb(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()?))?;
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
+        Ok(line.split_whitespace().nth(1).context("no number")?.parse()?)
+    }
+
+    /// CPU seconds of the server and everything below it (PostgreSQL), until now.
+    pub fn cpu_seconds(&self) -> Result<f64> {
+        let mut of_parent = std::collections::HashMap::<u32, Vec<(u32, f64)>>::new();
+        for entry in std::fs::read_dir("/proc")? {
+            let Ok(id) = entry?.file_name().to_string_lossy().parse::<u32>() else { continue };
+            let Ok(stat) = std::fs::read_to_string(format!("/proc/{id}/stat")) else { continue };
+            let Some((_, rest)) = stat.rsplit_once(')') else { continue };
+            let fields: Vec<&str> = rest.split_whitespace().collect();
+            // proc(5): after the name come state, ppid, …; utime and stime are fields 14 and 15, children's 16 and 17.
+            let number = |index: usize| fields.get(index).and_then(|f| f.parse::<f64>().ok()).unwrap_or(0.0);
+            let ticks: f64 = (11..15).map(number).sum();
+            of_parent.entry(number(1) as u32).or_default().push((id, ticks / 100.0));
+        }
+        let own = of_parent.values().flatten().find(|(id, _)| Some(*id) == self.child.id()).map_or(0.0, |p| p.1);
+        let (mut sum, mut todo) = (own, vec![self.id()?]);
+        while let Some(parent) = todo.pop() {
+            for (id, seconds) in of_parent.get(&parent).into_iter().flatten() {
+                sum += seconds;
+                todo.push(*id);
+            }
+        }
+        Ok(sum)
+    }
+
+    /// Ends it as an operator would, and waits.
+    pub async fn stop(mut self) -> Result<()> {
+        let id = self.id()?.to_string();
+        std::process::Command::new("kill").args(["-TERM", &id]).status()?;
+        if tokio::time::timeout(Duration::from_secs(15), self.child.wait()).await.is_err() {
+            self.child.kill().await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,98 @@
+//! Who may import whom (ARCHITECTURE.md), read from the sources.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
+}
+
+/// Every line of code (comments left out) below `folder`, with where it stands.
+fn lines_below(folder: &str, endings: &[&str]) -> Vec<(String, String)> {
+    let (mut found, mut todo) = (Vec::new(), vec![root().join(folder)]);
+    while let Some(path) = todo.pop() {
+        if path.is_dir() {
+            todo.extend(fs::read_dir(&path).expect("a folder").map(|entry| entry.expect("an entry").path()));
+        } else if endings.iter().any(|ending| path.to_string_lossy().ends_with(ending)) {
+            let text = fs::read_to_string(&path).expect("text");
+            for (number, line) in text.lines().enumerate() {
+                if !line.trim_start().starts_with("//") {
+                    found.push((format!("{}:{}", path.display(), number + 1), line.to_owned()));
+                }
+            }
+        }
+    }
+    assert!(!found.is_empty(), "{folder} has no sources");
+    found
+}
+
+fn nowhere(folder: &str, words: &[&str]) {
+    let broken: Vec<_> = lines_below(folder, &[".rs"])
+        .into_iter()
+        .filter(|(_, line)| words.iter().any(|word| line.contains(word)))
+        .map(|(place, line)| format!("{place}: {}", line.trim()))
+        .collect();
+    assert!(broken.is_empty(), "{folder} may not name {words:?}:\n{}", broken.join("\n"));
+}
+
+#[test]
+fn the_wire_does_no_io() {
+    nowhere("protocol/src", &["tokio", "rusqlite", "sqlx", "std::fs", "std::net", "async fn"]);
+}
+
+#[test]
+fn the_sync_machine_is_pure() {
+    let impure = ["tokio", "rusqlite", "Instant::now", "SystemTime::now", "rand::", "std::fs", "std::net", "reqwest"];
+    nowhere("client/src/sync", &impure);
+}
+
+#[test]
+fn the_engine_knows_neither_shell_nor_server() {
+    nowhere("client/src", &["tauri", "kith_server", "sqlx"]);
+}
+
+#[test]
+fn the_server_does_not_know_the_client() {
+    nowhere("server/src", &["kith_client", "rusqlite", "tauri"]);
+}
+
+#[test]
+fn sql_of_the_server_lives_in_db_only() {
+    for folder in ["server/src/domain", "server/src/http", "server/src/ws"] {
+        nowhere(folder, &["sqlx::query"]);
+    }
+}
+
+#[test]
+fn sql_of_the_client_lives_in_the_store_only() {
+    for folder in ["client/src/sync", "client/src/transport", "client/src/engine"] {
+        nowhere(folder, &["rusqlite::", "prepare_cached"]);
+    }
+}
+
+#[test]
+fn the_shell_has_no_rules_of_its_own() {
+    nowhere("src-tauri/src", &["rusqlite", "sqlx", "kith_client::store", "kith_client::sync"]);
+}
+
+#[test]
+fn only_one_file_of_the_interface_knows_the_shell() {
+    let broken: Vec<_> = lines_below("ui/src", &[".ts", ".svelte"])
+        .into_iter()
+        .filter(|(place, line)| {
+            line.contains("@tauri-apps") && !place.contains("lib/ipc/") && !place.contains(".test.ts:")
+        })
+        .collect();
+    assert!(broken.is_empty(), "{broken:?}");
+}
+
+#[test]
+fn text_is_never_html_in_the_interface() {
+    let broken: Vec<_> = lines_below("ui/src", &[".ts", ".svelte"])
+        .into_iter()
+        .filter(|(_, line)| ["{@html", "innerHTML", "insertAdjacentHTML", "document.write"].iter().any(|w| line.contains(w)))
+        .collect();
+    assert!(broken.is_empty(), "{broken:?}");
+}
