@@ -123,6 +123,8 @@ pub enum OutboxOp {
 pub struct OutboxItem {
     /// The row.
     pub item: i64,
+    /// Where.
+    pub conversation: ConversationId,
     /// What to send. A draft's `base` is the version on which the text stands at this moment (R4).
     pub op: OutboxOp,
 }
