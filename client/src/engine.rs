@@ -1,0 +1,94 @@
+//! [`Engine`]: the only public handle. Its methods by area are in the modules below.
+//!
+//! What the user does is written to the store first and then told to the driver; what an interface shows is read from
+//! the store. Nothing here waits for the network but signing in and what is asked of the server by name.
+
+mod account;
+mod conversations;
+mod live;
+mod messages;
+mod notices;
+mod outbox;
+mod receipts;
+mod search;
+
+pub(crate) use live::Live;
+pub(crate) use notices::NoticeHub;
+pub use notices::EventStream;
+
+use crate::{
+    ClientError,
+    secrets::SecretStore,
+    session::{Profile, Session},
+    view::{AppState, StatusView},
+};
+use std::{path::PathBuf, sync::Arc};
+
+/// Where an engine lives and what it calls itself.
+#[derive(Clone)]
+pub struct EngineOptions {
+    /// One installation may hold several; each has a folder of its own.
+    pub profile: String,
+    /// The profile's folder is `data_dir/profile`.
+    pub data_dir: PathBuf,
+    /// `name/version`.
+    pub app: String,
+    /// For the device list.
+    pub device_name: String,
+    /// Where token and database key are kept.
+    pub secrets: Arc<dyn SecretStore>,
+}
+
+/// A whole messenger. Clones are handles to the same one.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) profile: Profile,
+    pub(crate) hub: Arc<NoticeHub>,
+}
+
+impl Engine {
+    /// Opens a profile: the account that was signed in, with its whole history, or nobody. Never waits for the
+    /// network.
+    ///
+    /// # Errors
+    /// [`ClientError::ProfileLocked`] if another process has it open; [`ClientError::File`] if the folder cannot be
+    /// used. A database that cannot be opened is no error: [`Engine::app_state`] says why.
+    pub async fn open(options: EngineOptions) -> Result<Self, ClientError> {
+        let hub = Arc::new(NoticeHub::default());
+        let profile = Profile::open(options, hub.clone()).await?;
+        Ok(Self { inner: Arc::new(Inner { profile, hub }) })
+    }
+
+    /// Listens to changes.
+    pub fn subscribe(&self) -> EventStream {
+        self.inner.hub.subscribe()
+    }
+
+    /// Closes the connection, finishes what is being written, and closes the database.
+    pub async fn shutdown(&self) {
+        self.inner.profile.close().await;
+        self.inner.hub.close();
+    }
+
+    /// What the interface shows first.
+    pub async fn app_state(&self) -> AppState {
+        self.inner.profile.app_state().await
+    }
+
+    /// The connection and the account's numbers.
+    pub async fn status(&self) -> StatusView {
+        match self.session() {
+            Ok(session) => session.live.status().await,
+            Err(_) => live::signed_out_status(),
+        }
+    }
+
+    /// The account that is open.
+    pub(crate) fn session(&self) -> Result<Arc<Session>, ClientError> {
+        self.inner.profile.session()
+    }
+}
