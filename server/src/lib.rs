@@ -1,1 +1,26 @@
-//! The Kith sync server.
+//! The Kith sync server as a library: [`migrate`](migrate()), then [`serve`].
+//!
+//! Requests go `router` → `http` and `ws` → `auth`, `domain` → `db`, `hub`; `error` and `config` are leaves. The log
+//! of events is written in `domain::publish` alone, whoever asks and by whatever way.
+
+pub mod auth;
+pub mod cli;
+pub mod config;
+pub mod db;
+pub mod domain;
+pub mod error;
+pub mod http;
+pub mod hub;
+mod migrate;
+pub mod presence;
+mod router;
+mod serve;
+pub mod state;
+pub mod telemetry;
+pub mod testing;
+pub mod ws;
+
+pub use config::Config;
+pub use db::connect;
+pub use migrate::{MigrateError, fingerprint as schema_fingerprint, migrate};
+pub use serve::{ServeError, serve};

@@ -1,0 +1,236 @@
+//! Who asks: access tokens and the [`Authed`] extractor.
+//!
+//! An access token is a JWT signed with HS256 by a key from `server_keys`, so that all instances of one database
+//! accept each other's. The algorithm is pinned, the key chosen by `kid` from the known ones alone; nothing else in
+//! a token's header is believed. A token comes in the `Authorization` header or in an `auth` frame, never in a URL.
+
+use crate::{db, error::ApiError, state::AppState};
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderMap, header, request::Parts},
+};
+use hmac::{Hmac, KeyInit, Mac};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, errors::ErrorKind};
+use kith_protocol::{DeviceId, UserId, limits};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+use sqlx::{PgConnection, PgPool};
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+const ISSUER: &str = "kith-server";
+const AUDIENCE: &str = "kith";
+const TOKEN_TYPE: &str = "at+jwt";
+
+/// A device of a user whose token was good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Authed {
+    /// The user, from the token alone (S1).
+    pub user: UserId,
+    /// The device that the token was given to.
+    pub device: DeviceId,
+    /// When the token ends; it is accepted [`limits::TOKEN_LEEWAY`] longer.
+    pub expires_at: SystemTime,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Claims {
+    iss: String,
+    aud: String,
+    sub: UserId,
+    device: DeviceId,
+    iat: u64,
+    nbf: u64,
+    exp: u64,
+    jti: uuid::Uuid,
+}
+
+struct AccessKey {
+    encoding: EncodingKey,
+    decoding: DecodingKey,
+}
+
+struct Keys {
+    /// The key that signs.
+    current: String,
+    /// Every key whose tokens may still live.
+    access: HashMap<String, AccessKey>,
+    refresh: Vec<u8>,
+}
+
+/// Signs and verifies access tokens and derives refresh tokens. Cheap to clone.
+#[derive(Clone)]
+pub struct Tokens {
+    keys: Arc<RwLock<Arc<Keys>>>,
+    lifetime: Duration,
+}
+
+impl Tokens {
+    /// Reads the server's keys, making them if this database has none.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn load(pool: &PgPool, lifetime: Duration) -> Result<Self, sqlx::Error> {
+        let mut tx = pool.begin().await?;
+        db::keys::ensure(&mut tx).await?;
+        let keys = read(&mut tx).await?;
+        tx.commit().await?;
+        Ok(Self { keys: Arc::new(RwLock::new(Arc::new(keys))), lifetime })
+    }
+
+    /// Reads the keys again, to learn what another process rotated.
+    ///
+    /// # Errors
+    /// When the database fails; the keys stay as they were.
+    pub async fn reload(&self, pool: &PgPool) -> Result<(), sqlx::Error> {
+        let keys = Arc::new(read(&mut *pool.acquire().await?).await?);
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        Ok(())
+    }
+
+    fn keys(&self) -> Arc<Keys> {
+        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How long an access token lives.
+    pub fn lifetime(&self) -> Duration {
+        self.lifetime
+    }
+
+    /// Signs an access token.
+    ///
+    /// # Errors
+    /// [`ApiError::Internal`] when the key cannot sign.
+    pub fn sign(&self, user: UserId, device: DeviceId) -> Result<String, ApiError> {
+        let keys = self.keys();
+        let key = keys.access.get(&keys.current).ok_or(ApiError::Internal)?;
+        let now = unix_seconds(SystemTime::now());
+        let claims = Claims {
+            iss: ISSUER.to_owned(),
+            aud: AUDIENCE.to_owned(),
+            sub: user,
+            device,
+            iat: now,
+            nbf: now,
+            exp: now + self.lifetime.as_secs(),
+            jti: uuid::Uuid::new_v4(),
+        };
+        let mut header = Header::new(Algorithm::HS256);
+        header.typ = Some(TOKEN_TYPE.to_owned());
+        header.kid = Some(keys.current.clone());
+        jsonwebtoken::encode(&header, &claims, &key.encoding).map_err(|_| ApiError::Internal)
+    }
+
+    /// Checks a token by itself: signature, key, times, issuer, audience. Whether its device was signed out is the
+    /// database's knowledge ([`check_live`]).
+    ///
+    /// # Errors
+    /// [`ApiError::TokenExpired`] for a good token past its end and the leeway, else [`ApiError::TokenInvalid`].
+    pub fn verify(&self, token: &str) -> Result<Authed, ApiError> {
+        let header = jsonwebtoken::decode_header(token).map_err(|_| ApiError::TokenInvalid)?;
+        if header.alg != Algorithm::HS256 || header.typ.as_deref() != Some(TOKEN_TYPE) {
+            return Err(ApiError::TokenInvalid);
+        }
+        let keys = self.keys();
+        let key = header.kid.and_then(|kid| keys.access.get(&kid)).ok_or(ApiError::TokenInvalid)?;
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.set_issuer(&[ISSUER]);
+        validation.set_audience(&[AUDIENCE]);
+        validation.set_required_spec_claims(&["exp", "nbf", "aud", "iss", "sub"]);
+        validation.validate_nbf = true;
+        validation.leeway = limits::TOKEN_LEEWAY.as_secs();
+        let claims = jsonwebtoken::decode::<Claims>(token, &key.decoding, &validation)
+            .map_err(|error| match error.kind() {
+                ErrorKind::ExpiredSignature => ApiError::TokenExpired,
+                _ => ApiError::TokenInvalid,
+            })?
+            .claims;
+        let expires_at = UNIX_EPOCH + Duration::from_secs(claims.exp);
+        Ok(Authed { user: claims.sub, device: claims.device, expires_at })
+    }
+
+    /// Derives the refresh token that follows `token`: the same one however often it is asked (S11).
+    pub(crate) fn successor(&self, token: &str, purpose: Succession) -> String {
+        let keys = self.keys();
+        let mut mac = Hmac::<Sha256>::new_from_slice(&keys.refresh)
+            .unwrap_or_else(|_| unreachable!("HMAC takes a key of any length"));
+        mac.update(match purpose {
+            Succession::SameDevice => b"kith refresh ",
+            Succession::NewDevice => b"kith fork    ",
+        });
+        mac.update(token.as_bytes());
+        crate::domain::sessions::encode_token(&mac.finalize().into_bytes())
+    }
+}
+
+/// For whom a refresh token is derived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Succession {
+    /// The device of the old one.
+    SameDevice,
+    /// A device that parts from a copied profile (S8).
+    NewDevice,
+}
+
+async fn read(conn: &mut PgConnection) -> Result<Keys, sqlx::Error> {
+    let rows = db::keys::live(conn).await?;
+    let mut keys = Keys { current: String::new(), access: HashMap::new(), refresh: Vec::new() };
+    // Oldest first: the newest one that is not retired signs.
+    for row in rows {
+        if row.purpose == "refresh" {
+            keys.refresh = row.secret;
+            continue;
+        }
+        let key = AccessKey {
+            encoding: EncodingKey::from_secret(&row.secret),
+            decoding: DecodingKey::from_secret(&row.secret),
+        };
+        if !row.is_retired {
+            keys.current.clone_from(&row.kid);
+        }
+        keys.access.insert(row.kid, key);
+    }
+    Ok(keys)
+}
+
+fn unix_seconds(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// Asks the database whether the device is still signed in and its user not disabled.
+///
+/// # Errors
+/// [`ApiError::DeviceRevoked`] when not.
+pub async fn check_live(conn: &mut PgConnection, authed: &Authed) -> Result<(), ApiError> {
+    if db::devices::is_live(conn, authed.user, authed.device).await? {
+        Ok(())
+    } else {
+        Err(ApiError::DeviceRevoked)
+    }
+}
+
+/// The token of an `Authorization: Bearer` header.
+pub fn bearer(headers: &HeaderMap) -> Result<&str, ApiError> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return Err(ApiError::TokenInvalid);
+    };
+    let value = value.to_str().map_err(|_| ApiError::TokenInvalid)?;
+    match value.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim()),
+        _ => Err(ApiError::TokenInvalid),
+    }
+}
+
+impl FromRequestParts<AppState> for Authed {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        let authed = state.tokens.verify(bearer(&parts.headers)?)?;
+        check_live(&mut *state.pool.acquire().await?, &authed).await?;
+        Ok(authed)
+    }
+}

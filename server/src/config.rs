@@ -1,0 +1,147 @@
+//! The server's settings, typed and checked once at the start. Where they come from is `cli`'s business.
+
+use kith_protocol::limits;
+use std::{str::FromStr, time::Duration};
+
+/// The longest that an access token may live.
+pub const ACCESS_TOKEN_MAX: Duration = Duration::from_secs(600);
+
+/// Who may make an account (`KITH_SIGNUP`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Signup {
+    /// Anybody.
+    Open,
+    /// Whoever has an invitation's code.
+    Invite,
+    /// Nobody; the operator adds users.
+    #[default]
+    Closed,
+}
+
+impl FromStr for Signup {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        match text {
+            "open" => Ok(Self::Open),
+            "invite" => Ok(Self::Invite),
+            "closed" => Ok(Self::Closed),
+            _ => Err(ConfigError::Signup),
+        }
+    }
+}
+
+/// What a password hash costs (argon2id).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PasswordCost {
+    /// KiB of memory, at least 19,456.
+    pub memory_kib: u32,
+    /// Passes, at least 2.
+    pub passes: u32,
+}
+
+impl Default for PasswordCost {
+    fn default() -> Self {
+        Self { memory_kib: 19_456, passes: 2 }
+    }
+}
+
+/// Everything that can be set.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Who may make an account.
+    pub signup: Signup,
+    /// Whether `/v1/socket` is served; without it clients use `/v1/exchange`.
+    pub sockets: bool,
+    /// How long an access token lives, at most [`ACCESS_TOKEN_MAX`].
+    pub access_token: Duration,
+    /// Origins that may open a socket. A native client sends none.
+    pub allowed_origins: Vec<String>,
+    /// The password hash's cost.
+    pub password_cost: PasswordCost,
+    /// Connections to the database, the lanes' included.
+    pub database_connections: u32,
+    /// How long a shutdown may take.
+    pub shutdown_within: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            signup: Signup::Closed,
+            sockets: true,
+            access_token: ACCESS_TOKEN_MAX,
+            allowed_origins: Vec::new(),
+            password_cost: PasswordCost::default(),
+            database_connections: 20,
+            shutdown_within: Duration::from_secs(10),
+        }
+    }
+}
+
+/// A setting that the server does not start with.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// `KITH_SIGNUP`
+    #[error("KITH_SIGNUP is open, invite or closed")]
+    Signup,
+    /// `KITH_ACCESS_TOKEN_SECONDS`
+    #[error("KITH_ACCESS_TOKEN_SECONDS is between 1 and 600")]
+    AccessToken,
+    /// The hash would be weaker than 19,456 KiB and 2 passes.
+    #[error("a password hash needs at least 19456 KiB and 2 passes")]
+    PasswordCost,
+    /// The lanes and everything else need connections.
+    #[error("KITH_DATABASE_CONNECTIONS is at least 8")]
+    DatabaseConnections,
+}
+
+impl Config {
+    /// Settings for tests: sign-up open, few database connections.
+    pub fn for_tests() -> Self {
+        Self { signup: Signup::Open, database_connections: 10, ..Self::default() }
+    }
+
+    /// Refuses what would be weaker than promised.
+    ///
+    /// # Errors
+    /// The first setting that is out of its bounds.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.access_token < Duration::from_secs(1) || self.access_token > ACCESS_TOKEN_MAX {
+            return Err(ConfigError::AccessToken);
+        }
+        let least = PasswordCost::default();
+        if self.password_cost.memory_kib < least.memory_kib || self.password_cost.passes < least.passes {
+            return Err(ConfigError::PasswordCost);
+        }
+        if self.database_connections < 8 {
+            return Err(ConfigError::DatabaseConnections);
+        }
+        Ok(())
+    }
+
+    /// How long a session may lie idle before it ends.
+    pub const SESSION_IDLE_DAYS: i32 = 30;
+    /// How long a session may last at all.
+    pub const SESSION_ABSOLUTE_DAYS: i32 = 180;
+    /// The bytes of an HTTP body.
+    pub const BODY_BYTES_MAX: usize = limits::HTTP_BODY_BYTES_MAX;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weaker_settings_do_not_start() {
+        assert_eq!(Config::default().check(), Ok(()));
+        let long = Config { access_token: Duration::from_secs(601), ..Config::default() };
+        assert_eq!(long.check(), Err(ConfigError::AccessToken));
+        let weak = PasswordCost { memory_kib: 8_192, passes: 2 };
+        assert_eq!(
+            Config { password_cost: weak, ..Config::default() }.check(),
+            Err(ConfigError::PasswordCost)
+        );
+        assert_eq!("sometimes".parse::<Signup>(), Err(ConfigError::Signup));
+    }
+}

@@ -1,0 +1,29 @@
+//! `invites`: codes that let somebody make an account, by hash alone.
+
+use kith_protocol::UserId;
+use sqlx::PgConnection;
+
+/// Stores a code's hash.
+pub async fn insert(conn: &mut PgConnection, hash: &[u8], valid_days: i32) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "INSERT INTO invites (hash, expires_at) VALUES ($1, now() + make_interval(days => $2))",
+        hash,
+        valid_days,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Uses a code up. The row lock lets only one of two at the same time through.
+pub async fn take(conn: &mut PgConnection, hash: &[u8], user: UserId) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query!(
+        "UPDATE invites SET used_at = now(), used_by = $2
+         WHERE hash = $1 AND used_at IS NULL AND expires_at > now()",
+        hash,
+        user.as_uuid(),
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}

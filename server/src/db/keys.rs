@@ -1,0 +1,52 @@
+//! `server_keys`: what signs access tokens and derives refresh tokens.
+
+use rand::RngExt;
+use sqlx::PgConnection;
+
+/// A key.
+pub struct KeyRow {
+    /// Its name, in every token that it signs.
+    pub kid: String,
+    /// `access` or `refresh`.
+    pub purpose: String,
+    /// 32 random bytes.
+    pub secret: Vec<u8>,
+    /// It signs no more.
+    pub is_retired: bool,
+}
+
+/// Makes the first keys. Instances that start together wait for each other here.
+pub async fn ensure(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query!("SELECT pg_advisory_xact_lock($1)", crate::migrate::ADVISORY_LOCK)
+        .execute(&mut *conn)
+        .await?;
+    for purpose in ["access", "refresh"] {
+        let secret: [u8; 32] = rand::rng().random();
+        let kid = uuid::Uuid::new_v4().simple().to_string();
+        sqlx::query!(
+            "INSERT INTO server_keys (kid, purpose, secret)
+             SELECT $1, $2, $3
+             WHERE NOT EXISTS (SELECT FROM server_keys WHERE purpose = $2 AND retired_at IS NULL)",
+            kid,
+            purpose,
+            secret.as_slice(),
+        )
+        .execute(&mut *conn)
+        .await?;
+    }
+    Ok(())
+}
+
+/// The keys whose work may still be valid, oldest first: access keys until the last token they signed has ended.
+pub async fn live(conn: &mut PgConnection) -> Result<Vec<KeyRow>, sqlx::Error> {
+    sqlx::query_as!(
+        KeyRow,
+        r#"SELECT kid, purpose, secret, retired_at IS NOT NULL AS "is_retired!"
+           FROM server_keys
+           WHERE retired_at IS NULL OR (purpose = 'access' AND retired_at > now() - interval '11 minutes')
+           ORDER BY created_at, kid
+           LIMIT 100"#
+    )
+    .fetch_all(conn)
+    .await
+}

@@ -1,0 +1,211 @@
+//! `users`: accounts and profiles.
+
+use kith_protocol::{UserId, api::Profile};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+/// What signing in needs to know.
+pub struct CredentialsRow {
+    /// The user.
+    pub id: Uuid,
+    /// PHC string.
+    pub password_hash: String,
+    /// The operator has disabled the account.
+    pub is_disabled: bool,
+}
+
+/// A profile as stored.
+pub struct ProfileRow {
+    id: Uuid,
+    username: String,
+    display_name: String,
+    role: Option<String>,
+    avatar: Option<String>,
+    email: Option<String>,
+    version: i64,
+}
+
+impl ProfileRow {
+    /// As others see it.
+    pub fn public(self) -> Profile {
+        Profile { email: None, ..self.own() }
+    }
+
+    /// As its owner sees it.
+    pub fn own(self) -> Profile {
+        Profile {
+            id: UserId::from_uuid(self.id),
+            username: self.username,
+            display_name: self.display_name,
+            role: self.role,
+            avatar: self.avatar,
+            email: self.email,
+            version: self.version.unsigned_abs(),
+        }
+    }
+}
+
+/// Adds a user.
+pub async fn insert(
+    conn: &mut PgConnection,
+    id: UserId,
+    username: &str,
+    display_name: &str,
+    password_hash: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "INSERT INTO users (id, username, display_name, password_hash) VALUES ($1, $2, $3, $4)",
+        id.as_uuid(),
+        username,
+        display_name,
+        password_hash,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Finds what signing in compares with.
+pub async fn credentials(
+    conn: &mut PgConnection,
+    username: &str,
+) -> Result<Option<CredentialsRow>, sqlx::Error> {
+    sqlx::query_as!(
+        CredentialsRow,
+        r#"SELECT id, password_hash, disabled_at IS NOT NULL AS "is_disabled!"
+           FROM users WHERE tenant = '' AND username = $1"#,
+        username,
+    )
+    .fetch_optional(conn)
+    .await
+}
+
+/// The same for a user who is signed in.
+pub async fn credentials_of(
+    conn: &mut PgConnection,
+    id: UserId,
+) -> Result<Option<CredentialsRow>, sqlx::Error> {
+    sqlx::query_as!(
+        CredentialsRow,
+        r#"SELECT id, password_hash, disabled_at IS NOT NULL AS "is_disabled!" FROM users WHERE id = $1"#,
+        id.as_uuid(),
+    )
+    .fetch_optional(conn)
+    .await
+}
+
+/// Replaces the password.
+pub async fn set_password(
+    conn: &mut PgConnection,
+    id: UserId,
+    password_hash: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!("UPDATE users SET password_hash = $2 WHERE id = $1", id.as_uuid(), password_hash)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Replaces the password's hash by another of the same password, unless the password was changed meanwhile.
+pub async fn upgrade_hash(
+    conn: &mut PgConnection,
+    id: UserId,
+    old: &str,
+    new: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2",
+        id.as_uuid(),
+        old,
+        new,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Disables an account. False when there is none of that name.
+pub async fn disable(conn: &mut PgConnection, username: &str) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query!(
+        "UPDATE users SET disabled_at = coalesce(disabled_at, now()) WHERE tenant = '' AND username = $1",
+        username,
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// The profile of a user.
+pub async fn profile(conn: &mut PgConnection, id: UserId) -> Result<Option<ProfileRow>, sqlx::Error> {
+    sqlx::query_as!(
+        ProfileRow,
+        "SELECT id, username, display_name, role, avatar, email, version FROM users WHERE id = $1",
+        id.as_uuid(),
+    )
+    .fetch_optional(conn)
+    .await
+}
+
+/// The profiles of several users of the asker's tenant; unknown ones are left out.
+pub async fn profiles(
+    conn: &mut PgConnection,
+    asker: UserId,
+    ids: &[Uuid],
+) -> Result<Vec<ProfileRow>, sqlx::Error> {
+    sqlx::query_as!(
+        ProfileRow,
+        "SELECT id, username, display_name, role, avatar, email, version FROM users
+         WHERE id = ANY($2) AND tenant = (SELECT tenant FROM users WHERE id = $1)
+         ORDER BY id",
+        asker.as_uuid(),
+        ids,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// Changes the display name and raises the profile's version.
+pub async fn set_display_name(
+    conn: &mut PgConnection,
+    id: UserId,
+    display_name: &str,
+) -> Result<Option<ProfileRow>, sqlx::Error> {
+    sqlx::query_as!(
+        ProfileRow,
+        "UPDATE users SET display_name = $2, version = version + (display_name <> $2)::int
+         WHERE id = $1
+         RETURNING id, username, display_name, role, avatar, email, version",
+        id.as_uuid(),
+        display_name,
+    )
+    .fetch_optional(conn)
+    .await
+}
+
+/// The asker's tenant's people whose user name or a word of whose display name begins with `prefix` (lower case,
+/// LIKE wildcards escaped), by user name, after the name `after`.
+pub async fn search(
+    conn: &mut PgConnection,
+    asker: UserId,
+    prefix: &str,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<ProfileRow>, sqlx::Error> {
+    sqlx::query_as!(
+        ProfileRow,
+        "SELECT id, username, display_name, role, avatar, email, version FROM users
+         WHERE tenant = (SELECT tenant FROM users WHERE id = $1)
+           AND disabled_at IS NULL
+           AND username > $3
+           AND (username LIKE $2 || '%' OR lower(display_name) LIKE $2 || '%'
+                OR lower(display_name) LIKE '% ' || $2 || '%')
+         ORDER BY username
+         LIMIT $4",
+        asker.as_uuid(),
+        prefix,
+        after,
+        limit,
+    )
+    .fetch_all(conn)
+    .await
+}

@@ -1,0 +1,234 @@
+//! Accounts: making one, its profile, its password.
+
+use crate::{
+    config::Signup,
+    db,
+    domain::{passwords::Passwords, sessions},
+    error::ApiError,
+    state::AppState,
+};
+use kith_protocol::{
+    DeviceId, UserId,
+    api::{CreateAccount, Profile},
+    limits,
+};
+use rand::RngExt;
+use sqlx::PgPool;
+
+/// How long an invitation is good for.
+const INVITE_DAYS: i32 = 14;
+
+/// Makes an account, as far as `KITH_SIGNUP` lets the asker.
+///
+/// # Errors
+/// [`ApiError::NotAllowed`] where sign-up is closed or the invitation is not good, [`ApiError::NameTaken`], and
+/// [`ApiError::Invalid`] for what the limits refuse.
+pub async fn sign_up(state: &AppState, request: CreateAccount) -> Result<Profile, ApiError> {
+    let invite = match (state.config.signup, request.invite) {
+        (Signup::Closed, _) | (Signup::Invite, None) => return Err(ApiError::NotAllowed),
+        (Signup::Open, _) => None,
+        (Signup::Invite, Some(code)) => Some(sessions::hash_token(&code)),
+    };
+    let new = NewUser::check(request.username, request.display_name, request.password)?;
+    add(&state.pool, &state.passwords, new, invite).await
+}
+
+/// A user whose name and password were checked.
+pub struct NewUser {
+    username: String,
+    display_name: String,
+    password: String,
+}
+
+impl NewUser {
+    /// Checks what somebody wants to be called.
+    ///
+    /// # Errors
+    /// [`ApiError::Invalid`] with the rule that is not kept.
+    pub fn check(username: String, display_name: String, password: String) -> Result<Self, ApiError> {
+        check_username(&username)?;
+        check_display_name(&display_name)?;
+        check_password(&username, &password)?;
+        Ok(Self { username, display_name, password })
+    }
+}
+
+/// Adds a user, using up the invitation whose hash is given.
+///
+/// # Errors
+/// [`ApiError::NameTaken`]; [`ApiError::NotAllowed`] when the invitation is not good.
+pub async fn add(
+    pool: &PgPool,
+    passwords: &Passwords,
+    new: NewUser,
+    invite: Option<Vec<u8>>,
+) -> Result<Profile, ApiError> {
+    let hash = passwords.hash(new.password).await?;
+    let id = UserId::mint();
+    let mut tx = pool.begin().await?;
+    db::users::insert(&mut tx, id, &new.username, &new.display_name, &hash).await.map_err(name_taken)?;
+    if let Some(code) = invite
+        && !db::invites::take(&mut tx, &code, id).await?
+    {
+        return Err(ApiError::NotAllowed);
+    }
+    tx.commit().await?;
+    Ok(Profile {
+        id,
+        username: new.username,
+        display_name: new.display_name,
+        role: None,
+        avatar: None,
+        email: None,
+        version: 1,
+    })
+}
+
+fn name_taken(error: sqlx::Error) -> ApiError {
+    match error.as_database_error().and_then(|error| error.constraint()) {
+        Some("users_username_key") => ApiError::NameTaken,
+        _ => error.into(),
+    }
+}
+
+/// Makes an invitation and answers its code, which is stored by hash alone.
+///
+/// # Errors
+/// When the database fails.
+pub async fn invite(pool: &PgPool) -> Result<String, ApiError> {
+    let code = sessions::encode_token(&rand::rng().random::<[u8; 20]>());
+    db::invites::insert(&mut *pool.acquire().await?, &sessions::hash_token(&code), INVITE_DAYS).await?;
+    Ok(code)
+}
+
+/// Changes the password and ends the user's other sessions.
+///
+/// # Errors
+/// [`ApiError::CredentialsInvalid`] when `current` does not fit, [`ApiError::Invalid`] for a `new` that is refused.
+pub async fn change_password(
+    state: &AppState,
+    user: UserId,
+    keep: DeviceId,
+    current: String,
+    new: String,
+) -> Result<(), ApiError> {
+    sessions::ask_password_again(state, user, current).await?;
+    let profile = profile(state, user).await?;
+    check_password(&profile.username, &new)?;
+    let hash = state.passwords.hash(new).await?;
+    let mut tx = state.pool.begin().await?;
+    db::users::set_password(&mut tx, user, &hash).await?;
+    let ended = db::devices::revoke_others(&mut tx, user, Some(keep)).await?;
+    tx.commit().await?;
+    sessions::close(state, &ended);
+    Ok(())
+}
+
+/// Replaces a user's password for the operator and ends all of the user's sessions.
+///
+/// # Errors
+/// [`ApiError::TargetMissing`] when there is no such user.
+pub async fn reset_password(
+    pool: &PgPool,
+    passwords: &Passwords,
+    username: &str,
+    password: String,
+) -> Result<(), ApiError> {
+    check_password(username, &password)?;
+    let found = db::users::credentials(&mut *pool.acquire().await?, username).await?;
+    let user = UserId::from_uuid(found.ok_or(ApiError::TargetMissing)?.id);
+    let hash = passwords.hash(password).await?;
+    let mut tx = pool.begin().await?;
+    db::users::set_password(&mut tx, user, &hash).await?;
+    db::devices::revoke_others(&mut tx, user, None).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Disables an account. Running servers close its sockets when they next look, within seconds.
+///
+/// # Errors
+/// [`ApiError::TargetMissing`] when there is no such user.
+pub async fn disable(pool: &PgPool, username: &str) -> Result<(), ApiError> {
+    if db::users::disable(&mut *pool.acquire().await?, username).await? {
+        Ok(())
+    } else {
+        Err(ApiError::TargetMissing)
+    }
+}
+
+/// One's own profile.
+///
+/// # Errors
+/// [`ApiError::DeviceRevoked`] when the account is gone.
+pub async fn profile(state: &AppState, user: UserId) -> Result<Profile, ApiError> {
+    let found = db::users::profile(&mut *state.pool.acquire().await?, user).await?;
+    Ok(found.ok_or(ApiError::DeviceRevoked)?.own())
+}
+
+/// Changes one's own display name.
+///
+/// # Errors
+/// [`ApiError::Invalid`] for a name that is refused.
+pub async fn rename(state: &AppState, user: UserId, display_name: &str) -> Result<Profile, ApiError> {
+    check_display_name(display_name)?;
+    let changed = db::users::set_display_name(&mut *state.pool.acquire().await?, user, display_name).await?;
+    Ok(changed.ok_or(ApiError::DeviceRevoked)?.own())
+}
+
+fn check_username(name: &str) -> Result<(), ApiError> {
+    let length = limits::USERNAME_CHARS_MIN..=limits::USERNAME_CHARS_MAX;
+    let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
+    if length.contains(&name.len()) && name.bytes().all(is_allowed) {
+        Ok(())
+    } else {
+        Err(ApiError::invalid("a user name has 3 to 32 of a-z, 0-9, '.', '_' and '-'"))
+    }
+}
+
+fn check_display_name(name: &str) -> Result<(), ApiError> {
+    let is_short = name.chars().count() <= limits::DISPLAY_NAME_CHARS_MAX;
+    if is_short && !name.trim().is_empty() && !name.chars().any(char::is_control) {
+        Ok(())
+    } else {
+        Err(ApiError::invalid("a display name has 1 to 64 characters and no control characters"))
+    }
+}
+
+fn check_password(username: &str, password: &str) -> Result<(), ApiError> {
+    // Bytes first: a password of megabytes is not worth counting.
+    let is_long = password.len() > limits::PASSWORD_CHARS_MAX * 4;
+    let chars = if is_long { usize::MAX } else { password.chars().count() };
+    if !(limits::PASSWORD_CHARS_MIN..=limits::PASSWORD_CHARS_MAX).contains(&chars) {
+        return Err(ApiError::invalid("a password has 8 to 256 characters"));
+    }
+    if password.to_lowercase() == username {
+        return Err(ApiError::invalid("the password may not be the user name"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_passwords_keep_their_limits() {
+        for good in ["ada", "a.b_c-9", &"x".repeat(32)] {
+            assert!(check_username(good).is_ok(), "{good}");
+        }
+        for bad in ["", "ab", "Ada", "a b c", "čapek", &"x".repeat(33), "a\0bc"] {
+            assert!(check_username(bad).is_err(), "{bad:?}");
+        }
+        for bad in ["", "   ", "a\nb", &"x".repeat(65)] {
+            assert!(check_display_name(bad).is_err(), "{bad:?}");
+        }
+        assert!(check_display_name(&"č".repeat(64)).is_ok());
+        for bad in ["1234567", "ada.lovelace", "Ada.Lovelace", &"x".repeat(257)] {
+            assert!(check_password("ada.lovelace", bad).is_err(), "{bad:?}");
+        }
+        for good in ["12345678", &"🙂".repeat(256)] {
+            assert!(check_password("ada.lovelace", good).is_ok(), "{good:?}");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Password hashes: argon2id, off the runtime's threads and never many at once.
+
+use crate::{config::PasswordCost, error::ApiError};
+use argon2::{
+    Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version, password_hash::phc::PasswordHash,
+};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+use tokio::{sync::Semaphore, time::timeout};
+
+/// Hashes computed at the same time; each takes a core and its memory.
+const CONCURRENT_HASHES: usize = 4;
+/// Who waits longer is told `busy`.
+const WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Hashes and verifies passwords. Cheap to clone.
+#[derive(Clone)]
+pub struct Passwords {
+    cost: PasswordCost,
+    permits: Arc<Semaphore>,
+    /// Verified where there is no such user, so that both answers take the same time.
+    dummy: Arc<OnceLock<String>>,
+}
+
+/// What a verification found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verified {
+    /// The password fits.
+    pub fits: bool,
+    /// The stored hash is weaker than the settings demand.
+    pub is_weak: bool,
+}
+
+impl Passwords {
+    /// Makes one for a cost that [`crate::config::Config::check`] accepted.
+    pub fn new(cost: PasswordCost) -> Self {
+        Self { cost, permits: Arc::new(Semaphore::new(CONCURRENT_HASHES)), dummy: Arc::default() }
+    }
+
+    /// Hashes a password to a PHC string.
+    ///
+    /// # Errors
+    /// [`ApiError::Busy`] when too many wait.
+    pub async fn hash(&self, password: String) -> Result<String, ApiError> {
+        let cost = self.cost;
+        self.blocking(move || hash(cost, &password)).await?
+    }
+
+    /// Compares a password with a stored hash, or with a made-up one for an unknown user.
+    ///
+    /// # Errors
+    /// [`ApiError::Busy`] when too many wait, [`ApiError::Internal`] for a stored hash that is none.
+    pub async fn verify(&self, password: String, stored: Option<String>) -> Result<Verified, ApiError> {
+        let (cost, dummy) = (self.cost, Arc::clone(&self.dummy));
+        self.blocking(move || match stored {
+            Some(stored) => verify(cost, &password, &stored),
+            None => {
+                let stored = dummy.get_or_init(|| hash(cost, "nobody's password").unwrap_or_default());
+                verify(cost, &password, stored)?;
+                Ok(Verified { fits: false, is_weak: false })
+            }
+        })
+        .await?
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let permit = timeout(WAIT_MAX, Arc::clone(&self.permits).acquire_owned())
+            .await
+            .map_err(|_| ApiError::Busy)?
+            .map_err(|_| ApiError::Internal)?;
+        tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            work()
+        })
+        .await
+        .map_err(|_| ApiError::Internal)
+    }
+}
+
+fn argon2(cost: PasswordCost) -> Result<Argon2<'static>, ApiError> {
+    let params = Params::new(cost.memory_kib, cost.passes, 1, None).map_err(|_| ApiError::Internal)?;
+    Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
+}
+
+fn hash(cost: PasswordCost, password: &str) -> Result<String, ApiError> {
+    let hash = argon2(cost)?.hash_password(password.as_bytes()).map_err(|_| ApiError::Internal)?;
+    Ok(hash.to_string())
+}
+
+fn verify(cost: PasswordCost, password: &str, stored: &str) -> Result<Verified, ApiError> {
+    let hash = PasswordHash::new(stored).map_err(|_| ApiError::Internal)?;
+    // The parameters of the stored hash are used, not the configured ones.
+    let fits = argon2(cost)?.verify_password(password.as_bytes(), &hash).is_ok();
+    let params = Params::try_from(&hash).map_err(|_| ApiError::Internal)?;
+    let is_weak = params.m_cost() < cost.memory_kib || params.t_cost() < cost.passes;
+    Ok(Verified { fits, is_weak })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_hash_is_argon2id_at_the_promised_cost_and_fits_its_password_alone() {
+        let passwords = Passwords::new(PasswordCost::default());
+        let stored = passwords.hash("correct horse".into()).await.unwrap();
+        assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{stored}");
+        let fits = passwords.verify("correct horse".into(), Some(stored.clone())).await.unwrap();
+        assert_eq!(fits, Verified { fits: true, is_weak: false });
+        assert!(!passwords.verify("battery staple".into(), Some(stored)).await.unwrap().fits);
+        assert!(!passwords.verify("nobody's password".into(), None).await.unwrap().fits);
+    }
+
+    #[tokio::test]
+    async fn a_weaker_stored_hash_is_told() {
+        let weak = hash(PasswordCost { memory_kib: 8_192, passes: 1 }, "correct horse").unwrap();
+        let passwords = Passwords::new(PasswordCost::default());
+        let found = passwords.verify("correct horse".into(), Some(weak)).await.unwrap();
+        assert_eq!(found, Verified { fits: true, is_weak: true });
+    }
+}

@@ -1,0 +1,256 @@
+//! Sessions: signing in, renewing, devices, signing out.
+//!
+//! A refresh token is exchanged once. Its successor is derived from it, so that a client whose answer was lost gets
+//! the same one again; any later use of an exchanged token means that there are two holders, and the device is
+//! signed out (S11).
+
+use crate::{auth::Succession, config::Config, db, error::ApiError, state::AppState};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use kith_protocol::{
+    DeviceId, TimestampMs, UserId,
+    api::{DeviceRef, DeviceRequest, Refresh, Session, SessionItem, SignIn},
+    error::close,
+    limits,
+};
+use rand::RngExt;
+use sha2::{Digest, Sha256};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+/// Writes random or derived bytes as a token.
+pub(crate) fn encode_token(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// What is stored of a token.
+pub(crate) fn hash_token(token: &str) -> Vec<u8> {
+    Sha256::digest(token.as_bytes()).to_vec()
+}
+
+/// Signs a user in on a device.
+///
+/// # Errors
+/// [`ApiError::CredentialsInvalid`], the same for an unknown user, a wrong password and a disabled account;
+/// [`ApiError::RateLimited`] after many wrong ones.
+pub async fn sign_in(state: &AppState, request: SignIn) -> Result<Session, ApiError> {
+    check_device_name(&request.device)?;
+    let (found, is_known_device) = {
+        let mut conn = state.pool.acquire().await?;
+        let found = db::users::credentials(&mut conn, &request.username).await?;
+        let is_known = match (&found, request.device.id) {
+            (Some(user), Some(device)) => {
+                db::devices::is_live(&mut conn, UserId::from_uuid(user.id), device).await?
+            }
+            _ => false,
+        };
+        (found, is_known)
+    };
+    // A stranger who guesses must not lock the owner's own devices out.
+    let key = match request.device.id.filter(|_| is_known_device) {
+        Some(device) => device.to_string(),
+        None => request.username.chars().take(limits::USERNAME_CHARS_MAX + 1).collect(),
+    };
+    state.sign_in_limits.attempt(&key)?;
+    let stored = found.as_ref().map(|user| user.password_hash.clone());
+    let verified = state.passwords.verify(request.password.clone(), stored).await?;
+    let user = match found {
+        Some(user) if verified.fits && !user.is_disabled => user,
+        _ => return Err(ApiError::CredentialsInvalid),
+    };
+    state.sign_in_limits.succeeded(&key);
+    let id = UserId::from_uuid(user.id);
+    if verified.is_weak {
+        let stronger = state.passwords.hash(request.password).await?;
+        db::users::upgrade_hash(&mut *state.pool.acquire().await?, id, &user.password_hash, &stronger)
+            .await?;
+    }
+    begin(state, id, request.device).await
+}
+
+async fn begin(state: &AppState, user: UserId, device: DeviceRequest) -> Result<Session, ApiError> {
+    let mut tx = state.pool.begin().await?;
+    let id = match device.id {
+        Some(id) if db::devices::renew(&mut tx, id, user, &device.name).await? => {
+            db::refresh_tokens::delete_of_device(&mut tx, id).await?;
+            id
+        }
+        _ => {
+            let id = DeviceId::mint();
+            db::devices::insert(&mut tx, id, user, &device.name).await?;
+            id
+        }
+    };
+    let most = i64::try_from(limits::DEVICES_PER_USER_MAX).unwrap_or(i64::MAX);
+    let ended = db::devices::revoke_beyond(&mut tx, user, id, most).await?;
+    let refresh_token = encode_token(&rand::rng().random::<[u8; 32]>());
+    db::refresh_tokens::insert(&mut tx, &hash_token(&refresh_token), id).await?;
+    let session = session(state, &mut tx, user, DeviceRef { id, name: device.name }, refresh_token).await?;
+    tx.commit().await?;
+    close(state, &ended);
+    Ok(session)
+}
+
+async fn session(
+    state: &AppState,
+    conn: &mut PgConnection,
+    user: UserId,
+    device: DeviceRef,
+    refresh_token: String,
+) -> Result<Session, ApiError> {
+    let profile = db::users::profile(conn, user).await?.ok_or(ApiError::TokenInvalid)?.own();
+    Ok(Session {
+        access_token: state.tokens.sign(user, device.id)?,
+        access_expires_in_s: state.tokens.lifetime().as_secs(),
+        refresh_token,
+        user: profile,
+        device,
+    })
+}
+
+/// Exchanges a refresh token (S11); without a device, mints the device that follows a copied profile's (S8).
+///
+/// # Errors
+/// [`ApiError::TokenInvalid`] for an unknown token, one of another device, or a session that has lasted its time;
+/// [`ApiError::DeviceRevoked`] after signing out, and when an exchanged token comes back too late.
+pub async fn refresh(state: &AppState, request: Refresh) -> Result<Session, ApiError> {
+    let old = hash_token(&request.refresh_token);
+    let mut tx = state.pool.begin().await?;
+    let row = db::refresh_tokens::lock(
+        &mut tx,
+        &old,
+        Config::SESSION_IDLE_DAYS,
+        Config::SESSION_ABSOLUTE_DAYS,
+        limits::REFRESH_REPLAY.as_secs_f64(),
+    )
+    .await?
+    .ok_or(ApiError::TokenInvalid)?;
+    let (user, device) = (UserId::from_uuid(row.user_id), DeviceId::from_uuid(row.device_id));
+    if row.is_revoked {
+        return Err(ApiError::DeviceRevoked);
+    }
+    if request.device.is_some_and(|asked| asked != device) || row.is_over {
+        return Err(ApiError::TokenInvalid);
+    }
+    if row.exchanged_at.is_some() && !row.is_replayable {
+        db::devices::revoke(&mut tx, user, device).await?;
+        tx.commit().await?;
+        tracing::warn!(user.id = %user, device.id = %device, "an exchanged refresh token came back");
+        state.hub.close_device(device, close::REVOKED);
+        return Err(ApiError::DeviceRevoked);
+    }
+    let name = row.device_name;
+    let session = if request.device.is_some() {
+        let next = state.tokens.successor(&request.refresh_token, Succession::SameDevice);
+        if row.exchanged_at.is_none() {
+            let hash = hash_token(&next);
+            db::refresh_tokens::insert(&mut tx, &hash, device).await?;
+            db::refresh_tokens::mark_exchanged(&mut tx, &old, &hash, device, Config::SESSION_IDLE_DAYS)
+                .await?;
+            db::devices::touch(&mut tx, device).await?;
+        }
+        session(state, &mut tx, user, DeviceRef { id: device, name }, next).await?
+    } else {
+        let next = state.tokens.successor(&request.refresh_token, Succession::NewDevice);
+        let id = fork(&mut tx, user, &name, &next).await?;
+        session(state, &mut tx, user, DeviceRef { id, name }, next).await?
+    };
+    let most = i64::try_from(limits::DEVICES_PER_USER_MAX).unwrap_or(i64::MAX);
+    let ended = db::devices::revoke_beyond(&mut tx, user, session.device.id, most).await?;
+    tx.commit().await?;
+    close(state, &ended);
+    Ok(session)
+}
+
+/// The device that parts from another one with this token: made once, answered again while its token is unused.
+async fn fork(conn: &mut PgConnection, user: UserId, name: &str, token: &str) -> Result<DeviceId, ApiError> {
+    let hash = hash_token(token);
+    match db::refresh_tokens::device_of(conn, &hash).await? {
+        Some((_, true)) => Err(ApiError::TokenInvalid),
+        Some((device, false)) => Ok(DeviceId::from_uuid(device)),
+        None => {
+            let id = DeviceId::mint();
+            db::devices::insert(conn, id, user, name).await?;
+            db::refresh_tokens::insert(conn, &hash, id).await?;
+            Ok(id)
+        }
+    }
+}
+
+/// The user's devices.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list(state: &AppState, user: UserId, current: DeviceId) -> Result<Vec<SessionItem>, ApiError> {
+    const HOUR_MS: i64 = 3_600_000;
+    let rows = db::devices::of_user(&mut *state.pool.acquire().await?, user).await?;
+    let item = |row: db::devices::DeviceRow| {
+        let device = DeviceId::from_uuid(row.id);
+        let seen = row.last_seen.timestamp_millis();
+        SessionItem {
+            device,
+            name: row.name,
+            created_at: TimestampMs::from_i64(row.created_at.timestamp_millis()),
+            // To the hour: enough to recognise a device, too coarse to follow a person.
+            last_seen: TimestampMs::from_i64(seen - seen % HOUR_MS),
+            current: device == current,
+        }
+    };
+    Ok(rows.into_iter().map(item).collect())
+}
+
+/// Signs a device of the user out.
+///
+/// # Errors
+/// [`ApiError::TargetMissing`] when the user has no such device signed in.
+pub async fn revoke(state: &AppState, user: UserId, device: DeviceId) -> Result<(), ApiError> {
+    if !db::devices::revoke(&mut *state.pool.acquire().await?, user, device).await? {
+        return Err(ApiError::TargetMissing);
+    }
+    state.hub.close_device(device, close::REVOKED);
+    Ok(())
+}
+
+/// Asks a signed-in user for the password again.
+///
+/// # Errors
+/// [`ApiError::CredentialsInvalid`] when it does not fit, [`ApiError::RateLimited`] after many wrong ones.
+pub async fn ask_password_again(state: &AppState, user: UserId, password: String) -> Result<(), ApiError> {
+    let key = user.to_string();
+    state.sign_in_limits.attempt(&key)?;
+    let found = db::users::credentials_of(&mut *state.pool.acquire().await?, user).await?;
+    let verified = state.passwords.verify(password, found.map(|user| user.password_hash)).await?;
+    if !verified.fits {
+        return Err(ApiError::CredentialsInvalid);
+    }
+    state.sign_in_limits.succeeded(&key);
+    Ok(())
+}
+
+/// Closes the sockets of devices that were signed out.
+pub(crate) fn close(state: &AppState, devices: &[Uuid]) {
+    for device in devices {
+        state.hub.close_device(DeviceId::from_uuid(*device), close::REVOKED);
+    }
+}
+
+/// Closes the sockets of devices that another process signed out or whose user it disabled.
+///
+/// # Errors
+/// When the database fails; the next round finds them.
+pub async fn close_revoked(state: &AppState) -> Result<(), ApiError> {
+    let devices: Vec<Uuid> = state.hub.connected_devices().iter().map(DeviceId::as_uuid).collect();
+    for part in devices.chunks(5_000) {
+        let dead = db::devices::dead_among(&mut *state.pool.acquire().await?, part).await?;
+        close(state, &dead);
+    }
+    Ok(())
+}
+
+fn check_device_name(device: &DeviceRequest) -> Result<(), ApiError> {
+    let chars = device.name.chars().count();
+    if (1..=limits::DEVICE_NAME_CHARS_MAX).contains(&chars) && !device.name.chars().any(char::is_control) {
+        Ok(())
+    } else {
+        Err(ApiError::invalid("a device's name has 1 to 64 characters and no control characters"))
+    }
+}

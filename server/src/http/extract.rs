@@ -1,0 +1,96 @@
+//! What handlers take from a request, refused in the protocol's own words.
+
+use crate::error::ApiError;
+use axum::{
+    body::Bytes,
+    extract::{ConnectInfo, FromRequest, FromRequestParts, Query, RawPathParams, Request},
+    http::{StatusCode, header, request::Parts},
+    response::IntoResponse,
+};
+use kith_protocol::{frame::depth_is_within, limits};
+use serde::de::DeserializeOwned;
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    str::FromStr,
+    time::Duration,
+};
+use tokio::time::timeout;
+
+/// A body that takes longer than this to arrive is given up.
+const BODY_WITHIN: Duration = Duration::from_secs(30);
+
+/// A JSON body: UTF-8, of limited depth, every field known.
+pub struct JsonBody<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let essence = content_type.and_then(|value| value.split(';').next()).map(str::trim);
+        if !essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json")) {
+            return Err(ApiError::invalid("the body is application/json"));
+        }
+        let bytes = match timeout(BODY_WITHIN, Bytes::from_request(request, state)).await {
+            Err(_) => return Err(ApiError::invalid("the body took too long")),
+            Ok(Err(refused)) if refused.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+                return Err(ApiError::TooLarge);
+            }
+            Ok(Err(_)) => return Err(ApiError::invalid("the body broke off")),
+            Ok(Ok(bytes)) => bytes,
+        };
+        let text = std::str::from_utf8(&bytes).map_err(|_| ApiError::invalid("the body is UTF-8"))?;
+        if !depth_is_within(text, limits::JSON_DEPTH_MAX) {
+            return Err(ApiError::invalid("nested too deeply"));
+        }
+        serde_json::from_str(text).map(Self).map_err(|error| ApiError::invalid(error.to_string()))
+    }
+}
+
+/// The one id in a route.
+pub struct PathId<T>(pub T);
+
+impl<T: FromStr, S: Send + Sync> FromRequestParts<S> for PathId<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let params =
+            RawPathParams::from_request_parts(parts, state).await.map_err(|_| ApiError::UnknownRoute)?;
+        let (_, text) = params.iter().next().ok_or(ApiError::UnknownRoute)?;
+        text.parse().map(Self).map_err(|_| ApiError::invalid("not a valid id"))
+    }
+}
+
+/// The query string.
+pub struct Parameters<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        match Query::<T>::from_request_parts(parts, state).await {
+            Ok(Query(value)) => Ok(Self(value)),
+            Err(refused) => {
+                debug_assert!(refused.status().is_client_error());
+                Err(ApiError::invalid("not a valid query"))
+            }
+        }
+    }
+}
+
+/// The address at the other end of the connection.
+pub struct Peer(pub IpAddr);
+
+impl<S: Send + Sync> FromRequestParts<S> for Peer {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let address = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+        Ok(Self(address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))))
+    }
+}
+
+/// 204: done, nothing to say.
+pub fn done() -> impl IntoResponse {
+    StatusCode::NO_CONTENT
+}

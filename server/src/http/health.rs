@@ -1,0 +1,28 @@
+//! Whether the process lives, and whether it can serve.
+
+use crate::{error::ApiError, migrate, state::AppState};
+use axum::extract::State;
+use std::time::Duration;
+use tokio::time::timeout;
+
+const READY_WITHIN: Duration = Duration::from_secs(2);
+
+/// `GET /healthz`: the process answers.
+pub async fn alive() -> &'static str {
+    "ok\n"
+}
+
+/// `GET /readyz`: the database answers and has this server's schema.
+pub async fn ready(State(state): State<AppState>) -> Result<&'static str, ApiError> {
+    if state.shutdown.is_cancelled() {
+        return Err(ApiError::Unavailable);
+    }
+    let check = async {
+        let mut conn = state.pool.acquire().await?;
+        migrate::applied(&mut conn).await
+    };
+    match timeout(READY_WITHIN, check).await {
+        Ok(Ok(Some(version))) if version == migrate::newest() => Ok("ready\n"),
+        _ => Err(ApiError::Unavailable),
+    }
+}

@@ -1,0 +1,147 @@
+//! Limits on trying to sign in: per account with a growing wait, per address with a bucket.
+
+use crate::error::ApiError;
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock};
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    num::NonZeroU32,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// Wrong passwords that cost nothing.
+const FREE_ATTEMPTS: u32 = 10;
+/// The longest wait between two attempts.
+const WAIT_MAX: Duration = Duration::from_secs(300);
+/// Attempts are forgotten after this long without one.
+const FORGET_AFTER: Duration = Duration::from_secs(900);
+/// Keys held at most; above, the forgotten ones are dropped, and if none is, all.
+const KEYS_MAX: usize = 100_000;
+/// Requests of one address to the routes that hash passwords: a burst, then one a second.
+const ADDRESS_BURST: NonZeroU32 = NonZeroU32::new(60).unwrap();
+
+struct Attempts {
+    count: u32,
+    last: Instant,
+}
+
+/// Who has tried how often. In memory: another instance counts for itself.
+pub struct SignInLimits {
+    attempts: Mutex<HashMap<String, Attempts>>,
+    addresses: DefaultKeyedRateLimiter<IpAddr>,
+}
+
+impl Default for SignInLimits {
+    fn default() -> Self {
+        let quota = Quota::per_second(NonZeroU32::MIN).allow_burst(ADDRESS_BURST);
+        Self { attempts: Mutex::default(), addresses: RateLimiter::keyed(quota) }
+    }
+}
+
+impl SignInLimits {
+    /// Counts an attempt before it is made, so that many at once do not all pass.
+    ///
+    /// # Errors
+    /// [`ApiError::RateLimited`] when the last one is too recent.
+    pub fn attempt(&self, key: &str) -> Result<(), ApiError> {
+        self.attempt_at(key, Instant::now())
+    }
+
+    fn attempt_at(&self, key: &str, now: Instant) -> Result<(), ApiError> {
+        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        if attempts.len() >= KEYS_MAX {
+            forget(&mut attempts, now);
+        }
+        let entry = attempts.entry(key.to_owned()).or_insert(Attempts { count: 0, last: now });
+        let since = now.saturating_duration_since(entry.last);
+        if since >= FORGET_AFTER {
+            entry.count = 0;
+        }
+        if let Some(over) = entry.count.checked_sub(FREE_ATTEMPTS) {
+            let wait = Duration::from_secs(1_u64 << over.min(16)).min(WAIT_MAX);
+            if since < wait {
+                let retry_after_ms = u64::try_from((wait - since).as_millis()).unwrap_or(u64::MAX);
+                return Err(ApiError::RateLimited { retry_after_ms });
+            }
+        }
+        entry.count = entry.count.saturating_add(1);
+        entry.last = now;
+        Ok(())
+    }
+
+    /// Forgets the attempts after a right password.
+    pub fn succeeded(&self, key: &str) {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+
+    /// Counts a request of an address. Loopback is exempt: it is the machine's own user, or a proxy in front, which
+    /// sees the real addresses.
+    ///
+    /// # Errors
+    /// [`ApiError::RateLimited`] when the bucket is empty.
+    pub fn address(&self, address: IpAddr) -> Result<(), ApiError> {
+        if address.is_loopback() {
+            return Ok(());
+        }
+        self.addresses.check_key(&address).map_err(|refused| {
+            let wait = refused.wait_time_from(self.addresses.clock().now());
+            ApiError::RateLimited {
+                retry_after_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1),
+            }
+        })
+    }
+
+    /// Drops what no longer counts.
+    pub fn tidy(&self) {
+        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        attempts.retain(|_, entry| entry.last.elapsed() < FORGET_AFTER);
+        drop(attempts);
+        self.addresses.retain_recent();
+    }
+}
+
+fn forget(attempts: &mut HashMap<String, Attempts>, now: Instant) {
+    attempts.retain(|_, entry| now.saturating_duration_since(entry.last) < FORGET_AFTER);
+    if attempts.len() >= KEYS_MAX {
+        attempts.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wait(result: Result<(), ApiError>) -> Option<u64> {
+        match result {
+            Ok(()) => None,
+            Err(ApiError::RateLimited { retry_after_ms }) => Some(retry_after_ms),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn the_eleventh_wrong_password_waits_and_each_further_one_longer() {
+        let (limits, start) = (SignInLimits::default(), Instant::now());
+        for _ in 0..10 {
+            assert_eq!(wait(limits.attempt_at("ada", start)), None);
+        }
+        assert_eq!(wait(limits.attempt_at("ada", start)), Some(1_000));
+        assert_eq!(wait(limits.attempt_at("bo", start)), None, "each account for itself");
+        let later = start + Duration::from_secs(1);
+        assert_eq!(wait(limits.attempt_at("ada", later)), None);
+        assert_eq!(wait(limits.attempt_at("ada", later)), Some(2_000));
+        assert_eq!(wait(limits.attempt_at("ada", later + FORGET_AFTER)), None);
+        limits.succeeded("ada");
+        assert_eq!(wait(limits.attempt_at("ada", later)), None);
+    }
+
+    #[test]
+    fn an_address_that_tries_many_accounts_is_slowed_down() {
+        let limits = SignInLimits::default();
+        let address = "192.0.2.7".parse().unwrap();
+        let refused = (0..1_000).filter(|_| limits.address(address).is_err()).count();
+        assert!(refused >= 900, "{refused}");
+        assert!(limits.address("127.0.0.1".parse().unwrap()).is_ok());
+    }
+}

@@ -1,0 +1,81 @@
+//! `/v1/users`: finding people.
+
+use crate::{
+    auth::Authed,
+    db,
+    error::ApiError,
+    http::extract::{Parameters, PathId},
+    state::AppState,
+};
+use axum::{Json, extract::State};
+use kith_protocol::{
+    UserId,
+    api::{List, Profile},
+    limits::{self, LIST_ITEMS_MAX},
+};
+use serde::Deserialize;
+
+const PAGE_DEFAULT: u32 = 50;
+
+/// The query of `GET /v1/users`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UsersQuery {
+    /// The beginning of a user name or of a word of a display name; any case.
+    #[serde(default)]
+    query: String,
+    /// The last user name of the part before.
+    #[serde(default)]
+    after: String,
+    /// Rows wanted, at most [`LIST_ITEMS_MAX`].
+    limit: Option<u32>,
+}
+
+/// `GET /v1/users`
+pub async fn list(
+    State(state): State<AppState>,
+    authed: Authed,
+    Parameters(query): Parameters<UsersQuery>,
+) -> Result<Json<List<Profile>>, ApiError> {
+    let limit = query.limit.unwrap_or(PAGE_DEFAULT).min(LIST_ITEMS_MAX);
+    if limit == 0 {
+        return Err(ApiError::invalid("limit is at least 1"));
+    }
+    let wanted = query.query.trim();
+    if wanted.chars().count() > limits::DISPLAY_NAME_CHARS_MAX
+        || [wanted, &query.after].iter().any(|t| t.contains('\0'))
+    {
+        return Err(ApiError::invalid("query has at most 64 characters"));
+    }
+    let prefix = escape_like(&wanted.to_lowercase());
+    let mut conn = state.pool.acquire().await?;
+    let rows = db::users::search(&mut conn, authed.user, &prefix, &query.after, i64::from(limit) + 1).await?;
+    let mut items: Vec<Profile> = rows.into_iter().map(db::users::ProfileRow::public).collect();
+    let has_more = items.len() > limit as usize;
+    items.truncate(limit as usize);
+    let next = items.last().filter(|_| has_more).map(|last| last.username.clone());
+    Ok(Json(List { items, next }))
+}
+
+/// `GET /v1/users/{id}`
+pub async fn get(
+    State(state): State<AppState>,
+    authed: Authed,
+    PathId(id): PathId<UserId>,
+) -> Result<Json<Profile>, ApiError> {
+    let mut conn = state.pool.acquire().await?;
+    let mut found = db::users::profiles(&mut conn, authed.user, &[id.as_uuid()]).await?;
+    found.pop().map(|row| Json(row.public())).ok_or(ApiError::TargetMissing)
+}
+
+/// Takes the wildcards of LIKE literally.
+fn escape_like(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for char in text.chars() {
+        if matches!(char, '\\' | '%' | '_') {
+            escaped.push('\\');
+        }
+        escaped.push(char);
+    }
+    escaped
+}

@@ -1,0 +1,73 @@
+//! The schema: brought up to date under an advisory lock, and refused when it is newer than this server.
+
+use sqlx::{Connection, PgPool, migrate::Migrator};
+
+/// Taken by whoever changes the schema or makes the first keys.
+pub const ADVISORY_LOCK: i64 = 0x6b69_7468_0000_0001;
+
+static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
+
+/// Why the schema is not this server's.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    /// A later server has migrated this database.
+    #[error(
+        "the database's schema ({found}) is newer than this server knows ({known}): \
+         start the newer server, or restore a backup from before the upgrade"
+    )]
+    Newer {
+        /// What is there.
+        found: i64,
+        /// The newest that this server has.
+        known: i64,
+    },
+    /// A migration failed.
+    #[error("a migration failed")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+    /// The database failed.
+    #[error("the database failed")]
+    Database(#[from] sqlx::Error),
+}
+
+/// The newest migration that this server has.
+pub fn newest() -> i64 {
+    MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or_default()
+}
+
+/// Names what the migrations do, so that a prepared template can be told apart from another one.
+pub fn fingerprint() -> String {
+    MIGRATOR.iter().map(|migration| format!("{}:{:02x?};", migration.version, migration.checksum)).collect()
+}
+
+/// Runs the migrations that are missing. Servers that start together wait for each other.
+///
+/// # Errors
+/// [`MigrateError::Newer`] for a schema of a later server; nothing is changed then.
+pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
+    // A connection of its own: the session lock must not outlive this function in a pool.
+    let mut conn = sqlx::PgConnection::connect_with(&pool.connect_options()).await?;
+    sqlx::query!("SET lock_timeout = 0").execute(&mut conn).await?;
+    sqlx::query!("SELECT pg_advisory_lock($1)", ADVISORY_LOCK).execute(&mut conn).await?;
+    let known = newest();
+    if let Some(found) = applied(&mut conn).await?.filter(|found| *found > known) {
+        return Err(MigrateError::Newer { found, known });
+    }
+    MIGRATOR.run_direct(None, &mut conn, false).await?;
+    conn.close().await?;
+    Ok(())
+}
+
+/// The newest migration that the database has, `None` for an empty one.
+///
+/// # Errors
+/// When the database fails.
+pub async fn applied(conn: &mut sqlx::PgConnection) -> Result<Option<i64>, sqlx::Error> {
+    // The table is the migrator's own and does not exist before the first run, so these two are unchecked queries.
+    let exists: bool = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
+        .fetch_one(&mut *conn)
+        .await?;
+    if !exists {
+        return Ok(None);
+    }
+    sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success").fetch_one(conn).await
+}

@@ -1,0 +1,163 @@
+//! Accepting connections, and ending in order.
+
+use crate::{
+    auth::Tokens,
+    config::{Config, ConfigError},
+    domain,
+    router::router,
+    state::AppState,
+};
+use axum::{Router, extract::ConnectInfo, http::Request};
+use hyper::{body::Incoming, server::conn::http1};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use kith_protocol::error::close;
+use sqlx::PgPool;
+use std::{future::Future, net::SocketAddr, pin::pin, time::Duration};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::{MissedTickBehavior, interval, sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::ServiceExt;
+
+/// A request's headers arrive within this time, and a kept connection idles no longer.
+const HEADERS_WITHIN: Duration = Duration::from_secs(10);
+/// The bytes of a request's headers.
+const HEADER_BYTES_MAX: usize = 16 * 1024;
+/// How often devices that another process signed out are looked for; their sockets close within 5 s.
+const REVOCATION_EVERY: Duration = Duration::from_secs(3);
+/// How often keys are read again and old counters dropped.
+const TIDY_EVERY: Duration = Duration::from_secs(60);
+/// After an accept that failed for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Why the server could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// A setting is out of its bounds.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The database failed at the start.
+    #[error("the database failed")]
+    Database(#[from] sqlx::Error),
+}
+
+/// Serves until `shutdown`, then ends in order: no new connections, a `bye` to every socket, the lanes drained, the
+/// pool closed; after [`Config::shutdown_within`] whatever is left is dropped.
+///
+/// The database must be migrated.
+///
+/// # Errors
+/// [`ServeError`] for bad settings and when the database fails at the start.
+pub async fn serve(
+    listener: TcpListener,
+    config: Config,
+    pool: PgPool,
+    shutdown: CancellationToken,
+) -> Result<(), ServeError> {
+    config.check()?;
+    let within = config.shutdown_within;
+    let tokens = Tokens::load(&pool, config.access_token).await?;
+    let state = AppState::new(config, pool.clone(), tokens, shutdown.clone());
+    state.tasks.spawn(watch_revocations(state.clone()));
+    state.tasks.spawn(tidy(state.clone()));
+    let connections = TaskTracker::new();
+    accept(listener, router(state.clone()), &connections, &shutdown).await;
+    state.hub.close_all(close::RESTART);
+    connections.close();
+    state.tasks.close();
+    let ended = async {
+        connections.wait().await;
+        state.tasks.wait().await;
+        pool.close().await;
+    };
+    if timeout(within, ended).await.is_err() {
+        tracing::warn!("the shutdown took too long; dropping what is left");
+    }
+    Ok(())
+}
+
+async fn accept(
+    listener: TcpListener,
+    router: Router,
+    connections: &TaskTracker,
+    shutdown: &CancellationToken,
+) {
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                connections.spawn(connection(stream, peer, router.clone(), shutdown.clone()));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "could not accept a connection");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, shutdown: CancellationToken) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "no TCP_NODELAY");
+    }
+    let service = router.map_request(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        request.map(axum::body::Body::new)
+    });
+    let mut connection = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADERS_WITHIN)
+            .max_buf_size(HEADER_BYTES_MAX)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+            .with_upgrades()
+    );
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = shutdown.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection broke");
+    }
+}
+
+async fn watch_revocations(state: AppState) {
+    every(REVOCATION_EVERY, &state, || async {
+        if let Err(error) = domain::sessions::close_revoked(&state).await {
+            tracing::warn!(%error, "could not look for revoked devices");
+        }
+    })
+    .await;
+}
+
+async fn tidy(state: AppState) {
+    every(TIDY_EVERY, &state, || async {
+        state.sign_in_limits.tidy();
+        if let Err(error) = state.tokens.reload(&state.pool).await {
+            tracing::warn!(%error, "could not read the keys");
+        }
+    })
+    .await;
+}
+
+async fn every<F: Future<Output = ()>>(period: Duration, state: &AppState, work: impl Fn() -> F) {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks.tick().await;
+    loop {
+        tokio::select! {
+            () = state.shutdown.cancelled() => return,
+            _ = ticks.tick() => work().await,
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! What every handler can reach.
+
+use crate::{
+    auth::Tokens,
+    config::Config,
+    domain::{passwords::Passwords, publish::Publisher},
+    http::limits::SignInLimits,
+    hub::Hub,
+    presence::Presence,
+};
+use sqlx::PgPool;
+use std::{ops::Deref, sync::Arc};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// The server's shared parts; cheap to clone.
+#[derive(Clone)]
+pub struct AppState(Arc<Inner>);
+
+/// What [`AppState`] holds.
+pub struct Inner {
+    /// The settings.
+    pub config: Config,
+    /// The database.
+    pub pool: PgPool,
+    /// Signs and verifies access tokens, derives refresh tokens.
+    pub tokens: Tokens,
+    /// Hashes and verifies passwords.
+    pub passwords: Passwords,
+    /// Tries to sign in, per account and per address.
+    pub sign_in_limits: SignInLimits,
+    /// Live connections.
+    pub hub: Hub,
+    /// Who is there.
+    pub presence: Presence,
+    /// Writes the log.
+    pub publisher: Publisher,
+    /// Ends everything.
+    pub shutdown: CancellationToken,
+    /// Owns every task that is not a request.
+    pub tasks: TaskTracker,
+}
+
+impl AppState {
+    /// Puts the parts together and starts the lanes.
+    pub fn new(config: Config, pool: PgPool, tokens: Tokens, shutdown: CancellationToken) -> Self {
+        let tasks = TaskTracker::new();
+        let hub = Hub::default();
+        let publisher = Publisher::start(pool.clone(), hub.clone(), &tasks, shutdown.clone());
+        Self(Arc::new(Inner {
+            passwords: Passwords::new(config.password_cost),
+            sign_in_limits: SignInLimits::default(),
+            presence: Presence::default(),
+            config,
+            pool,
+            tokens,
+            hub,
+            publisher,
+            shutdown,
+            tasks,
+        }))
+    }
+}
+
+impl Deref for AppState {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}

@@ -1,0 +1,1 @@
+//! The socket: bytes to frames and back, and the choice of the domain function.
