@@ -4,6 +4,7 @@
 //! commit. One task owns socket, machine and timer; handles talk to it by a bounded channel.
 
 use crate::sync::ops::{LocalState, OutboxUpdate, StoreOp, Stored};
+pub(crate) use crate::sync::{TokenError, Want};
 use crate::{ClientError, events::EngineEvent, view::LinkView};
 use kith_protocol::{
     ConversationId, DeviceId, ErrorCode, Seq, UserId,
@@ -46,15 +47,6 @@ pub(crate) trait TokenSource: Send + Sync + 'static {
     fn renew_as_new_device(&self) -> Boxed<'_, Result<DeviceId, TokenError>>;
 }
 
-/// Why there is no token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum TokenError {
-    /// The server refused: a sign-in is needed.
-    Refused(ErrorCode),
-    /// The server could not be asked; later.
-    Unreachable,
-}
-
 /// Who is told of changes. Calls must not block.
 pub(crate) trait DriverEvents: Send + Sync + 'static {
     /// The connection.
@@ -67,32 +59,6 @@ pub(crate) trait DriverEvents: Send + Sync + 'static {
     fn presence(&self, changed: Vec<Presence>);
     /// The server will not have this device any more (`device_revoked`), or this version (`upgrade_required`).
     fn stopped(&self, code: ErrorCode);
-}
-
-/// Something to be fetched because it is on screen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Want {
-    /// A page before this seq (exclusive).
-    Older {
-        /// Where.
-        conversation: ConversationId,
-        /// The oldest seq at hand.
-        before: Seq,
-    },
-    /// What is missing between two ranges, inclusive on both sides.
-    Gap {
-        /// Where.
-        conversation: ConversationId,
-        /// The first missing seq.
-        from: Seq,
-        /// The last missing seq.
-        to: Seq,
-    },
-    /// The newest page, members and markers of a conversation that is being looked at.
-    Conversation {
-        /// Which.
-        conversation: ConversationId,
-    },
 }
 
 /// Talks to a running driver. Dropping all of them does not stop it; [`DriverHandle::stop`] does.

@@ -1,0 +1,306 @@
+//! One conversation's log as the machine sees it: what is stored, what the server has, what is missing.
+
+use super::{
+    ops::{LocalConversation, LocalRange},
+    ranges::{Mismatch, Ranges, run_of},
+};
+use kith_protocol::{
+    Chain, ConversationId, Event, Seq, TimestampMs,
+    frame::{Direction, HeadsItem, Page, Pull},
+    limits,
+};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Up to this many missing events are pulled upwards, without leaving a gap; above, the newest page comes first.
+const FORWARD_MAX: u64 = 200;
+
+/// A pull that somebody asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub from: Seq,
+    pub to: Option<Seq>,
+    pub direction: Direction,
+}
+
+/// Events that continue what is stored.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Continued {
+    pub chain_before: Chain,
+    pub events: Vec<Event>,
+}
+
+/// The state of one conversation.
+#[derive(Debug)]
+pub(crate) struct Log {
+    conversation: ConversationId,
+    pub ranges: Ranges,
+    /// The newest seq that the server is known to have.
+    pub head: Seq,
+    /// The chain's value at a head that heads have told.
+    head_chain: Option<(Seq, Chain)>,
+    floor: Seq,
+    pub visible: Vec<(Seq, Option<Seq>)>,
+    pub last_ts: TimestampMs,
+    /// Events above a hole (C1).
+    buffer: BTreeMap<Seq, Event>,
+    /// Monotonic ms until which a hole may close by itself (C1).
+    pub wait_until: Option<u64>,
+    /// The pull in flight.
+    pub pull: Option<u64>,
+    /// Monotonic ms; a refused pull is not repeated before.
+    pub pull_after: u64,
+    pub wants: VecDeque<Wanted>,
+    pub delivered: Seq,
+    /// The newest stored event of somebody else.
+    pub others_high: Seq,
+    /// A fork is being resolved (S7): nothing is applied.
+    pub probing: bool,
+}
+
+impl Log {
+    /// What was stored.
+    pub(crate) fn stored(local: LocalConversation) -> Self {
+        let ranges = Ranges::new(local.ranges);
+        Self {
+            conversation: local.conversation,
+            head: local.head.max(ranges.high()),
+            others_high: ranges.high(),
+            ranges,
+            head_chain: None,
+            floor: Seq(1),
+            visible: local.visible,
+            last_ts: local.last_ts,
+            buffer: BTreeMap::new(),
+            wait_until: None,
+            pull: None,
+            pull_after: 0,
+            wants: VecDeque::new(),
+            delivered: local.delivered,
+            probing: false,
+        }
+    }
+
+    /// A conversation that heads announce.
+    pub(crate) fn announced(conversation: ConversationId) -> Self {
+        Self::stored(LocalConversation {
+            conversation,
+            ranges: Vec::new(),
+            head: Seq::ZERO,
+            visible: Vec::new(),
+            last_ts: TimestampMs(0),
+            delivered: Seq::ZERO,
+        })
+    }
+
+    /// Takes a heads item. `fresh`: nothing can have come after it was read (S2).
+    ///
+    /// # Errors
+    /// [`Mismatch`] if the server's log is not a continuation of the stored one (S7).
+    pub(crate) fn heads(&mut self, item: &HeadsItem, fresh: bool) -> Result<(), Mismatch> {
+        self.visible.clone_from(&item.visible);
+        self.floor = item.floor.max(Seq(1));
+        self.last_ts = self.last_ts.max(item.last_ts);
+        self.delivered = item.own.delivered;
+        let high = self.ranges.high();
+        if item.head >= self.head || fresh {
+            self.head = item.head;
+            self.head_chain = Some((item.head, item.chain));
+            self.wait_until = None;
+        }
+        let differs = self
+            .ranges
+            .newest()
+            .is_some_and(|range| range.high == item.head && range.chain_high != item.chain);
+        if differs || (fresh && high > item.head) {
+            return Err(Mismatch);
+        }
+        Ok(())
+    }
+
+    /// The server has at least this; if it does not come by itself within [`limits::GAP_WAIT`], it is pulled.
+    pub(crate) fn expects(&mut self, seq: Seq, now: u64) {
+        if seq > self.head {
+            self.head = seq;
+        }
+        if self.head > self.ranges.high() && self.wait_until.is_none() {
+            self.wait_until = Some(now + limits::GAP_WAIT.as_millis() as u64);
+        }
+    }
+
+    /// The server has at least this, and will not send it by itself.
+    pub(crate) fn hinted(&mut self, seq: Seq) {
+        self.head = self.head.max(seq);
+        self.wait_until = None;
+    }
+
+    /// Takes live events (C1): what continues the newest range is answered, what lies above a hole waits.
+    ///
+    /// # Errors
+    /// [`Mismatch`] if the chain does not continue.
+    pub(crate) fn live(&mut self, events: Vec<Event>, now: u64) -> Result<Option<Continued>, Mismatch> {
+        for event in events {
+            self.last_ts = self.last_ts.max(event.ts);
+            self.head = self.head.max(event.seq);
+            if event.seq > self.ranges.high() && !self.ranges.contains(event.seq) {
+                self.buffer.insert(event.seq, event);
+            }
+        }
+        while self.buffer.len() > limits::GAP_BUFFER_EVENTS_MAX && self.buffer.pop_last().is_some() {}
+        let continued = self.drain()?;
+        if self.head > self.ranges.high() {
+            self.wait_until.get_or_insert(now + limits::GAP_WAIT.as_millis() as u64);
+        }
+        Ok(continued)
+    }
+
+    /// Takes from the buffer what continues the newest range.
+    fn drain(&mut self) -> Result<Option<Continued>, Mismatch> {
+        if self.probing {
+            return Ok(None);
+        }
+        let high = self.ranges.high();
+        self.buffer.retain(|seq, _| *seq > high);
+        let Some(first) = self.buffer.keys().next().copied() else { return Ok(None) };
+        let before = match self.ranges.newest() {
+            Some(range) if range.high.next() == first => range.chain_high,
+            Some(_) => return Ok(None),
+            None if first == Seq(1) => Chain::empty(self.conversation),
+            None => match self.head_chain {
+                Some((seq, chain)) if seq.next() == first => chain,
+                _ => return Ok(None),
+            },
+        };
+        let mut events: Vec<Event> = Vec::new();
+        while let Some(entry) = self.buffer.first_entry() {
+            if events.last().is_some_and(|last| last.seq.next() != *entry.key()) {
+                break;
+            }
+            events.push(entry.remove());
+        }
+        let run = run_of(self.conversation, before, &events)?;
+        self.ranges.merge(run, |_| None)?;
+        self.settle();
+        Ok(Some(Continued { chain_before: before, events }))
+    }
+
+    /// Takes a page; answers whether it holds anything, and what of the buffer continues it.
+    ///
+    /// # Errors
+    /// [`Mismatch`] if it does not fit what is stored.
+    pub(crate) fn page(&mut self, page: &Page) -> Result<(bool, Option<Continued>), Mismatch> {
+        self.head = self.head.max(page.head);
+        if page.events.is_empty() {
+            // Nothing there that may be seen: what the head promised is out of reach.
+            if page.end && self.wants.is_empty() && page.head <= self.ranges.high() {
+                self.head = self.ranges.high();
+            }
+            return Ok((false, None));
+        }
+        let run: LocalRange = run_of(self.conversation, page.chain_before, &page.events)?;
+        let at = |seq: Seq| {
+            let index = seq.0.checked_sub(run.low.0)?;
+            page.events.get(usize::try_from(index).ok()?).map(|event| event.chain)
+        };
+        self.ranges.merge(run, at)?;
+        let continued = self.drain()?;
+        self.settle();
+        Ok((true, continued))
+    }
+
+    fn settle(&mut self) {
+        if self.ranges.high() >= self.head {
+            self.wait_until = None;
+        }
+    }
+
+    /// After a rewind (S7): what is left.
+    pub(crate) fn rewound(&mut self, ranges: Vec<LocalRange>) {
+        self.ranges = Ranges::new(ranges);
+        self.others_high = self.others_high.min(self.ranges.high());
+        self.buffer.clear();
+        self.wants.clear();
+        self.probing = false;
+        self.wait_until = None;
+    }
+
+    /// The link broke.
+    pub(crate) fn disconnected(&mut self) {
+        self.pull = None;
+        self.pull_after = 0;
+        self.wait_until = None;
+        self.buffer.clear();
+        self.probing = false;
+    }
+
+    /// Whether the newest part is missing.
+    pub(crate) fn is_behind(&self) -> bool {
+        !self.visible.is_empty() && self.head > self.ranges.high() && self.head >= self.floor
+    }
+
+    /// Whether anything is to be pulled, now or later.
+    pub(crate) fn has_work(&self) -> bool {
+        self.is_behind() || !self.wants.is_empty() || self.gap().is_some()
+    }
+
+    /// The pull that brings the newest part.
+    pub(crate) fn catch_up(&self) -> Pull {
+        let high = self.ranges.high();
+        let newest = Pull {
+            conversation: self.conversation,
+            from: None,
+            to: None,
+            direction: Direction::Backward,
+            max: limits::PAGE_MESSAGES_MAX,
+        };
+        if high == Seq::ZERO || self.head.0 - high.0 > FORWARD_MAX {
+            return newest;
+        }
+        let start = self.visible.last().map_or(Seq(1), |(from, _)| *from);
+        Pull { from: Some(high.next().max(start).max(self.floor)), direction: Direction::Forward, ..newest }
+    }
+
+    /// The newest gap between ranges that may be seen.
+    fn gap(&self) -> Option<(Seq, Seq)> {
+        self.ranges.gaps().find_map(|gap| self.visible_part(gap))
+    }
+
+    /// The newest part of an interval of seqs that may be seen.
+    fn visible_part(&self, (low, high): (Seq, Seq)) -> Option<(Seq, Seq)> {
+        self.visible.iter().rev().find_map(|(from, to)| {
+            let low = low.max(*from).max(self.floor);
+            let high = high.min(to.unwrap_or(high));
+            (low <= high).then_some((low, high))
+        })
+    }
+
+    /// The pull that fills the newest gap.
+    pub(crate) fn fill(&self) -> Option<Pull> {
+        let (low, high) = self.gap()?;
+        Some(Pull {
+            conversation: self.conversation,
+            from: Some(high),
+            to: Some(low),
+            direction: Direction::Backward,
+            max: limits::PAGE_MESSAGES_MAX,
+        })
+    }
+
+    /// The next pull that somebody asked for and that still brings something.
+    pub(crate) fn wanted(&mut self) -> Option<Pull> {
+        while let Some(want) = self.wants.pop_front() {
+            if want.from > Seq::ZERO
+                && !self.ranges.contains(want.from)
+                && self.visible_part((want.from, want.from)).is_some()
+            {
+                return Some(Pull {
+                    conversation: self.conversation,
+                    from: Some(want.from),
+                    to: want.to,
+                    direction: want.direction,
+                    max: limits::PAGE_MESSAGES_MAX,
+                });
+            }
+        }
+        None
+    }
+}

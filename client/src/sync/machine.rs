@@ -1,0 +1,342 @@
+//! The machine: states of the link, and what every input means in them.
+//!
+//! ```text
+//!            ┌────────────── closed, failed ◀──────────────┐
+//!            ▼                                             │
+//!  Start ▶ Waiting ──time──▶ Connecting ──socket──▶ Greeting ──last heads──▶ Live
+//!            │  ▲                │ 401                 │ token refused        │ 41xx
+//!            │  └──────────── Renewing ◀───────────────┴──────────────────────┘
+//!            │                   │ refused ▶ SignIn        42xx, upgrade_required ▶ Stopped
+//!            └──two failures──▶ Exchanging ⇄ Between (polling, S12)      a failed write ▶ Broken
+//! ```
+//! Only `Live` and `Between` send on their own account. Whatever breaks, the outbox is queued again and heads say
+//! what is missing: nothing depends on what was under way.
+
+mod frames;
+mod link;
+mod live;
+mod pulls;
+
+use super::{
+    Action, Input, Now, Want,
+    backoff::Backoff,
+    log::Log,
+    ops::{LocalState, OutboxItem, OutboxOp, StoreOp, Stored},
+    outbox::Outbox,
+};
+use crate::view::LinkView;
+use kith_protocol::{ClientFrame, ConversationId, DeviceId, EventId, NewEvent, TimestampMs, UserId, frame};
+use live::Live;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+pub(crate) use link::Link;
+
+/// An answer that has not come after this long, ms: the link is taken for dead.
+const ANSWER_WITHIN_MS: u64 = 30_000;
+
+/// Who the machine works for.
+#[derive(Debug, Clone)]
+pub(crate) struct MachineOptions {
+    /// Oneself.
+    pub user: UserId,
+    /// This device.
+    pub device: DeviceId,
+    /// `name/version`.
+    pub app: String,
+    /// For jitter.
+    pub seed: u64,
+}
+
+/// What a request was about.
+#[derive(Debug)]
+enum Asked {
+    Hello,
+    Auth,
+    Send { items: Vec<(i64, EventId)> },
+    Open { item: i64 },
+    State { items: Vec<i64>, draft: bool },
+    Pull { conversation: ConversationId },
+    Probe { conversation: ConversationId },
+    Heads,
+    Profiles,
+    Members { conversation: ConversationId, first: bool },
+    Markers,
+}
+
+#[derive(Debug)]
+struct Request {
+    asked: Asked,
+    deadline: u64,
+}
+
+/// The sync rules.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    options: MachineOptions,
+    now: Now,
+    link: Link,
+    polling: link::Polling,
+    backoff: Backoff,
+    since: TimestampMs,
+    shown: Option<LinkView>,
+    /// The token at hand was refused, or is about to end.
+    token_is_stale: bool,
+    /// The last heads of this connection have come.
+    heard: bool,
+    /// The same, of the exchange under way.
+    heard_this_round: bool,
+    catching_up: bool,
+    generation: u64,
+    epoch: Option<String>,
+    user_seq: u64,
+    /// Monotonic ms; an own-state change was missed, ask for heads then (S4).
+    heads_at: Option<u64>,
+    logs: HashMap<ConversationId, Log>,
+    /// Conversations with something to pull.
+    attention: BTreeSet<ConversationId>,
+    outbox: Outbox,
+    requests: BTreeMap<u64, Request>,
+    last_request: u64,
+    live: Live,
+    actions: Vec<Action>,
+}
+
+impl Machine {
+    /// Begins with what the store has.
+    pub(crate) fn new(options: MachineOptions, local: LocalState) -> Self {
+        let backoff = Backoff::new(options.seed);
+        let mut machine = Self {
+            options,
+            now: Now { mono: 0, wall: TimestampMs(0) },
+            link: Link::Waiting { until: 0 },
+            polling: link::Polling::default(),
+            backoff,
+            since: TimestampMs(0),
+            shown: None,
+            token_is_stale: false,
+            heard: false,
+            heard_this_round: false,
+            catching_up: true,
+            generation: 0,
+            epoch: None,
+            user_seq: 0,
+            heads_at: None,
+            logs: HashMap::new(),
+            attention: BTreeSet::new(),
+            outbox: Outbox::default(),
+            requests: BTreeMap::new(),
+            last_request: 0,
+            live: Live::default(),
+            actions: Vec::new(),
+        };
+        machine.load(local);
+        machine
+    }
+
+    /// Takes what happened, answers what to do.
+    pub(crate) fn handle(&mut self, input: Input, now: Now) -> Vec<Action> {
+        self.now = now;
+        match input {
+            Input::Start => self.start(),
+            Input::Timer => {}
+            Input::Connected => self.connected(),
+            Input::ConnectFailed(error) => self.connect_failed(error),
+            Input::Closed(code) => self.closed(code),
+            Input::Frame(frame) => self.frame(frame),
+            Input::Exchanged(frames) => self.exchanged(frames),
+            Input::ExchangeFailed(error) => self.connect_failed(error),
+            Input::TokenRenewed(device) => self.token_renewed(device),
+            Input::TokenFailed(error) => self.token_failed(error),
+            Input::Stored(stored) => self.stored(stored),
+            Input::StoreFailed => self.store_failed(),
+            Input::Reloaded(local) => self.reloaded(local),
+            Input::Outbox(update) => self.outbox.update(update),
+            Input::Want(want) => self.want(want),
+            Input::Focus(conversations) => self.focus(conversations),
+            Input::Typing(conversation, on) => self.typing(conversation, on),
+            Input::Watch(users) => self.watch(users),
+            Input::Presence(state) => self.set_presence(state),
+            Input::NetworkChanged => self.network_changed(),
+            Input::SendNow => {
+                self.outbox.send_now();
+                self.network_changed();
+            }
+        }
+        self.pump();
+        std::mem::take(&mut self.actions)
+    }
+
+    /// When [`Input::Timer`] is wanted; monotonic ms.
+    pub(crate) fn deadline(&self) -> Option<u64> {
+        let mut at = self.link_deadline();
+        let mut sooner = |other: Option<u64>| at = [at, other].into_iter().flatten().min();
+        sooner(self.live.deadline());
+        if self.is_live() {
+            sooner(self.outbox.deadline(self.now.mono));
+            sooner(self.pull_deadline());
+            sooner(self.heads_at);
+            sooner(self.requests.values().map(|request| request.deadline).min());
+        }
+        at
+    }
+
+    fn load(&mut self, local: LocalState) {
+        self.generation = local.generation;
+        self.epoch = local.epoch;
+        self.user_seq = local.user_seq;
+        self.logs = local.conversations.into_iter().map(|one| (one.conversation, Log::stored(one))).collect();
+        self.outbox = Outbox::new(local.outbox);
+        self.attention.clear();
+    }
+
+    /// What may go on by itself.
+    fn pump(&mut self) {
+        self.link_timer();
+        self.expire_typing();
+        if self.is_live() {
+            self.check_deadlines();
+        }
+        if self.is_live() {
+            self.send_outbox();
+            self.send_pulls();
+            self.send_live();
+            self.ask_heads_if_due();
+        }
+        self.flush_exchange();
+        self.show_link();
+    }
+
+    fn check_deadlines(&mut self) {
+        if self.requests.values().any(|request| request.deadline <= self.now.mono) {
+            self.drop_link();
+        }
+    }
+
+    // --- towards the server ---
+
+    fn request(&mut self, frame: ClientFrame, asked: Asked) -> u64 {
+        self.last_request += 1;
+        let number = self.last_request;
+        self.requests.insert(number, Request { asked, deadline: self.now.mono + ANSWER_WITHIN_MS });
+        self.send(frame, Some(number));
+        number
+    }
+
+    fn send(&mut self, frame: ClientFrame, request: Option<u64>) {
+        if self.is_polling() {
+            self.polling.queue.push((frame, request));
+        } else {
+            self.actions.push(Action::Send(frame, request));
+        }
+    }
+
+    fn store(&mut self, op: StoreOp) {
+        self.actions.push(Action::Store(op));
+    }
+
+    // --- the outbox ---
+
+    fn send_outbox(&mut self) {
+        let items = self.outbox.take_turns(self.now.mono);
+        if !items.is_empty() {
+            self.store(StoreOp::Sending { items });
+        }
+    }
+
+    /// The content of rows that leave (O4: all events of a conversation in one `send`).
+    fn send_items(&mut self, items: Vec<OutboxItem>) {
+        let mut sends: BTreeMap<ConversationId, Vec<(i64, NewEvent)>> = BTreeMap::new();
+        let mut states: BTreeMap<(ConversationId, bool), (Vec<i64>, frame::StateChange)> = BTreeMap::new();
+        for OutboxItem { item, conversation, op } in items {
+            if !self.outbox.sent(item) {
+                continue;
+            }
+            match op {
+                OutboxOp::Open(open) => {
+                    self.request(ClientFrame::Open(open), Asked::Open { item });
+                }
+                OutboxOp::Event(event) => sends.entry(conversation).or_default().push((item, event)),
+                OutboxOp::State(change) => {
+                    let is_draft = change.draft.is_some();
+                    let (items, merged) = states
+                        .entry((conversation, is_draft))
+                        .or_insert_with(|| (Vec::new(), frame::StateChange::of(conversation)));
+                    items.push(item);
+                    coalesce(merged, change);
+                }
+            }
+        }
+        self.outbox.drop_taken_back();
+        for (conversation, events) in sends {
+            self.send_events(conversation, events);
+        }
+        for ((_, draft), (items, change)) in states {
+            self.request(ClientFrame::State(change), Asked::State { items, draft });
+        }
+    }
+
+    fn send_events(&mut self, conversation: ConversationId, events: Vec<(i64, NewEvent)>) {
+        let items = events.iter().map(|(item, event)| (*item, event.id)).collect();
+        // Plain data with string keys: writing it as a value has no way to fail.
+        let events = events.into_iter().filter_map(|(_, event)| serde_json::to_value(event).ok()).collect();
+        self.request(ClientFrame::Send(frame::Send { conversation, events }), Asked::Send { items });
+    }
+
+    // --- the store ---
+
+    fn stored(&mut self, stored: Stored) {
+        for item in stored.ended {
+            self.outbox.remove(item);
+        }
+        if !stored.queued.is_empty() {
+            self.outbox.update(super::ops::OutboxUpdate { changed: stored.queued, removed: Vec::new() });
+        }
+        for local in stored.rewound {
+            if let Some(log) = self.logs.get_mut(&local.conversation) {
+                log.rewound(local.ranges);
+                self.attention.insert(local.conversation);
+            }
+        }
+        self.live.profiles_wanted(stored.profiles_wanted);
+        self.live.members_wanted.extend(stored.members_wanted);
+        self.live.stored();
+        self.send_items(stored.sending);
+    }
+
+    fn want(&mut self, want: Want) {
+        use kith_protocol::frame::Direction;
+        let (conversation, wanted) = match want {
+            Want::Older { conversation, before } => (
+                conversation,
+                super::log::Wanted { from: before.previous(), to: None, direction: Direction::Backward },
+            ),
+            Want::Gap { conversation, from, to } => (
+                conversation,
+                super::log::Wanted { from: to, to: Some(from), direction: Direction::Backward },
+            ),
+            Want::Conversation { conversation } => {
+                self.live.markers_wanted.insert(conversation);
+                return;
+            }
+        };
+        if let Some(log) = self.logs.get_mut(&conversation) {
+            if !log.wants.contains(&wanted) {
+                log.wants.push_back(wanted);
+            }
+            self.attention.insert(conversation);
+        }
+    }
+}
+
+/// Puts a later change over an earlier one; a read marker only rises.
+fn coalesce(into: &mut frame::StateChange, later: frame::StateChange) {
+    // An advance clears the flag (R1).
+    let cleared = if later.read > into.read { into.unread_flag.map(|_| false) } else { into.unread_flag };
+    into.read = into.read.max(later.read);
+    into.unread_flag = later.unread_flag.or(cleared);
+    into.mute = later.mute.or(into.mute);
+    into.pin = later.pin.or(into.pin);
+    into.archive = later.archive.or(into.archive);
+    into.hidden = later.hidden.or(into.hidden);
+    into.draft = later.draft.or(into.draft.take());
+}

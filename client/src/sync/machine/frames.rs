@@ -1,0 +1,385 @@
+//! What each frame of the server means.
+
+use super::{Asked, Link, Machine};
+use crate::sync::{
+    Action,
+    log::{Continued, Log},
+    ops::StoreOp,
+    ranges::Mismatch,
+};
+use kith_protocol::{
+    ClientFrame, ConversationId, ErrorCode, Event, Seq, ServerFrame,
+    error::ErrorClass,
+    frame::{Ack, Chains, ErrorFrame, Events, Heads, HeadsItem, Members, OwnStates, Page, Probe, Welcome},
+    limits,
+};
+
+/// A refused pull is repeated after this long, ms.
+const PULL_AGAIN_MS: u64 = 2_000;
+/// A missed change of own state is asked for after this long, ms.
+const MISSED_STATE_MS: u64 = 1_000;
+
+impl Machine {
+    pub(super) fn frame(&mut self, frame: ServerFrame) {
+        let connected = matches!(self.link, Link::Greeting { .. } | Link::Live { .. } | Link::Exchanging);
+        if !connected {
+            return; // of a link that was given up
+        }
+        let asked =
+            frame.reply_to().and_then(|request| self.requests.remove(&request)).map(|request| request.asked);
+        match frame {
+            ServerFrame::Welcome(welcome) => self.welcome(*welcome),
+            ServerFrame::Heads(heads) => self.heads(heads, asked),
+            ServerFrame::Events(events) => self.events(events),
+            ServerFrame::Hint(hint) => {
+                for (conversation, head) in hint.heads {
+                    self.hint(conversation, head);
+                }
+            }
+            ServerFrame::Page(page) => self.page(page, asked),
+            ServerFrame::Ack(ack) => self.ack(ack, asked),
+            ServerFrame::Chains(chains) => self.chains(chains),
+            ServerFrame::OwnState(own) => self.own_state(own, asked),
+            ServerFrame::Markers(markers) => {
+                self.store(StoreOp::Markers { conversation: markers.conversation, markers: markers.markers });
+            }
+            ServerFrame::Profiles(profiles) => self.store(StoreOp::Profiles(profiles.items)),
+            ServerFrame::Members(members) => self.members(members, asked),
+            ServerFrame::Notification(notifications) => {
+                self.store(StoreOp::Notifications(notifications.items))
+            }
+            ServerFrame::Ephemeral(ephemeral) => self.ephemeral(ephemeral),
+            ServerFrame::AuthExpiring(_) => {
+                self.token_is_stale = true;
+                self.actions.push(Action::RenewToken { new_device: false });
+            }
+            ServerFrame::Bye(bye) => self.live.bye_ms = Some(bye.after_ms),
+            ServerFrame::Error(error) => self.error(error, asked),
+        }
+    }
+
+    fn welcome(&mut self, welcome: Welcome) {
+        if welcome.user != self.options.user {
+            // Somebody else's token: another file is meant (S9).
+            self.stop(ErrorCode::TokenInvalid);
+            return;
+        }
+        self.token_is_stale = false;
+        self.generation = welcome.generation;
+        self.epoch = Some(welcome.epoch.clone());
+        self.store(StoreOp::Welcome { generation: welcome.generation, epoch: welcome.epoch });
+    }
+
+    // --- heads (S3) ---
+
+    fn heads(&mut self, heads: Heads, asked: Option<Asked>) {
+        let greeting = matches!(self.link, Link::Greeting { .. })
+            || (self.link == Link::Exchanging && !self.heard_this_round);
+        for item in &heads.items {
+            self.heads_item(item, greeting);
+        }
+        let whole = greeting || matches!(asked, Some(Asked::Heads));
+        let last = whole && !heads.more;
+        if last {
+            self.user_seq = heads.user_seq;
+            self.heads_at = None;
+        }
+        self.store(StoreOp::Heads {
+            full: heads.full,
+            last,
+            user_seq: if last { heads.user_seq } else { self.user_seq },
+            items: heads.items,
+            gone: heads.gone,
+        });
+        if let Some(Asked::Open { item }) = asked {
+            self.outbox.remove(item);
+            self.store(StoreOp::Done { items: vec![item] });
+        }
+        if greeting && last {
+            self.greeted();
+        }
+    }
+
+    fn heads_item(&mut self, item: &HeadsItem, fresh: bool) {
+        let conversation = item.own.conversation;
+        let log = self.logs.entry(conversation).or_insert_with(|| Log::announced(conversation));
+        let fits = log.heads(item, fresh);
+        self.attend(conversation);
+        if fits.is_err() {
+            self.fork(conversation);
+        } else {
+            self.may_deliver(conversation);
+        }
+    }
+
+    /// The last heads of a connection: everything may be sent.
+    fn greeted(&mut self) {
+        self.heard = true;
+        self.heard_this_round = true;
+        if matches!(self.link, Link::Greeting { .. }) {
+            self.link = Link::Live { since: self.now.mono };
+        }
+        let acked: Vec<_> = self.outbox.acked().collect();
+        for (conversation, seq) in acked {
+            self.want_acked(conversation, seq);
+        }
+        self.plan_catch_up();
+        self.greet_live();
+    }
+
+    /// An acknowledged event of one's own that is not stored: its row ends only with it (O2).
+    fn want_acked(&mut self, conversation: ConversationId, seq: Seq) {
+        use crate::sync::log::Wanted;
+        use kith_protocol::frame::Direction;
+        let Some(log) = self.logs.get_mut(&conversation) else { return };
+        if log.ranges.contains(seq) {
+            return;
+        }
+        let wanted = Wanted { from: seq, to: Some(seq), direction: Direction::Forward };
+        // Behind, the catching up brings it, unless the newest page leaps over it.
+        if !log.wants.contains(&wanted) {
+            log.wants.push_back(wanted);
+        }
+        self.attend(conversation);
+    }
+
+    // --- the log (C1, C2) ---
+
+    fn events(&mut self, events: Events) {
+        let conversation = events.conversation;
+        for event in &events.events {
+            self.stopped_typing(conversation, event);
+        }
+        let Some(log) = self.logs.get_mut(&conversation) else {
+            // Heads announce a conversation before its first event; this one's announcement was lost.
+            self.heads_at.get_or_insert(self.now.mono);
+            return;
+        };
+        let continued = log.live(events.events, self.now.mono);
+        self.continued(conversation, continued);
+    }
+
+    fn continued(&mut self, conversation: ConversationId, continued: Result<Option<Continued>, Mismatch>) {
+        match continued {
+            Ok(Some(Continued { chain_before, events })) => {
+                self.stored_others(conversation, &events);
+                self.store(StoreOp::Append { conversation, chain_before, events });
+            }
+            Ok(None) => {}
+            Err(Mismatch) => self.fork(conversation),
+        }
+        self.attend(conversation);
+    }
+
+    fn stored_others(&mut self, conversation: ConversationId, events: &[Event]) {
+        let me = self.options.user;
+        let others = events.iter().rev().find(|event| event.sender != me).map(|event| event.seq);
+        if let (Some(log), Some(seq)) = (self.logs.get_mut(&conversation), others) {
+            log.others_high = log.others_high.max(seq);
+        }
+        self.may_deliver(conversation);
+    }
+
+    fn hint(&mut self, conversation: ConversationId, head: Seq) {
+        match self.logs.get_mut(&conversation) {
+            Some(log) => log.hinted(head),
+            None => {
+                self.heads_at.get_or_insert(self.now.mono);
+            }
+        }
+        self.attend(conversation);
+    }
+
+    fn page(&mut self, page: Page, asked: Option<Asked>) {
+        let conversation = page.conversation;
+        let Some(log) = self.logs.get_mut(&conversation) else { return };
+        if matches!(asked, Some(Asked::Pull { .. })) {
+            log.pull = None;
+        }
+        if log.probing {
+            return;
+        }
+        match log.page(&page) {
+            Ok((true, continued)) => {
+                self.stored_others(conversation, &page.events);
+                self.store(StoreOp::Page(page));
+                self.continued(conversation, Ok(continued));
+            }
+            Ok((false, _)) => {
+                log.pull_after = self.now.mono + PULL_AGAIN_MS;
+                self.attend(conversation);
+            }
+            Err(Mismatch) => self.fork(conversation),
+        }
+    }
+
+    /// The server's log is not a continuation of the stored one: find where they part (S7).
+    fn fork(&mut self, conversation: ConversationId) {
+        let Some(log) = self.logs.get_mut(&conversation) else { return };
+        if log.probing {
+            return;
+        }
+        log.probing = true;
+        let top = log.ranges.high().min(log.head);
+        let (mut seqs, mut back) = (Vec::new(), 0);
+        while top.0 > back && seqs.len() < limits::PROBE_SEQS_MAX {
+            seqs.push(Seq(top.0 - back));
+            back = back * 2 + 1;
+        }
+        if seqs.is_empty() {
+            self.store(StoreOp::Rewind { conversation, chains: Vec::new() });
+            return;
+        }
+        self.request(ClientFrame::Probe(Probe { conversation, seqs }), Asked::Probe { conversation });
+    }
+
+    fn chains(&mut self, chains: Chains) {
+        if let Some(log) = self.logs.get_mut(&chains.conversation) {
+            log.head = chains.head;
+        }
+        self.store(StoreOp::Rewind { conversation: chains.conversation, chains: chains.chains });
+    }
+
+    // --- answers ---
+
+    fn ack(&mut self, ack: Ack, asked: Option<Asked>) {
+        let Some(asked) = asked else { return };
+        match asked {
+            Asked::Send { items } => {
+                let ops = self.outbox.answered(&items, &ack.results, self.now.mono, self.now.wall);
+                for op in ops {
+                    if let StoreOp::Acked { item, seq, .. } = &op {
+                        self.acked(*item, *seq);
+                    }
+                    self.store(op);
+                }
+            }
+            Asked::State { items, .. } => {
+                for item in &items {
+                    self.outbox.remove(*item);
+                }
+                self.store(StoreOp::Done { items });
+            }
+            Asked::Hello
+            | Asked::Auth
+            | Asked::Open { .. }
+            | Asked::Pull { .. }
+            | Asked::Probe { .. }
+            | Asked::Heads
+            | Asked::Profiles
+            | Asked::Members { .. }
+            | Asked::Markers => {}
+        }
+    }
+
+    fn acked(&mut self, item: i64, seq: Seq) {
+        let Some(conversation) = self.outbox.conversation(item) else { return };
+        let Some(log) = self.logs.get_mut(&conversation) else { return };
+        if seq > log.ranges.high() {
+            log.expects(seq, self.now.mono);
+            self.attend(conversation);
+        } else {
+            self.want_acked(conversation, seq);
+        }
+    }
+
+    fn own_state(&mut self, own: OwnStates, asked: Option<Asked>) {
+        for item in &own.items {
+            if let Some(log) = self.logs.get_mut(&item.conversation) {
+                log.delivered = log.delivered.max(item.delivered);
+            }
+        }
+        let lowest = own.items.iter().map(|item| item.version).min();
+        let continues = lowest.is_none_or(|version| version <= self.user_seq + 1);
+        if continues {
+            self.user_seq = self.user_seq.max(own.user_seq);
+        } else {
+            self.heads_at.get_or_insert(self.now.mono + MISSED_STATE_MS);
+        }
+        self.store(StoreOp::OwnState { user_seq: continues.then_some(self.user_seq), items: own.items });
+        if let Some(Asked::State { items, .. }) = asked {
+            for item in &items {
+                self.outbox.remove(*item);
+            }
+            self.store(StoreOp::Done { items });
+        }
+    }
+
+    fn members(&mut self, members: Members, asked: Option<Asked>) {
+        let first = matches!(asked, Some(Asked::Members { first: true, .. }));
+        let conversation = members.conversation;
+        let next = members.next;
+        self.store(StoreOp::Members { conversation, items: members.items, first, last: next.is_none() });
+        if let Some(after) = next {
+            self.ask_members(conversation, Some(after));
+        }
+    }
+
+    // --- refusals ---
+
+    fn error(&mut self, error: ErrorFrame, asked: Option<Asked>) {
+        let (now, wall) = (self.now.mono, self.now.wall);
+        let (code, retry) = (error.code, error.retry_after_ms);
+        if matches!(code, ErrorCode::TokenExpired | ErrorCode::TokenInvalid)
+            && !matches!(asked, Some(Asked::Hello))
+        {
+            self.token_is_stale = true;
+            self.actions.push(Action::RenewToken { new_device: false });
+        }
+        match asked {
+            Some(Asked::Hello) => self.hello_refused(code, retry),
+            Some(Asked::Send { items }) => {
+                let mut items = items.into_iter().map(|(item, _)| item);
+                if let Some(first) = items.next() {
+                    let op = self.outbox.refused(first, code, retry, now, wall);
+                    self.store(op);
+                }
+                if let Some(op) = self.outbox.requeued(items.collect()) {
+                    self.store(op);
+                }
+            }
+            Some(Asked::Open { item }) => {
+                let op = self.outbox.refused(item, code, retry, now, wall);
+                self.store(op);
+            }
+            Some(Asked::State { items, draft }) => self.state_refused(items, draft, &error),
+            Some(Asked::Pull { conversation }) => {
+                if let Some(log) = self.logs.get_mut(&conversation) {
+                    log.pull = None;
+                    log.pull_after = now + retry.unwrap_or(PULL_AGAIN_MS);
+                    if code.class() == ErrorClass::Permanent {
+                        // Not to be had, until heads say otherwise.
+                        log.head = log.ranges.high();
+                        log.wants.clear();
+                    }
+                }
+                self.attend(conversation);
+            }
+            Some(Asked::Heads) => {
+                self.heads_at = Some(now + retry.unwrap_or(limits::RECONNECT_MAX.as_millis() as u64))
+            }
+            Some(
+                Asked::Probe { .. } | Asked::Auth | Asked::Profiles | Asked::Members { .. } | Asked::Markers,
+            )
+            | None => {}
+        }
+    }
+
+    fn state_refused(&mut self, items: Vec<i64>, draft: bool, error: &ErrorFrame) {
+        match (&error.current, error.code) {
+            (Some(current), ErrorCode::StateConflict) if draft => {
+                for item in &items {
+                    self.outbox.remove(*item);
+                }
+                self.store(StoreOp::DraftConflict { items, current: current.clone() });
+            }
+            (_, code) => {
+                for item in items {
+                    let op =
+                        self.outbox.refused(item, code, error.retry_after_ms, self.now.mono, self.now.wall);
+                    self.store(op);
+                }
+            }
+        }
+    }
+}

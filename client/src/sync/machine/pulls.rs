@@ -1,0 +1,138 @@
+//! Which pull comes next (S3): what somebody waits for, what is on screen, the newest twenty, the rest, gaps.
+
+use super::{Asked, Machine};
+use kith_protocol::{ClientFrame, ConversationId, frame::HeadsRequest};
+use std::{cmp::Reverse, collections::BTreeSet};
+
+/// Pulls in flight, over all conversations.
+const PULLS_MAX: usize = 4;
+/// The newest conversations, which are caught up before the rest.
+const NEWEST: usize = 20;
+
+/// Earlier ones first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Urgency {
+    Wanted,
+    OnScreen,
+    Newest,
+    Rest,
+    Gap,
+}
+
+impl Urgency {
+    /// How many pulls may be in flight for one of this kind to join them: what nobody waits for comes when idle.
+    const fn joins_up_to(self) -> usize {
+        match self {
+            Self::Wanted | Self::OnScreen | Self::Newest => PULLS_MAX,
+            Self::Rest => 2,
+            Self::Gap => 1,
+        }
+    }
+}
+
+impl Machine {
+    /// Notes whether a conversation has something to pull.
+    pub(super) fn attend(&mut self, conversation: ConversationId) {
+        if self.logs.get(&conversation).is_some_and(crate::sync::log::Log::has_work) {
+            self.attention.insert(conversation);
+        } else {
+            self.attention.remove(&conversation);
+        }
+    }
+
+    /// After the last heads: who is among the newest, and who has something to pull.
+    pub(super) fn plan_catch_up(&mut self) {
+        let mut by_age: Vec<_> = self.logs.iter().map(|(id, log)| (Reverse(log.last_ts), *id)).collect();
+        by_age.sort_unstable();
+        self.live.newest = by_age.iter().take(NEWEST).map(|(_, id)| *id).collect();
+        self.attention = self.logs.iter().filter(|(_, log)| log.has_work()).map(|(id, _)| *id).collect();
+    }
+
+    fn urgency(&self, conversation: ConversationId) -> Option<(Urgency, Reverse<u64>)> {
+        let log = self.logs.get(&conversation)?;
+        if log.pull.is_some() || log.probing || log.pull_after > self.now.mono {
+            return None;
+        }
+        let urgency = if !log.wants.is_empty() {
+            Urgency::Wanted
+        } else if log.is_behind() {
+            if log.wait_until.is_some_and(|until| until > self.now.mono) {
+                return None;
+            }
+            if self.live.focus.contains(&conversation) {
+                Urgency::OnScreen
+            } else if self.live.newest.contains(&conversation) {
+                Urgency::Newest
+            } else {
+                Urgency::Rest
+            }
+        } else {
+            Urgency::Gap
+        };
+        Some((urgency, Reverse(log.last_ts.0)))
+    }
+
+    pub(super) fn send_pulls(&mut self) {
+        let mut in_flight =
+            self.requests.values().filter(|request| matches!(request.asked, Asked::Pull { .. })).count();
+        while in_flight < PULLS_MAX {
+            let next = self.attention.iter().filter_map(|id| Some((self.urgency(*id)?, *id))).min();
+            let Some(((urgency, _), conversation)) = next else { return };
+            if in_flight >= urgency.joins_up_to() {
+                return;
+            }
+            if self.send_pull(conversation, urgency) {
+                in_flight += 1;
+            } else {
+                self.attend(conversation);
+            }
+        }
+    }
+
+    fn send_pull(&mut self, conversation: ConversationId, urgency: Urgency) -> bool {
+        let Some(log) = self.logs.get_mut(&conversation) else { return false };
+        let pull = match urgency {
+            Urgency::Wanted => log.wanted(),
+            Urgency::OnScreen | Urgency::Newest | Urgency::Rest => Some(log.catch_up()),
+            Urgency::Gap => log.fill(),
+        };
+        let Some(pull) = pull else { return false };
+        let number = self.request(ClientFrame::Pull(pull), Asked::Pull { conversation });
+        if let Some(log) = self.logs.get_mut(&conversation) {
+            log.pull = Some(number);
+        }
+        true
+    }
+
+    /// When a pull that waits may go out.
+    pub(super) fn pull_deadline(&self) -> Option<u64> {
+        let waits = self.attention.iter().filter_map(|id| {
+            let log = self.logs.get(id)?;
+            let until = log.pull_after.max(log.wait_until.unwrap_or(0));
+            (log.pull.is_none() && until > self.now.mono).then_some(until)
+        });
+        waits.min()
+    }
+
+    /// Something was missed that only heads can tell (S4).
+    pub(super) fn ask_heads_if_due(&mut self) {
+        if self.heads_at.is_some_and(|at| at <= self.now.mono) {
+            self.heads_at = None;
+            let asked = self.requests.values().any(|request| matches!(request.asked, Asked::Heads));
+            if !asked {
+                self.request(ClientFrame::Heads(HeadsRequest { full: None }), Asked::Heads);
+            }
+        }
+    }
+
+    /// The conversations whose members' markers are asked for after an absence (R2).
+    pub(super) fn markers_after_absence(&self) -> BTreeSet<ConversationId> {
+        self.live
+            .focus
+            .iter()
+            .chain(&self.live.newest)
+            .copied()
+            .filter(|id| self.logs.contains_key(id))
+            .collect()
+    }
+}

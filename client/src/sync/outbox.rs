@@ -1,0 +1,336 @@
+//! Whose turn it is in the outbox (O4–O6): one `send` in flight per conversation, opens first, own state beside.
+
+use super::{
+    backoff::item_wait_ms,
+    ops::{EntryState, OutboxEntry, OutboxUpdate, OutboxWhat, StoreOp},
+};
+use kith_protocol::frame::AckStatus;
+use kith_protocol::{
+    ConversationId, ErrorCode, EventId, Seq, TimestampMs, error::ErrorClass, frame::AckResult, limits,
+};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// Bytes of events in one `send`; the frame around them stays below [`limits::INBOUND_FRAME_BYTES_MAX`].
+pub(crate) const SEND_BYTES_MAX: usize = 192 * 1024;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Queued,
+    /// Handed to the store to be marked; its content follows.
+    Leaving,
+    /// With the server.
+    Sent,
+    Acked(Seq),
+    Parked,
+}
+
+#[derive(Debug)]
+struct Row {
+    conversation: ConversationId,
+    what: OutboxWhat,
+    bytes: usize,
+    tries: u32,
+    phase: Phase,
+    /// Monotonic ms.
+    retry_at: u64,
+}
+
+impl Row {
+    fn is_busy(&self) -> bool {
+        matches!(self.phase, Phase::Leaving | Phase::Sent)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Lane {
+    items: BTreeSet<i64>,
+    /// Own state leaves at most every [`limits::MARKER_EVERY`] (R2); monotonic ms.
+    state_after: u64,
+}
+
+/// What the machine knows of the outbox.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    rows: BTreeMap<i64, Row>,
+    lanes: HashMap<ConversationId, Lane>,
+}
+
+impl Outbox {
+    /// Takes what the store has.
+    pub(crate) fn new(entries: Vec<OutboxEntry>) -> Self {
+        let mut outbox = Self::default();
+        outbox.update(OutboxUpdate { changed: entries, removed: Vec::new() });
+        outbox
+    }
+
+    /// Takes what the user did.
+    pub(crate) fn update(&mut self, update: OutboxUpdate) {
+        for item in update.removed {
+            self.remove(item);
+        }
+        for entry in update.changed {
+            let phase = match entry.state {
+                EntryState::Queued => Phase::Queued,
+                EntryState::Acked(seq) => Phase::Acked(seq),
+                EntryState::Parked(_) => Phase::Parked,
+            };
+            if self.rows.get(&entry.item).is_some_and(Row::is_busy) {
+                continue; // on its way: its answer decides
+            }
+            self.lanes.entry(entry.conversation).or_default().items.insert(entry.item);
+            self.rows.insert(
+                entry.item,
+                Row {
+                    conversation: entry.conversation,
+                    what: entry.what,
+                    bytes: entry.bytes as usize,
+                    tries: entry.tries,
+                    phase,
+                    retry_at: 0,
+                },
+            );
+        }
+    }
+
+    /// Forgets a row that has ended.
+    pub(crate) fn remove(&mut self, item: i64) {
+        if let Some(row) = self.rows.remove(&item)
+            && let Some(lane) = self.lanes.get_mut(&row.conversation)
+        {
+            lane.items.remove(&item);
+        }
+    }
+
+    /// Where a row belongs.
+    pub(crate) fn conversation(&self, item: i64) -> Option<ConversationId> {
+        self.rows.get(&item).map(|row| row.conversation)
+    }
+
+    /// Whether nothing waits for its turn or an answer.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.rows.values().all(|row| matches!(row.phase, Phase::Acked(_) | Phase::Parked))
+    }
+
+    /// Acknowledged rows whose events are not stored yet.
+    pub(crate) fn acked(&self) -> impl Iterator<Item = (ConversationId, Seq)> + '_ {
+        self.rows.values().filter_map(|row| match row.phase {
+            Phase::Acked(seq) => Some((row.conversation, seq)),
+            Phase::Queued | Phase::Leaving | Phase::Sent | Phase::Parked => None,
+        })
+    }
+
+    /// The rows whose turn it is, ascending; they count as on their way from here on.
+    pub(crate) fn take_turns(&mut self, now: u64) -> Vec<i64> {
+        let mut turns = Vec::new();
+        for lane in self.lanes.values_mut() {
+            turns_of(&self.rows, lane, now, &mut turns);
+        }
+        turns.sort_unstable();
+        for item in &turns {
+            if let Some(row) = self.rows.get_mut(item) {
+                row.phase = Phase::Leaving;
+                row.tries = row.tries.saturating_add(1);
+            }
+        }
+        turns
+    }
+
+    /// The row's content has come from the store and goes out; `false` if its turn is over (the link broke).
+    pub(crate) fn sent(&mut self, item: i64) -> bool {
+        match self.rows.get_mut(&item) {
+            Some(row) if row.phase == Phase::Leaving => {
+                row.phase = Phase::Sent;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Rows that were to leave and of which the store had no content: the user took them back.
+    pub(crate) fn drop_taken_back(&mut self) {
+        let gone: Vec<_> =
+            self.rows.iter().filter(|(_, row)| row.phase == Phase::Leaving).map(|(item, _)| *item).collect();
+        for item in gone {
+            self.remove(item);
+        }
+    }
+
+    /// When a row's turn comes, if none has come yet; monotonic ms.
+    pub(crate) fn deadline(&self, now: u64) -> Option<u64> {
+        let retries = self.rows.values().filter(|row| row.phase == Phase::Queued).map(|row| row.retry_at);
+        let states = self.lanes.values().filter(|lane| {
+            lane.state_after > now
+                && lane.items.iter().any(|item| {
+                    self.rows
+                        .get(item)
+                        .is_some_and(|row| row.what == OutboxWhat::State && row.phase == Phase::Queued)
+                })
+        });
+        retries.chain(states.map(|lane| lane.state_after)).filter(|at| *at > now).min()
+    }
+
+    /// The link broke: everything unanswered is queued again, and no wait counts any more (O6).
+    pub(crate) fn disconnected(&mut self) -> Option<StoreOp> {
+        let mut items = Vec::new();
+        for (item, row) in &mut self.rows {
+            if row.is_busy() || (row.phase == Phase::Queued && row.retry_at > 0) {
+                row.phase = Phase::Queued;
+                row.retry_at = 0;
+                items.push(*item);
+            }
+        }
+        (!items.is_empty()).then_some(StoreOp::Queued { items })
+    }
+
+    /// Rows whose answer will not come any more.
+    pub(crate) fn requeued(&mut self, mut items: Vec<i64>) -> Option<StoreOp> {
+        items.retain(|item| self.requeue(*item));
+        (!items.is_empty()).then_some(StoreOp::Queued { items })
+    }
+
+    /// Waits no longer.
+    pub(crate) fn send_now(&mut self) {
+        for row in self.rows.values_mut() {
+            row.retry_at = 0;
+        }
+    }
+
+    /// Takes the answer to a `send`: a prefix is committed, the rest is parked, retried or skipped (O4, O5).
+    pub(crate) fn answered(
+        &mut self,
+        sent: &[(i64, EventId)],
+        results: &[AckResult],
+        now: u64,
+        wall: TimestampMs,
+    ) -> Vec<StoreOp> {
+        let mut ops = Vec::new();
+        let mut skipped = Vec::new();
+        for (index, (item, id)) in sent.iter().enumerate() {
+            match results.get(index) {
+                Some(result) => match (result.status, result.seq) {
+                    (AckStatus::Ok | AckStatus::Duplicate, Some(seq)) => {
+                        if let Some(row) = self.rows.get_mut(item) {
+                            row.phase = Phase::Acked(seq);
+                        }
+                        ops.push(StoreOp::Acked { item: *item, id: *id, seq, ts: result.ts.unwrap_or(wall) });
+                    }
+                    (AckStatus::Error, _) => {
+                        let code = result.code.unwrap_or(ErrorCode::Unavailable);
+                        ops.push(self.refused(*item, code, result.retry_after_ms, now, wall));
+                    }
+                    (AckStatus::Skipped | AckStatus::Ok | AckStatus::Duplicate, _) => skipped.push(*item),
+                },
+                None => skipped.push(*item),
+            }
+        }
+        // What parking has reached is not queued again.
+        skipped.retain(|item| self.requeue(*item));
+        if !skipped.is_empty() {
+            ops.push(StoreOp::Queued { items: skipped });
+        }
+        ops
+    }
+
+    fn requeue(&mut self, item: i64) -> bool {
+        match self.rows.get_mut(&item) {
+            Some(row) if row.is_busy() => {
+                row.phase = Phase::Queued;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// A row was refused: a permanent code parks it (and, for some codes, its conversation's events), others wait.
+    pub(crate) fn refused(
+        &mut self,
+        item: i64,
+        code: ErrorCode,
+        retry_after_ms: Option<u64>,
+        now: u64,
+        wall: TimestampMs,
+    ) -> StoreOp {
+        let Some(row) = self.rows.get_mut(&item) else { return StoreOp::Queued { items: Vec::new() } };
+        if code.class() != ErrorClass::Permanent {
+            let cap = limits::RECONNECT_MAX.as_millis() as u64;
+            let wait = retry_after_ms.unwrap_or_else(|| item_wait_ms(row.tries)).min(cap);
+            row.phase = Phase::Queued;
+            row.retry_at = now + wait;
+            return StoreOp::Retry { items: vec![item], at: TimestampMs(wall.0 + wait), code };
+        }
+        let (conversation, what) = (row.conversation, row.what);
+        let whole = match code {
+            ErrorCode::NotMember | ErrorCode::ConversationClosed => what != OutboxWhat::State,
+            ErrorCode::NotAllowed => what == OutboxWhat::Message,
+            _ => false,
+        };
+        let mut items = vec![item];
+        if whole && let Some(lane) = self.lanes.get(&conversation) {
+            items.extend(lane.items.iter().filter(|other| {
+                **other > item
+                    && self.rows.get(other).is_some_and(|row| {
+                        row.what != OutboxWhat::State
+                            && row.what != OutboxWhat::Open
+                            && (row.phase == Phase::Queued || row.is_busy())
+                    })
+            }));
+        }
+        for item in &items {
+            if let Some(row) = self.rows.get_mut(item) {
+                row.phase = Phase::Parked;
+            }
+        }
+        StoreOp::Parked { items, code }
+    }
+}
+
+/// Collects the rows of one conversation that may leave.
+fn turns_of(rows: &BTreeMap<i64, Row>, lane: &mut Lane, now: u64, turns: &mut Vec<i64>) {
+    let of = |item: &i64| rows.get(item).map(|row| (*item, row));
+    if let Some((item, open)) = lane.items.iter().filter_map(of).find(|(_, row)| row.what == OutboxWhat::Open)
+    {
+        if open.phase == Phase::Queued && open.retry_at <= now {
+            turns.push(item);
+        }
+        return;
+    }
+    let (mut bytes, mut count, before) = (0, 0, turns.len());
+    let (mut events_open, mut state_busy) = (true, false);
+    let mut states = Vec::new();
+    for (item, row) in lane.items.iter().filter_map(of) {
+        if row.what == OutboxWhat::State {
+            state_busy |= row.is_busy();
+            if row.phase == Phase::Queued && row.retry_at <= now {
+                states.push(item);
+            }
+            continue;
+        }
+        if row.is_busy() {
+            // One send in flight: the answer comes first.
+            turns.truncate(before);
+            events_open = false;
+        }
+        if !events_open {
+            continue;
+        }
+        match row.phase {
+            Phase::Queued => {
+                let full =
+                    count == limits::SEND_EVENTS_MAX || (count > 0 && bytes + row.bytes > SEND_BYTES_MAX);
+                if full || row.retry_at > now {
+                    events_open = false;
+                } else {
+                    bytes += row.bytes;
+                    count += 1;
+                    turns.push(item);
+                }
+            }
+            Phase::Parked => events_open = row.what != OutboxWhat::Message,
+            Phase::Leaving | Phase::Sent | Phase::Acked(_) => {}
+        }
+    }
+    if !states.is_empty() && !state_busy && lane.state_after <= now {
+        lane.state_after = now + limits::MARKER_EVERY.as_millis() as u64;
+        turns.append(&mut states);
+    }
+}
