@@ -190,6 +190,15 @@ async fn a_stale_pid_that_belongs_to_a_stranger_is_seen_through() {
 }
 
 #[tokio::test]
+async fn the_program_ends_with_its_input_and_leaves_an_orderly_cluster() {
+    let dir = folder();
+    let (mut child, _) = hold(dir.path(), false);
+    drop(child.stdin.take());
+    assert!(child.wait().unwrap().success());
+    assert!(!dir.path().join("data").join("postmaster.pid").exists());
+}
+
+#[tokio::test]
 async fn each_test_gets_a_copy_of_a_template_that_is_filled_once() {
     let fingerprint = format!("pgbox {} {:?}", std::process::id(), Instant::now());
     let fill = |url: String| async move {
@@ -231,8 +240,8 @@ async fn setting(url: &str, name: &str) -> String {
 
 /// Another process with a cluster; the address is what it prints.
 fn hold(dir: &Path, watchdog: bool) -> (Child, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pgbox-hold"));
-    command.arg(dir).stdout(Stdio::piped());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kith-pgbox"));
+    command.arg(dir).stdin(Stdio::piped()).stdout(Stdio::piped());
     if watchdog {
         command.env("KITH_PGBOX_WATCHDOG", "1");
     }

@@ -1,1 +1,77 @@
-fn main() {}
+//! The chores of this repository: `cargo xtask demo`, `test`, `check`, `bench`, `bindings`, `sqlx`, `setup`.
+//!
+//! Small on purpose: it starts programs, waits for them, shows what takes how long, and ends all of them when it ends.
+
+mod database;
+mod demo;
+mod desk;
+mod generated;
+mod http;
+mod process;
+mod setup;
+mod stages;
+mod steps;
+mod tests;
+mod ui;
+mod webdriver;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The chores of this repository", disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Builds everything and starts a server and two windows; without a display it plays a short talk and takes pictures
+    Demo(demo::Arguments),
+    /// Runs everything that has to pass: formatting, lints, generated files, tests, real windows
+    Test,
+    /// Runs the quick part of `test`, for daily work
+    Check,
+    /// Measures; `bench quick` prints the main figures
+    Bench {
+        /// Handed to the benchmark
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Writes the TypeScript bindings of the desktop shell
+    Bindings {
+        /// Only compares with what is there
+        #[arg(long)]
+        check: bool,
+    },
+    /// Writes the query metadata for builds without a database
+    Sqlx {
+        /// Only compares with what is there
+        #[arg(long)]
+        check: bool,
+    },
+    /// Checks that this machine has what the other chores need, and installs what is missing
+    Setup,
+}
+
+fn main() {
+    if let Err(error) = run() {
+        eprintln!("\nxtask: {error:#}");
+        std::process::exit(1);
+    }
+}
+
+fn run() -> Result<()> {
+    let arguments = Arguments::parse();
+    process::catch_interrupts()?;
+    match arguments.chore {
+        Chore::Demo(arguments) => demo::run(&arguments),
+        Chore::Test => stages::test(),
+        Chore::Check => stages::check(),
+        Chore::Bench { arguments } => stages::bench(&arguments),
+        Chore::Bindings { check } => generated::bindings(check),
+        Chore::Sqlx { check } => generated::sqlx(check),
+        Chore::Setup => setup::run(setup::For::Tests, &mut steps::Steps::new()),
+    }
+}

@@ -1,0 +1,241 @@
+//! `cargo xtask demo`: a server with its own PostgreSQL and two windows, signed in, with somebody to talk to.
+//!
+//! Everything lies in `.kith/demo`: database, profiles, and (without a display) the home folder of the windows.
+
+mod people;
+mod talk;
+
+use std::{
+    fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{
+    database::FEATURES,
+    desk::{self, Desk, Display},
+    process::{self, Background, background, built, cargo, root},
+    setup,
+    steps::Steps,
+    ui,
+};
+use people::{Person, WINDOWS};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Begins with an empty database and empty profiles
+    #[arg(long)]
+    fresh: bool,
+    /// Plays the scripted talk on a display of its own, as on a machine without one
+    #[arg(long)]
+    scripted: bool,
+}
+
+/// The demo's folders.
+struct Place {
+    home: PathBuf,
+}
+
+impl Place {
+    fn profiles(&self) -> PathBuf {
+        self.home.join("profiles")
+    }
+
+    fn server(&self) -> PathBuf {
+        self.home.join("server")
+    }
+
+    /// The server keeps its port, because a profile belongs to an address.
+    fn port(&self) -> Result<u16> {
+        let path = self.home.join("port");
+        let kept = fs::read_to_string(&path).ok().and_then(|port| port.trim().parse::<u16>().ok());
+        if let Some(port) = kept {
+            ensure!(
+                TcpListener::bind(("127.0.0.1", port)).is_ok(),
+                "port {port} is taken: is the demo already running? Otherwise start it with --fresh"
+            );
+            return Ok(port);
+        }
+        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        fs::write(&path, port.to_string()).context("noting the port")?;
+        Ok(port)
+    }
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let mut steps = Steps::new();
+    let scripted = arguments.scripted || !desk::has_display();
+    setup::run(if scripted { setup::For::Tests } else { setup::For::Desktop }, &mut steps)?;
+    ui::packages(&mut steps)?;
+    ui::build(&mut steps)?;
+    steps.step("server and app", |_| {
+        run_cargo(&["build", "--package", "kith-server", "--package", "kith-desktop", "--bins"])
+    })?;
+    let place = prepare(arguments.fresh)?;
+    let desk = steps.step("desk", |_| desk_for(&place, scripted))?;
+    let mut server = steps.step("server and PostgreSQL", |_| Server::start(&place))?;
+    steps.step("people and history", |_| people::settle(&server.address))?;
+    steps.step("signing in", |_| sign_in(&place, &server, desk.as_ref()))?;
+    match &desk {
+        Some(desk) if scripted => {
+            steps.step("a short talk", |_| talk::play(&place, desk, &mut server))?;
+            steps.table();
+            println!("\nThe pictures are in {}", talk::pictures().display());
+            Ok(())
+        }
+        _ => {
+            let windows = WINDOWS.map(|person| open(&place, &server, person, desk.as_ref()));
+            steps.table();
+            live(windows, &server)
+        }
+    }
+}
+
+fn run_cargo(arguments: &[&str]) -> Result<()> {
+    process::run(cargo(arguments).args(FEATURES).env("SQLX_OFFLINE", "true"))
+}
+
+fn prepare(fresh: bool) -> Result<Place> {
+    let place = Place { home: root().join(".kith").join("demo") };
+    if fresh && place.home.exists() {
+        remove_cluster_elsewhere(&place.server());
+        fs::remove_dir_all(&place.home).context("removing the old demo")?;
+    }
+    fs::create_dir_all(place.profiles()).context("making the demo's folder")?;
+    Ok(place)
+}
+
+/// As root the database may lie where its own user can enter; a note in the folder says where.
+fn remove_cluster_elsewhere(dir: &Path) {
+    for folder in [dir.to_path_buf(), dir.join("postgres"), dir.join("pg")] {
+        if let Ok(note) = fs::read_to_string(folder.join("LOCATION.txt"))
+            && let Some(home) = note.lines().nth(1)
+            && let Err(error) = fs::remove_dir_all(home)
+        {
+            eprintln!("{home} stays behind: {error}");
+        }
+    }
+}
+
+/// A whole desk without a display; on a display only what the session lacks.
+fn desk_for(place: &Place, scripted: bool) -> Result<Option<Desk>> {
+    let home = place.home.join("home");
+    if scripted {
+        println!("no display: the windows open on one of their own");
+        return Desk::start(&home, Display::Private).map(Some);
+    }
+    if desk::has_secret_service() {
+        return Ok(None);
+    }
+    println!("this session keeps no secrets: the windows get a keyring of their own");
+    Desk::start(&home, Display::Users).map(Some)
+}
+
+/// The server with its embedded PostgreSQL.
+struct Server {
+    address: String,
+    process: Option<Background>,
+    data_dir: PathBuf,
+}
+
+impl Server {
+    fn start(place: &Place) -> Result<Self> {
+        let mut server =
+            Self { address: format!("127.0.0.1:{}", place.port()?), process: None, data_dir: place.server() };
+        server.resume()?;
+        println!("{}", server.url());
+        Ok(server)
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    fn resume(&mut self) -> Result<()> {
+        let mut command = background(built("kith-server"));
+        command.args(["serve", "--embedded-db", "--data-dir"]).arg(&self.data_dir);
+        command.env_remove("DATABASE_URL").env("KITH_LISTEN", &self.address).env("KITH_SIGNUP", "open");
+        let log = fs::File::options().create(true).append(true).open(self.data_dir.with_extension("log"))?;
+        command.stderr(Stdio::from(log));
+        let (process, _) = Background::start_and_hear("kith-server", &mut command)
+            .with_context(|| format!("see {}", self.data_dir.with_extension("log").display()))?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    fn pause(&mut self) {
+        self.process = None;
+    }
+}
+
+/// The arguments with which a person's window starts.
+fn arguments_of(place: &Place, server: &Server, person: &Person) -> Vec<String> {
+    let profiles = place.profiles().to_string_lossy().into_owned();
+    ["--profile", person.profile, "--data-dir", &profiles, "--server", &server.url()]
+        .map(str::to_owned)
+        .to_vec()
+}
+
+fn enter(desk: Option<&Desk>, command: &mut Command) {
+    if let Some(desk) = desk {
+        desk.enter(command);
+    }
+}
+
+/// Signs a profile in once; it stays so until its folder is removed.
+fn sign_in(place: &Place, server: &Server, desk: Option<&Desk>) -> Result<()> {
+    for person in WINDOWS {
+        let stamp = place.home.join(format!("{}.signed-in", person.profile));
+        if fs::read_to_string(&stamp).is_ok_and(|address| address == server.address) {
+            println!("{} is signed in", person.display_name);
+            continue;
+        }
+        let mut command = background(built("kith"));
+        command.args(arguments_of(place, server, person));
+        command.args(["sign-in", "--username", person.username, "--password-stdin"]).stdin(Stdio::piped());
+        enter(desk, &mut command);
+        let mut process = Background::start("kith sign-in", &mut command)?;
+        let mut stdin = process.stdin().context("the sign-in's input")?;
+        std::io::Write::write_all(&mut stdin, format!("{}\n", person.password()).as_bytes())?;
+        drop(stdin);
+        let succeeded = process.succeeds_within(Duration::from_secs(60))?;
+        ensure!(succeeded, "{} could not be signed in", person.display_name);
+        fs::write(&stamp, &server.address).context("noting who is signed in")?;
+        println!("{} is signed in as {}", person.display_name, person.username);
+    }
+    Ok(())
+}
+
+fn open(place: &Place, server: &Server, person: &Person, desk: Option<&Desk>) -> Result<Background> {
+    let mut command = background(built("kith"));
+    command.args(arguments_of(place, server, person));
+    enter(desk, &mut command);
+    Background::start(person.display_name, &mut command)
+}
+
+/// Waits until Ctrl-C, or until both windows are closed.
+fn live(windows: [Result<Background>; 2], server: &Server) -> Result<()> {
+    let mut open = Vec::new();
+    for window in windows {
+        open.push(window?);
+    }
+    println!("\nTwo windows are open: {} and {}.", WINDOWS[0].display_name, WINDOWS[1].display_name);
+    println!("The server listens on {}; sign-up is open, so a third one is:", server.url());
+    println!("  {} --profile me --server {}", built("kith").display(), server.url());
+    println!("Ctrl-C ends everything.");
+    while !process::interrupted() {
+        open.retain_mut(|window| !window.has_ended());
+        if open.is_empty() {
+            println!("Both windows are closed.");
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    println!("\nEnding…");
+    println!("The demo's data stay in .kith/demo; --fresh begins anew.");
+    Ok(())
+}

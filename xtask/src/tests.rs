@@ -1,0 +1,108 @@
+//! Runs the Rust tests: by nextest where it is installed, else by cargo itself.
+
+use std::{env, process::Command};
+
+use anyhow::{Result, bail, ensure};
+
+use crate::{
+    database::{FEATURES, TestCluster},
+    desk::{Desk, Display},
+    process::{built, cargo, run_seen},
+    steps::Steps,
+};
+
+/// The tests that open real windows: those of the binary `e2e` whose names begin so.
+const WINDOWS: &str = "binary(e2e) & test(/^window/)";
+
+/// Everything but real windows.
+pub fn headless(cluster: &TestCluster, steps: &mut Steps) -> Result<()> {
+    let nextest = ["--workspace", "--no-fail-fast", "-E"];
+    let filter = format!("not ({WINDOWS})");
+    let mut tests = runner(&[&nextest[..], &[&filter]].concat(), &["--workspace", "--no-fail-fast"]);
+    judge(tests.args(FEATURES).env("KITH_TEST_PG", &cluster.url), steps)
+}
+
+/// The tests inside the crates, which need neither windows nor a whole system.
+pub fn unit(steps: &mut Steps) -> Result<()> {
+    let arguments = ["--workspace", "--exclude", "kith-tests", "--lib", "--bins"];
+    let mut tests = runner(&arguments, &arguments);
+    judge(tests.args(FEATURES), steps)
+}
+
+/// Real windows on a display of their own.
+pub fn windows(cluster: &TestCluster, steps: &mut Steps) -> Result<()> {
+    let home = env::temp_dir().join(format!("kith-desk-{}", std::process::id()));
+    let desk = Desk::start(&home, Display::Private)?;
+    let only = ["--package", "kith-tests", "--test", "e2e"];
+    let mut nextest = only.to_vec();
+    nextest.extend(["--no-fail-fast", "--no-tests=fail", "-E", WINDOWS]);
+    let mut tests = runner(&nextest, &only);
+    if !has_nextest() {
+        tests.args(["--", "window", "--test-threads=1"]);
+    }
+    tests.env("KITH_TEST_PG", &cluster.url).env("KITH_E2E_WINDOW", "1");
+    tests.env("KITH_APP", built("kith")).env("KITH_SERVER", built("kith-server"));
+    let result = judge(desk.enter(&mut tests), steps);
+    drop(desk);
+    let _ = std::fs::remove_dir_all(&home);
+    result
+}
+
+fn has_nextest() -> bool {
+    let asked = cargo(&["nextest", "--version"]).output();
+    asked.is_ok_and(|output| output.status.success())
+}
+
+fn runner(nextest: &[&str], plain: &[&str]) -> Command {
+    let mut command = if has_nextest() { cargo(&["nextest", "run"]) } else { cargo(&["test"]) };
+    command.args(if has_nextest() { nextest } else { plain }).env("SQLX_OFFLINE", "true");
+    command
+}
+
+fn judge(tests: &mut Command, steps: &mut Steps) -> Result<()> {
+    let (success, text) = run_seen(tests)?;
+    let counts = counts(&text);
+    if let Some((passed, failed)) = counts {
+        steps.count(passed, failed);
+    }
+    match counts {
+        _ if success => Ok(()),
+        Some((_, failed)) if failed > 0 => bail!("{failed} failed"),
+        _ => {
+            ensure!(success, "the tests did not run to their end");
+            Ok(())
+        }
+    }
+}
+
+/// The sum of the last nextest summary, or of all results of cargo's own runner.
+fn counts(text: &str) -> Option<(u64, u64)> {
+    let number = |line: &str, what: &str| -> u64 {
+        let words: Vec<&str> =
+            line.split([' ', ',', ';', '(', ')']).filter(|word| !word.is_empty()).collect();
+        let at = words.iter().position(|word| *word == what);
+        at.and_then(|at| words.get(at.checked_sub(1)?)?.parse().ok()).unwrap_or(0)
+    };
+    if let Some(line) = text.lines().rev().find(|line| line.trim_start().starts_with("Summary [")) {
+        let failed = ["failed", "timed", "exec"].iter().map(|what| number(line, what)).sum();
+        return Some((number(line, "passed"), failed));
+    }
+    let results: Vec<&str> = text.lines().filter(|line| line.starts_with("test result:")).collect();
+    let sum = |what: &str| results.iter().map(|line| number(line, what)).sum();
+    (!results.is_empty()).then(|| (sum("passed"), sum("failed")))
+}
+
+#[cfg(test)]
+mod unit_tests {
+    use super::*;
+
+    #[test]
+    fn sums_of_both_runners_are_read() {
+        let nextest =
+            "  Summary [  10.1s] 20/21 tests run: 17 passed (1 slow), 2 failed, 1 timed out, 3 skipped\n";
+        assert_eq!(counts(nextest), Some((17, 3)));
+        let cargo = "test result: ok. 4 passed; 0 failed; 0 ignored\n\ntest result: FAILED. 2 passed; 1 failed; 0 ignored\n";
+        assert_eq!(counts(cargo), Some((6, 1)));
+        assert_eq!(counts("error: could not compile"), None);
+    }
+}
