@@ -1,0 +1,79 @@
+//! The edges of HTTP: routes, bodies, headers.
+
+use crate::support::{World, answer};
+use kith_protocol::ErrorCode;
+use std::time::Duration;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+#[tokio::test]
+async fn health_and_readiness_answer_without_a_token() {
+    let world = World::start().await;
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(world.client.get(world.server.url(path)).send().await.unwrap().status(), 200, "{path}");
+    }
+    sqlx::query(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+                 VALUES (99999999999999, 'later', true, '', 0)",
+    )
+    .execute(&world.server.pool)
+    .await
+    .unwrap();
+    let ready = world.client.get(world.server.url("/readyz")).send().await.unwrap();
+    answer(ready).await.refused(503, ErrorCode::Unavailable);
+}
+
+#[tokio::test]
+async fn unknown_routes_and_methods_are_unsupported() {
+    let world = World::start().await;
+    for (method, path) in
+        [("GET", "/"), ("GET", "/v1/nothing"), ("DELETE", "/v1/me"), ("GET", "/v1/accounts")]
+    {
+        let request = world.client.request(method.parse().unwrap(), world.server.url(path));
+        answer(request.send().await.unwrap()).await.refused(404, ErrorCode::Unsupported);
+    }
+}
+
+#[tokio::test]
+async fn bodies_that_are_not_plain_json_are_refused() {
+    let world = World::start().await;
+    let send = async |kind: &str, body: Vec<u8>| {
+        let request = world.client.post(world.server.url("/v1/accounts")).header("content-type", kind);
+        answer(request.body(body).send().await.unwrap()).await
+    };
+    let good = br#"{"username":"ada","password":"correct horse","display_name":"Ada"}"#.to_vec();
+    send("text/plain", good.clone()).await.refused(400, ErrorCode::Invalid);
+    send("application/json", vec![b'x'; 100]).await.refused(400, ErrorCode::Invalid);
+    send("application/json", b"{\"username\":\"\xff\"}".to_vec()).await.refused(400, ErrorCode::Invalid);
+    send("application/json", vec![b'['; 10_000]).await.refused(400, ErrorCode::Invalid);
+    send("application/json", br#"{"username":"ada","username":"bob"}"#.to_vec())
+        .await
+        .refused(400, ErrorCode::Invalid);
+    send("application/json", b"NaN".to_vec()).await.refused(400, ErrorCode::Invalid);
+    send("application/json", vec![b' '; 1024 * 1024 + 1]).await.refused(413, ErrorCode::TooLarge);
+    assert_eq!(send("application/json; charset=utf-8", good).await.status, 201);
+}
+
+#[tokio::test]
+async fn headers_that_dribble_in_are_cut_off() {
+    let world = World::start().await;
+    let mut stream = TcpStream::connect(world.server.address).await.unwrap();
+    stream.write_all(b"GET /v1/socket HTTP/1.1\r\nHost: kith\r\nX-Slow: ").await.unwrap();
+    let mut rest = Vec::new();
+    let cut = timeout(Duration::from_secs(15), stream.read_to_end(&mut rest)).await;
+    assert!(cut.is_ok(), "the connection is still open");
+}
+
+#[tokio::test]
+async fn headers_over_16_kib_are_refused() {
+    let world = World::start().await;
+    let request = world.client.get(world.server.url("/healthz")).header("x-long", "x".repeat(20_000));
+    match request.send().await {
+        Ok(response) => assert_eq!(response.status(), 431),
+        Err(error) => assert!(!error.is_timeout(), "{error}"),
+    }
+    assert_eq!(world.client.get(world.server.url("/healthz")).send().await.unwrap().status(), 200);
+}

@@ -1,0 +1,11 @@
+//! The server's frame over real HTTP: accounts, sessions, tokens, the command line.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod accounts;
+mod command_line;
+mod http;
+mod sessions;
+mod support;
+mod tokens;
+mod users;

@@ -1,0 +1,113 @@
+//! People who talk HTTP to a server.
+
+use kith_protocol::{
+    ErrorCode,
+    api::{ErrorBody, Session},
+};
+use kith_server::{Config, testing::TestServer};
+use reqwest::{Client, Method, StatusCode};
+use serde_json::{Value, json};
+
+pub const PASSWORD: &str = "correct horse battery";
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub retry_after: Option<String>,
+    pub body: Value,
+}
+
+impl Answer {
+    pub fn code(&self) -> ErrorCode {
+        let body: ErrorBody = serde_json::from_value(self.body.clone()).expect("an error body");
+        assert_eq!(body.retry_after_ms.is_some(), self.retry_after.is_some(), "{self:?}");
+        body.code
+    }
+
+    pub fn refused(&self, status: u16, code: ErrorCode) {
+        assert_eq!((self.status.as_u16(), self.code()), (status, code), "{self:?}");
+    }
+
+    pub fn session(&self) -> Session {
+        assert_eq!(self.status, 200, "{self:?}");
+        serde_json::from_value(self.body.clone()).unwrap()
+    }
+}
+
+/// A server and a way to ask it.
+pub struct World {
+    pub server: TestServer,
+    pub client: Client,
+}
+
+impl World {
+    pub async fn start() -> Self {
+        Self::start_with(Config::for_tests()).await
+    }
+
+    pub async fn start_with(config: Config) -> Self {
+        Self { server: TestServer::start_with(config).await.unwrap(), client: Client::new() }
+    }
+
+    pub async fn ask(&self, method: Method, path: &str, token: Option<&str>, body: Option<Value>) -> Answer {
+        let mut request = self.client.request(method, self.server.url(path));
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        answer(request.send().await.unwrap()).await
+    }
+
+    pub async fn get(&self, path: &str, token: &str) -> Answer {
+        self.ask(Method::GET, path, Some(token), None).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        self.ask(Method::POST, path, None, Some(body)).await
+    }
+
+    pub async fn sign_up(&self, username: &str) -> Answer {
+        let body = json!({"username": username, "password": PASSWORD, "display_name": username});
+        self.post("/v1/accounts", body).await
+    }
+
+    pub async fn try_sign_in(&self, username: &str, password: &str) -> Answer {
+        let device = json!({"name": "a laptop"});
+        self.post("/v1/sessions", json!({"username": username, "password": password, "device": device})).await
+    }
+
+    pub async fn sign_in(&self, username: &str) -> Session {
+        self.try_sign_in(username, PASSWORD).await.session()
+    }
+
+    /// An account with one session.
+    pub async fn person(&self, username: &str) -> Session {
+        assert_eq!(self.sign_up(username).await.status, 201);
+        self.sign_in(username).await
+    }
+
+    pub async fn refresh(&self, session: &Session) -> Answer {
+        self.refresh_with(&session.refresh_token, json!(session.device.id)).await
+    }
+
+    pub async fn refresh_with(&self, token: &str, device: Value) -> Answer {
+        self.post("/v1/sessions/refresh", json!({"refresh_token": token, "device": device})).await
+    }
+
+    /// Whether the session's access token is accepted.
+    pub async fn is_live(&self, session: &Session) -> bool {
+        self.get("/v1/me", &session.access_token).await.status == 200
+    }
+}
+
+pub async fn answer(response: reqwest::Response) -> Answer {
+    let status = response.status();
+    let header = |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+    assert!(header("x-request-id").is_some(), "every answer names its request");
+    let retry_after = header("retry-after");
+    let text = response.text().await.unwrap();
+    Answer { status, retry_after, body: serde_json::from_str(&text).unwrap_or(Value::Null) }
+}
