@@ -152,6 +152,17 @@ impl Drop for Desk {
     }
 }
 
+/// Runs one command on a desk that lasts as long as the command.
+pub fn run(words: &[String]) -> Result<()> {
+    let home = std::env::temp_dir().join(format!("kith-desk-{}", std::process::id()));
+    let desk = Desk::start(&home, Display::Private)?;
+    let mut wanted = command(&words[0]);
+    let result = crate::process::run(desk.enter(wanted.args(&words[1..])));
+    drop(desk);
+    fs::remove_dir_all(&home).context("removing the desk's home")?;
+    result
+}
+
 /// Whether this session has a display to open windows on.
 pub fn has_display() -> bool {
     let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());

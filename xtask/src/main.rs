@@ -51,6 +51,12 @@ enum Chore {
         #[arg(long)]
         check: bool,
     },
+    /// Runs a command on a display, session bus and keyring of its own, as the tests of real windows do
+    Desk {
+        /// The command
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
     /// Checks that this machine has what the other chores need, and installs what is missing
     Setup,
 }
@@ -72,6 +78,7 @@ fn run() -> Result<()> {
         Chore::Bench { arguments } => stages::bench(&arguments),
         Chore::Bindings { check } => generated::bindings(check),
         Chore::Sqlx { check } => generated::sqlx(check),
+        Chore::Desk { command } => desk::run(&command),
         Chore::Setup => setup::run(setup::For::Tests, &mut steps::Steps::new()),
     }
 }
