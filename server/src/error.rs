@@ -243,3 +243,32 @@ impl IntoResponse for ApiError {
         response
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn w6_what_the_database_fails_with_is_retryable_and_tells_nothing() {
+        for error in [sqlx::Error::PoolTimedOut, sqlx::Error::PoolClosed, sqlx::Error::RowNotFound] {
+            let error = ApiError::from(error);
+            assert_eq!(error.code(), ErrorCode::Unavailable);
+            assert_eq!(error.retry_after_ms(), Some(RETRY_AFTER_MS));
+            assert_eq!(error.to_string(), "not available at the moment");
+        }
+        assert_eq!(ApiError::from(sqlx::Error::PoolTimedOut).status(), 503);
+        assert_eq!(ApiError::from(sqlx::Error::RowNotFound).status(), 500, "a bug");
+    }
+
+    #[test]
+    fn every_code_has_its_own_status_and_comes_back_from_the_wire_form() {
+        for code in ErrorCode::ALL {
+            let error = ApiError::from(*code);
+            assert!(error.status().is_client_error() || error.status().is_server_error());
+            assert_eq!(error.retry_after_ms().is_some(), error.code().is_retryable(), "{code}");
+        }
+        assert_eq!(ApiError::UnknownRoute.status(), 404);
+        assert_eq!(ApiError::Unsupported.status(), 400);
+        assert_eq!(ApiError::UpgradeRequired.status(), 426);
+    }
+}

@@ -64,6 +64,7 @@ pub async fn serve(
     let state = AppState::new(config, pool.clone(), tokens, shutdown.clone());
     state.tasks.spawn(watch_revocations(state.clone()));
     state.tasks.spawn(tidy(state.clone()));
+    state.tasks.spawn(warm_up(state.clone()));
     let connections = TaskTracker::new();
     accept(listener, router(state.clone()), &connections, &shutdown).await;
     state.hub.close_all(close::RESTART);
@@ -148,6 +149,13 @@ async fn tidy(state: AppState) {
         }
     })
     .await;
+}
+
+/// Makes the hash that unknown users are compared with before the first of them asks.
+async fn warm_up(state: AppState) {
+    if let Err(error) = state.passwords.verify(String::new(), None).await {
+        tracing::warn!(%error, "cannot hash passwords");
+    }
 }
 
 async fn every<F: Future<Output = ()>>(period: Duration, state: &AppState, work: impl Fn() -> F) {

@@ -60,3 +60,26 @@ pub async fn trace(request: Request, next: Next) -> Response {
     }
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::{Router, body::Body, middleware, routing::get};
+    use tower::ServiceExt;
+
+    async fn panics() {
+        panic!("a bug");
+    }
+
+    #[tokio::test]
+    async fn a_panic_answers_500_unavailable_with_the_request_id() {
+        let app = Router::new().route("/", get(panics)).layer(middleware::from_fn(trace));
+        let response = app.oneshot(Request::new(Body::empty())).await.unwrap();
+        assert_eq!(response.status(), 500);
+        let id = response.headers()[REQUEST_ID].to_str().unwrap().to_owned();
+        let body = axum::body::to_bytes(response.into_body(), 1_000).await.unwrap();
+        let body: kith_protocol::api::ErrorBody = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body.code, kith_protocol::ErrorCode::Unavailable);
+        assert!(body.message.contains(&id) && !body.message.contains("a bug"), "{}", body.message);
+    }
+}

@@ -73,17 +73,30 @@ pub(super) async fn run(command: UserCommand) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reads one line. At a terminal it asks first; what is typed is seen, so scripts and the careful use a pipe.
+/// Reads one line; at a terminal it asks first and does not show what is typed.
 fn read_password(from_stdin: bool) -> anyhow::Result<String> {
     let stdin = std::io::stdin();
-    if !from_stdin {
-        if !stdin.is_terminal() {
-            bail!("standard input is not a terminal: use --password-stdin");
-        }
-        print!("Password (shown while typing): ");
-        std::io::stdout().flush()?;
+    if !from_stdin && !stdin.is_terminal() {
+        bail!("standard input is not a terminal: use --password-stdin");
     }
     let mut line = String::new();
-    stdin.lock().read_line(&mut line)?;
+    if from_stdin {
+        stdin.lock().read_line(&mut line)?;
+    } else {
+        print!("Password: ");
+        std::io::stdout().flush()?;
+        let is_hidden = echo("-echo");
+        let read = stdin.lock().read_line(&mut line);
+        if is_hidden {
+            echo("echo");
+            println!();
+        }
+        read?;
+    }
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// Asks the terminal to show, or not to show, what is typed. Where there is no `stty` it goes on showing it.
+fn echo(setting: &str) -> bool {
+    std::process::Command::new("stty").arg(setting).status().is_ok_and(|status| status.success())
 }

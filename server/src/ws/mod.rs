@@ -1,1 +1,3 @@
 //! The socket: bytes to frames and back, and the choice of the domain function.
+
+pub mod rates;

@@ -1,0 +1,157 @@
+//! How fast one connection may send each type of frame (L2): a token bucket per type.
+//!
+//! Pure: the time comes in. A refused frame costs nothing further, and whoever goes on far above the limits for
+//! [`FLOOD_AFTER`] is told apart from whoever was refused once.
+
+use crate::error::ApiError;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+/// Type, per second, burst. What is not listed (unknown types, frames that cannot be read) shares the first row.
+const RATES: &[(&str, u32, u32)] = &[
+    ("", 10, 50),
+    ("auth", 1, 10),
+    ("send", 200, 400),
+    ("open", 20, 100),
+    ("pull", 200, 400),
+    ("probe", 50, 200),
+    ("state", 50, 200),
+    ("delivered", 50, 200),
+    ("heads", 2, 10),
+    ("members", 50, 200),
+    ("profiles", 50, 200),
+    ("markers", 50, 200),
+    ("focus", 20, 100),
+    ("typing", 20, 50),
+    ("presence.watch", 10, 50),
+    ("presence.set", 5, 20),
+    ("notification.ack", 20, 100),
+];
+
+/// Continued excess of this length ends the connection (4009).
+const FLOOD_AFTER: Duration = Duration::from_secs(10);
+/// Excess is continued while no more than this lies between two refusals.
+const FLOOD_PAUSE: Duration = Duration::from_secs(1);
+
+struct Bucket {
+    /// Frames that may come at once.
+    level: f64,
+    filled_at: Instant,
+}
+
+/// What one connection has left.
+pub struct Rates {
+    buckets: Vec<Bucket>,
+    excess: Option<Excess>,
+}
+
+struct Excess {
+    since: Instant,
+    last: Instant,
+}
+
+/// Why a frame is not served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// Answered `rate_limited`; the connection stays.
+    Wait {
+        /// Until there is room for one.
+        retry_after_ms: u64,
+    },
+    /// The connection is closed with 4009.
+    Flood,
+}
+
+impl From<Refused> for ApiError {
+    fn from(refused: Refused) -> Self {
+        let retry_after_ms = match refused {
+            Refused::Wait { retry_after_ms } => retry_after_ms,
+            Refused::Flood => 1_000,
+        };
+        Self::RateLimited { retry_after_ms }
+    }
+}
+
+impl Rates {
+    /// Full buckets.
+    pub fn new(now: Instant) -> Self {
+        let full = |&(_, _, burst): &(&str, u32, u32)| Bucket { level: f64::from(burst), filled_at: now };
+        Self { buckets: RATES.iter().map(full).collect(), excess: None }
+    }
+
+    /// Takes one frame of this type; an empty name for one that could not be read.
+    ///
+    /// # Errors
+    /// [`Refused`] when its bucket is empty.
+    pub fn take(&mut self, frame_type: &str, now: Instant) -> Result<(), Refused> {
+        let row = RATES.iter().position(|(name, ..)| *name == frame_type).unwrap_or(0);
+        let (_, per_s, burst) = RATES[row];
+        let bucket = &mut self.buckets[row];
+        let gained = now.saturating_duration_since(bucket.filled_at).as_secs_f64() * f64::from(per_s);
+        bucket.level = (bucket.level + gained).min(f64::from(burst));
+        bucket.filled_at = now;
+        if bucket.level >= 1.0 {
+            bucket.level -= 1.0;
+            return Ok(());
+        }
+        let wait = Duration::from_secs_f64((1.0 - bucket.level) / f64::from(per_s));
+        let excess = self.excess.get_or_insert(Excess { since: now, last: now });
+        if now.saturating_duration_since(excess.last) > FLOOD_PAUSE {
+            excess.since = now;
+        }
+        excess.last = now;
+        if now.saturating_duration_since(excess.since) >= FLOOD_AFTER {
+            return Err(Refused::Flood);
+        }
+        Err(Refused::Wait { retry_after_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1) })
+    }
+
+    /// The table for `welcome.limits.rates`: `{type: [per second, burst]}`.
+    pub fn table() -> BTreeMap<String, (u32, u32)> {
+        RATES.iter().skip(1).map(|&(name, per_s, burst)| (name.to_owned(), (per_s, burst))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kith_protocol::ClientFrame;
+
+    #[test]
+    fn every_frame_type_but_hello_has_a_rate() {
+        for name in ClientFrame::TYPES.iter().filter(|name| **name != "hello") {
+            assert!(Rates::table().contains_key(*name), "{name}");
+        }
+    }
+
+    #[test]
+    fn l2_a_burst_passes_then_the_bucket_refills_by_its_rate() {
+        let start = Instant::now();
+        let mut rates = Rates::new(start);
+        assert!((0..50).all(|_| rates.take("typing", start).is_ok()));
+        assert_eq!(rates.take("typing", start), Err(Refused::Wait { retry_after_ms: 50 }));
+        assert!(rates.take("send", start).is_ok(), "each type for itself");
+        assert!(rates.take("typing", start + Duration::from_millis(50)).is_ok());
+        assert!(rates.take("typing", start + Duration::from_millis(50)).is_err());
+    }
+
+    #[test]
+    fn l2_ten_seconds_of_continued_excess_are_a_flood_but_single_refusals_are_not() {
+        let start = Instant::now();
+        let mut rates = Rates::new(start);
+        let floods = |rates: &mut Rates, from_s: u64| {
+            (from_s * 1_000..(from_s + 12) * 1_000)
+                .find(|ms| rates.take("nonsense", start + Duration::from_millis(*ms)) == Err(Refused::Flood))
+        };
+        let at = floods(&mut rates, 0).expect("a thousand a second");
+        assert!((10_000..10_200).contains(&at), "{at}");
+        let mut patient = Rates::new(start);
+        for s in 0..60 {
+            // A burst that is refused at its end, then quiet: never a flood.
+            let now = start + Duration::from_secs(s * 10);
+            assert!((0..200).all(|_| patient.take("", now) != Err(Refused::Flood)));
+        }
+    }
+}
