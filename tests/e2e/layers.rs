@@ -44,7 +44,8 @@ fn the_wire_does_no_io() {
 
 #[test]
 fn the_sync_machine_is_pure() {
-    let impure = ["tokio", "rusqlite", "Instant::now", "SystemTime::now", "rand::", "std::fs", "std::net", "reqwest"];
+    let impure =
+        ["tokio", "rusqlite", "Instant::now", "SystemTime::now", "rand::", "std::fs", "std::net", "reqwest"];
     nowhere("client/src/sync", &impure);
 }
 
@@ -92,7 +93,9 @@ fn only_one_file_of_the_interface_knows_the_shell() {
 fn text_is_never_html_in_the_interface() {
     let broken: Vec<_> = lines_below("ui/src", &[".ts", ".svelte"])
         .into_iter()
-        .filter(|(_, line)| ["{@html", "innerHTML", "insertAdjacentHTML", "document.write"].iter().any(|w| line.contains(w)))
+        .filter(|(_, line)| {
+            ["{@html", "innerHTML", "insertAdjacentHTML", "document.write"].iter().any(|w| line.contains(w))
+        })
         .collect();
     assert!(broken.is_empty(), "{broken:?}");
 }

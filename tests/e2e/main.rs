@@ -1,1 +1,10 @@
 //! End to end: engines, and the real window, against a real server.
+
+#![expect(clippy::expect_used, reason = "a test that cannot go on says why and ends")]
+
+mod delivery;
+mod layers;
+mod members;
+mod offline;
+mod receipts;
+mod reconnect;

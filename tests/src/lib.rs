@@ -1,1 +1,15 @@
-//! The test kit: a real server, real people, waiting for facts.
+//! The test kit: a real server on a database of its own, real people with real engines, waiting for facts.
+//!
+//! Nothing here sleeps for a fixed time: [`until`] asks again and again until a fact holds or its deadline has passed.
+
+#![expect(clippy::expect_used, reason = "a test that cannot go on says why and ends")]
+
+pub mod client;
+pub mod proxy;
+pub mod server;
+pub mod until;
+
+pub use client::Client;
+pub use proxy::Proxy;
+pub use server::TestServer;
+pub use until::until;

@@ -1,0 +1,142 @@
+//! The real server in this process, on a PostgreSQL database of its own.
+
+use crate::{Client, Proxy};
+use anyhow::{Context, Result};
+use kith_pgbox::testing::TestDb;
+use kith_protocol::{ConversationId, EventId};
+use kith_server::config::Config;
+use sqlx::PgPool;
+use std::net::SocketAddr;
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+/// A running server.
+pub struct TestServer {
+    address: SocketAddr,
+    database_url: String,
+    config: Config,
+    shutdown: CancellationToken,
+    task: Option<JoinHandle<()>>,
+    _db: Option<TestDb>,
+}
+
+/// One event as PostgreSQL holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    pub seq: u64,
+    pub id: EventId,
+    pub kind: String,
+    pub text: String,
+}
+
+impl TestServer {
+    /// Starts on a fresh database.
+    pub async fn start() -> Result<Self> {
+        Self::start_with(Config::for_tests()).await
+    }
+
+    /// Starts on a fresh database, differently configured.
+    pub async fn start_with(config: Config) -> Result<Self> {
+        let db = kith_pgbox::testing::fresh_database("bare", |_| async { Ok(()) }).await?;
+        let mut server = Self::start_on(db.url(), config).await?;
+        server._db = Some(db);
+        Ok(server)
+    }
+
+    /// Starts on a database that somebody else owns.
+    pub async fn start_on(database_url: &str, config: Config) -> Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let mut server = Self {
+            address: listener.local_addr()?,
+            database_url: database_url.to_owned(),
+            config,
+            shutdown: CancellationToken::new(),
+            task: None,
+            _db: None,
+        };
+        server.serve(listener).await?;
+        Ok(server)
+    }
+
+    async fn serve(&mut self, listener: TcpListener) -> Result<()> {
+        let pool = PgPool::connect(&self.database_url).await.context("no database")?;
+        kith_server::migrate(&pool).await?;
+        self.shutdown = CancellationToken::new();
+        let (config, shutdown) = (self.config.clone(), self.shutdown.clone());
+        self.task = Some(tokio::spawn(async move {
+            if let Err(error) = kith_server::serve(listener, config, pool, shutdown).await {
+                panic!("the server failed: {error}");
+            }
+        }));
+        Ok(())
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Ends it in order; its address stays reserved for [`Self::restart`].
+    pub async fn stop(&mut self) -> Result<()> {
+        self.shutdown.cancel();
+        if let Some(task) = self.task.take() {
+            task.await?;
+        }
+        Ok(())
+    }
+
+    /// Starts it again at the same address.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.stop().await?;
+        let listener = TcpListener::bind(self.address).await?;
+        self.serve(listener).await
+    }
+
+    /// Signs up people with these names, each with an engine behind a network of its own.
+    pub async fn people<const N: usize>(&self, names: [&str; N]) -> Result<[Client; N]> {
+        let mut people = Vec::with_capacity(N);
+        for name in names {
+            let client = Client::new(name, Proxy::start(self.address).await?).await?;
+            client.sign_up().await?;
+            people.push(client);
+        }
+        people.try_into().map_err(|_| anyhow::anyhow!("as many people as names"))
+    }
+
+    /// One more device of somebody.
+    pub async fn device_of(&self, person: &Client) -> Result<Client> {
+        let client = Client::new(person.name(), Proxy::start(self.address).await?).await?;
+        client.sign_in().await?;
+        Ok(client)
+    }
+
+    /// The log of a conversation as PostgreSQL holds it.
+    pub async fn log(&self, conversation: ConversationId) -> Result<Vec<Row>> {
+        let pool = PgPool::connect(&self.database_url).await?;
+        let rows: Vec<(i64, uuid::Uuid, String, Option<String>)> = sqlx::query_as(
+            "SELECT seq, e.id, kind, body FROM events e JOIN conversations c ON c.key = e.conversation_key \
+             WHERE c.id = $1 ORDER BY seq",
+        )
+        .bind(conversation.as_uuid())
+        .fetch_all(&pool)
+        .await?;
+        rows.into_iter()
+            .map(|(seq, id, kind, body)| {
+                let body: serde_json::Value = serde_json::from_str(body.as_deref().unwrap_or("null"))?;
+                let text = body["text"].as_str().unwrap_or_default().to_owned();
+                Ok(Row { seq: seq as u64, id: EventId::from_uuid(id), kind, text })
+            })
+            .collect()
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
