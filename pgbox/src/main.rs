@@ -6,6 +6,7 @@
 use std::{
     io::{Read, Write},
     path::PathBuf,
+    process::ExitCode,
 };
 
 use kith_pgbox::{BoxError, Cluster, Durability, Options};
@@ -38,7 +39,17 @@ impl Arguments {
     }
 }
 
-fn main() -> Result<(), BoxError> {
+fn main() -> ExitCode {
+    match start() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("kith-pgbox: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start() -> Result<(), BoxError> {
     let arguments = Arguments::parse()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(run(arguments))

@@ -9,7 +9,7 @@ use std::{env, future::Future, path::PathBuf};
 use sqlx::Connection;
 use tokio::sync::OnceCell;
 
-use crate::{BoxError, Cluster, Durability, Options, PgBoxError, admin, fnv1a};
+use crate::{BoxError, Cluster, Durability, Options, PgBoxError, admin, fnv1a, process};
 
 /// The variable with the shared cluster: an address (`postgres://…`) or the folder of its socket.
 pub const SHARED_CLUSTER: &str = "KITH_TEST_PG";
@@ -151,8 +151,5 @@ async fn own_cluster() -> Result<Cluster, PgBoxError> {
 }
 
 fn folder() -> PathBuf {
-    let user =
-        ["USER", "USERNAME", "LOGNAME"].iter().find_map(|name| env::var(name).ok()).unwrap_or_default();
-    let user: String = user.chars().filter(char::is_ascii_alphanumeric).collect();
-    env::temp_dir().join(format!("kith-test-pg-{user}"))
+    env::temp_dir().join(format!("kith-test-pg-{}", process::user_tag()))
 }

@@ -270,6 +270,11 @@ fn works_in(pid: Pid, data: &Path) -> bool {
     })
 }
 
+/// What tells the users of a machine apart in the names of shared folders.
+pub(crate) fn user_tag() -> String {
+    getuid().as_raw().to_string()
+}
+
 pub(crate) fn absolute(dir: &Path) -> io::Result<PathBuf> {
     dir.canonicalize()
 }

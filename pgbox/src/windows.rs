@@ -168,6 +168,12 @@ pub(crate) fn end_leftover(place: &Place) -> Result<(), PgBoxError> {
     }
 }
 
+/// What tells the users of a machine apart in the names of shared folders.
+pub(crate) fn user_tag() -> String {
+    let user = std::env::var("USERNAME").unwrap_or_default();
+    user.chars().filter(char::is_ascii_alphanumeric).collect()
+}
+
 pub(crate) fn absolute(dir: &Path) -> io::Result<PathBuf> {
     std::path::absolute(dir)
 }
