@@ -96,7 +96,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn run_cargo(arguments: &[&str]) -> Result<()> {
-    process::run(cargo(arguments).args(FEATURES).env("SQLX_OFFLINE", "true"))
+    process::run(cargo(arguments).args(FEATURES))
 }
 
 fn prepare(fresh: bool) -> Result<Place> {

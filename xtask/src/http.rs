@@ -50,9 +50,28 @@ pub fn request(
     }
     head.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
     stream.write_all(format!("{head}{body}").as_bytes())?;
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).with_context(|| format!("reading the answer to {method} {path}"))?;
+    let bytes = read_answer(&mut stream).with_context(|| format!("reading the answer to {method} {path}"))?;
     parse(&bytes).with_context(|| format!("the answer to {method} {path}"))
+}
+
+/// Reads until the body is complete; some servers keep the connection open although they were asked not to.
+fn read_answer(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let count = stream.read(&mut buffer)?;
+        bytes.extend_from_slice(&buffer[..count]);
+        if count == 0 || whole_length(&bytes).is_some_and(|length| bytes.len() >= length) {
+            return Ok(bytes);
+        }
+    }
+}
+
+fn whole_length(bytes: &[u8]) -> Option<usize> {
+    let split = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
+    let head = String::from_utf8_lossy(&bytes[..split]).to_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:"))?;
+    Some(split + 4 + length.trim().parse::<usize>().ok()?)
 }
 
 fn parse(bytes: &[u8]) -> Result<Answer> {
@@ -98,6 +117,8 @@ mod unit {
         let chunked =
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n{\"a\"\r\n4;x=y\r\n: 1}\r\n0\r\n\r\n";
         assert_eq!(parse(chunked).unwrap().body["a"], 1);
+        assert_eq!(whole_length(plain), Some(plain.len()));
+        assert_eq!(whole_length(chunked), None);
         let empty = b"HTTP/1.1 204 No Content\r\n\r\n";
         assert_eq!(parse(empty).unwrap().body, Value::Null);
     }

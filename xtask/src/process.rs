@@ -69,7 +69,8 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
 
 pub fn cargo(arguments: &[&str]) -> Command {
     let mut cargo = command(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(arguments).env("CARGO_TARGET_DIR", target_dir());
+    // Builds need no database, whatever the caller's shell has set; who wants one says so.
+    cargo.args(arguments).env("CARGO_TARGET_DIR", target_dir()).env("SQLX_OFFLINE", "true");
     // Set by the cargo that runs this program; the crates built now are others.
     for name in ["CARGO_MANIFEST_DIR", "CARGO_MANIFEST_PATH", "CARGO_PKG_NAME"] {
         cargo.env_remove(name);

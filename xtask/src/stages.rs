@@ -47,10 +47,7 @@ fn quick(steps: &mut Steps) -> Result<()> {
     ui::build(steps)?;
     ui::checks(steps)?;
     steps.step("clippy", |_| {
-        run(cargo(&["clippy", "--workspace", "--all-targets"])
-            .args(FEATURES)
-            .args(["--", "-D", "warnings"])
-            .env("SQLX_OFFLINE", "true"))
+        run(cargo(&["clippy", "--workspace", "--all-targets"]).args(FEATURES).args(["--", "-D", "warnings"]))
     })?;
     steps.step("unit tests", tests::unit)
 }
@@ -60,8 +57,7 @@ pub fn bench(arguments: &[String]) -> Result<()> {
     let mut steps = Steps::new();
     setup::run(setup::For::Desktop, &mut steps)?;
     let packages = ["--package", "kith-server", "--package", "kith-bench"];
-    let build =
-        |_: &mut Steps| run(cargo(&["build", "--release"]).args(packages).env("SQLX_OFFLINE", "true"));
+    let build = |_: &mut Steps| run(cargo(&["build", "--release"]).args(packages));
     steps.step("release build", build)?;
     let binary = |name: &str| {
         let debug = built(name);

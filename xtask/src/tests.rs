@@ -55,7 +55,7 @@ fn has_nextest() -> bool {
 
 fn runner(nextest: &[&str], plain: &[&str]) -> Command {
     let mut command = if has_nextest() { cargo(&["nextest", "run"]) } else { cargo(&["test"]) };
-    command.args(if has_nextest() { nextest } else { plain }).env("SQLX_OFFLINE", "true");
+    command.args(if has_nextest() { nextest } else { plain });
     command
 }
 
