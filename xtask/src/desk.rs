@@ -47,6 +47,7 @@ impl Desk {
             .extend([("NO_AT_BRIDGE", "1".to_owned()), ("LIBGL_ALWAYS_SOFTWARE", "1".to_owned())]);
         if display == Display::Private {
             desk.environment.extend([("HOME", text(home)), ("XDG_RUNTIME_DIR", text(&runtime))]);
+            desk.keep_toolchain();
             for (name, under) in [
                 ("XDG_DATA_HOME", ".local/share"),
                 ("XDG_CONFIG_HOME", ".config"),
@@ -71,6 +72,16 @@ impl Desk {
             command.env_remove("WAYLAND_DISPLAY").env("GDK_BACKEND", "x11");
         }
         command.envs(self.environment.iter().map(|(name, value)| (name, value)))
+    }
+
+    /// Cargo and rustup look below the home folder, and the desk has another one.
+    fn keep_toolchain(&mut self) {
+        let home = std::env::var("HOME").unwrap_or_default();
+        for (name, folder) in [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")] {
+            if std::env::var_os(name).is_none() {
+                self.environment.push((name, format!("{home}/{folder}")));
+            }
+        }
     }
 
     fn program(&self, name: &str) -> Result<Command> {

@@ -19,7 +19,8 @@ pub fn headless(cluster: &TestCluster, steps: &mut Steps) -> Result<()> {
     let nextest = ["--workspace", "--no-fail-fast", "-E"];
     let filter = format!("not ({WINDOWS})");
     let mut tests = runner(&[&nextest[..], &[&filter]].concat(), &["--workspace", "--no-fail-fast"]);
-    judge(tests.args(FEATURES).env("KITH_TEST_PG", &cluster.url), steps)
+    tests.args(FEATURES).env("KITH_TEST_PG", &cluster.url).env("KITH_BINDINGS", "check");
+    judge(&mut tests, steps)
 }
 
 /// The tests inside the crates, which need neither windows nor a whole system.
