@@ -3,14 +3,31 @@
 //! It has no rules of its own. Everything that changes goes through the store first; listeners are told after the
 //! commit. One task owns socket, machine and timer; handles talk to it by a bounded channel.
 
-use crate::sync::ops::{LocalState, OutboxUpdate, StoreOp, Stored};
-pub(crate) use crate::sync::{TokenError, Want};
-use crate::{ClientError, events::EngineEvent, view::LinkView};
+mod run;
+
+use crate::{
+    ClientError,
+    events::EngineEvent,
+    sync::{
+        Input,
+        ops::{LocalState, OutboxUpdate, StoreOp, Stored},
+    },
+    view::LinkView,
+};
 use kith_protocol::{
-    ConversationId, DeviceId, ErrorCode, Seq, UserId,
+    ConversationId, DeviceId, ErrorCode, UserId,
     ephemeral::{Presence, PresenceState},
 };
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::sync::Notify;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub(crate) use crate::sync::{TokenError, Want};
 
 /// A future of a trait's method.
 pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -61,85 +78,129 @@ pub(crate) trait DriverEvents: Send + Sync + 'static {
     fn stopped(&self, code: ErrorCode);
 }
 
-/// Talks to a running driver. Dropping all of them does not stop it; [`DriverHandle::stop`] does.
-#[derive(Clone)]
-pub(crate) struct DriverHandle {
-    commands: tokio::sync::mpsc::UnboundedSender<Command>,
+/// What the engine wants, gathered until the driver takes it. It stays small: only what the user does adds to it.
+#[derive(Debug, Default)]
+struct Wishes {
+    outbox: Vec<OutboxUpdate>,
+    wants: Vec<Want>,
+    focus: Option<Vec<ConversationId>>,
+    typing: BTreeMap<ConversationId, bool>,
+    watch: Option<Vec<UserId>>,
+    presence: Option<PresenceState>,
+    network_changed: bool,
+    send_now: bool,
 }
 
-enum Command {
-    Outbox(OutboxUpdate),
-    Want(Want),
-    Focus(Vec<ConversationId>),
-    Typing(ConversationId, bool),
-    Watch(Vec<UserId>),
-    Presence(PresenceState),
-    NetworkChanged,
-    SendNow,
-    Stop(tokio::sync::oneshot::Sender<()>),
+/// Wants that wait at most; beyond, the oldest is forgotten (who still looks asks again).
+const WANTS_MAX: usize = 64;
+
+impl Wishes {
+    fn into_inputs(self) -> impl Iterator<Item = Input> {
+        let focus = self.focus.map(Input::Focus);
+        let watch = self.watch.map(Input::Watch);
+        let presence = self.presence.map(Input::Presence);
+        let network = self.network_changed.then_some(Input::NetworkChanged);
+        let now = self.send_now.then_some(Input::SendNow);
+        let outbox = self.outbox.into_iter().map(Input::Outbox);
+        let wants = self.wants.into_iter().map(Input::Want);
+        let typing = self.typing.into_iter().map(|(conversation, on)| Input::Typing(conversation, on));
+        outbox.chain(focus).chain(watch).chain(presence).chain(wants).chain(typing).chain(network).chain(now)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Inbox {
+    wishes: Mutex<Wishes>,
+    arrived: Notify,
+}
+
+impl Inbox {
+    fn wishes(&self) -> MutexGuard<'_, Wishes> {
+        self.wishes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, wish: impl FnOnce(&mut Wishes)) {
+        wish(&mut self.wishes());
+        self.arrived.notify_one();
+    }
+}
+
+/// Talks to a running driver. Dropping all handles does not stop it; [`DriverHandle::stop`] does.
+#[derive(Clone)]
+pub(crate) struct DriverHandle {
+    inbox: Arc<Inbox>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
 }
 
 impl DriverHandle {
     /// Starts the driver's task.
     pub(crate) fn start(
-        _options: DriverOptions,
-        _store: Arc<dyn SyncStore>,
-        _tokens: Arc<dyn TokenSource>,
-        _events: Arc<dyn DriverEvents>,
+        options: DriverOptions,
+        store: Arc<dyn SyncStore>,
+        tokens: Arc<dyn TokenSource>,
+        events: Arc<dyn DriverEvents>,
     ) -> Self {
-        let (commands, _) = tokio::sync::mpsc::unbounded_channel();
-        Self { commands }
+        let handle = Self { inbox: Arc::default(), stop: CancellationToken::new(), tasks: TaskTracker::new() };
+        let driver = run::Driver::new(options, store, tokens, events);
+        let (inbox, stop) = (handle.inbox.clone(), handle.stop.clone());
+        handle.tasks.spawn(driver.run(inbox, stop));
+        handle.tasks.close();
+        handle
     }
 
     /// Tells what the user's doing changed in the outbox; after the transaction that did it.
     pub(crate) fn outbox(&self, update: OutboxUpdate) {
-        self.command(Command::Outbox(update));
+        self.inbox.add(|wishes| wishes.outbox.push(update));
     }
 
     /// Asks for something that is on screen and not here.
     pub(crate) fn want(&self, want: Want) {
-        self.command(Command::Want(want));
+        self.inbox.add(|wishes| {
+            if !wishes.wants.contains(&want) {
+                wishes.wants.push(want);
+            }
+            if wishes.wants.len() > WANTS_MAX {
+                wishes.wants.remove(0);
+            }
+        });
     }
 
     /// Tells which conversations are on screen (S3, L3).
     pub(crate) fn focus(&self, conversations: Vec<ConversationId>) {
-        self.command(Command::Focus(conversations));
+        self.inbox.add(|wishes| wishes.focus = Some(conversations));
     }
 
     /// Tells of typing, at each key; it ends by itself a second after the last call (R5).
     pub(crate) fn typing(&self, conversation: ConversationId, on: bool) {
-        self.command(Command::Typing(conversation, on));
+        self.inbox.add(|wishes| {
+            wishes.typing.insert(conversation, on);
+        });
     }
 
     /// Tells whose presence is of interest; replaces what was watched before.
     pub(crate) fn watch(&self, users: Vec<UserId>) {
-        self.command(Command::Watch(users));
+        self.inbox.add(|wishes| wishes.watch = Some(users));
     }
 
     /// Sets one's own presence.
     pub(crate) fn set_presence(&self, state: PresenceState) {
-        self.command(Command::Presence(state));
+        self.inbox.add(|wishes| wishes.presence = Some(state));
     }
 
-    /// Reconnects at once: the computer woke up, or its network changed (S10).
+    /// Reconnects at once, or checks the connection: the computer woke up, or its network changed (S10).
     pub(crate) fn network_changed(&self) {
-        self.command(Command::NetworkChanged);
+        self.inbox.add(|wishes| wishes.network_changed = true);
     }
 
     /// Sends what waits for a retry, and reconnects, at once.
     pub(crate) fn send_now(&self) {
-        self.command(Command::SendNow);
+        self.inbox.add(|wishes| wishes.send_now = true);
     }
 
     /// Closes the connection and ends the task; returns when nothing more will be written.
     pub(crate) async fn stop(&self) {
-        let (done, ended) = tokio::sync::oneshot::channel();
-        self.command(Command::Stop(done));
-        let _ = ended.await;
-    }
-
-    fn command(&self, command: Command) {
-        // A driver that has ended needs no commands.
-        let _ = self.commands.send(command);
+        self.stop.cancel();
+        self.tasks.wait().await;
     }
 }

@@ -140,6 +140,8 @@ pub(crate) enum Action {
     Send(ClientFrame, Option<u64>),
     /// Send `auth` with the token at hand.
     SendToken(u64),
+    /// Find out whether the socket is still good.
+    Check,
     /// Close the socket; no `Closed` follows.
     Close,
     /// `POST /v1/exchange` with these frames (S12).

@@ -182,9 +182,6 @@ impl Machine {
         for log in self.logs.values_mut() {
             log.disconnected();
         }
-        if self.heard {
-            self.forget_presence();
-        }
         self.heard = false;
         self.live.disconnected();
         if let Some(op) = self.outbox.disconnected() {
@@ -324,13 +321,8 @@ impl Machine {
                 self.link = Link::Waiting { until: self.now.mono };
             }
             Link::Between { until } => self.link = Link::Between { until: until.min(self.now.mono) },
-            Link::Connecting
-            | Link::Greeting { .. }
-            | Link::Live { .. }
-            | Link::Renewing
-            | Link::Exchanging
-            | Link::Stopped
-            | Link::Broken { .. } => {}
+            Link::Greeting { .. } | Link::Live { .. } => self.actions.push(Action::Check),
+            Link::Connecting | Link::Renewing | Link::Exchanging | Link::Stopped | Link::Broken { .. } => {}
         }
     }
 

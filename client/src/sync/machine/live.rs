@@ -4,7 +4,7 @@ use super::{Asked, Machine};
 use crate::sync::Action;
 use kith_protocol::{
     ClientFrame, ConversationId, Event, UserId,
-    ephemeral::{Presence, PresenceState, Typing},
+    ephemeral::{PresenceState, Typing},
     frame::{
         Delivered, Ephemeral, Focus, MarkersRequest, MembersRequest, PresenceSet, PresenceWatch,
         ProfilesRequest, TypingChange,
@@ -225,17 +225,6 @@ impl Machine {
         }
         if !ephemeral.presence.is_empty() {
             self.actions.push(Action::Presence(ephemeral.presence));
-        }
-    }
-
-    /// Nothing is known of anybody's presence any more.
-    pub(super) fn forget_presence(&mut self) {
-        let users = self.live.watch.iter();
-        let unknown: Vec<_> = users
-            .map(|user| Presence { user: *user, state: PresenceState::Offline, last_seen: None })
-            .collect();
-        if !unknown.is_empty() {
-            self.actions.push(Action::Presence(unknown));
         }
     }
 

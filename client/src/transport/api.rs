@@ -1,0 +1,166 @@
+//! The HTTP interface, as far as accounts and people go (section 11).
+
+use crate::ClientError;
+use kith_protocol::{ErrorCode, api::ErrorBody};
+use reqwest::{Method, RequestBuilder};
+use serde::{Serialize, de::DeserializeOwned};
+use std::time::Duration;
+use url::Url;
+
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// Asks one server.
+#[derive(Debug, Clone)]
+pub(crate) struct Api {
+    client: reqwest::Client,
+    server: Url,
+}
+
+/// Reads a server's address as somebody types it.
+///
+/// Without a scheme it is `https://`, or `http://` for this computer. Plain HTTP goes to this computer only.
+///
+/// # Errors
+/// [`ClientError::BadAddress`], [`ClientError::InsecureServer`].
+pub(crate) fn parse_server(text: &str) -> Result<Url, ClientError> {
+    let text = text.trim();
+    let with_scheme = if text.contains("://") {
+        text.to_owned()
+    } else {
+        let guess = Url::parse(&format!("http://{text}")).map_err(|_| ClientError::BadAddress)?;
+        format!("{}://{text}", if is_loopback(&guess) { "http" } else { "https" })
+    };
+    let url = Url::parse(&with_scheme).map_err(|_| ClientError::BadAddress)?;
+    let plain = url.query().is_none() && url.fragment().is_none() && url.path() == "/";
+    if !plain || !url.username().is_empty() || url.password().is_some() || url.host().is_none() {
+        return Err(ClientError::BadAddress);
+    }
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if is_loopback(&url) => Ok(url),
+        "http" => Err(ClientError::InsecureServer),
+        _ => Err(ClientError::BadAddress),
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+/// The address as it is shown and stored: without a trailing slash.
+pub(crate) fn server_text(server: &Url) -> String {
+    server.as_str().trim_end_matches('/').to_owned()
+}
+
+impl Api {
+    pub(crate) fn new(server: Url) -> Self {
+        let client = reqwest::Client::builder()
+            .connect_timeout(CONNECT_WITHIN)
+            .timeout(ANSWER_WITHIN)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .unwrap_or_default();
+        Self { client, server }
+    }
+
+    pub(crate) fn server(&self) -> &Url {
+        &self.server
+    }
+
+    fn request(&self, method: Method, path: &str, token: Option<&str>) -> Result<RequestBuilder, ClientError> {
+        let address = self.server.join(path).map_err(|_| ClientError::BadAddress)?;
+        let request = self.client.request(method, address);
+        Ok(match token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        })
+    }
+
+    /// Sends a body and reads an answer.
+    pub(crate) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let request = self.request(Method::POST, path, None)?.json(body);
+        read(send(request).await?).await
+    }
+
+    /// Reads.
+    pub(crate) async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        token: &str,
+    ) -> Result<T, ClientError> {
+        let mut address = self.server.join(path).map_err(|_| ClientError::BadAddress)?;
+        if !query.is_empty() {
+            address.query_pairs_mut().extend_pairs(query);
+        }
+        read(send(self.client.get(address).bearer_auth(token)).await?).await
+    }
+
+    /// Changes something; the answer's body, if any, does not matter.
+    pub(crate) async fn change(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+        token: &str,
+    ) -> Result<(), ClientError> {
+        let request = self.request(method, path, Some(token))?;
+        let request = match body {
+            Some(body) => request.json(body),
+            None => request,
+        };
+        send(request).await.map(|_| ())
+    }
+}
+
+async fn send(request: RequestBuilder) -> Result<reqwest::Response, ClientError> {
+    let answer = request.send().await.map_err(|_| ClientError::Offline)?;
+    if answer.status().is_success() {
+        return Ok(answer);
+    }
+    let status = answer.status();
+    let body: Option<ErrorBody> = answer.json().await.ok();
+    match body {
+        Some(ErrorBody { code, retry_after_ms: Some(retry_after_ms), .. }) => {
+            Err(ClientError::RefusedFor { code, retry_after_ms })
+        }
+        Some(ErrorBody { code, .. }) => Err(ClientError::Refused(code)),
+        // Not one of ours: a proxy in between, or another server altogether.
+        None if status.is_server_error() => Err(ClientError::Refused(ErrorCode::Unavailable)),
+        None => Err(ClientError::BadAddress),
+    }
+}
+
+async fn read<T: DeserializeOwned>(answer: reqwest::Response) -> Result<T, ClientError> {
+    let bytes = answer.bytes().await.map_err(|_| ClientError::Offline)?;
+    serde_json::from_slice(&bytes).map_err(|_| ClientError::BadAddress)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sec_026_plain_text_goes_to_this_computer_only() {
+        let text = |input: &str| parse_server(input).map(|url| server_text(&url)).map_err(|error| error.code());
+        assert_eq!(text("chat.example.org"), Ok("https://chat.example.org".to_owned()));
+        assert_eq!(text(" https://chat.example.org/ "), Ok("https://chat.example.org".to_owned()));
+        assert_eq!(text("localhost:7480"), Ok("http://localhost:7480".to_owned()));
+        assert_eq!(text("127.0.0.1:7480"), Ok("http://127.0.0.1:7480".to_owned()));
+        assert_eq!(text("http://[::1]:7480"), Ok("http://[::1]:7480".to_owned()));
+        assert_eq!(text("http://chat.example.org"), Err("insecure_server"));
+        for bad in ["", "ftp://x", "https://a@b", "https://x/path", "https://x?q", "https://", "javascript://x"] {
+            assert_eq!(text(bad), Err("bad_address"), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! Bytes to frames and back, nothing else.
+
+pub(crate) mod http;
+pub(crate) mod ws;
+
+/// Whether frames and tokens may go to this address: TLS anywhere, plain text only to this computer.
+pub(crate) fn is_safe(server: &url::Url) -> bool {
+    match server.scheme() {
+        "https" => true,
+        "http" => match server.host() {
+            Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+            Some(url::Host::Ipv4(address)) => address.is_loopback(),
+            Some(url::Host::Ipv6(address)) => address.is_loopback(),
+            None => false,
+        },
+        _ => false,
+    }
+}

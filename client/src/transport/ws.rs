@@ -1,0 +1,220 @@
+//! The socket: bytes to frames and back, nothing else.
+//!
+//! Buffers are small (a client holds one connection, a server thousands: L5); a connection without a byte for 30 s is
+//! dead (S10). Certificates are checked against the system's roots.
+
+use crate::sync::ConnectError;
+use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
+use kith_protocol::{ClientFrame, ErrorCode, SUBPROTOCOL, ServerFrame, limits};
+use std::time::Duration;
+use tokio::{
+    net::TcpStream,
+    time::{Instant, sleep_until, timeout},
+};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async_with_config,
+    tungstenite::{
+        Error, Message,
+        client::IntoClientRequest as _,
+        http::{HeaderValue, StatusCode, header},
+        protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode},
+    },
+};
+
+/// A connection that does not come about within this is given up.
+const CONNECT_WITHIN: Duration = Duration::from_secs(20);
+/// A write that does not go through within this has met a dead peer.
+const WRITE_WITHIN: Duration = limits::DEAD_AFTER;
+/// After a check is asked for, a byte must come within this.
+const CHECK_WITHIN: Duration = Duration::from_secs(5);
+/// Frames that are handed on together: what waits is stored in one transaction.
+const FRAMES_TOGETHER: usize = 256;
+/// A frame from a server: a page of 128 KiB, its states, its frame.
+const INBOUND_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// An open socket.
+pub(crate) struct Socket {
+    stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    dead_at: Instant,
+}
+
+/// What came.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Received {
+    /// Frames, at least one.
+    Frames(Vec<ServerFrame>),
+    /// The end, with the server's close code if it gave one.
+    Closed(Option<u16>),
+}
+
+impl Socket {
+    /// Opens a socket; `address` is that of `/v1/socket`.
+    pub(crate) async fn connect(address: &url::Url, token: &str) -> Result<Self, ConnectError> {
+        let mut request = address.as_str().into_client_request().map_err(|_| ConnectError::Refused(ErrorCode::Invalid))?;
+        let mut bearer = HeaderValue::try_from(format!("Bearer {token}"))
+            .map_err(|_| ConnectError::Unauthorized(ErrorCode::TokenInvalid))?;
+        bearer.set_sensitive(true);
+        request.headers_mut().insert(header::AUTHORIZATION, bearer);
+        request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+        let config = WebSocketConfig::default()
+            .read_buffer_size(4 * 1024)
+            .write_buffer_size(8 * 1024)
+            .max_write_buffer_size(4 * 1024 * 1024)
+            .max_message_size(Some(INBOUND_BYTES_MAX))
+            .max_frame_size(Some(INBOUND_BYTES_MAX));
+        let connecting = connect_async_with_config(request, Some(config), true);
+        match timeout(CONNECT_WITHIN, connecting).await {
+            Ok(Ok((stream, _))) => Ok(Self { stream, dead_at: Instant::now() + limits::DEAD_AFTER }),
+            Ok(Err(error)) => Err(failure(&error)),
+            Err(_) => Err(ConnectError::Unreachable),
+        }
+    }
+
+    /// Waits for frames. Safe to cancel: nothing that was read is lost.
+    pub(crate) async fn receive(&mut self) -> Received {
+        let mut frames = Vec::new();
+        loop {
+            let next = tokio::select! {
+                next = self.stream.next() => next,
+                () = sleep_until(self.dead_at) => return Received::Closed(None),
+            };
+            if let Some(closed) = self.take(next, &mut frames) {
+                return closed;
+            }
+            while frames.len() < FRAMES_TOGETHER
+                && let Some(next) = self.stream.next().now_or_never()
+            {
+                if let Some(closed) = self.take(next, &mut frames) {
+                    // What came before the end counts; the end shows at the next call.
+                    return if frames.is_empty() { closed } else { Received::Frames(frames) };
+                }
+            }
+            if !frames.is_empty() {
+                return Received::Frames(frames);
+            }
+        }
+    }
+
+    /// Reads one message; answers the end if it is that.
+    fn take(&mut self, next: Option<Result<Message, Error>>, frames: &mut Vec<ServerFrame>) -> Option<Received> {
+        match next {
+            Some(Ok(message)) => {
+                self.dead_at = Instant::now() + limits::DEAD_AFTER;
+                match message {
+                    Message::Text(text) => match ServerFrame::decode(&text) {
+                        Ok(received) => frames.push(received.frame),
+                        // A type of a later version is no reason to end (section 8).
+                        Err(error) => tracing::debug!(%error.code, "a frame that cannot be read"),
+                    },
+                    Message::Close(close) => return Some(Received::Closed(close.map(|close| close.code.into()))),
+                    Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+                }
+                None
+            }
+            Some(Err(_)) | None => Some(Received::Closed(None)),
+        }
+    }
+
+    /// Writes a frame into the buffer.
+    pub(crate) async fn feed(&mut self, frame: &ClientFrame, request: Option<u64>) -> Result<(), Closed> {
+        self.write(Message::text(frame.encode(request))).await
+    }
+
+    /// Asks for a byte: a connection that gives none soon is dead.
+    pub(crate) async fn check(&mut self) -> Result<(), Closed> {
+        self.dead_at = self.dead_at.min(Instant::now() + CHECK_WITHIN);
+        self.write(Message::Ping(Vec::new().into())).await?;
+        self.flush().await
+    }
+
+    async fn write(&mut self, message: Message) -> Result<(), Closed> {
+        match timeout(WRITE_WITHIN, self.stream.feed(message)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Closed),
+        }
+    }
+
+    /// Sends what was written.
+    pub(crate) async fn flush(&mut self) -> Result<(), Closed> {
+        match timeout(WRITE_WITHIN, self.stream.flush()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Closed),
+        }
+    }
+
+    /// Says good-bye and lets go; it does not wait for an answer.
+    pub(crate) async fn close(mut self) {
+        let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+        let _ = timeout(Duration::from_secs(1), self.stream.close(Some(frame))).await;
+    }
+}
+
+/// The socket has gone.
+#[derive(Debug)]
+pub(crate) struct Closed;
+
+fn failure(error: &Error) -> ConnectError {
+    let Error::Http(response) = error else { return not_http(error) };
+    let body = response.body().as_deref().unwrap_or_default();
+    let body = serde_json::from_slice::<kith_protocol::api::ErrorBody>(body).ok();
+    refusal(response.status().as_u16(), body.as_ref())
+}
+
+fn not_http(error: &Error) -> ConnectError {
+    match error {
+        Error::Io(_) | Error::Tls(_) | Error::ConnectionClosed | Error::AlreadyClosed => ConnectError::Unreachable,
+        // Something answered, but did not speak WebSocket.
+        _ => ConnectError::NoSocket { off: false },
+    }
+}
+
+/// What an HTTP status other than success means for the link.
+pub(crate) fn refusal(status: u16, body: Option<&kith_protocol::api::ErrorBody>) -> ConnectError {
+    let code = body.map(|body| body.code);
+    let retry_after_ms = body.and_then(|body| body.retry_after_ms);
+    match (StatusCode::from_u16(status).ok(), code) {
+        (_, Some(ErrorCode::UpgradeRequired)) => ConnectError::Refused(ErrorCode::UpgradeRequired),
+        (_, Some(ErrorCode::DeviceRevoked)) => ConnectError::Unauthorized(ErrorCode::DeviceRevoked),
+        (Some(StatusCode::UNAUTHORIZED), code) => ConnectError::Unauthorized(code.unwrap_or(ErrorCode::TokenInvalid)),
+        (_, Some(ErrorCode::Unsupported)) => ConnectError::NoSocket { off: true },
+        (Some(StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE), _) => {
+            ConnectError::Later { retry_after_ms }
+        }
+        (Some(StatusCode::INTERNAL_SERVER_ERROR | StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT), _) => {
+            ConnectError::Unreachable
+        }
+        _ => ConnectError::NoSocket { off: false },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kith_protocol::api::ErrorBody;
+
+    #[test]
+    fn s12_a_server_without_sockets_is_told_from_one_that_is_away() {
+        let body = |code| ErrorBody { code, message: String::new(), retry_after_ms: Some(7) };
+        assert_eq!(refusal(404, Some(&body(ErrorCode::Unsupported))), ConnectError::NoSocket { off: true });
+        assert_eq!(refusal(404, None), ConnectError::NoSocket { off: false });
+        assert_eq!(refusal(502, None), ConnectError::Unreachable);
+        assert_eq!(
+            refusal(503, Some(&body(ErrorCode::Unavailable))),
+            ConnectError::Later { retry_after_ms: Some(7) }
+        );
+    }
+
+    #[test]
+    fn s11_a_refused_token_is_told_from_a_revoked_device() {
+        let body = |code| ErrorBody { code, message: String::new(), retry_after_ms: None };
+        assert_eq!(
+            refusal(401, Some(&body(ErrorCode::TokenExpired))),
+            ConnectError::Unauthorized(ErrorCode::TokenExpired)
+        );
+        assert_eq!(
+            refusal(401, Some(&body(ErrorCode::DeviceRevoked))),
+            ConnectError::Unauthorized(ErrorCode::DeviceRevoked)
+        );
+        assert_eq!(refusal(401, None), ConnectError::Unauthorized(ErrorCode::TokenInvalid));
+    }
+}
