@@ -214,7 +214,6 @@ impl Cluster {
             "log_timezone=UTC".to_owned(),
             "lc_messages=C".to_owned(),
             "logging_collector=off".to_owned(),
-            "log_line_prefix=%m [%p] %d ".to_owned(),
         ]);
         settings
     }

@@ -29,7 +29,6 @@ const BUILD: &[&str] = &[
     "librsvg2-dev",
     "libdbus-1-dev",
     "libxdo-dev",
-    "postgresql",
     "xdg-utils",
 ];
 
@@ -126,6 +125,9 @@ fn debian(purpose: For) -> Result<()> {
     if purpose == For::Tests {
         wanted.extend(WINDOWS);
     }
+    if !has_postgresql() {
+        wanted.push("postgresql");
+    }
     if which("node").is_none() {
         wanted.extend(["nodejs", "npm"]);
     }
@@ -148,6 +150,12 @@ fn debian(purpose: For) -> Result<()> {
     } else {
         bail!("run this as root, then start again:\n  {} {}", install.join(" "), missing.join(" "))
     }
+}
+
+/// Whether there is a PostgreSQL that serves, from whatever source; the package's own may be another version.
+fn has_postgresql() -> bool {
+    let named = std::env::var_os("PG_BIN_DIR").is_some_and(|dir| !dir.is_empty());
+    named || (15..=18).any(|major| Path::new(&format!("/usr/lib/postgresql/{major}/bin/initdb")).exists())
 }
 
 fn missing_packages(wanted: &[&str]) -> Result<Vec<String>> {
