@@ -6,10 +6,13 @@ mod driver;
 mod engine;
 pub mod error;
 pub mod events;
+mod profile;
 pub mod secrets;
 mod session;
 mod store;
 mod sync;
+mod tokens;
+mod transport;
 pub mod view;
 
 pub use engine::{Engine, EngineOptions, EventStream};
