@@ -13,7 +13,7 @@ pub mod http;
 pub mod hub;
 mod migrate;
 pub mod presence;
-mod router;
+pub mod router;
 mod serve;
 pub mod state;
 pub mod telemetry;

@@ -1,27 +1,83 @@
-//! All routes in one table.
+//! All routes in one table: the router and `/openapi.json` are both made from it.
 
 use crate::{config::Config, error::ApiError, http, state::AppState, telemetry};
 use axum::{
-    Router,
+    Json, Router,
     extract::DefaultBodyLimit,
     middleware,
-    routing::{delete, get, post, put},
+    routing::{MethodRouter, delete, get, patch, post, put},
 };
+use kith_protocol::ErrorCode;
+use serde_json::{Map, Value, json};
+
+/// Who may ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Anybody.
+    Open,
+    /// Whoever sends a good access token.
+    SignedIn,
+}
+
+/// One row of the table.
+struct Route {
+    method: &'static str,
+    path: &'static str,
+    access: Access,
+    summary: &'static str,
+    handler: MethodRouter<AppState>,
+}
+
+fn open(
+    method: &'static str,
+    path: &'static str,
+    summary: &'static str,
+    handler: MethodRouter<AppState>,
+) -> Route {
+    Route { method, path, access: Access::Open, summary, handler }
+}
+
+fn signed_in(
+    method: &'static str,
+    path: &'static str,
+    summary: &'static str,
+    handler: MethodRouter<AppState>,
+) -> Route {
+    Route { method, path, access: Access::SignedIn, summary, handler }
+}
 
 /// The whole HTTP surface. The socket's route carries [`http::origin::guard`] as a layer of its own.
+fn routes() -> Vec<Route> {
+    use http::{accounts, health, me, sessions, users};
+    vec![
+        open("post", "/v1/accounts", "Make an account", post(accounts::create)),
+        open("post", "/v1/sessions", "Sign in", post(sessions::create)),
+        open("post", "/v1/sessions/refresh", "Exchange a refresh token", post(sessions::refresh)),
+        signed_in("get", "/v1/sessions", "One's own devices", get(sessions::list)),
+        signed_in("delete", "/v1/sessions/current", "Sign out", delete(sessions::sign_out)),
+        signed_in("delete", "/v1/sessions/{device}", "Sign another device out", delete(sessions::revoke)),
+        signed_in("get", "/v1/me", "One's own profile", get(me::get)),
+        signed_in("patch", "/v1/me", "Change one's own profile", patch(me::update)),
+        signed_in("put", "/v1/me/password", "Change one's own password", put(me::change_password)),
+        signed_in("get", "/v1/users", "Find people", get(users::list)),
+        signed_in("get", "/v1/users/{id}", "A profile", get(users::get)),
+        open("get", "/healthz", "Whether the process lives", get(health::alive)),
+        open("get", "/readyz", "Whether it can serve", get(health::ready)),
+    ]
+}
+
+/// Method, path and access of every route, for tests that must not forget one.
+pub fn route_list() -> Vec<(&'static str, &'static str, Access)> {
+    routes().into_iter().map(|route| (route.method, route.path, route.access)).collect()
+}
+
+/// Puts the routes together with what all of them share.
 pub fn router(state: AppState) -> Router {
-    Router::new()
-        .route("/v1/accounts", post(http::accounts::create))
-        .route("/v1/sessions", get(http::sessions::list).post(http::sessions::create))
-        .route("/v1/sessions/refresh", post(http::sessions::refresh))
-        .route("/v1/sessions/current", delete(http::sessions::sign_out))
-        .route("/v1/sessions/{device}", delete(http::sessions::revoke))
-        .route("/v1/me", get(http::me::get).patch(http::me::update))
-        .route("/v1/me/password", put(http::me::change_password))
-        .route("/v1/users", get(http::users::list))
-        .route("/v1/users/{id}", get(http::users::get))
-        .route("/healthz", get(http::health::alive))
-        .route("/readyz", get(http::health::ready))
+    let description = Json(openapi());
+    routes()
+        .into_iter()
+        .fold(Router::new(), |router, route| router.route(route.path, route.handler))
+        .route("/openapi.json", get(|| async move { description }))
         .fallback(unknown_route)
         .method_not_allowed_fallback(unknown_route)
         .layer(DefaultBodyLimit::max(Config::BODY_BYTES_MAX))
@@ -31,4 +87,50 @@ pub fn router(state: AppState) -> Router {
 
 async fn unknown_route() -> ApiError {
     ApiError::UnknownRoute
+}
+
+/// Describes the routes: methods, parameters in the path, who may ask, and how refusals look.
+fn openapi() -> Value {
+    let mut paths: Map<String, Value> = Map::new();
+    for route in routes() {
+        let parameters: Vec<Value> = route
+            .path
+            .split('/')
+            .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+            .map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}))
+            .collect();
+        let security = match route.access {
+            Access::Open => json!([]),
+            Access::SignedIn => json!([{"access_token": []}]),
+        };
+        let refused = json!({
+            "description": "Refused",
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+        });
+        let operation = json!({
+            "summary": route.summary,
+            "parameters": parameters,
+            "security": security,
+            "responses": {"2XX": {"description": "Done"}, "default": refused},
+        });
+        paths.entry(route.path).or_insert_with(|| json!({}))[route.method] = operation;
+    }
+    let codes: Vec<&str> = ErrorCode::ALL.iter().map(|code| code.as_str()).collect();
+    json!({
+        "openapi": "3.1.0",
+        "info": {"title": "Kith", "version": env!("CARGO_PKG_VERSION")},
+        "paths": paths,
+        "components": {
+            "securitySchemes": {"access_token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+            "schemas": {"Error": {
+                "type": "object",
+                "required": ["code", "message"],
+                "properties": {
+                    "code": {"type": "string", "enum": codes},
+                    "message": {"type": "string"},
+                    "retry_after_ms": {"type": "integer", "minimum": 0},
+                },
+            }},
+        },
+    })
 }

@@ -2,6 +2,7 @@
 
 use crate::support::{World, answer};
 use kith_protocol::ErrorCode;
+use kith_server::router::{Access, route_list};
 use std::time::Duration;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -34,6 +35,38 @@ async fn unknown_routes_and_methods_are_unsupported() {
     {
         let request = world.client.request(method.parse().unwrap(), world.server.url(path));
         answer(request.send().await.unwrap()).await.refused(404, ErrorCode::Unsupported);
+    }
+}
+
+/// A path with some id in it.
+fn example(path: &str) -> String {
+    let part =
+        |part: &str| if part.starts_with('{') { uuid::Uuid::now_v7().to_string() } else { part.to_owned() };
+    path.split('/').map(part).collect::<Vec<_>>().join("/")
+}
+
+#[tokio::test]
+async fn every_route_but_the_open_ones_asks_for_a_token() {
+    let world = World::start().await;
+    for (method, path, access) in route_list() {
+        let request =
+            world.client.request(method.to_uppercase().parse().unwrap(), world.server.url(&example(path)));
+        let response = request.json(&serde_json::json!({})).send().await.unwrap();
+        let is_refused = response.status() == 401;
+        assert_eq!(is_refused, access == Access::SignedIn, "{method} {path}: {}", response.status());
+    }
+}
+
+#[tokio::test]
+async fn the_description_names_every_route() {
+    let world = World::start().await;
+    let response = world.client.get(world.server.url("/openapi.json")).send().await.unwrap();
+    let description: serde_json::Value = response.json().await.unwrap();
+    for (method, path, access) in route_list() {
+        let operation = &description["paths"][path][method];
+        assert!(operation["summary"].is_string(), "{method} {path}");
+        let asks = operation["security"].as_array().is_some_and(|security| !security.is_empty());
+        assert_eq!(asks, access == Access::SignedIn, "{method} {path}");
     }
 }
 
