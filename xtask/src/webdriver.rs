@@ -54,13 +54,35 @@ impl Window {
 
     /// Waits until an element is there and shown.
     pub fn find(&self, selector: &str) -> Result<String> {
+        until(LIMIT, selector, || Ok(self.shown(selector)))
+    }
+
+    fn shown(&self, selector: &str) -> Option<String> {
         let question = json!({ "using": "css selector", "value": selector });
-        until(LIMIT, selector, || {
-            let Ok(found) = self.ask("POST", "/element", Some(&question)) else { return Ok(None) };
-            let Some(id) = found[ELEMENT].as_str() else { return Ok(None) };
-            let shown = self.ask("GET", &format!("/element/{id}/displayed"), None);
-            Ok(shown.is_ok_and(|shown| shown == true).then(|| id.to_owned()))
+        let found = self.ask("POST", "/element", Some(&question)).ok()?;
+        let id = found[ELEMENT].as_str()?;
+        let shown = self.ask("GET", &format!("/element/{id}/displayed"), None);
+        shown.is_ok_and(|shown| shown == true).then(|| id.to_owned())
+    }
+
+    /// Waits for one of two elements and says whether it is the first.
+    pub fn either(&self, first: &str, second: &str) -> Result<bool> {
+        until(LIMIT, &format!("{first} or {second}"), || {
+            for (selector, is_first) in [(first, true), (second, false)] {
+                if self.shown(selector).is_some() {
+                    return Ok(Some(is_first));
+                }
+            }
+            Ok(None)
         })
+    }
+
+    /// Clicks the first of several elements that shows a text.
+    pub fn click_on(&self, selector: &str, text: &str) -> Result<()> {
+        self.sees(selector, text)?;
+        let script = "[...document.querySelectorAll(arguments[0])].find((e) => e.textContent.includes(arguments[1])).click()";
+        self.ask("POST", "/execute/sync", Some(&json!({ "script": script, "args": [selector, text] })))?;
+        Ok(())
     }
 
     pub fn click(&self, selector: &str) -> Result<()> {

@@ -1,10 +1,13 @@
 //! A short talk through the real windows: online, offline, back. Pictures are taken on the way.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::{Place, Server, arguments_of, people::WINDOWS};
+use super::{
+    Place, Server, arguments_of,
+    people::{Person, WINDOWS},
+};
 use crate::{
     desk::Desk,
     process::{built, root},
@@ -13,19 +16,113 @@ use crate::{
 
 const ENTER: &str = "\u{e007}";
 const COMPOSER: &str = "[data-testid='composer-input']";
-const TIMELINE: &str = "[data-testid='timeline']";
+const LINK: &str = "[data-testid='link-state']";
+const MESSAGE: &str = "[data-testid='message']";
+const ROW: &str = "[data-testid='conversation-row']";
+const QUEUED: &str = "[data-testid='message'][data-state='queued']";
 
 /// Where the pictures go.
 pub fn pictures() -> PathBuf {
     root().join("target").join("demo")
 }
 
+/// Somebody at a window.
+struct Talker {
+    window: Window,
+    person: &'static Person,
+    folder: PathBuf,
+}
+
+impl Talker {
+    fn open(place: &Place, desk: &Desk, server: &Server, person: &'static Person) -> Result<Self> {
+        let window = Window::open(desk, &built("kith"), &arguments_of(place, server, person))?;
+        window.find(&state("connected"))?;
+        window.sees(ROW, "Cleo")?;
+        println!("{} has a window", person.display_name);
+        Ok(Self { window, person, folder: pictures() })
+    }
+
+    fn say(&self, text: &str) -> Result<()> {
+        println!("{}: {text}", self.person.display_name);
+        self.window.keys(COMPOSER, &format!("{text}{ENTER}"))?;
+        self.sees(text)
+    }
+
+    fn sees(&self, text: &str) -> Result<()> {
+        self.window.sees(MESSAGE, text)
+    }
+
+    fn picture(&self, name: &str) -> Result<()> {
+        let path = self.folder.join(format!("{name}-{}.png", self.person.profile));
+        self.window.picture(&path)?;
+        println!("  {}", shown(&path));
+        Ok(())
+    }
+
+    /// Opens the conversation with the other one, or starts it.
+    fn turn_to(&self, other: &Person, first: &str) -> Result<()> {
+        self.window.click("[data-testid='new-chat-button']")?;
+        self.window.keys("[data-testid='new-chat-query']", other.username)?;
+        self.window.click(&format!("[data-testid='person-row'][data-username='{}']", other.username))?;
+        // People who have talked before get their conversation at once, others a place for the first message.
+        if self.window.either("[data-testid='first-message']", COMPOSER)? {
+            println!("{}: {first}", self.person.display_name);
+            self.window.keys("[data-testid='first-message']", first)?;
+            self.window.click("[data-testid='first-message-send']")?;
+            return self.sees(first);
+        }
+        self.say(first)
+    }
+}
+
+fn shown(path: &Path) -> String {
+    path.strip_prefix(root()).unwrap_or(path).display().to_string()
+}
+
+fn state(state: &str) -> String {
+    format!("{LINK}[data-state='{state}']")
+}
+
 pub fn play(place: &Place, desk: &Desk, server: &mut Server) -> Result<()> {
-    let folder = pictures();
-    std::fs::create_dir_all(&folder)?;
-    let [ada, bo] =
-        WINDOWS.map(|person| Window::open(desk, &built("kith"), &arguments_of(place, server, person)));
+    std::fs::create_dir_all(pictures())?;
+    let [ada, bo] = WINDOWS.map(|person| Talker::open(place, desk, server, person));
     let (ada, bo) = (ada?, bo?);
-    let _ = (&ada, &bo, ENTER, COMPOSER, TIMELINE, folder);
-    Ok(())
+    both(&ada, &bo, "1-start")?;
+
+    ada.turn_to(bo.person, "Hi Bo! You still have that saw, do you?")?;
+    bo.window.click_on(ROW, ada.person.display_name)?;
+    bo.sees("You still have that saw")?;
+    bo.say("Two, even. What happened?")?;
+    ada.sees("Two, even.")?;
+    ada.say("A shelf. It is a hand longer than the wall 🙈")?;
+    bo.sees("a hand longer")?;
+    both(&ada, &bo, "2-online")?;
+
+    println!("The server goes away.");
+    server.pause();
+    for talker in [&ada, &bo] {
+        talker.window.find(&state("offline"))?;
+    }
+    ada.say("Is it me, or is the network gone? I write on anyway.")?;
+    bo.say("I bring the saw on Saturday, before the train.")?;
+    for talker in [&ada, &bo] {
+        talker.window.find(QUEUED)?;
+    }
+    both(&ada, &bo, "3-offline")?;
+
+    println!("The server is back.");
+    server.resume()?;
+    for talker in [&ada, &bo] {
+        talker.window.find(&state("connected"))?;
+    }
+    ada.sees("I bring the saw on Saturday")?;
+    bo.sees("I write on anyway")?;
+    ada.say("Everything has arrived. See you on Saturday!")?;
+    bo.sees("See you on Saturday!")?;
+    both(&ada, &bo, "4-back")
+}
+
+fn both(ada: &Talker, bo: &Talker, name: &str) -> Result<()> {
+    ada.picture(name)?;
+    bo.picture(name)
 }
