@@ -141,7 +141,8 @@ impl DriverHandle {
         tokens: Arc<dyn TokenSource>,
         events: Arc<dyn DriverEvents>,
     ) -> Self {
-        let handle = Self { inbox: Arc::default(), stop: CancellationToken::new(), tasks: TaskTracker::new() };
+        let handle =
+            Self { inbox: Arc::default(), stop: CancellationToken::new(), tasks: TaskTracker::new() };
         let driver = run::Driver::new(options, store, tokens, events);
         let (inbox, stop) = (handle.inbox.clone(), handle.stop.clone());
         handle.tasks.spawn(driver.run(inbox, stop));

@@ -156,9 +156,14 @@ impl Driver {
             for input in inputs.drain(..) {
                 actions.extend(machine.handle(input, self.now()));
             }
-            let (ops, actions) = split(actions);
+            let (ops, mut actions) = split(actions);
             if !ops.is_empty() {
-                inputs.push_back(self.write(ops).await);
+                let answer = self.write(ops).await;
+                if answer == Input::StoreFailed {
+                    // Nothing that rests on what was not written may leave.
+                    actions.retain(|action| !matches!(action, Action::Send(..) | Action::Exchange(_)));
+                }
+                inputs.push_back(answer);
             }
             for action in actions {
                 inputs.extend(self.carry_out(action).await);
@@ -262,7 +267,8 @@ impl Driver {
     }
 
     fn begin_exchange(&mut self, frames: Vec<(ClientFrame, Option<u64>)>) {
-        let (tokens, exchange, is_safe) = (self.tokens.clone(), self.exchange.clone(), self.socket_address.is_some());
+        let (tokens, exchange, is_safe) =
+            (self.tokens.clone(), self.exchange.clone(), self.socket_address.is_some());
         self.errands.push(Box::pin(async move {
             let ran = match tokens.access_token().await {
                 Ok(token) if is_safe => exchange.run(&token, &frames).await,

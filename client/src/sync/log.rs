@@ -12,7 +12,7 @@ use kith_protocol::{
 use std::collections::{BTreeMap, VecDeque};
 
 /// Up to this many missing events are pulled upwards, without leaving a gap; above, the newest page comes first.
-const FORWARD_MAX: u64 = 200;
+const FORWARD_MAX: u64 = if cfg!(test) { 8 } else { 200 };
 
 /// A pull that somebody asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub(crate) struct Continued {
 pub(crate) struct Log {
     conversation: ConversationId,
     pub ranges: Ranges,
+    /// The newest stored seq when the connection began: heads below it are of another log (S7).
+    pub high_at_hello: Seq,
     /// The newest seq that the server is known to have.
     pub head: Seq,
     /// The chain's value at a head that heads have told.
@@ -65,6 +67,7 @@ impl Log {
             conversation: local.conversation,
             head: local.head.max(ranges.high()),
             others_high: ranges.high(),
+            high_at_hello: ranges.high(),
             ranges,
             head_chain: None,
             floor: Seq(1),
@@ -92,7 +95,7 @@ impl Log {
         })
     }
 
-    /// Takes a heads item. `fresh`: nothing can have come after it was read (S2).
+    /// Takes a heads item; `fresh` if it is of the heads that begin a connection (S2).
     ///
     /// # Errors
     /// [`Mismatch`] if the server's log is not a continuation of the stored one (S7).
@@ -101,9 +104,8 @@ impl Log {
         self.floor = item.floor.max(Seq(1));
         self.last_ts = self.last_ts.max(item.last_ts);
         self.delivered = item.own.delivered;
-        let high = self.ranges.high();
         if item.head >= self.head || fresh {
-            self.head = item.head;
+            self.head = item.head.max(self.ranges.high());
             self.head_chain = Some((item.head, item.chain));
             self.wait_until = None;
         }
@@ -111,7 +113,7 @@ impl Log {
             .ranges
             .newest()
             .is_some_and(|range| range.high == item.head && range.chain_high != item.chain);
-        if differs || (fresh && high > item.head) {
+        if differs || (fresh && self.high_at_hello > item.head) {
             return Err(Mismatch);
         }
         Ok(())

@@ -175,9 +175,16 @@ impl Machine {
             sooner(self.outbox.deadline(self.now.mono));
             sooner(self.pull_deadline());
             sooner(self.heads_at);
+            sooner(self.live.deliver_deadline());
             sooner(self.requests.values().map(|request| request.deadline).min());
         }
         at
+    }
+
+    /// The link's state.
+    #[cfg(test)]
+    pub(crate) const fn link(&self) -> Link {
+        self.link
     }
 
     fn load(&mut self, local: LocalState) {

@@ -9,6 +9,8 @@ mod machine;
 pub(crate) mod ops;
 mod outbox;
 mod ranges;
+#[cfg(test)]
+mod sim;
 
 pub(crate) use machine::{Machine, MachineOptions};
 

@@ -50,7 +50,8 @@ pub(crate) enum Received {
 impl Socket {
     /// Opens a socket; `address` is that of `/v1/socket`.
     pub(crate) async fn connect(address: &url::Url, token: &str) -> Result<Self, ConnectError> {
-        let mut request = address.as_str().into_client_request().map_err(|_| ConnectError::Refused(ErrorCode::Invalid))?;
+        let mut request =
+            address.as_str().into_client_request().map_err(|_| ConnectError::Refused(ErrorCode::Invalid))?;
         let mut bearer = HeaderValue::try_from(format!("Bearer {token}"))
             .map_err(|_| ConnectError::Unauthorized(ErrorCode::TokenInvalid))?;
         bearer.set_sensitive(true);
@@ -96,7 +97,11 @@ impl Socket {
     }
 
     /// Reads one message; answers the end if it is that.
-    fn take(&mut self, next: Option<Result<Message, Error>>, frames: &mut Vec<ServerFrame>) -> Option<Received> {
+    fn take(
+        &mut self,
+        next: Option<Result<Message, Error>>,
+        frames: &mut Vec<ServerFrame>,
+    ) -> Option<Received> {
         match next {
             Some(Ok(message)) => {
                 self.dead_at = Instant::now() + limits::DEAD_AFTER;
@@ -106,7 +111,9 @@ impl Socket {
                         // A type of a later version is no reason to end (section 8).
                         Err(error) => tracing::debug!(%error.code, "a frame that cannot be read"),
                     },
-                    Message::Close(close) => return Some(Received::Closed(close.map(|close| close.code.into()))),
+                    Message::Close(close) => {
+                        return Some(Received::Closed(close.map(|close| close.code.into())));
+                    }
                     Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
                 }
                 None
@@ -162,7 +169,9 @@ fn failure(error: &Error) -> ConnectError {
 
 fn not_http(error: &Error) -> ConnectError {
     match error {
-        Error::Io(_) | Error::Tls(_) | Error::ConnectionClosed | Error::AlreadyClosed => ConnectError::Unreachable,
+        Error::Io(_) | Error::Tls(_) | Error::ConnectionClosed | Error::AlreadyClosed => {
+            ConnectError::Unreachable
+        }
         // Something answered, but did not speak WebSocket.
         _ => ConnectError::NoSocket { off: false },
     }
@@ -175,14 +184,17 @@ pub(crate) fn refusal(status: u16, body: Option<&kith_protocol::api::ErrorBody>)
     match (StatusCode::from_u16(status).ok(), code) {
         (_, Some(ErrorCode::UpgradeRequired)) => ConnectError::Refused(ErrorCode::UpgradeRequired),
         (_, Some(ErrorCode::DeviceRevoked)) => ConnectError::Unauthorized(ErrorCode::DeviceRevoked),
-        (Some(StatusCode::UNAUTHORIZED), code) => ConnectError::Unauthorized(code.unwrap_or(ErrorCode::TokenInvalid)),
+        (Some(StatusCode::UNAUTHORIZED), code) => {
+            ConnectError::Unauthorized(code.unwrap_or(ErrorCode::TokenInvalid))
+        }
         (_, Some(ErrorCode::Unsupported)) => ConnectError::NoSocket { off: true },
         (Some(StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE), _) => {
             ConnectError::Later { retry_after_ms }
         }
-        (Some(StatusCode::INTERNAL_SERVER_ERROR | StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT), _) => {
-            ConnectError::Unreachable
-        }
+        (
+            Some(StatusCode::INTERNAL_SERVER_ERROR | StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT),
+            _,
+        ) => ConnectError::Unreachable,
         _ => ConnectError::NoSocket { off: false },
     }
 }

@@ -220,7 +220,7 @@ impl Machine {
             return;
         }
         log.probing = true;
-        let top = log.ranges.high().min(log.head);
+        let top = log.ranges.high();
         let (mut seqs, mut back) = (Vec::new(), 0);
         while top.0 > back && seqs.len() < limits::PROBE_SEQS_MAX {
             seqs.push(Seq(top.0 - back));

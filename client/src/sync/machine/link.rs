@@ -158,6 +158,9 @@ impl Machine {
 
     fn hello(&mut self) {
         self.heard_this_round = false;
+        for log in self.logs.values_mut() {
+            log.high_at_hello = log.ranges.high();
+        }
         let hello = Hello {
             protocol: PROTOCOL_VERSION,
             device: self.options.device,
@@ -322,7 +325,9 @@ impl Machine {
             }
             Link::Between { until } => self.link = Link::Between { until: until.min(self.now.mono) },
             Link::Greeting { .. } | Link::Live { .. } => self.actions.push(Action::Check),
-            Link::Connecting | Link::Renewing | Link::Exchanging | Link::Stopped | Link::Broken { .. } => {}
+            // What is under way may have begun in the old network: if it fails, the next try comes soon.
+            Link::Connecting | Link::Renewing | Link::Exchanging => self.backoff.reset(),
+            Link::Stopped | Link::Broken { .. } => {}
         }
     }
 

@@ -3,7 +3,7 @@
 use super::{Asked, Machine};
 use crate::sync::Action;
 use kith_protocol::{
-    ClientFrame, ConversationId, Event, UserId,
+    ClientFrame, ConversationId, Event, Seq, UserId,
     ephemeral::{PresenceState, Typing},
     frame::{
         Delivered, Ephemeral, Focus, MarkersRequest, MembersRequest, PresenceSet, PresenceWatch,
@@ -33,10 +33,10 @@ pub(super) struct Live {
     own_typing: HashMap<ConversationId, OwnTyping>,
     /// Who types, and until when it counts.
     typing: BTreeMap<(ConversationId, UserId), u64>,
-    /// Received, and in a transaction that is not committed.
-    to_deliver: BTreeSet<ConversationId>,
-    /// Committed.
-    deliverable: BTreeSet<ConversationId>,
+    /// Received up to here, in a transaction that is not committed.
+    to_deliver: BTreeMap<ConversationId, Seq>,
+    /// Committed up to here.
+    deliverable: BTreeMap<ConversationId, Seq>,
     deliver_after: u64,
     profiles_wanted: BTreeSet<UserId>,
     profiles_asked: HashSet<UserId>,
@@ -70,8 +70,12 @@ impl Live {
         let idle = limits::TYPING_IDLE.as_millis() as u64;
         let own = self.own_typing.values().map(|typing| typing.key + idle);
         let others = self.typing.values().copied();
-        let deliver = (!self.deliverable.is_empty()).then_some(self.deliver_after);
-        own.chain(others).chain(deliver).min()
+        own.chain(others).min()
+    }
+
+    /// When the next `delivered` may go out, while connected.
+    pub(super) fn deliver_deadline(&self) -> Option<u64> {
+        (!self.deliverable.is_empty()).then_some(self.deliver_after)
     }
 }
 
@@ -81,7 +85,7 @@ impl Machine {
         if let Some(log) = self.logs.get(&conversation)
             && log.others_high > log.delivered
         {
-            self.live.to_deliver.insert(conversation);
+            self.live.to_deliver.insert(conversation, log.ranges.high());
         }
     }
 
@@ -121,12 +125,12 @@ impl Machine {
             return;
         }
         let mut markers = Vec::new();
-        for conversation in std::mem::take(&mut self.live.deliverable) {
+        for (conversation, seq) in std::mem::take(&mut self.live.deliverable) {
             if let Some(log) = self.logs.get_mut(&conversation)
-                && log.others_high > log.delivered
+                && seq > log.delivered
             {
-                log.delivered = log.ranges.high();
-                markers.push((conversation, log.delivered));
+                log.delivered = seq;
+                markers.push((conversation, seq));
             }
         }
         for part in markers.chunks(limits::LIST_ITEMS_MAX as usize) {

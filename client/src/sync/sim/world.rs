@@ -1,0 +1,568 @@
+//! Clients, a server, and the network between them, in simulated time.
+
+use super::{
+    server::Server,
+    store::{MemoryStore, RowState, what},
+};
+use crate::sync::{
+    Action, ConnectError, Input, Machine, MachineOptions, Now, Want,
+    backoff::Jitter,
+    ops::{OutboxOp, OutboxUpdate, OutboxWhat, StoreOp},
+};
+use kith_protocol::{
+    ClientFrame, ConversationId, DeviceId, EventId, NewEvent, Seq, ServerFrame, TimestampMs, UserId,
+    frame::{ConversationKind, DraftChange, Open, StateChange},
+};
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use uuid::Uuid;
+
+/// How long the bad time lasts, ms.
+const CHAOS_MS: u64 = 60_000;
+
+#[derive(Debug)]
+enum Happening {
+    Up { connection: u64, frame: Box<ClientFrame>, request: Option<u64> },
+    Down { client: usize, connection: u64, frame: Box<ServerFrame> },
+    Connected { client: usize, life: u32 },
+    Exchange { client: usize, life: u32, frames: Vec<(ClientFrame, Option<u64>)> },
+    Answer { client: usize, life: u32, input: Box<Input> },
+    Timer { client: usize },
+    User { client: usize },
+    Fault,
+}
+
+pub(super) struct Client {
+    pub user: UserId,
+    pub device: DeviceId,
+    pub store: MemoryStore,
+    machine: Option<Machine>,
+    /// Rises with every start of the machine: what was under way for an earlier one is void.
+    life: u32,
+    connection: Option<u64>,
+    opening: bool,
+    /// Messages in the order in which they were written (I5).
+    pub written: Vec<(ConversationId, EventId)>,
+    pub cancelled: BTreeSet<EventId>,
+    pub read: BTreeMap<ConversationId, Seq>,
+}
+
+pub(super) struct World {
+    pub seed: u64,
+    rng: Jitter,
+    pub now: u64,
+    queue: BTreeMap<(u64, u64), Happening>,
+    ticket: u64,
+    pub server: Server,
+    server_is_up: bool,
+    pub clients: Vec<Client>,
+    conversations: Vec<(ConversationId, ConversationKind, Vec<UserId>)>,
+    last_connection: u64,
+    /// For the order on each connection: upwards, downwards.
+    last_arrival: BTreeMap<(u64, bool), u64>,
+    faults: bool,
+}
+
+impl World {
+    pub(super) fn new(seed: u64) -> Self {
+        let mut rng = Jitter::new(seed);
+        let users: Vec<UserId> = (0..3).map(|n| UserId::from_uuid(Uuid::from_u128(0x10 + n))).collect();
+        let clients = 2 + rng.up_to(2) as usize;
+        let group = ConversationId::from_uuid(Uuid::from_u128(0x77));
+        let mut world = Self {
+            seed,
+            rng,
+            now: 1,
+            queue: BTreeMap::new(),
+            ticket: 0,
+            server: Server::default(),
+            server_is_up: true,
+            clients: Vec::new(),
+            conversations: vec![
+                (
+                    ConversationId::direct(users[0], users[1]),
+                    ConversationKind::Direct,
+                    vec![users[0], users[1]],
+                ),
+                (group, ConversationKind::Group, users.clone()),
+            ],
+            last_connection: 0,
+            last_arrival: BTreeMap::new(),
+            faults: true,
+        };
+        world.server.chaos = true;
+        // The fourth client is the first user's second device.
+        for n in 0..clients {
+            let client = Client {
+                user: users[n % 3],
+                device: DeviceId::from_uuid(Uuid::from_u128(0x20 + n as u128)),
+                store: MemoryStore::default(),
+                machine: None,
+                life: 0,
+                connection: None,
+                opening: false,
+                written: Vec::new(),
+                cancelled: BTreeSet::new(),
+                read: BTreeMap::new(),
+            };
+            world.clients.push(client);
+            world.start(n);
+        }
+        world
+    }
+
+    /// The bad time.
+    pub(super) fn chaos(&mut self) {
+        for client in 0..self.clients.len() {
+            for _ in 0..8 + self.rng.up_to(12) {
+                let at = self.rng.up_to(CHAOS_MS);
+                self.at(at, Happening::User { client });
+            }
+        }
+        for _ in 0..self.rng.up_to(14) {
+            let at = self.rng.up_to(CHAOS_MS);
+            self.at(at, Happening::Fault);
+        }
+        self.run_until(CHAOS_MS);
+    }
+
+    /// The network is good again, and the user settles some of what was refused.
+    pub(super) fn heal(&mut self) {
+        self.faults = false;
+        self.server.chaos = false;
+        self.server_is_up = true;
+        for client in 0..self.clients.len() {
+            self.cut(client);
+            if self.clients[client].machine.is_none() {
+                self.start(client);
+            }
+            let parked: Vec<i64> = self.clients[client]
+                .store
+                .outbox
+                .iter()
+                .filter(|(_, row)| matches!(row.state, RowState::Parked(_)))
+                .map(|(item, _)| *item)
+                .collect();
+            for item in parked {
+                if self.rng.up_to(2) > 0 {
+                    self.cancel(client, item);
+                }
+            }
+            self.feed(client, Input::SendNow);
+            self.feed(client, Input::NetworkChanged);
+        }
+        // I6 gives five seconds from being online; a renewal or a poll under way ends first.
+        self.run_until(self.now + 30_000);
+    }
+
+    /// How a client's machine stands, for the message of a failure.
+    pub(super) fn state_of(&self, client: usize) -> String {
+        let one = &self.clients[client];
+        format!("{:?}, connection {:?}", one.machine.as_ref().map(Machine::link), one.connection)
+    }
+
+    // --- time ---
+
+    fn at(&mut self, time: u64, happening: Happening) {
+        self.ticket += 1;
+        self.queue.insert((time.max(self.now), self.ticket), happening);
+    }
+
+    fn run_until(&mut self, end: u64) {
+        while let Some(entry) = self.queue.first_entry() {
+            let (time, _) = *entry.key();
+            if time > end {
+                break;
+            }
+            let happening = entry.remove();
+            self.now = time;
+            self.server.now = time;
+            self.happen(happening);
+            self.carry_down();
+        }
+        self.now = end;
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Up { connection, frame, request } => {
+                if self.server_is_up {
+                    self.check_delivered(connection, &frame);
+                    self.server.handle(connection, *frame, request, &mut self.rng);
+                }
+            }
+            Happening::Down { client, connection, frame } => {
+                if self.clients[client].connection == Some(connection) {
+                    self.feed(client, Input::Frame(*frame));
+                }
+            }
+            Happening::Connected { client, life } => self.connected(client, life),
+            Happening::Exchange { client, life, frames } => self.exchange(client, life, frames),
+            Happening::Answer { client, life, input } => {
+                if self.clients[client].life == life {
+                    self.feed(client, *input);
+                }
+            }
+            Happening::Timer { client } => self.feed(client, Input::Timer),
+            Happening::User { client } => self.act(client),
+            Happening::Fault => self.fault(),
+        }
+    }
+
+    fn latency(&mut self) -> u64 {
+        if self.faults && self.rng.up_to(9) == 0 { self.rng.up_to(3_000) } else { 1 + self.rng.up_to(60) }
+    }
+
+    /// When a frame arrives: in order, unless the network is bad.
+    fn arrival(&mut self, connection: u64, up: bool) -> u64 {
+        let time = self.now + self.latency();
+        let last = self.last_arrival.entry((connection, up)).or_default();
+        if self.faults && self.rng.up_to(11) == 0 {
+            return time;
+        }
+        *last = time.max(*last);
+        *last
+    }
+
+    /// How many copies of a frame arrive.
+    fn copies(&mut self) -> usize {
+        match if self.faults { self.rng.up_to(24) } else { 9 } {
+            0 => 0,
+            1 | 2 => 2,
+            _ => 1,
+        }
+    }
+
+    fn carry_down(&mut self) {
+        for (connection, frame) in std::mem::take(&mut self.server.out) {
+            let client = self.clients.iter().position(|one| one.connection == Some(connection));
+            let Some(client) = client else { continue };
+            for _ in 0..self.copies() {
+                let at = self.arrival(connection, false);
+                self.at(at, Happening::Down { client, connection, frame: Box::new(frame.clone()) });
+            }
+        }
+    }
+
+    // --- clients ---
+
+    fn start(&mut self, client: usize) {
+        let seed = self.rng.number();
+        let one = &mut self.clients[client];
+        one.life += 1;
+        let options = MachineOptions { user: one.user, device: one.device, app: "sim/1".to_owned(), seed };
+        one.machine = Some(Machine::new(options, one.store.load()));
+        self.feed(client, Input::Start);
+    }
+
+    fn crash(&mut self, client: usize) {
+        self.drop_connection(client);
+        self.clients[client].machine = None;
+        self.clients[client].opening = false;
+    }
+
+    /// Feeds a machine as the driver does: what the inputs ask to be written is one transaction, then the rest.
+    fn feed(&mut self, client: usize, input: Input) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let now = Now { mono: self.now, wall: TimestampMs(self.now) };
+            let Some(machine) = &mut self.clients[client].machine else { return };
+            let (ops, rest): (Vec<_>, Vec<_>) =
+                machine.handle(input, now).into_iter().partition(|action| matches!(action, Action::Store(_)));
+            let ops: Vec<StoreOp> = ops
+                .into_iter()
+                .filter_map(|a| if let Action::Store(op) = a { Some(op) } else { None })
+                .collect();
+            if self.faults && self.rng.up_to(400) == 0 {
+                return self.crash(client);
+            }
+            if !ops.is_empty() {
+                inputs.push_back(self.write(client, ops));
+            }
+            if self.faults && self.rng.up_to(400) == 0 {
+                return self.crash(client);
+            }
+            for action in rest {
+                inputs.extend(self.carry_out(client, action));
+            }
+        }
+        let machine = self.clients[client].machine.as_ref();
+        if let Some(at) = machine.and_then(Machine::deadline) {
+            assert!(at >= self.now, "seed {}: a deadline in the past", self.seed);
+            self.at(at.max(self.now + 1), Happening::Timer { client });
+        }
+    }
+
+    fn write(&mut self, client: usize, ops: Vec<StoreOp>) -> Input {
+        if self.faults && self.rng.up_to(300) == 0 {
+            return Input::StoreFailed;
+        }
+        let again = self.rng.up_to(7) == 0;
+        let store = &mut self.clients[client].store;
+        let stored = store.apply(ops.clone());
+        let repeatable = |op: &StoreOp| {
+            !matches!(
+                op,
+                StoreOp::Sending { .. }
+                    | StoreOp::Queued { .. }
+                    | StoreOp::Acked { .. }
+                    | StoreOp::Rewind { .. }
+            ) && !matches!(op, StoreOp::Retry { .. } | StoreOp::Parked { .. })
+        };
+        if again && ops.iter().all(repeatable) {
+            let before = store.clone();
+            store.apply(ops);
+            assert_eq!(*store, before, "seed {}: I8, the same again changes nothing", self.seed);
+        }
+        Input::Stored(stored)
+    }
+
+    fn carry_out(&mut self, client: usize, action: Action) -> Option<Input> {
+        let life = self.clients[client].life;
+        let at = self.now + self.latency();
+        match action {
+            Action::Connect => {
+                self.clients[client].opening = true;
+                self.at(at, Happening::Connected { client, life });
+            }
+            Action::Send(frame, request) => {
+                let connection = self.clients[client].connection?;
+                for _ in 0..self.copies() {
+                    let at = self.arrival(connection, true);
+                    self.at(at, Happening::Up { connection, frame: Box::new(frame.clone()), request });
+                }
+            }
+            Action::Close => {
+                self.clients[client].opening = false;
+                self.drop_connection(client);
+            }
+            Action::Exchange(frames) => self.at(at, Happening::Exchange { client, life, frames }),
+            Action::RenewToken { new_device } => {
+                assert!(!new_device, "seed {}: nobody forks here", self.seed);
+                let input = Box::new(Input::TokenRenewed(self.clients[client].device));
+                self.at(at, Happening::Answer { client, life, input });
+            }
+            Action::Reload => {
+                let one = &mut self.clients[client];
+                return Some(Input::Reloaded(one.store.load()));
+            }
+            Action::Stopped(code) => panic!("seed {}: stopped by {code}", self.seed),
+            Action::Store(_) => panic!("writes were taken out"),
+            Action::SendToken(_)
+            | Action::Check
+            | Action::Link(_)
+            | Action::Typing(..)
+            | Action::Presence(_) => {}
+        }
+        None
+    }
+
+    // --- the network ---
+
+    fn connected(&mut self, client: usize, life: u32) {
+        let one = &mut self.clients[client];
+        if one.life != life || !std::mem::take(&mut one.opening) {
+            return;
+        }
+        let error = match if self.faults { self.rng.up_to(19) } else { 9 } {
+            _ if !self.server_is_up => Some(ConnectError::Unreachable),
+            0 => Some(ConnectError::Unreachable),
+            1 => Some(ConnectError::Unauthorized(kith_protocol::ErrorCode::TokenExpired)),
+            2 => Some(ConnectError::NoSocket { off: false }),
+            3 => Some(ConnectError::NoSocket { off: true }),
+            4 => Some(ConnectError::Later { retry_after_ms: Some(500) }),
+            _ => None,
+        };
+        if let Some(error) = error {
+            return self.feed(client, Input::ConnectFailed(error));
+        }
+        let connection = self.open(client);
+        self.clients[client].connection = Some(connection);
+        self.feed(client, Input::Connected);
+    }
+
+    fn open(&mut self, client: usize) -> u64 {
+        self.last_connection += 1;
+        let one = &self.clients[client];
+        self.server.connect(self.last_connection, one.user, one.device);
+        self.last_connection
+    }
+
+    fn exchange(&mut self, client: usize, life: u32, frames: Vec<(ClientFrame, Option<u64>)>) {
+        if self.clients[client].life != life {
+            return;
+        }
+        let lost = self.faults && self.rng.up_to(9) == 0;
+        let mut answer = Err(ConnectError::Unreachable);
+        if self.server_is_up {
+            let connection = self.open(client);
+            for (frame, request) in frames {
+                self.check_delivered(connection, &frame);
+                self.server.handle(connection, frame, request, &mut self.rng);
+            }
+            let (mine, others) =
+                std::mem::take(&mut self.server.out).into_iter().partition(|(to, _)| *to == connection);
+            self.server.out = others;
+            self.server.disconnect(connection);
+            let mine: Vec<(u64, ServerFrame)> = mine;
+            if !lost {
+                answer = Ok(mine.into_iter().map(|(_, frame)| frame).collect());
+            }
+        }
+        let at = self.now + self.latency();
+        let input = Box::new(answer.map_or_else(Input::ExchangeFailed, Input::Exchanged));
+        self.at(at, Happening::Answer { client, life, input });
+    }
+
+    fn drop_connection(&mut self, client: usize) {
+        if let Some(connection) = self.clients[client].connection.take() {
+            self.server.disconnect(connection);
+        }
+    }
+
+    fn cut(&mut self, client: usize) {
+        if self.clients[client].connection.is_some() {
+            self.drop_connection(client);
+            self.feed(client, Input::Closed(None));
+        }
+    }
+
+    fn fault(&mut self) {
+        let client = self.rng.up_to(self.clients.len() as u64 - 1) as usize;
+        match self.rng.up_to(4) {
+            0 | 1 => self.cut(client),
+            2 => {
+                self.server_is_up = !self.server_is_up;
+                for client in 0..self.clients.len() {
+                    self.cut(client);
+                }
+            }
+            3 => self.crash(client),
+            _ if self.clients[client].machine.is_none() => self.start(client),
+            _ => self.feed(client, Input::NetworkChanged),
+        }
+    }
+
+    /// R1: what is told as delivered is stored.
+    fn check_delivered(&self, connection: u64, frame: &ClientFrame) {
+        let ClientFrame::Delivered(delivered) = frame else { return };
+        let Some(client) = self.clients.iter().find(|one| one.connection == Some(connection)) else { return };
+        for (conversation, seq) in &delivered.markers {
+            let stored =
+                client.store.conversations.get(conversation).is_some_and(|kept| kept.ranges.contains(*seq));
+            assert!(stored, "seed {}: R1, {seq} is not stored", self.seed);
+        }
+    }
+
+    // --- users ---
+
+    fn act(&mut self, client: usize) {
+        if self.clients[client].machine.is_none() {
+            self.start(client);
+        }
+        let user = self.clients[client].user;
+        let pick = self.rng.up_to(self.conversations.len() as u64 - 1) as usize;
+        let (id, kind, members) = self.conversations[pick].clone();
+        if !members.contains(&user) {
+            return;
+        }
+        let known = self.clients[client].store.conversations.contains_key(&id);
+        let opening = self.clients[client]
+            .store
+            .outbox
+            .values()
+            .any(|row| row.conversation == id && what(&row.op) == OutboxWhat::Open);
+        if !known && !opening {
+            let members = members.into_iter().filter(|member| *member != user).collect();
+            let open = Open { conversation: id, kind, members, title: None, context: None, first: None };
+            self.push(client, id, OutboxOp::Open(open));
+        }
+        match self.rng.up_to(11) {
+            0..=5 => {
+                for _ in 0..=self.rng.up_to(3) {
+                    self.write_message(client, id);
+                }
+            }
+            6 => self.mark_read(client, id),
+            7 => {
+                let pin = Some(self.rng.up_to(1) == 1);
+                self.push(client, id, OutboxOp::State(StateChange { pin, ..StateChange::of(id) }));
+            }
+            8 => {
+                let draft = Some(DraftChange { text: self.now.to_string(), base: 0 });
+                self.push(client, id, OutboxOp::State(StateChange { draft, ..StateChange::of(id) }));
+            }
+            9 => self.cancel_untried(client),
+            10 => self.feed(client, Input::Focus(vec![id])),
+            _ => {
+                let oldest = self.clients[client]
+                    .store
+                    .conversations
+                    .get(&id)
+                    .and_then(|k| k.ranges.all().first().copied());
+                if let Some(range) = oldest {
+                    self.feed(client, Input::Want(Want::Older { conversation: id, before: range.low }));
+                }
+            }
+        }
+    }
+
+    fn push(&mut self, client: usize, conversation: ConversationId, op: OutboxOp) {
+        let entry = self.clients[client].store.push(conversation, op);
+        self.feed(client, Input::Outbox(OutboxUpdate { changed: vec![entry], removed: Vec::new() }));
+    }
+
+    fn write_message(&mut self, client: usize, conversation: ConversationId) {
+        let text = if self.rng.up_to(24) == 0 { "poison" } else { "hello" };
+        let last = self.clients[client].written.last().map(|(_, id)| *id);
+        let (kind, target) = match self.rng.up_to(4) {
+            0 if last.is_some() => ("reaction", last),
+            _ => ("message", None),
+        };
+        let id = self.mint();
+        let event = NewEvent {
+            id,
+            kind: kind.to_owned(),
+            target,
+            body: json!({ "text": text }),
+            written_at: None,
+            resubmitted: None,
+        };
+        self.clients[client].written.push((conversation, id));
+        self.push(client, conversation, OutboxOp::Event(event));
+    }
+
+    fn mint(&mut self) -> EventId {
+        let bytes = (u128::from(self.rng.number()) << 64) | u128::from(self.rng.number());
+        EventId::from_uuid(uuid::Builder::from_u128(bytes).with_version(uuid::Version::SortRand).into_uuid())
+    }
+
+    fn mark_read(&mut self, client: usize, conversation: ConversationId) {
+        let one = &mut self.clients[client];
+        let high = one.store.conversations.get(&conversation).map_or(Seq::ZERO, |kept| kept.ranges.high());
+        if high > Seq::ZERO {
+            let read = one.read.entry(conversation).or_default();
+            *read = high.max(*read);
+            let change = StateChange { read: Some(high), ..StateChange::of(conversation) };
+            self.push(client, conversation, OutboxOp::State(change));
+        }
+    }
+
+    /// O7: what was not tried may be taken back.
+    fn cancel_untried(&mut self, client: usize) {
+        let untried = self.clients[client].store.outbox.iter().find(|(_, row)| {
+            row.tries == 0 && row.state == RowState::Queued && matches!(row.op, OutboxOp::Event(_))
+        });
+        if let Some(item) = untried.map(|(item, _)| *item) {
+            self.cancel(client, item);
+        }
+    }
+
+    fn cancel(&mut self, client: usize, item: i64) {
+        let Some(row) = self.clients[client].store.outbox.remove(&item) else { return };
+        if let OutboxOp::Event(event) = row.op {
+            self.clients[client].cancelled.insert(event.id);
+        }
+        self.feed(client, Input::Outbox(OutboxUpdate { changed: Vec::new(), removed: vec![item] }));
+    }
+}
