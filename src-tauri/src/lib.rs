@@ -1,1 +1,145 @@
-//! Kith for the desktop.
+//! Kith for the desktop: a window, a tray icon and notifications around the engine.
+//!
+//! This crate decides nothing about messages. Commands are one line each ([`commands`]); the engine's notices go to the
+//! window in order ([`events`]); what comes from outside (links, arguments, clicks) is checked here and handed on as a
+//! value. Neither token nor key ever passes through it.
+
+#[cfg(test)]
+mod bindings;
+mod commands;
+mod desktop;
+mod error;
+mod events;
+mod external;
+mod link;
+mod notifications;
+mod options;
+mod settings;
+mod shell;
+mod sign_in;
+mod text;
+mod tray;
+mod window;
+
+use clap::Parser as _;
+use options::{Command, Options};
+use shell::Shell;
+use std::process::ExitCode;
+use tauri::{AppHandle, Manager as _, RunEvent, Wry, plugin::TauriPlugin};
+use tauri_plugin_window_state::StateFlags;
+use tracing_subscriber::EnvFilter;
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    let filter = EnvFilter::try_from_env("KITH_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let options = Options::parse();
+    match &options.command {
+        Some(Command::SignIn { username, .. }) => sign_in::run(&options, username),
+        None => run(options),
+    }
+}
+
+fn run(options: Options) -> ExitCode {
+    let app = tauri::Builder::default()
+        // First: a second start hands its arguments over and ends before anything else is touched.
+        .plugin(single_instance(&options))
+        .plugin(tauri_plugin_deep_link::init())
+        .plugin(window_state(&options))
+        .invoke_handler(commands::handler())
+        .setup(move |app| Ok(set_up(app.handle(), options)?))
+        .build(tauri::generate_context!());
+    match app {
+        Ok(app) => ExitCode::from(u8::try_from(app.run_return(on_run_event)).unwrap_or(1)),
+        Err(error) => {
+            eprintln!("Kith cannot start: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn single_instance(options: &Options) -> TauriPlugin<Wry> {
+    tauri_plugin_single_instance::Builder::new()
+        .dbus_id(options.instance())
+        .callback(|app, arguments, _| {
+            window::show(app);
+            let Ok(started) = Options::try_parse_from(arguments) else { return };
+            if let (Some(link), Some(shell)) = (started.link, app.try_state::<Shell>()) {
+                shell.follow_text(&link);
+            }
+        })
+        .build()
+}
+
+fn window_state(options: &Options) -> TauriPlugin<Wry> {
+    // An absolute name replaces the app-wide folder: each profile remembers its own window.
+    let file = options.profile_dir().join("window.json");
+    tauri_plugin_window_state::Builder::new()
+        .with_filename(file.to_string_lossy())
+        .with_state_flags(StateFlags::SIZE | StateFlags::POSITION | StateFlags::MAXIMIZED)
+        .build()
+}
+
+fn set_up(app: &AppHandle, options: Options) -> tauri::Result<()> {
+    let shell = Shell::new(app.clone(), options.clone());
+    app.manage(shell.clone());
+    if let Some(link) = &options.link {
+        shell.follow_text(link);
+    }
+    window::build(app, &shell, &options)?;
+    tray::build(app)?;
+    hear_links(app, &shell);
+    tauri::async_runtime::spawn(shell.clone().open_engine());
+    tauri::async_runtime::spawn(end_on_signal(shell));
+    Ok(())
+}
+
+/// Where the system hands links over as events rather than as arguments.
+#[cfg(target_os = "macos")]
+fn hear_links(app: &AppHandle, shell: &Shell) {
+    use tauri_plugin_deep_link::DeepLinkExt as _;
+    let (app, shell) = (app.clone(), shell.clone());
+    app.clone().deep_link().on_open_url(move |event| {
+        window::show(&app);
+        event.urls().iter().for_each(|url| shell.follow_text(url.as_str()));
+    });
+}
+
+#[cfg(not(target_os = "macos"))]
+fn hear_links(_: &AppHandle, _: &Shell) {}
+
+/// The end of the session, or Ctrl-C: nothing is asked, everything is closed properly.
+#[cfg(unix)]
+async fn end_on_signal(shell: Shell) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut end), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return;
+    };
+    tokio::select! {
+        _ = end.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    shell.end().await;
+}
+
+#[cfg(not(unix))]
+async fn end_on_signal(shell: Shell) {
+    if tokio::signal::ctrl_c().await.is_ok() {
+        shell.end().await;
+    }
+}
+
+fn on_run_event(app: &AppHandle, event: RunEvent) {
+    match event {
+        // Without a code it is the system or the last window that wants the end, not `Shell::end`.
+        RunEvent::ExitRequested { code: None, api, .. } => {
+            api.prevent_exit();
+            let shell = app.state::<Shell>().inner().clone();
+            tauri::async_runtime::spawn(async move { shell.quit(false).await });
+        }
+        #[cfg(target_os = "macos")]
+        RunEvent::Reopen { .. } => window::show(app),
+        _ => {}
+    }
+}

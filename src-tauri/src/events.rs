@@ -1,0 +1,116 @@
+//! From the engine to the window, the title, the tray and the notifications.
+
+use crate::{notifications::Announcement, settings::NotificationMode, shell::Shell, tray, window};
+use kith_client::{Engine, EngineEvent, EventStream, view::AppState};
+use serde::Serialize;
+use std::time::Duration;
+use tauri::Emitter as _;
+use tokio::time::{Instant, timeout_at};
+
+/// The window hears a list of the engine's notices, in their order.
+pub(crate) const ENGINE: &str = "engine";
+/// The window hears of a link to follow.
+pub(crate) const LINK: &str = "link";
+/// The window is to ask whether to quit although something would be lost.
+pub(crate) const QUIT_ASKED: &str = "quit_asked";
+
+/// Bursts are gathered so that the window hears at most this often.
+const GATHER: Duration = Duration::from_millis(50);
+/// After a pause the first notice waits only this long for those that belong to it.
+const GATHER_FIRST: Duration = Duration::from_millis(5);
+/// A longer burst is handed over in parts.
+const BURST_MAX: usize = 256;
+
+/// Quitting would lose something.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub(crate) struct QuitAsked {
+    /// Items that have not reached the server and cannot be kept.
+    pub(crate) unsent: u32,
+}
+
+/// Hands on what the engine tells, until it ends.
+pub(crate) async fn listen(shell: Shell, engine: Engine, mut stream: EventStream) {
+    reread(&shell, &engine).await;
+    let mut told = Instant::now();
+    while let Some(first) = stream.next().await {
+        let until = (told + GATHER).max(Instant::now() + GATHER_FIRST);
+        let burst = gather(first, until, &mut stream).await;
+        for event in &burst {
+            heed(&shell, &engine, event).await;
+        }
+        if let Err(error) = shell.app().emit_to(window::LABEL, ENGINE, &burst) {
+            tracing::warn!(%error, "the window did not hear of a change");
+        }
+        told = Instant::now();
+    }
+}
+
+/// Takes what comes until then; a notice that repeats the one before it is dropped.
+async fn gather(first: EngineEvent, until: Instant, stream: &mut EventStream) -> Vec<EngineEvent> {
+    let mut burst = vec![first];
+    while burst.len() < BURST_MAX {
+        match timeout_at(until, stream.next()).await {
+            Ok(Some(event)) if burst.last() == Some(&event) => {}
+            Ok(Some(event)) => burst.push(event),
+            Ok(None) | Err(_) => break,
+        }
+    }
+    burst
+}
+
+/// What the shell itself does about a notice.
+async fn heed(shell: &Shell, engine: &Engine, event: &EngineEvent) {
+    match event {
+        EngineEvent::StatusChanged { status } => show_unread(shell, status.unread),
+        EngineEvent::MessageArrived { conversation, title, message, sender, text, count } => {
+            let mode = shell.settings().notifications;
+            if mode != NotificationMode::Off && !shell.sees(*conversation) {
+                shell.notifier().announce(Announcement {
+                    conversation: *conversation,
+                    message: *message,
+                    title: title.clone(),
+                    sender: sender.clone(),
+                    text: text.clone(),
+                    count: *count,
+                    is_private: mode == NotificationMode::Private,
+                });
+            }
+        }
+        EngineEvent::MessagesRead { conversation } => shell.notifier().withdraw(*conversation),
+        EngineEvent::AppChanged | EngineEvent::Missed => reread(shell, engine).await,
+        EngineEvent::ConversationsChanged { .. }
+        | EngineEvent::TimelineChanged { .. }
+        | EngineEvent::TypingChanged { .. }
+        | EngineEvent::PresenceChanged
+        | EngineEvent::OutboxChanged
+        | EngineEvent::Problem { .. } => {}
+    }
+}
+
+async fn reread(shell: &Shell, engine: &Engine) {
+    if let AppState::SignedOut { .. } = engine.app_state().await {
+        shell.notifier().withdraw_all();
+    }
+    show_unread(shell, engine.status().await.unread);
+}
+
+/// The one number: in the title, in the tray, and in the list.
+fn show_unread(shell: &Shell, unread: u32) {
+    window::set_title(shell.app(), &title(unread));
+    tray::set_unread(shell.app(), unread);
+}
+
+fn title(unread: u32) -> String {
+    if unread == 0 { "Kith".to_owned() } else { format!("({unread}) Kith") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_title_says_the_unread_number() {
+        assert_eq!((title(0).as_str(), title(3).as_str()), ("Kith", "(3) Kith"));
+    }
+}

@@ -1,0 +1,88 @@
+//! Links that leave the app: only to a browser or a mail program, and only after a check.
+
+use crate::{error::UiError, text::has_hidden};
+use url::Url;
+
+/// No link is longer, in bytes.
+const URL_BYTES_MAX: usize = 4_096;
+
+/// Opens a link in the system's own program.
+///
+/// # Errors
+/// `link_refused` if it is not a plain `https:`, `http:` or `mailto:` link; `link_failed` if no program took it.
+pub(crate) fn open(url: &str) -> Result<(), UiError> {
+    let url =
+        checked(url).ok_or_else(|| UiError::own("link_refused", "only https, http and mailto links open"))?;
+    open::that_detached(url.as_str()).map_err(|error| UiError::own("link_failed", error))
+}
+
+/// The link in its canonical form, or nothing: programs that open links read them in many ways, so nothing doubtful
+/// reaches them.
+fn checked(text: &str) -> Option<Url> {
+    if text.len() > URL_BYTES_MAX || has_hidden(text) || text.contains(['\\', ' ']) {
+        return None;
+    }
+    let url = Url::parse(text).ok()?;
+    let plain_host = || url.host_str().is_some_and(|host| !host.is_empty());
+    let no_user = || url.username().is_empty() && url.password().is_none();
+    match url.scheme() {
+        "https" | "http" => (plain_host() && no_user()).then_some(url),
+        "mailto" => {
+            (url.path().contains('@') && !url.as_str().to_ascii_lowercase().contains("attach")).then_some(url)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn web_and_mail_links_open() {
+        for link in [
+            "https://example.org/a?b=c#d",
+            "http://127.0.0.1:7480/",
+            "mailto:ada@example.org?subject=hi",
+            "HTTPS://example.org",
+        ] {
+            assert!(checked(link).is_some(), "{link}");
+        }
+    }
+
+    #[test]
+    fn hosts_are_handed_on_in_punycode() {
+        assert_eq!(checked("https://ex\u{430}mple.org").unwrap().host_str(), Some("xn--exmple-4nf.org"));
+    }
+
+    #[test]
+    fn everything_else_is_refused() {
+        for link in [
+            "",
+            "file:///etc/passwd",
+            "javascript:alert(1)",
+            "data:text/html,x",
+            "vbscript:x",
+            "smb://host/share",
+            "ms-settings:",
+            "kith://start?with=ada",
+            "//example.org",
+            "\\\\host\\share",
+            "C:\\x.exe",
+            "-x",
+            "https://ada:secret@example.org",
+            "https://example.org@evil.example",
+            "https://",
+            "http:\\\\example.org",
+            "https://example.org/\u{202e}gpj.exe",
+            "https://example.org/\0",
+            " https://example.org",
+            "mailto:",
+            "mailto:a@b?attach=/etc/passwd",
+            "about:blank",
+            "ftp://example.org",
+        ] {
+            assert!(checked(link).is_none(), "{link:?}");
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! `kith://` links: read strictly and handed to the window as values. A link never does anything by itself; the
+//! window shows what it leads to.
+
+use crate::text::has_hidden;
+use kith_protocol::{ConversationId, EventId, UserId, limits};
+use serde::Serialize;
+use url::Url;
+
+/// No link is longer, in bytes.
+const LINK_BYTES_MAX: usize = 2_048;
+/// A context reference is no longer, in characters.
+const CONTEXT_CHARS_MAX: usize = 256;
+
+/// Where a link leads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(crate) enum Link {
+    /// To a conversation with somebody, existing or to be started.
+    Start {
+        /// Their user name, or their id.
+        with: String,
+        /// What it is about on the platform: `kind:id`.
+        context: Option<String>,
+    },
+    /// To a conversation.
+    Conversation {
+        /// Which.
+        id: ConversationId,
+        /// At this message.
+        message: Option<EventId>,
+    },
+}
+
+/// Why a link was not followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BadLink {
+    #[error("longer than {LINK_BYTES_MAX} bytes")]
+    TooLong,
+    #[error("has control or direction characters, or ..")]
+    Disguised,
+    #[error("not a link of this app")]
+    Unknown,
+    #[error("a part is missing, repeated or not valid")]
+    Parts,
+}
+
+impl Link {
+    /// Reads `kith://start?with=USERNAME_OR_ID[&context=KIND:ID]` or `kith://c/CONVERSATION_ID[?m=MESSAGE_ID]`.
+    pub(crate) fn parse(text: &str) -> Result<Self, BadLink> {
+        if text.len() > LINK_BYTES_MAX {
+            return Err(BadLink::TooLong);
+        }
+        if has_hidden(text) || text.contains("..") || text.contains('\\') {
+            return Err(BadLink::Disguised);
+        }
+        if !text.starts_with("kith://") {
+            return Err(BadLink::Unknown);
+        }
+        let url = Url::parse(text).map_err(|_| BadLink::Unknown)?;
+        if !url.username().is_empty()
+            || url.password().is_some()
+            || url.port().is_some()
+            || url.fragment().is_some()
+        {
+            return Err(BadLink::Parts);
+        }
+        match url.host_str() {
+            Some("start") => Self::start(&url),
+            Some("c") => Self::conversation(&url),
+            _ => Err(BadLink::Unknown),
+        }
+    }
+
+    /// The link in text, as [`Link::parse`] reads it.
+    #[cfg(test)]
+    fn to_text(&self) -> String {
+        match self {
+            Self::Start { with, context: None } => format!("kith://start?with={with}"),
+            Self::Start { with, context: Some(context) } => {
+                format!("kith://start?with={with}&context={context}")
+            }
+            Self::Conversation { id, message: None } => format!("kith://c/{id}"),
+            Self::Conversation { id, message: Some(message) } => format!("kith://c/{id}?m={message}"),
+        }
+    }
+
+    fn start(url: &Url) -> Result<Self, BadLink> {
+        if !matches!(url.path(), "" | "/") {
+            return Err(BadLink::Parts);
+        }
+        let [with, context] = parts(url, ["with", "context"])?;
+        let with = with.ok_or(BadLink::Parts)?;
+        if !is_username(&with) && UserId::parse(&with).is_err() {
+            return Err(BadLink::Parts);
+        }
+        if context.as_ref().is_some_and(|context| !is_context(context)) {
+            return Err(BadLink::Parts);
+        }
+        Ok(Self::Start { with, context })
+    }
+
+    fn conversation(url: &Url) -> Result<Self, BadLink> {
+        let id = url.path().strip_prefix('/').ok_or(BadLink::Parts)?;
+        let id = ConversationId::parse(id).map_err(|_| BadLink::Parts)?;
+        let [message] = parts(url, ["m"])?;
+        let message = message.map(|id| EventId::parse(&id)).transpose().map_err(|_| BadLink::Parts)?;
+        Ok(Self::Conversation { id, message })
+    }
+}
+
+/// The query's values by name; a name that is not known or comes twice is refused.
+fn parts<const N: usize>(url: &Url, names: [&str; N]) -> Result<[Option<String>; N], BadLink> {
+    let mut found = [const { None }; N];
+    for (name, value) in url.query_pairs() {
+        let place = names.iter().position(|known| *known == name).ok_or(BadLink::Parts)?;
+        if has_hidden(&value) || value.contains("..") {
+            return Err(BadLink::Disguised);
+        }
+        if found[place].replace(value.into_owned()).is_some() {
+            return Err(BadLink::Parts);
+        }
+    }
+    Ok(found)
+}
+
+fn is_username(text: &str) -> bool {
+    (limits::USERNAME_CHARS_MIN..=limits::USERNAME_CHARS_MAX).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b))
+}
+
+fn is_context(text: &str) -> bool {
+    let Some((kind, id)) = text.split_once(':') else { return false };
+    (1..=32).contains(&kind.len())
+        && kind.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b))
+        && !id.is_empty()
+        && text.chars().count() <= CONTEXT_CHARS_MAX
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn start(with: &str, context: Option<&str>) -> Link {
+        Link::Start { with: with.to_owned(), context: context.map(str::to_owned) }
+    }
+
+    #[test]
+    fn both_kinds_are_read_and_come_back_the_same() {
+        let (id, message) = (ConversationId::mint(), EventId::mint());
+        for link in [
+            start("bo.lindqvist", None),
+            start(&UserId::mint().to_string(), Some("application:4711")),
+            Link::Conversation { id, message: None },
+            Link::Conversation { id, message: Some(message) },
+        ] {
+            assert_eq!(Link::parse(&link.to_text()), Ok(link));
+        }
+    }
+
+    #[test]
+    fn browsers_ways_of_writing_are_read() {
+        assert_eq!(Link::parse("kith://start/?with=ada"), Ok(start("ada", None)));
+        assert_eq!(Link::parse("kith://start?with=ada&context=job%3A7"), Ok(start("ada", Some("job:7"))));
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        let id = ConversationId::mint();
+        let long = format!("kith://start?with=ada&context=job:{}", "x".repeat(2_048));
+        for link in [
+            "",
+            "kith:",
+            "kith://",
+            "kith:start?with=ada",
+            "KITH://start?with=ada",
+            "https://start?with=ada",
+            "javascript:alert(1)",
+            "kith://join?server=https://example.org",
+            "kith://start.example.org?with=ada",
+            "kith://start",
+            "kith://start?with=",
+            "kith://start?with=Ada",
+            "kith://start?with=a",
+            "kith://start?with=ada&with=bo",
+            "kith://start?with=ada&send=hi",
+            "kith://start?with=ada#x",
+            "kith://ada@start?with=ada",
+            "kith://start:80?with=ada",
+            "kith://start/x?with=ada",
+            "kith://start?with=ada&context=javascript",
+            "kith://start?with=ada&context=Job:7",
+            "kith://start?with=ada&context=job:%2e%2e/x",
+            "kith://start?with=ada&context=job:a%00b",
+            "kith://start?with=ada&context=job:a%E2%80%AEb",
+            "kith://start?with=ada&context=job:a\u{202e}b",
+            "kith://start?with=ada\n",
+            "kith://start?with=ada\0",
+            "kith://c",
+            "kith://c/",
+            "kith://c/../etc/passwd",
+            "kith://c/x",
+            "kith://c/%2e%2e",
+            long.as_str(),
+            &format!("kith://c/{id}/"),
+            &format!("kith://c/{id}?m=1"),
+            &format!("kith://c/{id}?x=1"),
+            &format!("kith://c/{}", id.to_string().to_uppercase()),
+            &format!("kith://C\\{id}"),
+        ] {
+            assert!(Link::parse(link).is_err(), "{link:?} was read as {:?}", Link::parse(link));
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! The system's notifications: one for each conversation, replaced by the next, gone when read; a click leads to the
+//! message.
+//!
+//! Everything happens in a task of its own behind a bounded queue: a daemon that is absent or does not answer holds
+//! nothing up. What has been announced is noted in the profile's folder (ids only), so that it can be taken over
+//! after a restart.
+
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(not(target_os = "linux"))]
+mod other;
+
+#[cfg(target_os = "linux")]
+use linux::Daemon;
+#[cfg(not(target_os = "linux"))]
+use other::Daemon;
+
+use crate::{link::Link, settings::write_whole, shell::Shell, window};
+use kith_client::Engine;
+use kith_protocol::{ConversationId, EventId};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+};
+use tauri::{AppHandle, Manager as _};
+use tokio::sync::mpsc;
+
+/// Orders that wait for the daemon. When full the newest is dropped: the window shows the same anyway.
+const ORDERS_MAX: usize = 64;
+/// No notification's text is longer, in characters.
+const TEXT_CHARS_MAX: usize = 240;
+
+/// What is announced: the newest message of a conversation.
+#[derive(Debug, Clone)]
+pub(crate) struct Announcement {
+    /// Where.
+    pub(crate) conversation: ConversationId,
+    /// The newest message.
+    pub(crate) message: EventId,
+    /// The conversation's title.
+    pub(crate) title: String,
+    /// Who wrote it.
+    pub(crate) sender: String,
+    /// Its text, one line.
+    pub(crate) text: String,
+    /// How many arrived together.
+    pub(crate) count: u32,
+    /// Say only that something came.
+    pub(crate) is_private: bool,
+}
+
+impl Announcement {
+    /// The two lines to show, without control characters and not too long.
+    fn lines(&self) -> (String, String) {
+        if self.is_private {
+            return ("Kith".to_owned(), plain(&messages(self.count)));
+        }
+        let who = if self.sender == self.title { String::new() } else { format!("{}: ", self.sender) };
+        let more = if self.count > 1 { format!("{} – ", messages(self.count)) } else { String::new() };
+        (plain(&self.title), plain(&format!("{more}{who}{}", self.text)))
+    }
+}
+
+fn messages(count: u32) -> String {
+    if count > 1 { format!("{count} new messages") } else { "New message".to_owned() }
+}
+
+fn plain(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(TEXT_CHARS_MAX).collect()
+}
+
+/// Text for a daemon that reads markup in it.
+#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only Linux daemons read markup"))]
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+#[derive(Debug)]
+enum Order {
+    Announce(Announcement),
+    TakeOver(Announcement),
+    Withdraw(ConversationId),
+    WithdrawAll,
+}
+
+/// Hands orders to the task that talks to the daemon; never waits.
+pub(crate) struct Notifier {
+    orders: mpsc::Sender<Order>,
+    announced: PathBuf,
+}
+
+impl Notifier {
+    /// Starts the task.
+    pub(crate) fn start(app: AppHandle, profile_dir: &Path) -> Self {
+        let (orders, waiting) = mpsc::channel(ORDERS_MAX);
+        let announced = profile_dir.join("announced.json");
+        tauri::async_runtime::spawn(Daemon::run(waiting, Announced::open(announced.clone()), move |place| {
+            window::show(&app);
+            if let Some(shell) = app.try_state::<Shell>() {
+                shell.follow(Link::Conversation { id: place.0, message: Some(place.1) });
+            }
+        }));
+        Self { orders, announced }
+    }
+
+    /// Shows it, in the place of what was shown for the same conversation.
+    pub(crate) fn announce(&self, announcement: Announcement) {
+        self.order(Order::Announce(announcement));
+    }
+
+    /// Removes what was shown for a conversation.
+    pub(crate) fn withdraw(&self, conversation: ConversationId) {
+        self.order(Order::Withdraw(conversation));
+    }
+
+    /// Removes everything that was shown.
+    pub(crate) fn withdraw_all(&self) {
+        self.order(Order::WithdrawAll);
+    }
+
+    /// Takes over what an earlier start of the app has shown: a daemon tells a click only to the process that showed
+    /// the notification, so what is still unread is shown again in its place, and the rest is removed.
+    pub(crate) async fn reopen(&self, engine: &Engine) {
+        let earlier = Announced::open(self.announced.clone()).by_conversation;
+        if earlier.is_empty() {
+            return;
+        }
+        let conversations = engine.conversations().await.unwrap_or_default();
+        for (conversation, shown) in earlier {
+            let row = conversations.iter().find(|row| row.id == conversation && row.unread > 0);
+            let preview = row.and_then(|row| Some((row, row.preview.as_ref()?)));
+            self.order(match preview {
+                Some((row, preview)) => Order::TakeOver(Announcement {
+                    conversation,
+                    message: shown.message,
+                    title: row.title.clone(),
+                    sender: preview
+                        .sender
+                        .as_ref()
+                        .map(|sender| sender.display_name.clone())
+                        .unwrap_or_default(),
+                    text: preview.text.clone(),
+                    count: row.unread,
+                    is_private: false,
+                }),
+                None => Order::Withdraw(conversation),
+            });
+        }
+    }
+
+    fn order(&self, order: Order) {
+        if self.orders.try_send(order).is_err() {
+            tracing::debug!("the notification daemon is behind; one was dropped");
+        }
+    }
+}
+
+/// What the daemon shows for us, by conversation.
+struct Announced {
+    path: PathBuf,
+    by_conversation: HashMap<ConversationId, Shown>,
+}
+
+/// A notification that is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Shown {
+    /// The daemon's number for it.
+    id: u32,
+    /// The message that it leads to.
+    message: EventId,
+}
+
+impl Announced {
+    fn open(path: PathBuf) -> Self {
+        let read = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        Self { path, by_conversation: read.unwrap_or_default() }
+    }
+
+    fn keep(&self) {
+        let written = serde_json::to_vec(&self.by_conversation).map_err(Into::into);
+        if let Err(error) = written.and_then(|bytes| write_whole(&self.path, &bytes)) {
+            tracing::debug!(%error, "what was announced is not noted");
+        }
+    }
+
+    fn get(&self, conversation: ConversationId) -> Option<Shown> {
+        self.by_conversation.get(&conversation).copied()
+    }
+
+    fn insert(&mut self, conversation: ConversationId, shown: Shown) {
+        self.by_conversation.insert(conversation, shown);
+        self.keep();
+    }
+
+    fn remove(&mut self, conversation: ConversationId) -> Option<Shown> {
+        let shown = self.by_conversation.remove(&conversation)?;
+        self.keep();
+        Some(shown)
+    }
+
+    /// Forgets, in the file, a notification that the user has closed.
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only D-Bus tells"))]
+    fn dismissed(&self, id: u32) {
+        let still =
+            self.by_conversation.iter().filter(|(_, shown)| shown.id != id).map(|(c, s)| (*c, *s)).collect();
+        Self { path: self.path.clone(), by_conversation: still }.keep();
+    }
+
+    /// Where the notification with this number leads.
+    fn find(&self, id: u32) -> Option<(ConversationId, EventId)> {
+        let found = self.by_conversation.iter().find(|(_, shown)| shown.id == id);
+        found.map(|(conversation, shown)| (*conversation, shown.message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn announcement(title: &str, sender: &str, text: &str, count: u32) -> Announcement {
+        Announcement {
+            conversation: ConversationId::mint(),
+            message: EventId::mint(),
+            title: title.to_owned(),
+            sender: sender.to_owned(),
+            text: text.to_owned(),
+            count,
+            is_private: false,
+        }
+    }
+
+    #[test]
+    fn a_group_says_who_and_a_direct_chat_does_not_repeat_it() {
+        assert_eq!(announcement("Ada", "Ada", "hi", 1).lines(), ("Ada".into(), "hi".into()));
+        assert_eq!(announcement("Team", "Ada", "hi", 1).lines(), ("Team".into(), "Ada: hi".into()));
+        assert_eq!(announcement("Ada", "Ada", "hi", 3).lines().1, "3 new messages – hi");
+    }
+
+    #[test]
+    fn private_says_nothing_of_sender_and_text() {
+        let private = Announcement { is_private: true, ..announcement("Ada", "Ada", "secret", 2) };
+        assert_eq!(private.lines(), ("Kith".into(), "2 new messages".into()));
+    }
+
+    #[test]
+    fn markup_and_control_characters_do_nothing() {
+        assert_eq!(escaped("<b>&amp;</b>"), "&lt;b&gt;&amp;amp;&lt;/b&gt;");
+        assert_eq!(announcement("A\0\u{1b}[31m", "x", "a\nb", 1).lines(), ("A[31m".into(), "x: ab".into()));
+    }
+
+    #[test]
+    fn what_was_announced_is_known_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("announced.json");
+        let (conversation, shown) = (ConversationId::mint(), Shown { id: 7, message: EventId::mint() });
+        Announced::open(path.clone()).insert(conversation, shown);
+        let mut again = Announced::open(path.clone());
+        assert_eq!(again.find(7), Some((conversation, shown.message)));
+        assert_eq!(again.remove(conversation), Some(shown));
+        assert_eq!(Announced::open(path).find(7), None);
+    }
+}

@@ -1,0 +1,121 @@
+//! The command line.
+
+use clap::{Parser, Subcommand};
+use std::path::{Path, PathBuf};
+
+/// A messenger that works without a network.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "kith", version)]
+pub(crate) struct Options {
+    /// Which profile to open; each has an account, a folder and a window of its own.
+    #[arg(long, value_name = "NAME", default_value = "default", value_parser = profile_name, global = true)]
+    pub(crate) profile: String,
+    /// The folder that holds the profiles.
+    #[arg(long, value_name = "DIR", global = true)]
+    data_dir: Option<PathBuf>,
+    /// The server to sign in to.
+    #[arg(long, value_name = "URL", global = true)]
+    pub(crate) server: Option<String>,
+    /// Start in the tray, where there is one.
+    #[arg(long)]
+    pub(crate) hidden: bool,
+    /// A kith:// link to open.
+    #[arg(value_name = "LINK")]
+    pub(crate) link: Option<String>,
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Command {
+    /// Sign a profile in without opening a window, for scripts.
+    SignIn {
+        /// The user's name.
+        #[arg(long, value_name = "NAME")]
+        username: String,
+        /// Read the password from the standard input, up to its first line's end.
+        #[arg(long, required = true)]
+        password_stdin: bool,
+    },
+}
+
+impl Options {
+    /// The folder that holds the profiles.
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        let dir = self.data_dir.clone().or_else(|| dirs::data_dir().map(|dir| dir.join("kith")));
+        let dir = dir.unwrap_or_else(|| PathBuf::from(".kith"));
+        std::path::absolute(&dir).unwrap_or(dir)
+    }
+
+    /// The profile's own folder.
+    pub(crate) fn profile_dir(&self) -> PathBuf {
+        self.data_dir().join(&self.profile)
+    }
+
+    /// The name under which the running instance of this profile is found: one for each folder.
+    pub(crate) fn instance(&self) -> String {
+        format!("org.kith.desktop.p{:016x}", fingerprint(&self.profile_dir()))
+    }
+}
+
+/// FNV-1a: the same number for the same path in every build, so that an older and a newer version find each other.
+fn fingerprint(path: &Path) -> u64 {
+    path.as_os_str()
+        .as_encoded_bytes()
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+fn profile_name(text: &str) -> Result<String, String> {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b);
+    let starts = text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
+    if starts && text.len() <= 32 && text.bytes().all(plain) {
+        Ok(text.to_owned())
+    } else {
+        Err("a profile's name has 1 to 32 of a-z 0-9 _ - and starts with a letter or digit".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Options, clap::Error> {
+        Options::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn profile_and_folder_may_stand_before_or_after_the_subcommand() {
+        for line in [
+            "kith --profile ada --data-dir /d sign-in --username ada --password-stdin",
+            "kith sign-in --username ada --password-stdin --profile ada --data-dir /d",
+        ] {
+            let options = read(line).unwrap();
+            assert_eq!(options.profile_dir(), Path::new("/d/ada"));
+            assert!(matches!(options.command, Some(Command::SignIn { username, .. }) if username == "ada"));
+        }
+        assert!(read("kith sign-in --username ada").is_err(), "a password is never an argument");
+    }
+
+    #[test]
+    fn a_link_is_a_plain_argument() {
+        let options = read("kith --profile ada kith://start?with=bo").unwrap();
+        assert_eq!(options.link.as_deref(), Some("kith://start?with=bo"));
+    }
+
+    #[test]
+    fn a_profile_is_never_a_path() {
+        for name in ["../ada", "a/b", ".", "Ada", "", "-a", "a\u{e9}"] {
+            assert!(Options::try_parse_from(["kith", "--profile", name]).is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn each_profile_is_an_instance_of_its_own() {
+        let names: Vec<_> =
+            ["--profile ada --data-dir /d", "--profile bo --data-dir /d", "--profile ada --data-dir /e"]
+                .map(|args| read(&format!("kith {args}")).unwrap().instance())
+                .into();
+        assert!(names[0] != names[1] && names[0] != names[2] && names[1] != names[2]);
+    }
+}

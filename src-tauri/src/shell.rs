@@ -1,0 +1,286 @@
+//! What the window, the tray and the notifications share: the engine of the profile, the settings, and what is in view.
+
+use crate::{
+    error::UiError,
+    events::{self, QuitAsked},
+    external,
+    link::Link,
+    notifications::Notifier,
+    options::Options,
+    settings::{NotificationMode, Settings, SettingsFile},
+    window,
+};
+use kith_client::{
+    Engine, EngineOptions,
+    secrets::KeyringSecrets,
+    view::{AppState, KeyStore},
+};
+use kith_protocol::ConversationId;
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tauri::{AppHandle, Emitter as _};
+use tokio::sync::watch;
+
+/// How long quitting waits for the engine to finish what it writes.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
+
+/// The engine, as far as it has come.
+#[derive(Clone)]
+enum Slot {
+    Opening,
+    Open(Engine),
+    Failed(UiError),
+}
+
+/// A handle; clones are the same shell.
+#[derive(Clone)]
+pub(crate) struct Shell(Arc<Inner>);
+
+struct Inner {
+    app: AppHandle,
+    options: Options,
+    engine: watch::Sender<Slot>,
+    settings: SettingsFile,
+    seen: Mutex<Seen>,
+    start_link: Mutex<StartLink>,
+    notifier: Notifier,
+}
+
+/// What the user sees at the moment.
+#[derive(Default)]
+struct Seen {
+    conversations: Vec<ConversationId>,
+    window_focused: bool,
+}
+
+/// A link waits here until the window asks for it; from then on links are sent to the window.
+#[derive(Default)]
+struct StartLink {
+    waiting: Option<Link>,
+    window_listens: bool,
+}
+
+impl Shell {
+    /// The shell of a profile whose engine is still to be opened.
+    pub(crate) fn new(app: AppHandle, options: Options) -> Self {
+        let profile_dir = options.profile_dir();
+        Self(Arc::new(Inner {
+            notifier: Notifier::start(app.clone(), &profile_dir),
+            settings: SettingsFile::open(&profile_dir),
+            engine: watch::Sender::new(Slot::Opening),
+            seen: Mutex::default(),
+            start_link: Mutex::default(),
+            app,
+            options,
+        }))
+    }
+
+    /// The app.
+    pub(crate) fn app(&self) -> &AppHandle {
+        &self.0.app
+    }
+
+    /// The notifications of this profile.
+    pub(crate) fn notifier(&self) -> &Notifier {
+        &self.0.notifier
+    }
+
+    /// The settings as they are.
+    pub(crate) fn settings(&self) -> Settings {
+        self.0.settings.get()
+    }
+
+    /// The engine, once the profile is open.
+    pub(crate) async fn engine(&self) -> Result<Engine, UiError> {
+        let mut slot = self.0.engine.subscribe();
+        let slot = slot.wait_for(|slot| !matches!(slot, Slot::Opening)).await;
+        match slot.as_deref() {
+            Ok(Slot::Open(engine)) => Ok(engine.clone()),
+            Ok(Slot::Failed(error)) => Err(error.clone()),
+            Ok(Slot::Opening) | Err(_) => Err(UiError::own("closed", "the app is closing")),
+        }
+    }
+
+    /// Opens the profile. The window is there already and waits in its first call.
+    pub(crate) async fn open_engine(self) {
+        let opened = Engine::open(EngineOptions {
+            profile: self.0.options.profile.clone(),
+            data_dir: self.0.options.data_dir(),
+            app: APP.to_owned(),
+            device_name: device_name(),
+            secrets: Arc::new(KeyringSecrets),
+        })
+        .await;
+        match opened {
+            Ok(engine) => {
+                let stream = engine.subscribe();
+                self.0.engine.send_replace(Slot::Open(engine.clone()));
+                self.0.notifier.reopen(&engine).await;
+                events::listen(self, engine, stream).await;
+            }
+            Err(error) => {
+                tracing::error!(code = error.code(), "the profile cannot be opened");
+                self.0.engine.send_replace(Slot::Failed(error.into()));
+            }
+        }
+    }
+
+    /// Whether a message in this conversation is before the user's eyes.
+    pub(crate) fn sees(&self, conversation: ConversationId) -> bool {
+        let seen = self.seen();
+        seen.window_focused && seen.conversations.contains(&conversation)
+    }
+
+    /// Notes whether the window has the focus.
+    pub(crate) fn window_focused(&self, focused: bool) {
+        self.seen().window_focused = focused;
+    }
+
+    /// Hands a link to the window, now or when it asks.
+    pub(crate) fn follow(&self, link: Link) {
+        let listens = {
+            let mut start = self.start_link();
+            if !start.window_listens {
+                start.waiting = Some(link.clone());
+            }
+            start.window_listens
+        };
+        if listens && let Err(error) = self.0.app.emit_to(window::LABEL, events::LINK, link) {
+            tracing::warn!(%error, "the window did not hear of a link");
+        }
+    }
+
+    /// Reads a link from outside; one that is not valid is only noted, shortened.
+    pub(crate) fn follow_text(&self, text: &str) {
+        match Link::parse(text) {
+            Ok(link) => self.follow(link),
+            Err(reason) => {
+                let start: String = text.chars().take(40).flat_map(char::escape_debug).collect();
+                tracing::warn!(%reason, start, "a link was ignored");
+            }
+        }
+    }
+
+    /// Ends the engine, then the app.
+    pub(crate) async fn end(&self) {
+        let engine = match &*self.0.engine.borrow() {
+            Slot::Open(engine) => Some(engine.clone()),
+            Slot::Opening | Slot::Failed(_) => None,
+        };
+        if let Some(engine) = engine
+            && tokio::time::timeout(SHUTDOWN_LIMIT, engine.shutdown()).await.is_err()
+        {
+            tracing::warn!("the engine did not end in time");
+        }
+        self.0.app.exit(0);
+    }
+
+    /// How many unsent items quitting would lose: those of a sign-in that lasts until then.
+    async fn would_lose(&self) -> Option<u32> {
+        let engine = match &*self.0.engine.borrow() {
+            Slot::Open(engine) => engine.clone(),
+            Slot::Opening | Slot::Failed(_) => return None,
+        };
+        let AppState::SignedIn { account } = engine.app_state().await else { return None };
+        if account.key_store != KeyStore::SessionOnly {
+            return None;
+        }
+        Some(engine.status().await.unsent).filter(|unsent| *unsent > 0)
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.0.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn start_link(&self) -> MutexGuard<'_, StartLink> {
+        self.0.start_link.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the window calls; the rows of the commands' table.
+impl Shell {
+    pub(crate) async fn set_focus(&self, conversations: Vec<ConversationId>) -> Result<(), UiError> {
+        self.seen().conversations.clone_from(&conversations);
+        Ok(self.engine().await?.set_focus(conversations).await?)
+    }
+
+    pub(crate) async fn open_link(&self, url: String) -> Result<(), UiError> {
+        external::open(&url)
+    }
+
+    pub(crate) async fn get_settings(&self) -> Settings {
+        self.settings()
+    }
+
+    pub(crate) async fn set_settings(&self, settings: Settings) -> Result<(), UiError> {
+        self.0.settings.set(settings).map_err(|error| UiError::own("file_failed", error))?;
+        window::set_theme(&self.0.app, settings.theme);
+        if settings.notifications == NotificationMode::Off {
+            self.0.notifier.withdraw_all();
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn set_notifications(&self, mode: NotificationMode) -> Result<(), UiError> {
+        self.set_settings(Settings { notifications: mode, ..self.settings() }).await
+    }
+
+    pub(crate) async fn take_start_link(&self) -> Option<Link> {
+        let mut start = self.start_link();
+        start.window_listens = true;
+        start.waiting.take()
+    }
+
+    pub(crate) async fn suggested_server(&self) -> Option<String> {
+        self.0.options.server.clone()
+    }
+
+    pub(crate) async fn open_again(&self) -> Result<(), UiError> {
+        let failed = self.0.engine.send_if_modified(|slot| {
+            let failed = matches!(slot, Slot::Failed(_));
+            if failed {
+                *slot = Slot::Opening;
+            }
+            failed
+        });
+        if failed {
+            tauri::async_runtime::spawn(self.clone().open_engine());
+        }
+        self.engine().await.map(drop)
+    }
+
+    pub(crate) async fn quit(&self, force: bool) -> Result<(), UiError> {
+        if !force && let Some(unsent) = self.would_lose().await {
+            window::show(&self.0.app);
+            let asked = self.0.app.emit_to(window::LABEL, events::QUIT_ASKED, QuitAsked { unsent });
+            return asked.map_err(|error| UiError::own("closed", error));
+        }
+        self.end().await;
+        Ok(())
+    }
+
+    pub(crate) async fn app_version(&self) -> String {
+        env!("CARGO_PKG_VERSION").to_owned()
+    }
+}
+
+/// What the server and the device list call this app.
+pub(crate) const APP: &str = concat!("kith/", env!("CARGO_PKG_VERSION"));
+
+/// This computer's name, for the device list.
+pub(crate) fn device_name() -> String {
+    let name = gethostname::gethostname().to_string_lossy().trim().to_owned();
+    let system = match std::env::consts::OS {
+        "linux" => "Linux",
+        "macos" => "macOS",
+        "windows" => "Windows",
+        other => other,
+    };
+    if name.is_empty() {
+        system.to_owned()
+    } else {
+        format!("{} ({system})", name.chars().take(40).collect::<String>())
+    }
+}

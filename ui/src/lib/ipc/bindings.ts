@@ -1,0 +1,1033 @@
+// Generated from the commands' table and the types behind it: cargo xtask bindings. Do not edit.
+
+/**
+ * Who is signed in, and where.
+ */
+export type AccountView = {
+/**
+ * The server's address, without a trailing slash.
+ */
+server: string,
+/**
+ * Oneself.
+ */
+me: PersonView,
+/**
+ * This installation.
+ */
+device: DeviceId,
+/**
+ * Where the secrets are.
+ */
+key_store: KeyStore, };
+
+/**
+ * Where to read a timeline.
+ */
+export type Anchor = { "at": "newest" } | { "at": "before",
+/**
+ * An entry's `order`.
+ */
+order: number, } | { "at": "from",
+/**
+ * An entry's `order`.
+ */
+order: number, } | { "at": "around",
+/**
+ * Which.
+ */
+id: EventId, } | { "at": "first_unread" };
+
+/**
+ * What the interface shows first.
+ */
+export type AppState = { "state": "signed_out",
+/**
+ * The server that was used last.
+ */
+server: string | null,
+/**
+ * Why, if somebody was signed in before.
+ */
+reason: SignedOutReason | null,
+/**
+ * Whether the secret store can be used; if not, a sign-in lasts until the app quits.
+ */
+secret_store_usable: boolean, } | { "state": "signed_in",
+/**
+ * The account.
+ */
+account: AccountView, };
+
+/**
+ * The platform's object that a conversation is about (a job, an application, an interview …).
+ */
+export type Context = {
+/**
+ * `job`, `application`, … 1–32 of `[a-z0-9_-]`.
+ */
+kind: string,
+/**
+ * The platform's own id, 1–128 characters.
+ */
+id: string,
+/**
+ * What to show, up to 128 characters.
+ */
+title?: string | null,
+/**
+ * An https link to it.
+ */
+link?: string | null, };
+
+/**
+ * Everything about one conversation, for its header and its details.
+ */
+export type ConversationDetail = {
+/**
+ * The list's row.
+ */
+conversation: ConversationView,
+/**
+ * Who is in it, by name.
+ */
+members: Array<MemberView>, };
+
+/**
+ * A conversation: UUIDv7 for groups, UUIDv5 of the two users for direct ones.
+ */
+export type ConversationId = string;
+
+/**
+ * What kind of conversation.
+ */
+export type ConversationKind = "direct" | "group";
+
+/**
+ * A row of the conversation list.
+ */
+export type ConversationView = {
+/**
+ * Which.
+ */
+id: ConversationId,
+/**
+ * Direct or group.
+ */
+kind: ConversationKind,
+/**
+ * The peer's name, the group's title, or its members' names.
+ */
+title: string,
+/**
+ * The other person of a direct conversation.
+ */
+peer: PersonView | null,
+/**
+ * What it is about on the platform.
+ */
+context: Context | null,
+/**
+ * How many members.
+ */
+member_count: number,
+/**
+ * One's own role; `None` once left or removed: it can be read, not written.
+ */
+my_role: Role | null,
+/**
+ * The last line.
+ */
+preview: PreviewView | null,
+/**
+ * For the order: the newest of last event, last local message, creation.
+ */
+last_activity: TimestampMs,
+/**
+ * Unread messages (W7).
+ */
+unread: number,
+/**
+ * Marked as unread by hand.
+ */
+unread_flag: boolean,
+/**
+ * Muted until; 0 for not muted.
+ */
+mute: TimestampMs,
+/**
+ * Pinned in the list.
+ */
+pin: boolean,
+/**
+ * Archived.
+ */
+archive: boolean,
+/**
+ * The text not yet sent.
+ */
+draft: string | null,
+/**
+ * Another device wrote this at the same time; the user chooses (R4).
+ */
+draft_conflict: string | null,
+/**
+ * Who types at the moment.
+ */
+typing: Array<PersonView>,
+/**
+ * The peer's presence.
+ */
+presence: PresenceView | null,
+/**
+ * Created here and not confirmed by the server yet.
+ */
+is_local: boolean, };
+
+/**
+ * One installation of one user.
+ */
+export type DeviceId = string;
+
+/**
+ * A change notice. Notices are bounded and gathered: many changes of one thing may arrive as one.
+ */
+export type EngineEvent = { "type": "app_changed" } | { "type": "status_changed",
+/**
+ * As it stands.
+ */
+status: StatusView, } | { "type": "conversations_changed",
+/**
+ * Which rows; empty for all of them.
+ */
+conversations: Array<ConversationId>, } | { "type": "timeline_changed",
+/**
+ * Which conversation.
+ */
+conversation: ConversationId, } | { "type": "typing_changed",
+/**
+ * Which conversation.
+ */
+conversation: ConversationId,
+/**
+ * Who types, oneself excluded.
+ */
+people: Array<PersonView>, } | { "type": "presence_changed" } | { "type": "outbox_changed" } | { "type": "message_arrived",
+/**
+ * Where.
+ */
+conversation: ConversationId,
+/**
+ * The conversation's title.
+ */
+title: string,
+/**
+ * The newest message.
+ */
+message: EventId,
+/**
+ * Who wrote it.
+ */
+sender: string,
+/**
+ * Its text, one line, at most 200 characters.
+ */
+text: string,
+/**
+ * How many arrived together (after an absence: one notice a conversation).
+ */
+count: number, } | { "type": "messages_read",
+/**
+ * Which conversation.
+ */
+conversation: ConversationId, } | { "type": "problem",
+/**
+ * Branch on this.
+ */
+problem: Problem, } | { "type": "missed" };
+
+/**
+ * Why something was refused. A closed list; a code of a later version reads as `unsupported`.
+ */
+export type ErrorCode = "unavailable" | "rate_limited" | "skipped" | "busy" | "token_expired" | "token_invalid" | "device_revoked" | "credentials_invalid" | "name_taken" | "not_member" | "not_allowed" | "id_conflict" | "too_large" | "invalid" | "too_old" | "target_missing" | "attachment_missing" | "conversation_closed" | "unsupported" | "state_conflict" | "device_forked" | "epoch_changed" | "upgrade_required";
+
+/**
+ * An event, minted by its sender: always UUIDv7.
+ */
+export type EventId = string;
+
+/**
+ * A hole in what is stored here.
+ */
+export type GapView = {
+/**
+ * Its place in the timeline.
+ */
+order: number,
+/**
+ * The first missing seq.
+ */
+from: Seq,
+/**
+ * The last missing seq.
+ */
+to: Seq, };
+
+/**
+ * Where token and database key are kept.
+ */
+export type KeyStore = "secret_store" | "session_only";
+
+/**
+ * Where a link leads.
+ */
+export type Link = { "kind": "start",
+/**
+ * Their user name, or their id.
+ */
+with: string,
+/**
+ * What it is about on the platform: `kind:id`.
+ */
+context: string | null, } | { "kind": "conversation",
+/**
+ * Which.
+ */
+id: ConversationId,
+/**
+ * At this message.
+ */
+message: EventId | null, };
+
+/**
+ * The connection, truthfully.
+ */
+export type LinkView = { "state": "connecting" } | { "state": "catching_up",
+/**
+ * Conversations that are still behind.
+ */
+behind: number, } | { "state": "connected",
+/**
+ * By asking every few seconds, because the socket does not work here.
+ */
+polling: boolean, } | { "state": "offline",
+/**
+ * Since when.
+ */
+since: TimestampMs,
+/**
+ * When the next try starts, if one is planned.
+ */
+next_try: TimestampMs | null, } | { "state": "sign_in_needed" };
+
+/**
+ * What a `member` event changes.
+ */
+export type MemberChange = "added" | "removed" | "left" | "role";
+
+/**
+ * A member.
+ */
+export type MemberView = {
+/**
+ * Who.
+ */
+person: PersonView,
+/**
+ * In which role.
+ */
+role: Role,
+/**
+ * Their messages' ticks: read up to here, if known.
+ */
+read: Seq | null, };
+
+/**
+ * A message.
+ */
+export type MessageView = {
+/**
+ * Which.
+ */
+id: EventId,
+/**
+ * Its place in the timeline: the seq, or above all seqs for what is not numbered yet.
+ */
+order: number,
+/**
+ * Its seq, once numbered.
+ */
+seq: Seq | null,
+/**
+ * Who wrote it.
+ */
+sender: PersonView,
+/**
+ * Oneself did.
+ */
+mine: boolean,
+/**
+ * The text after edits; empty once deleted.
+ */
+text: string,
+/**
+ * Server time, or the local clock's while unconfirmed.
+ */
+ts: TimestampMs,
+/**
+ * It was edited.
+ */
+edited: boolean,
+/**
+ * It was deleted.
+ */
+deleted: boolean,
+/**
+ * Pinned for everybody.
+ */
+pinned: boolean,
+/**
+ * What it answers.
+ */
+reply_to: QuoteView | null,
+/**
+ * Emoji on it, in the order of their first use.
+ */
+reactions: Array<ReactionView>,
+/**
+ * The tick; `None` for others' messages.
+ */
+send_state: SendState | null,
+/**
+ * An edit, deletion or reaction by oneself is still in the outbox.
+ */
+pending_change: boolean, };
+
+/**
+ * What happened.
+ */
+export type NoticeKind = { "kind": "member",
+/**
+ * About whom.
+ */
+user: PersonView,
+/**
+ * How.
+ */
+change: MemberChange,
+/**
+ * The role that they have.
+ */
+role: Role | null, } | { "kind": "title",
+/**
+ * To this.
+ */
+text: string, } | { "kind": "unknown",
+/**
+ * Its name.
+ */
+name: string, };
+
+/**
+ * Something that happened to the conversation.
+ */
+export type NoticeView = {
+/**
+ * Which event.
+ */
+id: EventId,
+/**
+ * Its place in the timeline.
+ */
+order: number,
+/**
+ * When.
+ */
+ts: TimestampMs,
+/**
+ * Who did it.
+ */
+actor: PersonView,
+/**
+ * What.
+ */
+what: NoticeKind, };
+
+/**
+ * What the system's notifications say.
+ */
+export type NotificationMode = "full" | "private" | "off";
+
+/**
+ * What the user did that has not reached the server.
+ */
+export type OutboxItemView = {
+/**
+ * To act on it.
+ */
+item: number,
+/**
+ * Where.
+ */
+conversation: ConversationId | null,
+/**
+ * The conversation's title.
+ */
+conversation_title: string,
+/**
+ * What.
+ */
+what: OutboxKind,
+/**
+ * The message's or edit's text, the emoji, the new title … at most 200 characters.
+ */
+summary: string,
+/**
+ * When the user did it.
+ */
+written_at: TimestampMs,
+/**
+ * How it stands.
+ */
+state: OutboxState,
+/**
+ * How often it was tried.
+ */
+tries: number, };
+
+/**
+ * What an outbox item does.
+ */
+export type OutboxKind = "message" | "edit" | "delete" | "reaction" | "pin" | "member" | "title" | "settings" | "open" | "state";
+
+/**
+ * How an outbox item stands.
+ */
+export type OutboxState = { "state": "queued" } | { "state": "sending" } | { "state": "retry",
+/**
+ * When.
+ */
+at: TimestampMs,
+/**
+ * What the last one met.
+ */
+code: ErrorCode, } | { "state": "held" } | { "state": "parked",
+/**
+ * Why.
+ */
+code: ErrorCode, };
+
+/**
+ * A person.
+ */
+export type PersonView = {
+/**
+ * Their id.
+ */
+id: UserId,
+/**
+ * Their user name.
+ */
+username: string,
+/**
+ * What to call them.
+ */
+display_name: string,
+/**
+ * Their role on the platform.
+ */
+role: string | null,
+/**
+ * A reference to their picture.
+ */
+avatar: string | null, };
+
+/**
+ * How present somebody is.
+ */
+export type PresenceState = "online" | "away" | "busy" | "offline";
+
+/**
+ * How present a person is, as far as known.
+ */
+export type PresenceView = {
+/**
+ * Who.
+ */
+user: UserId,
+/**
+ * How present.
+ */
+state: PresenceState,
+/**
+ * When they were last there.
+ */
+last_seen: TimestampMs | null, };
+
+/**
+ * The last line of a conversation.
+ */
+export type PreviewView = {
+/**
+ * Who wrote it; `None` for oneself.
+ */
+sender: PersonView | null,
+/**
+ * One line, at most 200 characters.
+ */
+text: string,
+/**
+ * It is a deleted message.
+ */
+deleted: boolean,
+/**
+ * When.
+ */
+ts: TimestampMs,
+/**
+ * The tick of an own message.
+ */
+send_state: SendState | null, };
+
+/**
+ * What went wrong.
+ */
+export type Problem = { "kind": "parked",
+/**
+ * Where.
+ */
+conversation: ConversationId | null,
+/**
+ * Why.
+ */
+code: ErrorCode, } | { "kind": "disk_full" } | { "kind": "store_failed" } | { "kind": "no_secret_store" } | { "kind": "device_revoked" } | { "kind": "upgrade_required" };
+
+/**
+ * Quitting would lose something.
+ */
+export type QuitAsked = {
+/**
+ * Items that have not reached the server and cannot be kept.
+ */
+unsent: number, };
+
+/**
+ * A quoted message.
+ */
+export type QuoteView = {
+/**
+ * Which.
+ */
+id: EventId,
+/**
+ * Who wrote it; `None` while it is not here.
+ */
+sender: PersonView | null,
+/**
+ * Its beginning, at most 200 characters; empty once deleted or while it is not here.
+ */
+text: string,
+/**
+ * It was deleted.
+ */
+deleted: boolean, };
+
+/**
+ * An emoji on a message.
+ */
+export type ReactionView = {
+/**
+ * Which.
+ */
+emoji: string,
+/**
+ * How many people.
+ */
+count: number,
+/**
+ * Their names, at most 64.
+ */
+names: Array<string>,
+/**
+ * Oneself among them.
+ */
+mine: boolean, };
+
+/**
+ * A role in a conversation. A direct conversation has two owners of nothing: both are `member`.
+ */
+export type Role = "owner" | "admin" | "member";
+
+/**
+ * A message that a search found.
+ */
+export type SearchHit = {
+/**
+ * Where.
+ */
+conversation: ConversationId,
+/**
+ * The conversation's title.
+ */
+conversation_title: string,
+/**
+ * Which message.
+ */
+message: EventId,
+/**
+ * Who wrote it.
+ */
+sender: PersonView,
+/**
+ * When.
+ */
+ts: TimestampMs,
+/**
+ * The text around the hit, in parts.
+ */
+snippet: Array<SnippetPart>, };
+
+/**
+ * What a search found, newest first, and how much it looked at.
+ */
+export type SearchView = {
+/**
+ * At most the limit asked for.
+ */
+hits: Array<SearchHit>,
+/**
+ * There are more.
+ */
+more: boolean,
+/**
+ * Messages searched.
+ */
+searched: number,
+/**
+ * Messages that exist, as far as known (the rest is only on the server).
+ */
+total: number, };
+
+/**
+ * The state of an own message (its tick).
+ */
+export type SendState = { "state": "queued" } | { "state": "sending" } | { "state": "sent" } | { "state": "delivered" } | { "state": "read" } | { "state": "failed",
+/**
+ * Why.
+ */
+code: ErrorCode, };
+
+/**
+ * The position of an event in its conversation: 1, 2, 3 … without holes. 0 stands for "before the first".
+ */
+export type Seq = number;
+
+/**
+ * A row of `GET /v1/sessions`.
+ */
+export type SessionItem = {
+/**
+ * The device.
+ */
+device: DeviceId,
+/**
+ * Its name.
+ */
+name: string,
+/**
+ * When it signed in.
+ */
+created_at: TimestampMs,
+/**
+ * When it was last connected, to the hour.
+ */
+last_seen: TimestampMs,
+/**
+ * Whether it is the one that asks.
+ */
+current: boolean, };
+
+/**
+ * The profile's settings. A field that is missing, or that a later version wrote differently, is the default.
+ */
+export type Settings = {
+/**
+ * Light, dark, or as the system.
+ */
+theme: Theme,
+/**
+ * What the system's notifications say.
+ */
+notifications: NotificationMode,
+/**
+ * Closing the window leaves the app in the tray, where there is one.
+ */
+close_to_tray: boolean, };
+
+/**
+ * What the user is told before signing out.
+ */
+export type SignOutPreview = {
+/**
+ * Items that have not reached the server; wiping would lose them.
+ */
+unsent: number,
+/**
+ * Messages stored here.
+ */
+messages: number, };
+
+/**
+ * Why nobody is signed in.
+ */
+export type SignedOutReason = "key_missing" | "newer_file" | "file_damaged";
+
+/**
+ * A part of a snippet.
+ */
+export type SnippetPart = {
+/**
+ * The text.
+ */
+text: string,
+/**
+ * It is what was searched for.
+ */
+hit: boolean, };
+
+/**
+ * The numbers of the whole account.
+ */
+export type StatusView = {
+/**
+ * The connection.
+ */
+link: LinkView,
+/**
+ * Unread messages in conversations that are not muted: the number of list, title and tray.
+ */
+unread: number,
+/**
+ * Items in the outbox.
+ */
+unsent: number,
+/**
+ * Items in the outbox that wait for the user.
+ */
+parked: number, };
+
+/**
+ * How the window looks.
+ */
+export type Theme = "system" | "light" | "dark";
+
+/**
+ * An entry of the timeline.
+ */
+export type TimelineItem = { "type": "message" } & MessageView | { "type": "notice" } & NoticeView | { "type": "gap" } & GapView;
+
+/**
+ * A part of a timeline, oldest first.
+ */
+export type TimelineView = {
+/**
+ * The entries.
+ */
+items: Array<TimelineItem>,
+/**
+ * The conversation's first visible event is in it.
+ */
+at_start: boolean,
+/**
+ * The newest entry is in it.
+ */
+at_end: boolean,
+/**
+ * Older events exist on the server and are being fetched; `timeline_changed` follows.
+ */
+loading: boolean,
+/**
+ * Where the "new messages" line goes: the first unread message of others.
+ */
+first_unread: EventId | null,
+/**
+ * Read up to here.
+ */
+read: Seq, };
+
+/**
+ * Milliseconds since 1970-01-01T00:00:00Z.
+ */
+export type TimestampMs = number;
+
+/**
+ * A refusal, as the window gets it. It branches on `code`; `message` is for logs.
+ */
+export type UiError = {
+/**
+ * A code of the protocol, or one of the engine's or the shell's own words.
+ */
+code: string,
+/**
+ * In English, for developers.
+ */
+message: string,
+/**
+ * The same again may succeed later.
+ */
+retryable: boolean,
+/**
+ * Not before this many milliseconds.
+ */
+retry_after_ms: number | null, };
+
+/**
+ * A user of one server.
+ */
+export type UserId = string;
+
+/** The events that the window hears, by name. */
+export interface WindowEvents {
+  engine: EngineEvent[];
+  link: Link;
+  quit_asked: QuitAsked;
+}
+
+/** What the window may ask for. A refusal is a `UiError`. */
+export interface Commands {
+  appState(): Promise<AppState>;
+  status(): Promise<StatusView>;
+  signUp(server: string, username: string, password: string, display_name: string, invite: string | null): Promise<void>;
+  signIn(server: string, username: string, password: string): Promise<void>;
+  signOutPreview(): Promise<SignOutPreview>;
+  signOut(wipe: boolean): Promise<void>;
+  sessions(): Promise<Array<SessionItem>>;
+  revokeSession(device: DeviceId, password: string): Promise<void>;
+  changePassword(current: string, new_password: string): Promise<void>;
+  setDisplayName(name: string): Promise<void>;
+  findPeople(query: string): Promise<Array<PersonView>>;
+  person(user: UserId): Promise<PersonView>;
+  conversations(): Promise<Array<ConversationView>>;
+  conversation(id: ConversationId): Promise<ConversationDetail>;
+  findDirect(user: UserId): Promise<ConversationId | null>;
+  startDirect(user: UserId, text: string): Promise<ConversationId>;
+  openDirect(user: UserId): Promise<ConversationId>;
+  createGroup(title: string, members: Array<UserId>): Promise<ConversationId>;
+  addMembers(conversation: ConversationId, members: Array<UserId>): Promise<void>;
+  removeMember(conversation: ConversationId, user: UserId): Promise<void>;
+  setRole(conversation: ConversationId, user: UserId, role: Role): Promise<void>;
+  leave(conversation: ConversationId): Promise<void>;
+  setTitle(conversation: ConversationId, title: string): Promise<void>;
+  setMute(conversation: ConversationId, until: TimestampMs): Promise<void>;
+  setPin(conversation: ConversationId, on: boolean): Promise<void>;
+  setArchive(conversation: ConversationId, on: boolean): Promise<void>;
+  setUnread(conversation: ConversationId, on: boolean): Promise<void>;
+  hide(conversation: ConversationId): Promise<void>;
+  timeline(conversation: ConversationId, anchor: Anchor, limit: number): Promise<TimelineView>;
+  sendMessage(conversation: ConversationId, text: string, reply_to: EventId | null): Promise<EventId>;
+  editMessage(id: EventId, text: string): Promise<void>;
+  deleteMessage(id: EventId): Promise<void>;
+  react(id: EventId, emoji: string, on: boolean): Promise<void>;
+  pinMessage(id: EventId, on: boolean): Promise<void>;
+  markRead(conversation: ConversationId, up_to: Seq): Promise<void>;
+  setDraft(conversation: ConversationId, text: string): Promise<void>;
+  keepDraft(conversation: ConversationId, text: string): Promise<void>;
+  setTyping(conversation: ConversationId, on: boolean): Promise<void>;
+  watchPresence(users: Array<UserId>): Promise<void>;
+  setPresence(state: PresenceState): Promise<void>;
+  presence(users: Array<UserId>): Promise<Array<PresenceView>>;
+  outbox(): Promise<Array<OutboxItemView>>;
+  retry(item: number): Promise<void>;
+  cancel(item: number): Promise<void>;
+  takeBack(item: number): Promise<string>;
+  sendAllNow(): Promise<void>;
+  search(query: string, conversation: ConversationId | null, limit: number): Promise<SearchView>;
+  networkChanged(): Promise<void>;
+  /** Tells which conversations are in view: the engine keeps their payloads longest, and nothing that arrives in them is announced while the window has the focus. */
+  setFocus(conversations: Array<ConversationId>): Promise<void>;
+  /** Opens an `https:`, `http:` or `mailto:` link in the system's own program. */
+  openLink(url: string): Promise<void>;
+  /** The profile's settings. */
+  getSettings(): Promise<Settings>;
+  /** Replaces the profile's settings. */
+  setSettings(settings: Settings): Promise<void>;
+  /** Which messages are announced by the system. */
+  setNotifications(mode: NotificationMode): Promise<void>;
+  /** The link that the app was started with, or that came before the window listened; once. */
+  takeStartLink(): Promise<Link | null>;
+  /** The server given on the command line, for the sign-in page. */
+  suggestedServer(): Promise<string | null>;
+  /** Tries again to open the profile after `app_state` failed. */
+  openAgain(): Promise<void>;
+  /** Quits. Without `force`, an event `quit_asked` comes instead if quitting would lose something. */
+  quit(force: boolean): Promise<void>;
+  /** This app's version. */
+  appVersion(): Promise<string>;
+}
+
+/** Calls the shell by a command's name. */
+export type Invoke = <T>(command: string, args?: Record<string, unknown>) => Promise<T>;
+
+/** All commands over one way of calling. */
+export function createCommands(invoke: Invoke): Commands {
+  return {
+    appState: () => invoke("app_state"),
+    status: () => invoke("status"),
+    signUp: (server, username, password, display_name, invite) => invoke("sign_up", { server, username, password, display_name, invite }),
+    signIn: (server, username, password) => invoke("sign_in", { server, username, password }),
+    signOutPreview: () => invoke("sign_out_preview"),
+    signOut: (wipe) => invoke("sign_out", { wipe }),
+    sessions: () => invoke("sessions"),
+    revokeSession: (device, password) => invoke("revoke_session", { device, password }),
+    changePassword: (current, new_password) => invoke("change_password", { current, new_password }),
+    setDisplayName: (name) => invoke("set_display_name", { name }),
+    findPeople: (query) => invoke("find_people", { query }),
+    person: (user) => invoke("person", { user }),
+    conversations: () => invoke("conversations"),
+    conversation: (id) => invoke("conversation", { id }),
+    findDirect: (user) => invoke("find_direct", { user }),
+    startDirect: (user, text) => invoke("start_direct", { user, text }),
+    openDirect: (user) => invoke("open_direct", { user }),
+    createGroup: (title, members) => invoke("create_group", { title, members }),
+    addMembers: (conversation, members) => invoke("add_members", { conversation, members }),
+    removeMember: (conversation, user) => invoke("remove_member", { conversation, user }),
+    setRole: (conversation, user, role) => invoke("set_role", { conversation, user, role }),
+    leave: (conversation) => invoke("leave", { conversation }),
+    setTitle: (conversation, title) => invoke("set_title", { conversation, title }),
+    setMute: (conversation, until) => invoke("set_mute", { conversation, until }),
+    setPin: (conversation, on) => invoke("set_pin", { conversation, on }),
+    setArchive: (conversation, on) => invoke("set_archive", { conversation, on }),
+    setUnread: (conversation, on) => invoke("set_unread", { conversation, on }),
+    hide: (conversation) => invoke("hide", { conversation }),
+    timeline: (conversation, anchor, limit) => invoke("timeline", { conversation, anchor, limit }),
+    sendMessage: (conversation, text, reply_to) => invoke("send_message", { conversation, text, reply_to }),
+    editMessage: (id, text) => invoke("edit_message", { id, text }),
+    deleteMessage: (id) => invoke("delete_message", { id }),
+    react: (id, emoji, on) => invoke("react", { id, emoji, on }),
+    pinMessage: (id, on) => invoke("pin_message", { id, on }),
+    markRead: (conversation, up_to) => invoke("mark_read", { conversation, up_to }),
+    setDraft: (conversation, text) => invoke("set_draft", { conversation, text }),
+    keepDraft: (conversation, text) => invoke("keep_draft", { conversation, text }),
+    setTyping: (conversation, on) => invoke("set_typing", { conversation, on }),
+    watchPresence: (users) => invoke("watch_presence", { users }),
+    setPresence: (state) => invoke("set_presence", { state }),
+    presence: (users) => invoke("presence", { users }),
+    outbox: () => invoke("outbox"),
+    retry: (item) => invoke("retry", { item }),
+    cancel: (item) => invoke("cancel", { item }),
+    takeBack: (item) => invoke("take_back", { item }),
+    sendAllNow: () => invoke("send_all_now"),
+    search: (query, conversation, limit) => invoke("search", { query, conversation, limit }),
+    networkChanged: () => invoke("network_changed"),
+    setFocus: (conversations) => invoke("set_focus", { conversations }),
+    openLink: (url) => invoke("open_link", { url }),
+    getSettings: () => invoke("get_settings"),
+    setSettings: (settings) => invoke("set_settings", { settings }),
+    setNotifications: (mode) => invoke("set_notifications", { mode }),
+    takeStartLink: () => invoke("take_start_link"),
+    suggestedServer: () => invoke("suggested_server"),
+    openAgain: () => invoke("open_again"),
+    quit: (force) => invoke("quit", { force }),
+    appVersion: () => invoke("app_version"),
+  };
+}
