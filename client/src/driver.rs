@@ -4,6 +4,8 @@
 //! commit. One task owns socket, machine and timer; handles talk to it by a bounded channel.
 
 mod run;
+#[cfg(test)]
+mod tests;
 
 use crate::{
     ClientError,

@@ -14,6 +14,9 @@ use std::collections::{BTreeMap, VecDeque};
 /// Up to this many missing events are pulled upwards, without leaving a gap; above, the newest page comes first.
 const FORWARD_MAX: u64 = if cfg!(test) { 8 } else { 200 };
 
+/// Up to this many events of a conversation are fetched without anybody asking; what is older comes on demand.
+const HISTORY_MAX: u64 = 5_000;
+
 /// A pull that somebody asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Wanted {
@@ -241,7 +244,7 @@ impl Log {
 
     /// Whether anything is to be pulled, now or later.
     pub(crate) fn has_work(&self) -> bool {
-        self.is_behind() || !self.wants.is_empty() || self.gap().is_some()
+        self.is_behind() || !self.wants.is_empty() || self.gap().is_some() || self.history().is_some()
     }
 
     /// The pull that brings the newest part.
@@ -266,6 +269,16 @@ impl Log {
         self.ranges.gaps().find_map(|gap| self.visible_part(gap))
     }
 
+    /// What is older than everything stored, while not much is.
+    fn history(&self) -> Option<(Seq, Seq)> {
+        let stored: u64 = self.ranges.all().iter().map(|range| range.high.0 - range.low.0 + 1).sum();
+        let low = self.ranges.all().first()?.low;
+        if low <= self.floor || stored >= HISTORY_MAX {
+            return None;
+        }
+        self.visible_part((self.floor, low.previous()))
+    }
+
     /// The newest part of an interval of seqs that may be seen.
     fn visible_part(&self, (low, high): (Seq, Seq)) -> Option<(Seq, Seq)> {
         self.visible.iter().rev().find_map(|(from, to)| {
@@ -275,9 +288,14 @@ impl Log {
         })
     }
 
-    /// The pull that fills the newest gap.
+    /// Whether a gap between ranges is to be filled.
+    pub(crate) fn has_gap(&self) -> bool {
+        self.gap().is_some()
+    }
+
+    /// The pull that fills the newest gap, or else fetches older events.
     pub(crate) fn fill(&self) -> Option<Pull> {
-        let (low, high) = self.gap()?;
+        let (low, high) = self.gap().or_else(|| self.history())?;
         Some(Pull {
             conversation: self.conversation,
             from: Some(high),

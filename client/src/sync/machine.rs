@@ -15,7 +15,9 @@
 mod frames;
 mod link;
 mod live;
+mod polling;
 mod pulls;
+mod shown;
 
 use super::{
     Action, Input, Now, Want,
@@ -75,7 +77,7 @@ pub(crate) struct Machine {
     options: MachineOptions,
     now: Now,
     link: Link,
-    polling: link::Polling,
+    polling: polling::Polling,
     backoff: Backoff,
     since: TimestampMs,
     shown: Option<LinkView>,
@@ -109,7 +111,7 @@ impl Machine {
             options,
             now: Now { mono: 0, wall: TimestampMs(0) },
             link: Link::Waiting { until: 0 },
-            polling: link::Polling::default(),
+            polling: polling::Polling::default(),
             backoff,
             since: TimestampMs(0),
             shown: None,

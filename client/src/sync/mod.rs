@@ -10,7 +10,7 @@ pub(crate) mod ops;
 mod outbox;
 mod ranges;
 #[cfg(test)]
-mod sim;
+pub(crate) mod sim;
 
 pub(crate) use machine::{Machine, MachineOptions};
 

@@ -106,9 +106,9 @@ impl Outbox {
         self.rows.get(&item).map(|row| row.conversation)
     }
 
-    /// Whether nothing waits for its turn or an answer.
+    /// Whether nothing is on its way.
     pub(crate) fn is_idle(&self) -> bool {
-        self.rows.values().all(|row| matches!(row.phase, Phase::Acked(_) | Phase::Parked))
+        !self.rows.values().any(Row::is_busy)
     }
 
     /// Acknowledged rows whose events are not stored yet.

@@ -1,15 +1,12 @@
 //! The link's states: connecting, backoff, token, polling (S10–S12).
 
+use super::polling::Polling;
 use super::{Asked, Machine};
-use crate::{
-    sync::{Action, ConnectError, TokenError, ops::LocalState},
-    view::LinkView,
-};
+use crate::sync::{Action, ConnectError, TokenError, ops::LocalState};
 use kith_protocol::{
-    ClientFrame, DeviceId, ErrorCode, PROTOCOL_VERSION, ServerFrame, TimestampMs,
+    ClientFrame, DeviceId, ErrorCode, PROTOCOL_VERSION,
     error::{ErrorClass, close},
     frame::Hello,
-    limits,
 };
 
 /// The link's state. Times are monotonic ms.
@@ -52,25 +49,6 @@ pub(crate) enum Link {
     },
 }
 
-/// Polling instead of a socket (S12).
-#[derive(Debug, Default)]
-pub(crate) struct Polling {
-    /// The socket does not work here.
-    pub on: bool,
-    /// Sockets that failed in a row while the server answered, or nobody did.
-    failed_sockets: u32,
-    /// When a socket is tried again, monotonic ms.
-    socket_at: u64,
-    /// Nobody had answered when polling began: after the first exchange that works a socket is tried at once.
-    suspect: bool,
-    /// The last request of the exchange under way.
-    sent_up_to: u64,
-    /// What the next exchange carries.
-    pub queue: Vec<(ClientFrame, Option<u64>)>,
-}
-
-/// The least time between two exchanges, ms.
-const EXCHANGE_EVERY_MS: u64 = 100;
 /// A close like these soon after the connection came about is answered by waiting longer.
 const SOON_MS: u64 = 10_000;
 /// How long after a failed write the store is read again, ms.
@@ -156,7 +134,7 @@ impl Machine {
         self.hello();
     }
 
-    fn hello(&mut self) {
+    pub(super) fn hello(&mut self) {
         self.heard_this_round = false;
         for log in self.logs.values_mut() {
             log.high_at_hello = log.ranges.high();
@@ -200,7 +178,7 @@ impl Machine {
     }
 
     /// Waits before the next try, by the backoff and at least `least_ms`.
-    fn wait(&mut self, least_ms: u64) {
+    pub(super) fn wait(&mut self, least_ms: u64) {
         if matches!(self.link, Link::Live { .. } | Link::Between { .. } | Link::Exchanging) {
             self.since = self.now.wall;
         }
@@ -225,23 +203,6 @@ impl Machine {
             ConnectError::Unauthorized(code) => self.unauthorized(code),
             ConnectError::Later { retry_after_ms } => self.wait(retry_after_ms.unwrap_or(0)),
             ConnectError::Refused(code) => self.stop(code),
-        }
-    }
-
-    /// Two failed sockets, or a server that has none, begin polling (S12); whether the server answers at all, the first
-    /// exchange shows.
-    fn socket_failed(&mut self, off: bool, answered: bool) {
-        let was_on = self.polling.on;
-        self.polling.failed_sockets += 1;
-        if off || self.polling.failed_sockets >= 2 {
-            self.polling.on = true;
-            self.polling.suspect = !answered && !was_on;
-            self.polling.socket_at = self.now.mono + limits::SOCKET_RETRY_EVERY.as_millis() as u64;
-        }
-        if was_on || (answered && self.polling.on) {
-            self.begin_exchange();
-        } else {
-            self.wait(0);
         }
     }
 
@@ -374,74 +335,6 @@ impl Machine {
         }
     }
 
-    // --- polling (S12) ---
-
-    fn begin_exchange(&mut self) {
-        self.link = Link::Exchanging;
-        let queued = std::mem::take(&mut self.polling.queue);
-        self.hello();
-        self.polling.queue.extend(queued);
-        let frames = std::mem::take(&mut self.polling.queue);
-        self.polling.sent_up_to = self.last_request;
-        self.actions.push(Action::Exchange(frames));
-    }
-
-    /// Begins the next exchange when there is something to send, or it is time.
-    pub(super) fn flush_exchange(&mut self) {
-        let Link::Between { until } = self.link else { return };
-        if until <= self.now.mono {
-            self.begin_exchange();
-        } else if !self.polling.queue.is_empty() {
-            self.link = Link::Between { until: until.min(self.now.mono + EXCHANGE_EVERY_MS) };
-        }
-    }
-
-    pub(super) fn exchanged(&mut self, frames: Vec<ServerFrame>) {
-        if self.link != Link::Exchanging {
-            return;
-        }
-        for frame in frames {
-            self.frame(frame);
-            if self.link != Link::Exchanging {
-                return; // refused
-            }
-        }
-        // What this exchange carried and did not answer will not be answered any more.
-        let later = self.requests.split_off(&(self.polling.sent_up_to + 1));
-        for (_, request) in std::mem::replace(&mut self.requests, later) {
-            self.unanswered(request.asked);
-        }
-        self.backoff.reset();
-        self.link = Link::Between { until: self.now.mono + limits::POLL_EVERY.as_millis() as u64 };
-        if std::mem::take(&mut self.polling.suspect) {
-            self.polling.socket_at = self.now.mono;
-        }
-    }
-
-    fn unanswered(&mut self, asked: Asked) {
-        let items = match asked {
-            Asked::Send { items } => items.into_iter().map(|(item, _)| item).collect(),
-            Asked::Open { item } => vec![item],
-            Asked::State { items, .. } => items,
-            Asked::Pull { conversation } => {
-                if let Some(log) = self.logs.get_mut(&conversation) {
-                    log.pull = None;
-                }
-                return;
-            }
-            Asked::Hello
-            | Asked::Auth
-            | Asked::Probe { .. }
-            | Asked::Heads
-            | Asked::Profiles
-            | Asked::Members { .. }
-            | Asked::Markers => return,
-        };
-        if let Some(op) = self.outbox.requeued(items) {
-            self.store(op);
-        }
-    }
-
     // --- the store ---
 
     pub(super) fn store_failed(&mut self) {
@@ -456,40 +349,5 @@ impl Machine {
     pub(super) fn reloaded(&mut self, local: LocalState) {
         self.load(local);
         self.link = Link::Waiting { until: self.now.mono };
-    }
-
-    // --- what is shown ---
-
-    pub(super) fn show_link(&mut self) {
-        let view = self.link_view();
-        if self.shown.as_ref() != Some(&view) {
-            self.shown = Some(view.clone());
-            self.actions.push(Action::Link(view));
-        }
-    }
-
-    fn link_view(&mut self) -> LinkView {
-        let wall_at = |until: u64| TimestampMs(self.now.wall.0 + until.saturating_sub(self.now.mono));
-        // The first try after a connection is not worth a word of alarm.
-        let calm = self.backoff.failed() <= 1;
-        match self.link {
-            Link::Live { .. } | Link::Between { .. } | Link::Exchanging if self.heard => {
-                let behind = self.logs.values().filter(|log| log.is_behind()).count();
-                if behind == 0 {
-                    self.catching_up = false;
-                }
-                if self.catching_up {
-                    LinkView::CatchingUp { behind: u32::try_from(behind).unwrap_or(u32::MAX) }
-                } else {
-                    LinkView::Connected { polling: self.is_polling() }
-                }
-            }
-            Link::SignIn | Link::Stopped => LinkView::SignInNeeded,
-            Link::Waiting { until } | Link::Broken { until } if !calm => {
-                LinkView::Offline { since: self.since, next_try: Some(wall_at(until)) }
-            }
-            _ if calm => LinkView::Connecting,
-            _ => LinkView::Offline { since: self.since, next_try: None },
-        }
     }
 }

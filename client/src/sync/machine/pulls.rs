@@ -1,4 +1,4 @@
-//! Which pull comes next (S3): what somebody waits for, what is on screen, the newest twenty, the rest, gaps.
+//! Which pull comes next (S3): what somebody waits for, what is on screen, the newest twenty, the rest, gaps, history.
 
 use super::{Asked, Machine};
 use kith_protocol::{ClientFrame, ConversationId, frame::HeadsRequest};
@@ -17,7 +17,11 @@ enum Urgency {
     Newest,
     Rest,
     Gap,
+    History,
 }
+
+/// While nothing else is to do, a page of history is asked for this often, ms.
+const HISTORY_EVERY_MS: u64 = 50;
 
 impl Urgency {
     /// How many pulls may be in flight for one of this kind to join them: what nobody waits for comes when idle.
@@ -25,7 +29,7 @@ impl Urgency {
         match self {
             Self::Wanted | Self::OnScreen | Self::Newest => PULLS_MAX,
             Self::Rest => 2,
-            Self::Gap => 1,
+            Self::Gap | Self::History => 1,
         }
     }
 }
@@ -66,8 +70,12 @@ impl Machine {
             } else {
                 Urgency::Rest
             }
-        } else {
+        } else if log.has_gap() {
             Urgency::Gap
+        } else if self.live.history_after > self.now.mono || !self.outbox.is_idle() {
+            return None;
+        } else {
+            Urgency::History
         };
         Some((urgency, Reverse(log.last_ts.0)))
     }
@@ -95,6 +103,10 @@ impl Machine {
             Urgency::Wanted => log.wanted(),
             Urgency::OnScreen | Urgency::Newest | Urgency::Rest => Some(log.catch_up()),
             Urgency::Gap => log.fill(),
+            Urgency::History => {
+                self.live.history_after = self.now.mono + HISTORY_EVERY_MS;
+                log.fill()
+            }
         };
         let Some(pull) = pull else { return false };
         let number = self.request(ClientFrame::Pull(pull), Asked::Pull { conversation });
@@ -108,7 +120,9 @@ impl Machine {
     pub(super) fn pull_deadline(&self) -> Option<u64> {
         let waits = self.attention.iter().filter_map(|id| {
             let log = self.logs.get(id)?;
-            let until = log.pull_after.max(log.wait_until.unwrap_or(0));
+            let urgent = log.is_behind() || !log.wants.is_empty() || log.has_gap();
+            let history = if urgent { 0 } else { self.live.history_after };
+            let until = log.pull_after.max(log.wait_until.unwrap_or(0)).max(history);
             (log.pull.is_none() && until > self.now.mono).then_some(until)
         });
         waits.min()

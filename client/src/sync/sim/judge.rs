@@ -69,6 +69,8 @@ impl World {
                 self.state_of(client)
             );
             assert_eq!(kept.ranges.gaps().count(), 0, "seed {}: C2, client {client} has gaps", self.seed);
+            let first = kept.ranges.all().first().map_or(Seq(1), |range| range.low);
+            assert_eq!(first, Seq(1), "seed {}: client {client} has not fetched what is older", self.seed);
             for range in kept.ranges.all() {
                 for seq in range.low.0..=range.high.0 {
                     let stored = kept.events.get(&Seq(seq));

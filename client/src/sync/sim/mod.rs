@@ -4,8 +4,9 @@
 //! again. What must hold is judged after the network has healed (I1–I3, I5–I9), and at every step where it can be.
 
 mod judge;
-mod server;
-mod store;
+pub(crate) mod server;
+pub(crate) mod store;
+mod users;
 mod world;
 
 use world::World;

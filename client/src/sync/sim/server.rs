@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const PAGE: usize = 4;
 
 #[derive(Debug)]
-pub(super) struct Conversation {
+pub(crate) struct Conversation {
     kind: ConversationKind,
     pub members: BTreeSet<UserId>,
     pub log: Vec<Event>,
@@ -30,7 +30,7 @@ struct Connection {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Server {
+pub(crate) struct Server {
     pub conversations: BTreeMap<ConversationId, Conversation>,
     pub states: BTreeMap<(UserId, ConversationId), OwnState>,
     user_seqs: BTreeMap<UserId, u64>,
@@ -46,15 +46,15 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn connect(&mut self, connection: u64, user: UserId, device: DeviceId) {
+    pub(crate) fn connect(&mut self, connection: u64, user: UserId, device: DeviceId) {
         self.connections.insert(connection, Connection { user, device, greeted: false });
     }
 
-    pub(super) fn disconnect(&mut self, connection: u64) {
+    pub(crate) fn disconnect(&mut self, connection: u64) {
         self.connections.remove(&connection);
     }
 
-    pub(super) fn handle(
+    pub(crate) fn handle(
         &mut self,
         connection: u64,
         frame: ClientFrame,

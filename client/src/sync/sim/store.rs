@@ -11,7 +11,7 @@ use kith_protocol::{Chain, ConversationId, ErrorCode, Event, EventId, Seq, Times
 use std::collections::BTreeMap;
 
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum RowState {
+pub(crate) enum RowState {
     Queued,
     Sending,
     Acked(Seq),
@@ -19,7 +19,7 @@ pub(super) enum RowState {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Row {
+pub(crate) struct Row {
     pub conversation: ConversationId,
     pub op: OutboxOp,
     pub state: RowState,
@@ -27,7 +27,7 @@ pub(super) struct Row {
 }
 
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(super) struct Kept {
+pub(crate) struct Kept {
     pub ranges: Ranges,
     pub events: BTreeMap<Seq, Event>,
     pub head: Seq,
@@ -37,7 +37,7 @@ pub(super) struct Kept {
 }
 
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(super) struct MemoryStore {
+pub(crate) struct MemoryStore {
     pub generation: u64,
     pub epoch: Option<String>,
     pub user_seq: u64,
@@ -48,7 +48,7 @@ pub(super) struct MemoryStore {
     pub acked: Vec<(ConversationId, EventId, Seq)>,
 }
 
-pub(super) fn what(op: &OutboxOp) -> OutboxWhat {
+pub(crate) fn what(op: &OutboxOp) -> OutboxWhat {
     match op {
         OutboxOp::Open(_) => OutboxWhat::Open,
         OutboxOp::State(_) => OutboxWhat::State,
@@ -59,13 +59,13 @@ pub(super) fn what(op: &OutboxOp) -> OutboxWhat {
 
 impl MemoryStore {
     /// The user writes something.
-    pub(super) fn push(&mut self, conversation: ConversationId, op: OutboxOp) -> OutboxEntry {
+    pub(crate) fn push(&mut self, conversation: ConversationId, op: OutboxOp) -> OutboxEntry {
         self.last_item += 1;
         self.outbox.insert(self.last_item, Row { conversation, op, state: RowState::Queued, tries: 0 });
         self.entry(self.last_item)
     }
 
-    pub(super) fn entry(&self, item: i64) -> OutboxEntry {
+    pub(crate) fn entry(&self, item: i64) -> OutboxEntry {
         let row = &self.outbox[&item];
         let state = match row.state {
             RowState::Queued | RowState::Sending => EntryState::Queued,
@@ -82,7 +82,7 @@ impl MemoryStore {
         }
     }
 
-    pub(super) fn load(&mut self) -> LocalState {
+    pub(crate) fn load(&mut self) -> LocalState {
         for row in self.outbox.values_mut() {
             if row.state == RowState::Sending {
                 row.state = RowState::Queued;
@@ -97,7 +97,7 @@ impl MemoryStore {
         }
     }
 
-    pub(super) fn apply(&mut self, ops: Vec<StoreOp>) -> Stored {
+    pub(crate) fn apply(&mut self, ops: Vec<StoreOp>) -> Stored {
         let mut stored = Stored::default();
         for op in ops {
             self.one(op, &mut stored);
@@ -231,7 +231,7 @@ impl MemoryStore {
 }
 
 impl Row {
-    pub(super) fn is(&self, id: EventId) -> bool {
+    pub(crate) fn is(&self, id: EventId) -> bool {
         matches!(&self.op, OutboxOp::Event(event) if event.id == id)
     }
 }

@@ -1,0 +1,429 @@
+//! Drivers over real sockets, with the reference server at the other end.
+
+use super::{Boxed, DriverEvents, DriverHandle, DriverOptions, SyncStore, TokenError, TokenSource};
+use crate::{
+    ClientError,
+    events::EngineEvent,
+    sync::{
+        backoff::Jitter,
+        ops::{LocalState, OutboxOp, OutboxUpdate, StoreOp, Stored},
+        sim::{server::Server, store::MemoryStore},
+    },
+    view::LinkView,
+};
+use futures_util::{SinkExt as _, StreamExt as _};
+use kith_protocol::{
+    ClientFrame, ConversationId, DeviceId, ErrorCode, EventId, NewEvent, SUBPROTOCOL, UserId,
+    ephemeral::Presence,
+    frame::{ConversationKind, Open},
+};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Notify, mpsc},
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_tungstenite::tungstenite::{
+    Message,
+    handshake::server::{ErrorResponse, Request, Response},
+    http::{HeaderValue, StatusCode, header},
+};
+
+#[tokio::test]
+async fn what_was_written_offline_arrives_once_and_in_order() {
+    let model = Model::start().await;
+    let [ada, bo] = [1, 2].map(|n| Person::new(&model, n));
+    let chat = ada.open_chat(bo.user);
+    let sent: Vec<_> = (0..300).map(|_| ada.write(chat)).collect();
+    ada.connect(&model);
+    bo.connect(&model);
+    bo.until(|store| ids(store, chat) == sent).await;
+    ada.until(|store| ids(store, chat) == sent && store.outbox.is_empty()).await;
+    ada.stop().await;
+    bo.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_is_cut_again_and_again_loses_nothing() {
+    let model = Model::start().await;
+    let [ada, bo] = [1, 2].map(|n| Person::new(&model, n));
+    let chat = ada.open_chat(bo.user);
+    ada.connect(&model);
+    bo.connect(&model);
+    let mut sent = Vec::new();
+    for round in 0..20 {
+        sent.extend((0..10).map(|_| ada.write(chat)));
+        if round % 2 == 0 {
+            ada.until(|store| ids(store, chat).len() * 2 > sent.len()).await;
+        }
+        model.cut().await;
+        ada.driver().network_changed();
+        bo.driver().network_changed();
+    }
+    bo.until(|store| ids(store, chat) == sent).await;
+    ada.until(|store| store.outbox.is_empty()).await;
+    ada.stop().await;
+    bo.stop().await;
+}
+
+#[tokio::test]
+async fn s11_a_refused_token_is_renewed_and_nothing_waits_for_a_sign_in() {
+    let model = Model::start().await;
+    let ada = Person::new(&model, 1);
+    ada.token.store(1, Ordering::Relaxed);
+    model.token.store(2, Ordering::Relaxed);
+    ada.connect(&model);
+    ada.until_link(|link| matches!(link, LinkView::Connected { polling: false })).await;
+    assert_eq!(ada.token.load(Ordering::Relaxed), 2);
+    ada.stop().await;
+}
+
+#[tokio::test]
+async fn the_link_is_shown_truthfully() {
+    let model = Model::start().await;
+    let ada = Person::new(&model, 1);
+    ada.connect(&model);
+    ada.until_link(|link| matches!(link, LinkView::Connected { polling: false })).await;
+    model.refuse.store(1, Ordering::Relaxed);
+    model.cut().await;
+    ada.until_link(|link| matches!(link, LinkView::Offline { .. })).await;
+    model.refuse.store(0, Ordering::Relaxed);
+    ada.driver().network_changed();
+    ada.until_link(|link| matches!(link, LinkView::Connected { .. })).await;
+    ada.stop().await;
+}
+
+#[tokio::test]
+async fn a_store_that_fails_is_read_again_and_nothing_is_lost() {
+    let model = Model::start().await;
+    let [ada, bo] = [1, 2].map(|n| Person::new(&model, n));
+    let chat = ada.open_chat(bo.user);
+    bo.connect(&model);
+    ada.connect(&model);
+    ada.until(|store| store.conversations.contains_key(&chat)).await;
+    bo.store.fail_next.store(1, Ordering::Relaxed);
+    let sent: Vec<_> = (0..3).map(|_| ada.write(chat)).collect();
+    bo.until(|store| ids(store, chat) == sent).await;
+    assert!(bo.seen().problems > 0, "the failure was told");
+    ada.stop().await;
+    bo.stop().await;
+}
+
+#[test]
+fn sec_026_plain_text_goes_to_this_computer_only() {
+    let safe = |address: &str| crate::transport::is_safe(&url::Url::parse(address).unwrap());
+    assert!(safe("https://kith.example") && safe("http://127.0.0.1:7480") && safe("http://[::1]:1"));
+    assert!(safe("http://localhost:7480"));
+    assert!(!safe("http://kith.example") && !safe("http://192.168.1.4") && !safe("ftp://localhost"));
+}
+
+// --- builders ---
+
+const WITHIN: Duration = Duration::from_secs(30);
+
+fn ids(store: &MemoryStore, chat: ConversationId) -> Vec<EventId> {
+    store
+        .conversations
+        .get(&chat)
+        .map(|kept| kept.events.values().map(|event| event.id).collect())
+        .unwrap_or_default()
+}
+
+struct SharedStore {
+    memory: Mutex<MemoryStore>,
+    changed: Notify,
+    fail_next: AtomicU32,
+}
+
+impl SharedStore {
+    fn lock(&self) -> MutexGuard<'_, MemoryStore> {
+        self.memory.lock().unwrap()
+    }
+}
+
+impl SyncStore for SharedStore {
+    fn load_sync_state(&self) -> Boxed<'_, Result<LocalState, ClientError>> {
+        Box::pin(async { Ok(self.lock().load()) })
+    }
+
+    fn apply(&self, ops: Vec<StoreOp>) -> Boxed<'_, Result<Stored, ClientError>> {
+        Box::pin(async move {
+            if self.fail_next.swap(0, Ordering::Relaxed) > 0 {
+                return Err(ClientError::DiskFull);
+            }
+            let stored = self.lock().apply(ops);
+            self.changed.notify_waiters();
+            Ok(stored)
+        })
+    }
+}
+
+#[derive(Default)]
+struct Seen {
+    link: Option<LinkView>,
+    problems: u32,
+}
+
+#[derive(Default)]
+struct Recorder {
+    seen: Mutex<Seen>,
+    changed: Notify,
+}
+
+impl DriverEvents for Recorder {
+    fn link(&self, link: LinkView) {
+        self.seen.lock().unwrap().link = Some(link);
+        self.changed.notify_waiters();
+    }
+    fn notices(&self, notices: Vec<EngineEvent>) {
+        let problems = notices.iter().filter(|notice| matches!(notice, EngineEvent::Problem { .. })).count();
+        self.seen.lock().unwrap().problems += u32::try_from(problems).unwrap();
+    }
+    fn typing(&self, _: ConversationId, _: Vec<UserId>) {}
+    fn presence(&self, _: Vec<Presence>) {}
+    fn stopped(&self, _: ErrorCode) {}
+}
+
+struct Tokens {
+    mine: Arc<AtomicU32>,
+    server: Arc<AtomicU32>,
+    name: String,
+    device: DeviceId,
+}
+
+impl TokenSource for Tokens {
+    fn access_token(&self) -> Boxed<'_, Result<String, TokenError>> {
+        Box::pin(async { Ok(format!("{} {}", self.name, self.mine.load(Ordering::Relaxed))) })
+    }
+    fn renew(&self) -> Boxed<'_, Result<DeviceId, TokenError>> {
+        self.mine.store(self.server.load(Ordering::Relaxed), Ordering::Relaxed);
+        Box::pin(async { Ok(self.device) })
+    }
+    fn renew_as_new_device(&self) -> Boxed<'_, Result<DeviceId, TokenError>> {
+        self.renew()
+    }
+}
+
+struct Person {
+    user: UserId,
+    device: DeviceId,
+    store: Arc<SharedStore>,
+    events: Arc<Recorder>,
+    token: Arc<AtomicU32>,
+    driver: Mutex<Option<DriverHandle>>,
+}
+
+impl Person {
+    fn new(model: &Model, number: u128) -> Self {
+        let store =
+            SharedStore { memory: Mutex::default(), changed: Notify::new(), fail_next: AtomicU32::new(0) };
+        let person = Self {
+            user: UserId::mint(),
+            device: DeviceId::from_uuid(uuid::Uuid::from_u128(number)),
+            store: Arc::new(store),
+            events: Arc::default(),
+            token: Arc::default(),
+            driver: Mutex::default(),
+        };
+        model.people.lock().unwrap().insert(number.to_string(), (person.user, person.device));
+        person
+    }
+
+    fn connect(&self, model: &Model) {
+        let name = self.device.as_uuid().as_u128().to_string();
+        let tokens =
+            Tokens { mine: self.token.clone(), server: model.token.clone(), name, device: self.device };
+        let options = DriverOptions {
+            server: url::Url::parse(&format!("http://{}", model.address)).unwrap(),
+            user: self.user,
+            device: self.device,
+            app: "tests/1".to_owned(),
+        };
+        let driver = DriverHandle::start(options, self.store.clone(), Arc::new(tokens), self.events.clone());
+        *self.driver.lock().unwrap() = Some(driver);
+    }
+
+    fn driver(&self) -> DriverHandle {
+        self.driver.lock().unwrap().clone().unwrap()
+    }
+
+    async fn stop(&self) {
+        timeout(WITHIN, self.driver().stop()).await.expect("the driver ends");
+    }
+
+    fn push(&self, conversation: ConversationId, op: OutboxOp) {
+        let entry = self.store.lock().push(conversation, op);
+        if let Some(driver) = self.driver.lock().unwrap().as_ref() {
+            driver.outbox(OutboxUpdate { changed: vec![entry], removed: Vec::new() });
+        }
+    }
+
+    fn open_chat(&self, peer: UserId) -> ConversationId {
+        let conversation = ConversationId::direct(self.user, peer);
+        let kind = ConversationKind::Direct;
+        let open = Open { conversation, kind, members: vec![peer], title: None, context: None, first: None };
+        self.push(conversation, OutboxOp::Open(open));
+        conversation
+    }
+
+    fn write(&self, conversation: ConversationId) -> EventId {
+        let id = EventId::mint();
+        let body = serde_json::json!({ "text": "hello" });
+        let event = NewEvent {
+            id,
+            kind: "message".to_owned(),
+            target: None,
+            body,
+            written_at: None,
+            resubmitted: None,
+        };
+        self.push(conversation, OutboxOp::Event(event));
+        id
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.events.seen.lock().unwrap()
+    }
+
+    async fn until(&self, holds: impl Fn(&MemoryStore) -> bool) {
+        let waiting = async {
+            loop {
+                let changed = self.store.changed.notified();
+                if holds(&self.store.lock()) {
+                    return;
+                }
+                // A change between the look and the wait is seen at the next look.
+                let _ = timeout(Duration::from_millis(50), changed).await;
+            }
+        };
+        if timeout(WITHIN, waiting).await.is_err() {
+            panic!("not reached: link {:?}, store {:?}", self.seen().link, self.store.lock());
+        }
+    }
+
+    async fn until_link(&self, holds: impl Fn(&LinkView) -> bool) {
+        let waiting = async {
+            loop {
+                let changed = self.events.changed.notified();
+                if self.seen().link.as_ref().is_some_and(&holds) {
+                    return;
+                }
+                let _ = timeout(Duration::from_millis(50), changed).await;
+            }
+        };
+        if timeout(WITHIN, waiting).await.is_err() {
+            panic!("not reached: link {:?}", self.seen().link);
+        }
+    }
+}
+
+/// The reference server behind a listener.
+struct Model {
+    address: SocketAddr,
+    people: Arc<Mutex<BTreeMap<String, (UserId, DeviceId)>>>,
+    token: Arc<AtomicU32>,
+    refuse: Arc<AtomicU32>,
+    shared: Arc<Shared>,
+    _tasks: JoinSet<()>,
+}
+
+#[derive(Default)]
+struct Shared {
+    server: Mutex<Server>,
+    outs: Mutex<BTreeMap<u64, mpsc::UnboundedSender<String>>>,
+    cut: Notify,
+    connections: AtomicU64,
+}
+
+impl Model {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut model = Self {
+            address: listener.local_addr().unwrap(),
+            people: Arc::default(),
+            token: Arc::default(),
+            refuse: Arc::default(),
+            shared: Arc::default(),
+            _tasks: JoinSet::new(),
+        };
+        let (people, token) = (model.people.clone(), model.token.clone());
+        let (refuse, shared) = (model.refuse.clone(), model.shared.clone());
+        model._tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                if refuse.load(Ordering::Relaxed) == 0 {
+                    connections.spawn(connection(stream, people.clone(), token.clone(), shared.clone()));
+                }
+            }
+        });
+        model
+    }
+
+    /// Drops every connection without a word.
+    async fn cut(&self) {
+        self.shared.cut.notify_waiters();
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    people: Arc<Mutex<BTreeMap<String, (UserId, DeviceId)>>>,
+    token: Arc<AtomicU32>,
+    shared: Arc<Shared>,
+) {
+    let mut who = None;
+    let check = |request: &Request, mut response: Response| {
+        let text = request.headers()[header::AUTHORIZATION].to_str().unwrap();
+        let (name, version) = text.strip_prefix("Bearer ").and_then(|rest| rest.split_once(' ')).unwrap();
+        if version != token.load(Ordering::Relaxed).to_string() {
+            let body = serde_json::json!({ "code": "token_expired", "message": "" }).to_string();
+            let mut refused = ErrorResponse::new(Some(body));
+            *refused.status_mut() = StatusCode::UNAUTHORIZED;
+            return Err(refused);
+        }
+        who = people.lock().unwrap().get(name).copied();
+        response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+        Ok(response)
+    };
+    let Ok(socket) = tokio_tungstenite::accept_hdr_async(stream, check).await else { return };
+    let (user, device) = who.expect("a known person");
+    let number = shared.connections.fetch_add(1, Ordering::Relaxed) + 1;
+    let (out, mut outgoing) = mpsc::unbounded_channel();
+    shared.outs.lock().unwrap().insert(number, out);
+    shared.server.lock().unwrap().connect(number, user, device);
+    let (mut sink, mut source) = socket.split();
+    let mut rng = Jitter::new(number);
+    loop {
+        tokio::select! {
+            () = shared.cut.notified() => break,
+            Some(text) = outgoing.recv() => if sink.send(Message::text(text)).await.is_err() { break },
+            message = source.next() => match message {
+                Some(Ok(Message::Text(text))) => {
+                    let received = ClientFrame::decode(&text).expect("a good frame");
+                    let mut server = shared.server.lock().unwrap();
+                    server.handle(number, received.frame, received.request, &mut rng);
+                    let outs = shared.outs.lock().unwrap();
+                    for (to, frame) in server.out.drain(..) {
+                        if let Some(out) = outs.get(&to) {
+                            let _ = out.send(frame.encode());
+                        }
+                    }
+                }
+                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Binary(_) | Message::Frame(_))) => {}
+                Some(Ok(Message::Close(_)) | Err(_)) | None => break,
+            },
+        }
+    }
+    shared.server.lock().unwrap().disconnect(number);
+    shared.outs.lock().unwrap().remove(&number);
+}

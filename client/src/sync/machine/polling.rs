@@ -1,0 +1,110 @@
+//! Polling (S12), for networks in which a socket does not work: a connection that ends after each answer.
+
+use super::{Asked, Link, Machine};
+use crate::sync::Action;
+use kith_protocol::{ClientFrame, ServerFrame, limits};
+
+/// Polling instead of a socket (S12).
+#[derive(Debug, Default)]
+pub(crate) struct Polling {
+    /// The socket does not work here.
+    pub on: bool,
+    /// Sockets that failed in a row while the server answered, or nobody did.
+    failed_sockets: u32,
+    /// When a socket is tried again, monotonic ms.
+    pub socket_at: u64,
+    /// Nobody had answered when polling began: after the first exchange that works a socket is tried at once.
+    suspect: bool,
+    /// The last request of the exchange under way.
+    sent_up_to: u64,
+    /// What the next exchange carries.
+    pub queue: Vec<(ClientFrame, Option<u64>)>,
+}
+
+/// The least time between two exchanges, ms.
+const EXCHANGE_EVERY_MS: u64 = 100;
+
+impl Machine {
+    /// Two failed sockets, or a server that has none, begin polling (S12); whether the server answers at all, the first
+    /// exchange shows.
+    pub(super) fn socket_failed(&mut self, off: bool, answered: bool) {
+        let was_on = self.polling.on;
+        self.polling.failed_sockets += 1;
+        if off || self.polling.failed_sockets >= 2 {
+            self.polling.on = true;
+            self.polling.suspect = !answered && !was_on;
+            self.polling.socket_at = self.now.mono + limits::SOCKET_RETRY_EVERY.as_millis() as u64;
+        }
+        if was_on || (answered && self.polling.on) {
+            self.begin_exchange();
+        } else {
+            self.wait(0);
+        }
+    }
+
+    pub(super) fn begin_exchange(&mut self) {
+        self.link = Link::Exchanging;
+        let queued = std::mem::take(&mut self.polling.queue);
+        self.hello();
+        self.polling.queue.extend(queued);
+        let frames = std::mem::take(&mut self.polling.queue);
+        self.polling.sent_up_to = self.last_request;
+        self.actions.push(Action::Exchange(frames));
+    }
+
+    /// Begins the next exchange when there is something to send, or it is time.
+    pub(super) fn flush_exchange(&mut self) {
+        let Link::Between { until } = self.link else { return };
+        if until <= self.now.mono {
+            self.begin_exchange();
+        } else if !self.polling.queue.is_empty() {
+            self.link = Link::Between { until: until.min(self.now.mono + EXCHANGE_EVERY_MS) };
+        }
+    }
+
+    pub(super) fn exchanged(&mut self, frames: Vec<ServerFrame>) {
+        if self.link != Link::Exchanging {
+            return;
+        }
+        for frame in frames {
+            self.frame(frame);
+            if self.link != Link::Exchanging {
+                return; // refused
+            }
+        }
+        // What this exchange carried and did not answer will not be answered any more.
+        let later = self.requests.split_off(&(self.polling.sent_up_to + 1));
+        for (_, request) in std::mem::replace(&mut self.requests, later) {
+            self.unanswered(request.asked);
+        }
+        self.backoff.reset();
+        self.link = Link::Between { until: self.now.mono + limits::POLL_EVERY.as_millis() as u64 };
+        if std::mem::take(&mut self.polling.suspect) {
+            self.polling.socket_at = self.now.mono;
+        }
+    }
+
+    fn unanswered(&mut self, asked: Asked) {
+        let items = match asked {
+            Asked::Send { items } => items.into_iter().map(|(item, _)| item).collect(),
+            Asked::Open { item } => vec![item],
+            Asked::State { items, .. } => items,
+            Asked::Pull { conversation } => {
+                if let Some(log) = self.logs.get_mut(&conversation) {
+                    log.pull = None;
+                }
+                return;
+            }
+            Asked::Hello
+            | Asked::Auth
+            | Asked::Probe { .. }
+            | Asked::Heads
+            | Asked::Profiles
+            | Asked::Members { .. }
+            | Asked::Markers => return,
+        };
+        if let Some(op) = self.outbox.requeued(items) {
+            self.store(op);
+        }
+    }
+}

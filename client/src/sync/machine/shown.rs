@@ -1,0 +1,40 @@
+//! The link as people are shown it.
+
+use super::{Link, Machine};
+use crate::{sync::Action, view::LinkView};
+use kith_protocol::TimestampMs;
+
+impl Machine {
+    pub(super) fn show_link(&mut self) {
+        let view = self.link_view();
+        if self.shown.as_ref() != Some(&view) {
+            self.shown = Some(view.clone());
+            self.actions.push(Action::Link(view));
+        }
+    }
+
+    fn link_view(&mut self) -> LinkView {
+        let wall_at = |until: u64| TimestampMs(self.now.wall.0 + until.saturating_sub(self.now.mono));
+        // The first try after a connection is not worth a word of alarm.
+        let calm = self.backoff.failed() <= 1;
+        match self.link {
+            Link::Live { .. } | Link::Between { .. } | Link::Exchanging if self.heard => {
+                let behind = self.logs.values().filter(|log| log.is_behind()).count();
+                if behind == 0 {
+                    self.catching_up = false;
+                }
+                if self.catching_up {
+                    LinkView::CatchingUp { behind: u32::try_from(behind).unwrap_or(u32::MAX) }
+                } else {
+                    LinkView::Connected { polling: self.is_polling() }
+                }
+            }
+            Link::SignIn | Link::Stopped => LinkView::SignInNeeded,
+            Link::Waiting { until } | Link::Broken { until } if !calm => {
+                LinkView::Offline { since: self.since, next_try: Some(wall_at(until)) }
+            }
+            _ if calm => LinkView::Connecting,
+            _ => LinkView::Offline { since: self.since, next_try: None },
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! What the users do.
+
+use super::{
+    store::{RowState, what},
+    world::World,
+};
+use crate::sync::{
+    Input, Want,
+    ops::{OutboxOp, OutboxUpdate, OutboxWhat},
+};
+use kith_protocol::{
+    ConversationId, EventId, NewEvent, Seq,
+    frame::{DraftChange, Open, StateChange},
+};
+use serde_json::json;
+
+impl World {
+    pub(super) fn act(&mut self, client: usize) {
+        if self.clients[client].machine.is_none() {
+            self.start(client);
+        }
+        let user = self.clients[client].user;
+        let pick = self.rng.up_to(self.conversations.len() as u64 - 1) as usize;
+        let (id, kind, members) = self.conversations[pick].clone();
+        if !members.contains(&user) {
+            return;
+        }
+        let known = self.clients[client].store.conversations.contains_key(&id);
+        let opening = self.clients[client]
+            .store
+            .outbox
+            .values()
+            .any(|row| row.conversation == id && what(&row.op) == OutboxWhat::Open);
+        if !known && !opening {
+            let members = members.into_iter().filter(|member| *member != user).collect();
+            let open = Open { conversation: id, kind, members, title: None, context: None, first: None };
+            self.push(client, id, OutboxOp::Open(open));
+        }
+        match self.rng.up_to(11) {
+            0..=5 => {
+                for _ in 0..=self.rng.up_to(3) {
+                    self.write_message(client, id);
+                }
+            }
+            6 => self.mark_read(client, id),
+            7 => {
+                let pin = Some(self.rng.up_to(1) == 1);
+                self.push(client, id, OutboxOp::State(StateChange { pin, ..StateChange::of(id) }));
+            }
+            8 => {
+                let draft = Some(DraftChange { text: self.now.to_string(), base: 0 });
+                self.push(client, id, OutboxOp::State(StateChange { draft, ..StateChange::of(id) }));
+            }
+            9 => self.cancel_untried(client),
+            10 => self.feed(client, Input::Focus(vec![id])),
+            _ => {
+                let oldest = self.clients[client]
+                    .store
+                    .conversations
+                    .get(&id)
+                    .and_then(|k| k.ranges.all().first().copied());
+                if let Some(range) = oldest {
+                    self.feed(client, Input::Want(Want::Older { conversation: id, before: range.low }));
+                }
+            }
+        }
+    }
+
+    fn push(&mut self, client: usize, conversation: ConversationId, op: OutboxOp) {
+        let entry = self.clients[client].store.push(conversation, op);
+        self.feed(client, Input::Outbox(OutboxUpdate { changed: vec![entry], removed: Vec::new() }));
+    }
+
+    fn write_message(&mut self, client: usize, conversation: ConversationId) {
+        let text = if self.rng.up_to(24) == 0 { "poison" } else { "hello" };
+        let last = self.clients[client].written.last().map(|(_, id)| *id);
+        let (kind, target) = match self.rng.up_to(4) {
+            0 if last.is_some() => ("reaction", last),
+            _ => ("message", None),
+        };
+        let id = self.mint();
+        let event = NewEvent {
+            id,
+            kind: kind.to_owned(),
+            target,
+            body: json!({ "text": text }),
+            written_at: None,
+            resubmitted: None,
+        };
+        self.clients[client].written.push((conversation, id));
+        self.push(client, conversation, OutboxOp::Event(event));
+    }
+
+    fn mint(&mut self) -> EventId {
+        let bytes = (u128::from(self.rng.number()) << 64) | u128::from(self.rng.number());
+        EventId::from_uuid(uuid::Builder::from_u128(bytes).with_version(uuid::Version::SortRand).into_uuid())
+    }
+
+    fn mark_read(&mut self, client: usize, conversation: ConversationId) {
+        let one = &mut self.clients[client];
+        let high = one.store.conversations.get(&conversation).map_or(Seq::ZERO, |kept| kept.ranges.high());
+        if high > Seq::ZERO {
+            let read = one.read.entry(conversation).or_default();
+            *read = high.max(*read);
+            let change = StateChange { read: Some(high), ..StateChange::of(conversation) };
+            self.push(client, conversation, OutboxOp::State(change));
+        }
+    }
+
+    /// O7: what was not tried may be taken back.
+    fn cancel_untried(&mut self, client: usize) {
+        let untried = self.clients[client].store.outbox.iter().find(|(_, row)| {
+            row.tries == 0 && row.state == RowState::Queued && matches!(row.op, OutboxOp::Event(_))
+        });
+        if let Some(item) = untried.map(|(item, _)| *item) {
+            self.cancel(client, item);
+        }
+    }
+
+    pub(super) fn cancel(&mut self, client: usize, item: i64) {
+        let Some(row) = self.clients[client].store.outbox.remove(&item) else { return };
+        if let OutboxOp::Event(event) = row.op {
+            self.clients[client].cancelled.insert(event.id);
+        }
+        self.feed(client, Input::Outbox(OutboxUpdate { changed: Vec::new(), removed: vec![item] }));
+    }
+}
