@@ -1,29 +1,161 @@
 //! Live connections, keyed by user (L1). In memory only.
+//!
+//! The hub knows nothing of what it carries: `domain` offers frames and events after commit, each serialised once,
+//! and every connection's [`Outbox`] decides what becomes of them when its reader is slow (L2).
 
-use kith_protocol::{DeviceId, UserId};
+mod outbox;
+
+pub use outbox::{Outbox, Outgoing};
+
+use kith_protocol::{ConversationId, DeviceId, Seq, UserId, error::close};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+/// A numbered event on its way to those who may see it.
+#[derive(Debug, Clone)]
+pub struct Published {
+    /// Where.
+    pub conversation: ConversationId,
+    /// Its place.
+    pub seq: Seq,
+    /// The event as JSON, shared by all connections.
+    pub json: Arc<str>,
+    /// Who was a member at this event.
+    pub audience: Arc<[UserId]>,
+}
+
+/// One live connection.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    /// Tells connections of a device apart.
+    pub id: u64,
+    /// Whose.
+    pub user: UserId,
+    /// On which device.
+    pub device: DeviceId,
+    /// What waits for it.
+    pub outbox: Arc<Outbox>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    users: RwLock<HashMap<UserId, Vec<Connection>>>,
+    next_id: AtomicU64,
+}
 
 /// The live connections of this process; a handle that is cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Hub;
+pub struct Hub(Arc<Inner>);
 
 impl Hub {
+    fn read(&self) -> RwLockReadGuard<'_, HashMap<UserId, Vec<Connection>>> {
+        self.0.users.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, HashMap<UserId, Vec<Connection>>> {
+        self.0.users.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a connection. With `replaces`, older ones of the same device are closed with 4001.
+    pub fn connect(&self, user: UserId, device: DeviceId, outbox: Arc<Outbox>, replaces: bool) -> Connection {
+        let id = self.0.next_id.fetch_add(1, Ordering::Relaxed) + 1;
+        let connection = Connection { id, user, device, outbox };
+        let mut users = self.write();
+        let connections = users.entry(user).or_default();
+        if replaces {
+            for older in connections.iter().filter(|older| older.device == device && older.outbox.is_socket())
+            {
+                older.outbox.close(close::REPLACED);
+            }
+        }
+        connections.push(connection.clone());
+        connection
+    }
+
+    /// Removes a connection.
+    pub fn disconnect(&self, connection: &Connection) {
+        let mut users = self.write();
+        if let Some(connections) = users.get_mut(&connection.user) {
+            connections.retain(|other| other.id != connection.id);
+            if connections.is_empty() {
+                users.remove(&connection.user);
+            }
+        }
+    }
+
+    /// Whether the user has a connection here.
+    pub fn is_connected(&self, user: UserId) -> bool {
+        self.read().contains_key(&user)
+    }
+
+    /// The sockets that this user has open.
+    pub fn sockets_of(&self, user: UserId) -> usize {
+        self.read().get(&user).map_or(0, |all| all.iter().filter(|one| one.outbox.is_socket()).count())
+    }
+
+    /// Offers events, in order, to the connections of each one's audience.
+    pub fn publish(&self, events: &[Published]) {
+        let users = self.read();
+        let mut begin = 0;
+        while begin < events.len() {
+            // Neighbours with the same audience go to each connection in one go.
+            let audience = &events[begin].audience;
+            let run =
+                events[begin..].iter().take_while(|event| Arc::ptr_eq(&event.audience, audience)).count();
+            let run = &events[begin..begin + run];
+            for connection in audience.iter().filter_map(|user| users.get(user)).flatten() {
+                connection.outbox.push_events(run);
+            }
+            begin += run.len();
+        }
+    }
+
+    /// Offers a frame to all connections of a user but `except`.
+    pub fn send(&self, user: UserId, frame: &Arc<str>, except: Option<u64>) {
+        for connection in self.read().get(&user).into_iter().flatten() {
+            if Some(connection.id) != except {
+                connection.outbox.push(Outgoing::Frame(Arc::clone(frame)));
+            }
+        }
+    }
+
+    /// Offers a frame that may be dropped (typing, presence) to all connections of these users.
+    pub fn send_ephemeral<'a>(&self, users: impl IntoIterator<Item = &'a UserId>, frame: &Arc<str>) {
+        let connected = self.read();
+        for connection in users.into_iter().filter_map(|user| connected.get(user)).flatten() {
+            connection.outbox.push(Outgoing::Ephemeral(Arc::clone(frame)));
+        }
+    }
+
     /// Closes a device's connection with `code`, after a `bye`.
     pub fn close_device(&self, device: DeviceId, code: u16) {
-        let _ = (device, code);
+        for connection in self.read().values().flatten().filter(|one| one.device == device) {
+            connection.outbox.close(code);
+        }
     }
 
     /// Closes all connections of a user with `code`.
     pub fn close_user(&self, user: UserId, code: u16) {
-        let _ = (user, code);
+        for connection in self.read().get(&user).into_iter().flatten() {
+            connection.outbox.close(code);
+        }
     }
 
-    /// Closes every connection with `code` (shutdown).
+    /// Closes every connection with `code` (shutdown, another epoch).
     pub fn close_all(&self, code: u16) {
-        let _ = code;
+        for connection in self.read().values().flatten() {
+            connection.outbox.close(code);
+        }
     }
 
     /// The devices that are connected, for the check of what was revoked elsewhere.
     pub fn connected_devices(&self) -> Vec<DeviceId> {
-        Vec::new()
+        let devices: HashSet<DeviceId> = self.read().values().flatten().map(|one| one.device).collect();
+        devices.into_iter().collect()
     }
 }

@@ -10,6 +10,9 @@ use axum::{
 use kith_protocol::ErrorCode;
 use serde_json::{Map, Value, json};
 
+/// The route that becomes a socket; [`http::origin::guard`] stands before it.
+const SOCKET: &str = "/v1/socket";
+
 /// Who may ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
@@ -46,9 +49,9 @@ fn signed_in(
     Route { method, path, access: Access::SignedIn, summary, handler }
 }
 
-/// The whole HTTP surface. The socket's route carries [`http::origin::guard`] as a layer of its own.
+/// The whole HTTP surface.
 fn routes() -> Vec<Route> {
-    use http::{accounts, health, me, sessions, users};
+    use http::{accounts, conversations, exchange, health, me, messages, sessions, socket, users};
     vec![
         open("post", "/v1/accounts", "Make an account", post(accounts::create)),
         open("post", "/v1/sessions", "Sign in", post(sessions::create)),
@@ -61,6 +64,20 @@ fn routes() -> Vec<Route> {
         signed_in("put", "/v1/me/password", "Change one's own password", put(me::change_password)),
         signed_in("get", "/v1/users", "Find people", get(users::list)),
         signed_in("get", "/v1/users/{id}", "A profile", get(users::get)),
+        signed_in("post", "/v1/conversations", "Start a conversation", post(conversations::create)),
+        signed_in("get", "/v1/conversations", "One's own conversations", get(conversations::list)),
+        signed_in("get", "/v1/conversations/{id}", "A conversation", get(conversations::get)),
+        signed_in("delete", "/v1/conversations/{id}", "Leave or hide it", delete(conversations::remove)),
+        signed_in("get", "/v1/conversations/{id}/messages", "A page of its log", get(messages::page)),
+        signed_in("post", "/v1/conversations/{id}/messages", "Write a message", post(messages::post)),
+        signed_in(
+            "put",
+            "/v1/conversations/{id}/read",
+            "Move one's read marker",
+            put(conversations::mark_read),
+        ),
+        signed_in("get", SOCKET, "The sync protocol as a WebSocket", get(socket::upgrade)),
+        signed_in("post", "/v1/exchange", "The sync protocol without one", post(exchange::exchange)),
         open("get", "/healthz", "Whether the process lives", get(health::alive)),
         open("get", "/readyz", "Whether it can serve", get(health::ready)),
     ]
@@ -76,7 +93,12 @@ pub fn router(state: AppState) -> Router {
     let description = Json(openapi());
     routes()
         .into_iter()
-        .fold(Router::new(), |router, route| router.route(route.path, route.handler))
+        .fold(Router::new(), |router, route| {
+            let guard = middleware::from_fn_with_state(state.clone(), http::origin::guard);
+            let is_socket = route.path == SOCKET;
+            let handler = if is_socket { route.handler.layer(guard) } else { route.handler };
+            router.route(route.path, handler)
+        })
         .route("/openapi.json", get(|| async move { description }))
         .fallback(unknown_route)
         .method_not_allowed_fallback(unknown_route)

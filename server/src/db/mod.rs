@@ -1,8 +1,17 @@
 //! The only place with SQL, a file per table. Functions take a connection; `domain` opens the transaction.
 
+pub mod contacts;
+pub mod conversations;
 pub mod devices;
+pub mod epoch;
+pub mod events;
+pub mod generations;
+pub mod heads;
 pub mod invites;
+pub mod items;
 pub mod keys;
+pub mod members;
+pub mod notifications;
 pub mod refresh_tokens;
 pub mod users;
 

@@ -182,6 +182,20 @@ pub async fn set_display_name(
     .await
 }
 
+/// Whoever shares a conversation with the user, the user included.
+pub async fn fellows(conn: &mut PgConnection, id: UserId) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "SELECT DISTINCT other.user_id
+         FROM members AS own
+         JOIN members AS other ON other.conversation_key = own.conversation_key AND other.is_active
+         WHERE own.user_id = $1 AND own.is_active
+         LIMIT 10000",
+        id.as_uuid(),
+    )
+    .fetch_all(conn)
+    .await
+}
+
 /// The asker's tenant's people whose user name or a word of whose display name begins with `prefix` (lower case,
 /// LIKE wildcards escaped), by user name, after the name `after`.
 pub async fn search(

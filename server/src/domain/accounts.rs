@@ -8,12 +8,14 @@ use crate::{
     state::AppState,
 };
 use kith_protocol::{
-    DeviceId, UserId,
+    DeviceId, ServerFrame, UserId,
     api::{CreateAccount, Profile},
+    frame::Profiles,
     limits,
 };
 use rand::RngExt;
 use sqlx::PgPool;
+use std::sync::Arc;
 
 /// How long an invitation is good for.
 const INVITE_DAYS: i32 = 14;
@@ -166,14 +168,25 @@ pub async fn profile(state: &AppState, user: UserId) -> Result<Profile, ApiError
     Ok(found.ok_or(ApiError::DeviceRevoked)?.own())
 }
 
-/// Changes one's own display name.
+/// Changes one's own display name and tells whoever is connected and shares a conversation.
 ///
 /// # Errors
 /// [`ApiError::Invalid`] for a name that is refused.
 pub async fn rename(state: &AppState, user: UserId, display_name: &str) -> Result<Profile, ApiError> {
     check_display_name(display_name)?;
-    let changed = db::users::set_display_name(&mut *state.pool.acquire().await?, user, display_name).await?;
-    Ok(changed.ok_or(ApiError::DeviceRevoked)?.own())
+    let mut conn = state.pool.acquire().await?;
+    let before = db::users::profile(&mut conn, user).await?.ok_or(ApiError::DeviceRevoked)?.own();
+    let changed = db::users::set_display_name(&mut conn, user, display_name).await?;
+    let own = changed.ok_or(ApiError::DeviceRevoked)?.own();
+    if own.version != before.version {
+        let public = Profile { email: None, ..own.clone() };
+        let frame = ServerFrame::Profiles(Profiles { reply_to: None, items: vec![public] });
+        let frame: Arc<str> = frame.encode().into();
+        for fellow in db::users::fellows(&mut conn, user).await? {
+            state.hub.send(UserId::from_uuid(fellow), &frame, None);
+        }
+    }
+    Ok(own)
 }
 
 fn check_username(name: &str) -> Result<(), ApiError> {

@@ -1,6 +1,18 @@
 //! What a request *means*: one function, one transaction. Knows no HTTP and no socket.
 
+pub mod access;
 pub mod accounts;
+pub mod batch;
+pub mod effects;
+pub mod epoch;
+pub mod fetch;
+pub mod heads;
+pub mod lanes;
+pub mod log;
+pub mod markers;
+pub mod open;
+pub mod own;
 pub mod passwords;
+pub mod policy;
 pub mod publish;
 pub mod sessions;

@@ -1,17 +1,234 @@
-//! Numbering and storing events (W1–W6).
+//! Publishing: from what a client hands in to numbered events (W1–W6, O4).
+//!
+//! Items are checked here by their form alone; what needs the log is decided by the lane under its lock.
 
-use crate::hub::Hub;
+use super::{epoch::Epoch, lanes};
+use crate::{error::ApiError, hub::Hub};
+use kith_protocol::{
+    ConversationId, ErrorCode, EventContent, EventId, NewEvent, UserId,
+    event::body_hash,
+    frame::{AckResult, AckStatus},
+    limits,
+};
+use serde_json::Value;
 use sqlx::PgPool;
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// How many lanes write at the same time, each with a connection of its own (W4).
+const LANES: usize = 4;
+/// Jobs that wait for a lane; whoever comes when it is full waits, at most [`ENQUEUE_WITHIN`].
+const LANE_QUEUE: usize = 1_024;
+/// Then the answer is `busy`.
+const ENQUEUE_WITHIN: Duration = Duration::from_secs(5);
+
+/// An event of the right form, not yet numbered.
+#[derive(Debug, Clone)]
+pub struct Item {
+    /// The sender's id for it.
+    pub id: EventId,
+    /// Its content.
+    pub content: EventContent,
+    /// Its body as JSON.
+    pub body: Value,
+    /// The same, as it is stored.
+    pub body_text: String,
+    /// The sender's clock.
+    pub written_at: Option<i64>,
+    /// What W3 compares.
+    pub hash: [u8; 32],
+}
+
+impl Item {
+    /// Reads and checks an item as it came. The id is given also of one that is refused, if it can be read.
+    fn read(value: &Value) -> Result<Self, (Option<EventId>, ErrorCode)> {
+        let id = value.get("id").and_then(Value::as_str).and_then(|text| EventId::parse(text).ok());
+        let event: NewEvent = serde::Deserialize::deserialize(value).map_err(|_| (id, ErrorCode::Invalid))?;
+        Self::check(event).map_err(|code| (id, code))
+    }
+
+    /// Reads and checks an item by itself.
+    ///
+    /// # Errors
+    /// `invalid` for a bad form, else as [`EventContent::parse`].
+    pub fn parse(value: &Value) -> Result<Self, ErrorCode> {
+        Self::read(value).map_err(|(_, code)| code)
+    }
+
+    /// Checks an event's content.
+    ///
+    /// # Errors
+    /// As [`EventContent::parse`].
+    pub fn check(event: NewEvent) -> Result<Self, ErrorCode> {
+        let content = EventContent::parse(&event.kind, event.target, &event.body)?;
+        Ok(Self {
+            id: event.id,
+            hash: body_hash(&event.kind, event.target, &event.body),
+            body_text: event.body.to_string(),
+            body: event.body,
+            written_at: event.written_at.map(|at| at.as_i64()),
+            content,
+        })
+    }
+}
+
+/// Events of one sender for one conversation, in order.
+#[derive(Debug)]
+pub struct Job {
+    /// Where to.
+    pub conversation: ConversationId,
+    /// Who, from the token alone.
+    pub sender: UserId,
+    /// What, not empty.
+    pub items: Vec<Item>,
+    /// Where the answer goes: one result each item.
+    pub reply: oneshot::Sender<Result<Vec<AckResult>, ApiError>>,
+}
+
+impl Job {
+    /// Bytes of bodies.
+    pub fn bytes(&self) -> usize {
+        self.items.iter().map(|item| item.body_text.len()).sum()
+    }
+}
+
+/// The answer to a send that is on its way.
+pub struct Pending {
+    answer: Option<oneshot::Receiver<Result<Vec<AckResult>, ApiError>>>,
+    /// The first item of a bad form and those behind it.
+    refused: Option<(Option<EventId>, ErrorCode)>,
+    rest: Vec<Option<EventId>>,
+}
+
+impl Pending {
+    /// Waits for the results, one each item in order.
+    ///
+    /// # Errors
+    /// When the whole could not be tried; nothing is known to be stored then.
+    pub async fn results(self) -> Result<Vec<AckResult>, ApiError> {
+        let mut results = match self.answer {
+            Some(answer) => answer.await.map_err(|_| ApiError::Unavailable)??,
+            None => Vec::new(),
+        };
+        let failed = results.iter().any(|one| matches!(one.status, AckStatus::Error | AckStatus::Skipped));
+        if let Some((id, code)) = self.refused {
+            results.push(if failed { skipped(id) } else { refused(id, code) });
+        }
+        results.extend(self.rest.into_iter().map(skipped));
+        Ok(results)
+    }
+}
+
+/// The result of an item that was not tried.
+pub fn skipped(id: Option<EventId>) -> AckResult {
+    AckResult {
+        status: AckStatus::Skipped,
+        code: Some(ErrorCode::Skipped),
+        ..refused(id, ErrorCode::Skipped)
+    }
+}
+
+/// The result of an item that was refused.
+pub fn refused(id: Option<EventId>, code: ErrorCode) -> AckResult {
+    AckResult {
+        id,
+        status: AckStatus::Error,
+        seq: None,
+        ts: None,
+        countable: None,
+        chain: None,
+        code: Some(code),
+        retry_after_ms: None,
+    }
+}
 
 /// The lanes that write the log; a handle that is cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Publisher;
+pub struct Publisher {
+    lanes: Arc<[mpsc::Sender<Job>]>,
+    /// The database's lineage (S6).
+    pub epoch: Epoch,
+}
 
 impl Publisher {
     /// Starts the lanes. They end, with their queues drained, some time after `shutdown`.
     pub fn start(pool: PgPool, hub: Hub, tasks: &TaskTracker, shutdown: CancellationToken) -> Self {
-        let _ = (pool, hub, tasks, shutdown);
-        Self
+        let lanes = (0..LANES)
+            .map(|_| {
+                let (sender, receiver) = mpsc::channel(LANE_QUEUE);
+                tasks.spawn(lanes::run(pool.clone(), hub.clone(), receiver, shutdown.clone()));
+                sender
+            })
+            .collect();
+        let epoch = Epoch::watch(pool, hub, tasks, shutdown);
+        Self { lanes, epoch }
+    }
+
+    /// Hands events in; they are numbered in the order of these calls. Waits while the lane is full.
+    ///
+    /// # Errors
+    /// `invalid` for no or too many items, `busy` when the lane stays full, `unavailable` during shutdown.
+    pub async fn send(
+        &self,
+        conversation: ConversationId,
+        sender: UserId,
+        values: &[Value],
+    ) -> Result<Pending, ApiError> {
+        if values.is_empty() || values.len() > limits::SEND_EVENTS_MAX {
+            return Err(ApiError::invalid("a send has 1 to 256 events"));
+        }
+        let mut items = Vec::with_capacity(values.len());
+        let mut bad = None;
+        let mut rest = Vec::new();
+        for value in values {
+            if bad.is_some() {
+                rest.push(value.get("id").and_then(Value::as_str).and_then(|text| EventId::parse(text).ok()));
+                continue;
+            }
+            match Item::read(value) {
+                Ok(item) => items.push(item),
+                Err(refusal) => bad = Some(refusal),
+            }
+        }
+        let answer =
+            if items.is_empty() { None } else { Some(self.enqueue(conversation, sender, items).await?) };
+        Ok(Pending { answer, refused: bad, rest })
+    }
+
+    /// Publishes checked items and waits.
+    ///
+    /// # Errors
+    /// As [`Self::send`] and [`Pending::results`].
+    pub async fn publish(
+        &self,
+        conversation: ConversationId,
+        sender: UserId,
+        items: Vec<Item>,
+    ) -> Result<Vec<AckResult>, ApiError> {
+        let answer = self.enqueue(conversation, sender, items).await?;
+        answer.await.map_err(|_| ApiError::Unavailable)?
+    }
+
+    async fn enqueue(
+        &self,
+        conversation: ConversationId,
+        sender: UserId,
+        items: Vec<Item>,
+    ) -> Result<oneshot::Receiver<Result<Vec<AckResult>, ApiError>>, ApiError> {
+        let (reply, answer) = oneshot::channel();
+        let mut hasher = DefaultHasher::new();
+        conversation.hash(&mut hasher);
+        let lane = usize::try_from(hasher.finish() % LANES as u64).unwrap_or_default();
+        let job = Job { conversation, sender, items, reply };
+        match self.lanes[lane].send_timeout(job, ENQUEUE_WITHIN).await {
+            Ok(()) => Ok(answer),
+            Err(mpsc::error::SendTimeoutError::Timeout(_)) => Err(ApiError::Busy),
+            Err(mpsc::error::SendTimeoutError::Closed(_)) => Err(ApiError::Unavailable),
+        }
     }
 }

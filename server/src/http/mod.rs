@@ -1,10 +1,14 @@
 //! Thin handlers: decode, call `domain`, encode.
 
 pub mod accounts;
+pub mod conversations;
+pub mod exchange;
 pub mod extract;
 pub mod health;
 pub mod limits;
 pub mod me;
+pub mod messages;
 pub mod origin;
 pub mod sessions;
+pub mod socket;
 pub mod users;

@@ -1,0 +1,295 @@
+//! `events`: the log.
+
+use kith_protocol::{Chain, ConversationId, Event, EventId, Seq, TimestampMs, UserId};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+/// An event that exists, without its payload.
+pub struct KnownRow {
+    /// The conversation.
+    pub conversation_key: i64,
+    /// The event.
+    pub id: Uuid,
+    /// Its place.
+    pub seq: i64,
+    /// Whose it is.
+    pub sender: Uuid,
+    /// When it was numbered.
+    pub ts: i64,
+    /// Messages up to it.
+    pub countable: i64,
+    /// The chain's value.
+    pub chain: Vec<u8>,
+    /// Its kind.
+    pub kind: String,
+    /// What W3 compares.
+    pub body_hash: Vec<u8>,
+    /// Whether the payload was erased.
+    pub is_redacted: bool,
+}
+
+/// Finds which of the pairs (key, id) exist.
+pub async fn known(
+    conn: &mut PgConnection,
+    keys: &[i64],
+    ids: &[Uuid],
+) -> Result<Vec<KnownRow>, sqlx::Error> {
+    sqlx::query_as!(
+        KnownRow,
+        r#"SELECT e.conversation_key, e.id, e.seq, e.sender, e.ts, e.countable, e.chain, e.kind, e.body_hash,
+                  e.body IS NULL AS "is_redacted!"
+           FROM UNNEST($1::bigint[], $2::uuid[]) AS asked (key, id)
+           JOIN events e ON e.conversation_key = asked.key AND e.id = asked.id"#,
+        keys,
+        ids,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// Numbered events, by column.
+#[derive(Default)]
+pub struct EventColumns {
+    /// Conversations.
+    pub keys: Vec<i64>,
+    /// Places.
+    pub seqs: Vec<i64>,
+    /// Ids.
+    pub ids: Vec<Uuid>,
+    /// Senders.
+    pub senders: Vec<Uuid>,
+    /// Times.
+    pub ts: Vec<i64>,
+    /// The senders' times.
+    pub written_at: Vec<Option<i64>>,
+    /// Messages up to each.
+    pub countables: Vec<i64>,
+    /// Chain values.
+    pub chains: Vec<Vec<u8>>,
+    /// Kinds.
+    pub kinds: Vec<String>,
+    /// Targets.
+    pub targets: Vec<Option<Uuid>>,
+    /// Bodies as JSON.
+    pub bodies: Vec<String>,
+    /// Hashes (W3).
+    pub hashes: Vec<Vec<u8>>,
+}
+
+/// Appends numbered events, all in one statement.
+pub async fn insert(conn: &mut PgConnection, new: &EventColumns) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "INSERT INTO events (conversation_key, seq, id, sender, ts, written_at, countable, chain, kind, target,
+                             body, body_hash)
+         SELECT * FROM UNNEST($1::bigint[], $2::bigint[], $3::uuid[], $4::uuid[], $5::bigint[], $6::bigint[],
+                              $7::bigint[], $8::bytea[], $9::text[], $10::uuid[], $11::text[], $12::bytea[])",
+        &new.keys,
+        &new.seqs,
+        &new.ids,
+        &new.senders,
+        &new.ts,
+        &new.written_at as &[Option<i64>],
+        &new.countables,
+        &new.chains,
+        &new.kinds,
+        &new.targets as &[Option<Uuid>],
+        &new.bodies,
+        &new.hashes,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Erases the payloads of a message and of its edits (W9). The positions stay.
+pub async fn redact(conn: &mut PgConnection, key: i64, target: EventId) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE events SET body = NULL
+         WHERE conversation_key = $1 AND (id = $2 OR (target = $2 AND kind = 'edit'))",
+        key,
+        target.as_uuid(),
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// An event as stored.
+pub struct EventRow {
+    seq: i64,
+    id: Uuid,
+    sender: Uuid,
+    ts: i64,
+    written_at: Option<i64>,
+    countable: i64,
+    chain: Vec<u8>,
+    kind: String,
+    target: Option<Uuid>,
+    body: Option<String>,
+}
+
+impl EventRow {
+    /// As it goes out.
+    pub fn into_event(self, conversation: ConversationId) -> Event {
+        let body = self.body.and_then(|text| serde_json::from_str(&text).ok());
+        Event {
+            seq: Seq::from_i64(self.seq),
+            id: EventId::from_uuid(self.id),
+            kind: self.kind,
+            sender: UserId::from_uuid(self.sender),
+            ts: TimestampMs::from_i64(self.ts),
+            written_at: self.written_at.map(TimestampMs::from_i64),
+            countable: self.countable.unsigned_abs(),
+            chain: Chain::from_slice(&self.chain).unwrap_or_else(|| Chain::empty(conversation)),
+            target: self.target.map(EventId::from_uuid),
+            redacted: body.is_none(),
+            body,
+        }
+    }
+}
+
+/// At most `limit` events from `low` to `high`, ascending from `low`; about `bytes` of payload.
+pub async fn forward(
+    conn: &mut PgConnection,
+    key: i64,
+    low: i64,
+    high: i64,
+    limit: i64,
+    bytes: i64,
+) -> Result<Vec<EventRow>, sqlx::Error> {
+    sqlx::query_as!(
+        EventRow,
+        r#"SELECT seq, id, sender, ts, written_at, countable, chain, kind, target, body
+           FROM (SELECT *, sum(coalesce(octet_length(body), 0)) OVER (ORDER BY seq) - coalesce(octet_length(body), 0) AS before
+                 FROM events WHERE conversation_key = $1 AND seq BETWEEN $2 AND $3
+                 ORDER BY seq LIMIT $4) AS slice
+           WHERE before <= $5
+           ORDER BY seq"#,
+        key,
+        low,
+        high,
+        limit,
+        bytes,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// At most `limit` events from `high` down to `low`, descending from `high`; about `bytes` of payload.
+pub async fn backward(
+    conn: &mut PgConnection,
+    key: i64,
+    low: i64,
+    high: i64,
+    limit: i64,
+    bytes: i64,
+) -> Result<Vec<EventRow>, sqlx::Error> {
+    sqlx::query_as!(
+        EventRow,
+        r#"SELECT seq, id, sender, ts, written_at, countable, chain, kind, target, body
+           FROM (SELECT *, sum(coalesce(octet_length(body), 0)) OVER (ORDER BY seq DESC) - coalesce(octet_length(body), 0) AS before
+                 FROM events WHERE conversation_key = $1 AND seq BETWEEN $2 AND $3
+                 ORDER BY seq DESC LIMIT $4) AS slice
+           WHERE before <= $5
+           ORDER BY seq DESC"#,
+        key,
+        low,
+        high,
+        limit,
+        bytes,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// The chain's values at these seqs, ascending.
+pub async fn chains_at(
+    conn: &mut PgConnection,
+    key: i64,
+    seqs: &[i64],
+) -> Result<Vec<(i64, Vec<u8>)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "SELECT seq, chain FROM events WHERE conversation_key = $1 AND seq = ANY($2) ORDER BY seq",
+        key,
+        seqs,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.seq, row.chain)).collect())
+}
+
+/// The newest edit, delete or pin of a message.
+pub struct RelationRow {
+    /// The message.
+    pub target: Uuid,
+    /// `edit`, `delete` or `pin`.
+    pub kind: String,
+    /// Its place.
+    pub seq: i64,
+    /// Its payload.
+    pub body: Option<String>,
+}
+
+/// The newest edit, delete and pin of each of these messages, within the given intervals.
+pub async fn relations(
+    conn: &mut PgConnection,
+    key: i64,
+    targets: &[Uuid],
+    lows: &[i64],
+    highs: &[i64],
+) -> Result<Vec<RelationRow>, sqlx::Error> {
+    sqlx::query_as!(
+        RelationRow,
+        r#"SELECT DISTINCT ON (target, kind) target AS "target!", kind, seq, body
+           FROM events
+           WHERE conversation_key = $1 AND target = ANY($2) AND kind IN ('edit', 'delete', 'pin')
+             AND EXISTS (SELECT FROM UNNEST($3::bigint[], $4::bigint[]) AS v (low, high)
+                         WHERE seq BETWEEN v.low AND v.high)
+           ORDER BY target, kind, seq DESC"#,
+        key,
+        targets,
+        lows,
+        highs,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// A reaction that counts.
+pub struct ReactionRow {
+    /// The message.
+    pub target: Uuid,
+    /// Whose.
+    pub sender: Uuid,
+    /// Which emoji.
+    pub emoji: String,
+}
+
+/// The reactions that are on, of each of these messages, within the given intervals, oldest first.
+pub async fn reactions(
+    conn: &mut PgConnection,
+    key: i64,
+    targets: &[Uuid],
+    lows: &[i64],
+    highs: &[i64],
+) -> Result<Vec<ReactionRow>, sqlx::Error> {
+    sqlx::query_as!(
+        ReactionRow,
+        r#"SELECT target AS "target!", sender AS "sender!", emoji AS "emoji!"
+           FROM (SELECT DISTINCT ON (target, sender, body::jsonb ->> 'emoji')
+                        target, sender, seq, body::jsonb ->> 'emoji' AS emoji, body::jsonb ->> 'on' AS is_on
+                 FROM events
+                 WHERE conversation_key = $1 AND target = ANY($2) AND kind = 'reaction'
+                   AND EXISTS (SELECT FROM UNNEST($3::bigint[], $4::bigint[]) AS v (low, high)
+                               WHERE seq BETWEEN v.low AND v.high)
+                 ORDER BY target, sender, body::jsonb ->> 'emoji', seq DESC) AS last
+           WHERE is_on = 'true'
+           ORDER BY target, emoji, seq"#,
+        key,
+        targets,
+        lows,
+        highs,
+    )
+    .fetch_all(conn)
+    .await
+}

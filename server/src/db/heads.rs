@@ -1,0 +1,100 @@
+//! `conversation_head`: where each log stands. Its row is the log's lock (W1).
+
+use kith_protocol::{Chain, ConversationId};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+/// A head, read with its lock.
+pub struct HeadRow {
+    /// The conversation's key.
+    pub conversation_key: i64,
+    /// The conversation.
+    pub conversation_id: Uuid,
+    /// The newest seq.
+    pub head: i64,
+    /// Messages up to it.
+    pub countable: i64,
+    /// The chain's value there.
+    pub chain: Vec<u8>,
+    /// The newest event's time.
+    pub last_ts: i64,
+    /// Raised by every change of members or policy.
+    pub access_version: i64,
+}
+
+/// Locks the heads of these conversations in ascending order of id. The locks are held until commit, so a log's
+/// events become visible in the order of their seqs, without holes.
+pub async fn lock(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<HeadRow>, sqlx::Error> {
+    sqlx::query_as!(
+        HeadRow,
+        "SELECT conversation_key, conversation_id, head, countable, chain, last_ts, access_version
+         FROM conversation_head WHERE conversation_id = ANY($1)
+         ORDER BY conversation_id FOR NO KEY UPDATE",
+        ids,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// Adds the head of an empty log.
+pub async fn insert(conn: &mut PgConnection, key: i64, id: ConversationId) -> Result<(), sqlx::Error> {
+    let chain = Chain::empty(id);
+    sqlx::query!(
+        "INSERT INTO conversation_head (conversation_key, conversation_id, chain) VALUES ($1, $2, $3)",
+        key,
+        id.as_uuid(),
+        chain.as_bytes(),
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Where several heads come to stand, by column.
+#[derive(Default)]
+pub struct HeadColumns {
+    /// Keys.
+    pub keys: Vec<i64>,
+    /// Newest seqs.
+    pub heads: Vec<i64>,
+    /// Messages.
+    pub countables: Vec<i64>,
+    /// Chain values.
+    pub chains: Vec<Vec<u8>>,
+    /// Times.
+    pub last_ts: Vec<i64>,
+    /// Access versions.
+    pub access_versions: Vec<i64>,
+}
+
+/// Moves locked heads.
+pub async fn update(conn: &mut PgConnection, columns: &HeadColumns) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE conversation_head AS h
+         SET head = n.head, countable = n.countable, chain = n.chain, last_ts = n.last_ts,
+             access_version = n.access_version
+         FROM UNNEST($1::bigint[], $2::bigint[], $3::bigint[], $4::bytea[], $5::bigint[], $6::bigint[])
+              AS n (key, head, countable, chain, last_ts, access_version)
+         WHERE h.conversation_key = n.key",
+        &columns.keys,
+        &columns.heads,
+        &columns.countables,
+        &columns.chains,
+        &columns.last_ts,
+        &columns.access_versions,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Makes every cache of this conversation's members void.
+pub async fn raise_access_version(conn: &mut PgConnection, key: i64) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE conversation_head SET access_version = access_version + 1 WHERE conversation_key = $1",
+        key,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}

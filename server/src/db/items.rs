@@ -1,0 +1,172 @@
+//! What a heads item is made of: one row per conversation of a user, over several tables.
+
+use kith_protocol::UserId;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+/// A conversation as one user sees it.
+pub struct ItemRow {
+    /// The conversation's key.
+    pub key: i64,
+    /// The conversation.
+    pub id: Uuid,
+    /// `direct` or `group`.
+    pub kind: String,
+    /// A group's title.
+    pub title: Option<String>,
+    /// What it is about.
+    pub context: Option<serde_json::Value>,
+    /// Whether the user is in it at present.
+    pub is_active: bool,
+    /// The newest seq that the user sees.
+    pub head: i64,
+    /// Messages up to it.
+    pub countable: i64,
+    /// The chain's value there.
+    pub chain: Vec<u8>,
+    /// Its time.
+    pub last_ts: i64,
+    /// Read up to here.
+    pub read_seq: i64,
+    /// Delivered up to here.
+    pub delivered_seq: i64,
+    /// Marked unread by hand.
+    pub unread_flag: bool,
+    /// Muted until.
+    pub mute_until: i64,
+    /// Pinned in the list.
+    pub pin: bool,
+    /// Archived.
+    pub archive: bool,
+    /// Hidden while the head is not above this.
+    pub hidden_at_seq: Option<i64>,
+    /// The text not yet sent.
+    pub draft: Option<String>,
+    /// How often the draft has changed.
+    pub draft_version: i64,
+    /// The `user_seq` of the own state's last change.
+    pub version: i64,
+}
+
+impl ItemRow {
+    /// Hidden until the next event.
+    pub fn is_hidden(&self) -> bool {
+        self.hidden_at_seq.is_some_and(|at| self.head <= at)
+    }
+}
+
+/// The user's conversations, the one with the newest event first, after (`after_ts`, `after_id`).
+///
+/// With `ids`, only these, a direct one without events included; else such a one is its creator's alone.
+pub async fn page(
+    conn: &mut PgConnection,
+    user: UserId,
+    ids: Option<&[Uuid]>,
+    after: Option<(i64, Uuid)>,
+    limit: i64,
+) -> Result<Vec<ItemRow>, sqlx::Error> {
+    sqlx::query_as!(
+        ItemRow,
+        r#"SELECT key AS "key!", id AS "id!", kind AS "kind!", title, context, is_active AS "is_active!",
+                  head AS "head!", countable AS "countable!", chain AS "chain!", last_ts AS "last_ts!",
+                  read_seq AS "read_seq!", delivered_seq AS "delivered_seq!", unread_flag AS "unread_flag!",
+                  mute_until AS "mute_until!", pin AS "pin!", archive AS "archive!", hidden_at_seq, draft,
+                  draft_version AS "draft_version!", version AS "version!"
+           FROM (
+               SELECT c.key, c.id, c.kind, c.title, c.context, m.is_active,
+                      coalesce(edge.seq, h.head) AS head, coalesce(edge.countable, h.countable) AS countable,
+                      coalesce(edge.chain, h.chain) AS chain, coalesce(edge.ts, h.last_ts) AS last_ts,
+                      m.read_seq, m.delivered_seq, m.unread_flag, m.mute_until, m.pin, m.archive, m.hidden_at_seq,
+                      m.draft, m.draft_version, m.version
+               FROM members m
+               JOIN conversations c ON c.key = m.conversation_key
+               JOIN conversation_head h ON h.conversation_key = m.conversation_key
+               LEFT JOIN events edge ON NOT m.is_active AND edge.conversation_key = m.conversation_key
+                    AND edge.seq = (SELECT max(i.to_seq) FROM member_intervals i
+                                    WHERE i.conversation_key = m.conversation_key AND i.user_id = m.user_id)
+               WHERE m.user_id = $1
+                 AND ($2::uuid[] IS NULL OR c.id = ANY($2))
+                 AND ($2::uuid[] IS NOT NULL OR c.kind <> 'direct' OR h.head > 0 OR c.created_by = $1)
+           ) AS item
+           WHERE $3::bigint IS NULL OR (last_ts, id) < ($3, $4::uuid)
+           ORDER BY last_ts DESC, id DESC
+           LIMIT $5"#,
+        user.as_uuid(),
+        ids,
+        after.map(|(ts, _)| ts),
+        after.map(|(_, id)| id),
+        limit,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// Unread messages (W7) of several conversations: others' messages in `(read, high]`, less the deletes in that range
+/// of others' messages after `read`.
+pub async fn unread(
+    conn: &mut PgConnection,
+    user: UserId,
+    keys: &[i64],
+    reads: &[i64],
+    highs: &[i64],
+) -> Result<Vec<(i64, i64)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"SELECT asked.key AS "key!", counted.unread AS "unread!"
+           FROM UNNEST($2::bigint[], $3::bigint[], $4::bigint[]) AS asked (key, read, high)
+           CROSS JOIN LATERAL (
+               SELECT count(*) FILTER (WHERE e.kind = 'message' AND e.sender <> $1)
+                    - count(*) FILTER (WHERE e.kind = 'delete' AND EXISTS (
+                          SELECT FROM events t
+                          WHERE t.conversation_key = e.conversation_key AND t.id = e.target
+                            AND t.seq > asked.read AND t.sender <> $1)) AS unread
+               FROM events e
+               WHERE e.conversation_key = asked.key AND e.seq > asked.read AND e.seq <= asked.high
+           ) AS counted
+           WHERE asked.high > asked.read"#,
+        user.as_uuid(),
+        keys,
+        reads,
+        highs,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.key, row.unread)).collect())
+}
+
+/// How many active members these conversations have.
+pub async fn member_counts(conn: &mut PgConnection, keys: &[i64]) -> Result<Vec<(i64, i64)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"SELECT conversation_key, count(*) AS "count!" FROM members
+           WHERE conversation_key = ANY($1) AND is_active GROUP BY conversation_key"#,
+        keys,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.conversation_key, row.count)).collect())
+}
+
+/// A member in a heads item.
+pub struct ItemMemberRow {
+    /// The conversation.
+    pub conversation_key: i64,
+    /// The user.
+    pub user_id: Uuid,
+    /// The role.
+    pub role: String,
+    /// The profile's version.
+    pub profile_version: i64,
+}
+
+/// The active members of these (small) conversations with their profiles' versions.
+pub async fn members(conn: &mut PgConnection, keys: &[i64]) -> Result<Vec<ItemMemberRow>, sqlx::Error> {
+    sqlx::query_as!(
+        ItemMemberRow,
+        "SELECT m.conversation_key, m.user_id, m.role, u.version AS profile_version
+         FROM members m JOIN users u ON u.id = m.user_id
+         WHERE m.conversation_key = ANY($1) AND m.is_active
+         ORDER BY m.conversation_key, m.user_id",
+        keys,
+    )
+    .fetch_all(conn)
+    .await
+}

@@ -1,0 +1,383 @@
+//! `members` and `member_intervals`: who is in a conversation, what each sees of it, and each one's own state there.
+
+use kith_protocol::{ConversationId, UserId, event::Role};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+/// An active member.
+pub struct MemberRow {
+    /// The conversation.
+    pub conversation_key: i64,
+    /// The user.
+    pub user_id: Uuid,
+    /// `owner`, `admin` or `member`.
+    pub role: String,
+    /// Hidden until the next event.
+    pub is_hidden: bool,
+}
+
+/// The active members of these conversations.
+pub async fn active(conn: &mut PgConnection, keys: &[i64]) -> Result<Vec<MemberRow>, sqlx::Error> {
+    sqlx::query_as!(
+        MemberRow,
+        r#"SELECT conversation_key, user_id, role, hidden_at_seq IS NOT NULL AS "is_hidden!"
+           FROM members WHERE conversation_key = ANY($1) AND is_active"#,
+        keys,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// An interval of somebody's membership.
+pub struct IntervalRow {
+    /// The conversation.
+    pub conversation_key: i64,
+    /// The user.
+    pub user_id: Uuid,
+    /// Its first seq.
+    pub from_seq: i64,
+    /// Its last seq, if it has ended.
+    pub to_seq: Option<i64>,
+}
+
+/// The intervals of the active members of these conversations who did not see all of it from the first event.
+pub async fn partial_intervals(
+    conn: &mut PgConnection,
+    keys: &[i64],
+) -> Result<Vec<IntervalRow>, sqlx::Error> {
+    sqlx::query_as!(
+        IntervalRow,
+        "SELECT i.conversation_key, i.user_id, i.from_seq, i.to_seq
+         FROM member_intervals i
+         JOIN members m ON m.conversation_key = i.conversation_key AND m.user_id = i.user_id
+         WHERE i.conversation_key = ANY($1) AND m.is_active AND NOT (i.from_seq = 1 AND i.to_seq IS NULL)
+         ORDER BY i.conversation_key, i.user_id, i.from_seq",
+        keys,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// The intervals of one user in these conversations, ascending.
+pub async fn intervals_of(
+    conn: &mut PgConnection,
+    user: UserId,
+    keys: &[i64],
+) -> Result<Vec<IntervalRow>, sqlx::Error> {
+    sqlx::query_as!(
+        IntervalRow,
+        "SELECT conversation_key, user_id, from_seq, to_seq FROM member_intervals
+         WHERE conversation_key = ANY($2) AND user_id = $1
+         ORDER BY conversation_key, from_seq",
+        user.as_uuid(),
+        keys,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// Adds the members of a new conversation, who see it from the first event on.
+pub async fn insert_first(
+    conn: &mut PgConnection,
+    key: i64,
+    users: &[Uuid],
+    roles: &[String],
+    versions: &[i64],
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "INSERT INTO members (conversation_key, user_id, role, version)
+         SELECT $1, u, r, v FROM UNNEST($2::uuid[], $3::text[], $4::bigint[]) AS n (u, r, v)",
+        key,
+        users,
+        roles,
+        versions,
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query!(
+        "INSERT INTO member_intervals (conversation_key, user_id, from_seq)
+         SELECT $1, u, 1 FROM UNNEST($2::uuid[]) AS n (u)",
+        key,
+        users,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Makes `user` a member from the event `seq` on (R6): `read` and `delivered` start before it.
+pub async fn add(
+    conn: &mut PgConnection,
+    key: i64,
+    user: UserId,
+    role: Role,
+    seq: i64,
+    version: i64,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "INSERT INTO members AS m (conversation_key, user_id, role, read_seq, delivered_seq, version)
+         VALUES ($1, $2, $3, $4::bigint - 1, $4::bigint - 1, $5)
+         ON CONFLICT ON CONSTRAINT members_pkey DO UPDATE
+         SET role = $3, is_active = true, hidden_at_seq = NULL, version = $5,
+             read_seq = GREATEST(m.read_seq, $4::bigint - 1),
+             delivered_seq = GREATEST(m.delivered_seq, $4::bigint - 1)",
+        key,
+        user.as_uuid(),
+        role.as_str(),
+        seq,
+        version,
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query!(
+        "INSERT INTO member_intervals (conversation_key, user_id, from_seq) VALUES ($1, $2, $3)",
+        key,
+        user.as_uuid(),
+        seq,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Ends `user`'s membership with the event `seq`, the last one that the user sees.
+pub async fn remove(
+    conn: &mut PgConnection,
+    key: i64,
+    user: UserId,
+    seq: i64,
+    version: i64,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE members SET is_active = false, version = $3 WHERE conversation_key = $1 AND user_id = $2",
+        key,
+        user.as_uuid(),
+        version,
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query!(
+        "UPDATE member_intervals SET to_seq = $3
+         WHERE conversation_key = $1 AND user_id = $2 AND to_seq IS NULL",
+        key,
+        user.as_uuid(),
+        seq,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Changes a member's role.
+pub async fn set_role(
+    conn: &mut PgConnection,
+    key: i64,
+    user: UserId,
+    role: Role,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE members SET role = $3 WHERE conversation_key = $1 AND user_id = $2",
+        key,
+        user.as_uuid(),
+        role.as_str(),
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Shows a hidden conversation again.
+pub async fn unhide(
+    conn: &mut PgConnection,
+    key: i64,
+    user: UserId,
+    version: i64,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE members SET hidden_at_seq = NULL, version = $3 WHERE conversation_key = $1 AND user_id = $2",
+        key,
+        user.as_uuid(),
+        version,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The active members of a conversation that `user` is an active member of, at most `limit`; empty for anybody else.
+pub async fn fellows(
+    conn: &mut PgConnection,
+    conversation: ConversationId,
+    user: UserId,
+    limit: i64,
+) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "SELECT m.user_id
+         FROM members own
+         JOIN conversation_head h ON h.conversation_key = own.conversation_key
+         JOIN members m ON m.conversation_key = own.conversation_key AND m.is_active
+         WHERE h.conversation_id = $1 AND own.user_id = $2 AND own.is_active
+         LIMIT $3",
+        conversation.as_uuid(),
+        user.as_uuid(),
+        limit,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// Which of these conversations `user` is an active member of.
+pub async fn active_among(
+    conn: &mut PgConnection,
+    user: UserId,
+    ids: &[Uuid],
+) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "SELECT h.conversation_id
+         FROM conversation_head h JOIN members m ON m.conversation_key = h.conversation_key
+         WHERE h.conversation_id = ANY($2) AND m.user_id = $1 AND m.is_active",
+        user.as_uuid(),
+        ids,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// A member for a list.
+pub struct ListedRow {
+    /// The user.
+    pub user_id: Uuid,
+    /// The role.
+    pub role: String,
+}
+
+/// The active members by id, after `after`.
+pub async fn list(
+    conn: &mut PgConnection,
+    key: i64,
+    after: Uuid,
+    limit: i64,
+) -> Result<Vec<ListedRow>, sqlx::Error> {
+    sqlx::query_as!(
+        ListedRow,
+        "SELECT user_id, role FROM members
+         WHERE conversation_key = $1 AND is_active AND user_id > $2
+         ORDER BY user_id LIMIT $3",
+        key,
+        after,
+        limit,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// A member's markers.
+pub struct MarkerRow {
+    /// The user.
+    pub user_id: Uuid,
+    /// Stored on some device up to here.
+    pub delivered_seq: i64,
+    /// Read up to here.
+    pub read_seq: i64,
+}
+
+/// The active members' markers.
+pub async fn markers(conn: &mut PgConnection, key: i64, limit: i64) -> Result<Vec<MarkerRow>, sqlx::Error> {
+    sqlx::query_as!(
+        MarkerRow,
+        "SELECT user_id, delivered_seq, read_seq FROM members
+         WHERE conversation_key = $1 AND is_active ORDER BY user_id LIMIT $2",
+        key,
+        limit,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// A delivered marker that rose.
+pub struct DeliveredRow {
+    /// The conversation.
+    pub conversation_id: Uuid,
+    /// Delivered up to here.
+    pub delivered_seq: i64,
+    /// Read up to here.
+    pub read_seq: i64,
+}
+
+/// Raises delivered markers, clamped to the heads, outside the conversations' locks (R2); answers those that rose.
+pub async fn raise_delivered(
+    conn: &mut PgConnection,
+    user: UserId,
+    ids: &[Uuid],
+    seqs: &[i64],
+) -> Result<Vec<DeliveredRow>, sqlx::Error> {
+    sqlx::query_as!(
+        DeliveredRow,
+        "UPDATE members AS m SET delivered_seq = GREATEST(m.delivered_seq, LEAST(n.seq, h.head))
+         FROM (SELECT id, max(seq) AS seq FROM UNNEST($2::uuid[], $3::bigint[]) AS asked (id, seq) GROUP BY id) AS n
+         JOIN conversation_head h ON h.conversation_id = n.id
+         WHERE m.conversation_key = h.conversation_key AND m.user_id = $1 AND m.is_active
+           AND m.delivered_seq < LEAST(n.seq, h.head)
+         RETURNING h.conversation_id, m.delivered_seq, m.read_seq",
+        user.as_uuid(),
+        ids,
+        seqs,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// The own state as it is to be stored.
+pub struct OwnColumns {
+    /// Read up to here.
+    pub read_seq: i64,
+    /// Delivered up to here.
+    pub delivered_seq: i64,
+    /// Marked unread by hand.
+    pub unread_flag: bool,
+    /// Muted until.
+    pub mute_until: i64,
+    /// Pinned in the list.
+    pub pin: bool,
+    /// Archived.
+    pub archive: bool,
+    /// Hidden while the head is not above this.
+    pub hidden_at_seq: Option<i64>,
+    /// The text not yet sent.
+    pub draft: Option<String>,
+    /// How often the draft has changed.
+    pub draft_version: i64,
+    /// The `user_seq` of this change.
+    pub version: i64,
+}
+
+/// Writes a member's own state; markers never fall.
+pub async fn set_own(
+    conn: &mut PgConnection,
+    key: i64,
+    user: UserId,
+    own: &OwnColumns,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE members
+         SET read_seq = GREATEST(read_seq, $3), delivered_seq = GREATEST(delivered_seq, $4), unread_flag = $5,
+             mute_until = $6, pin = $7, archive = $8, hidden_at_seq = $9, draft = $10, draft_version = $11,
+             version = $12
+         WHERE conversation_key = $1 AND user_id = $2",
+        key,
+        user.as_uuid(),
+        own.read_seq,
+        own.delivered_seq,
+        own.unread_flag,
+        own.mute_until,
+        own.pin,
+        own.archive,
+        own.hidden_at_seq,
+        own.draft,
+        own.draft_version,
+        own.version,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! Who may do what in a conversation, cached by `access_version`: a cached value counts only while it equals the
+//! version that was read with the head's lock (W1).
+
+use crate::db;
+use kith_protocol::{ConversationId, Seq, UserId, event::Role, frame::ConversationKind};
+use sqlx::PgConnection;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+/// Both ends inclusive; `None` while it lasts.
+type Intervals = Vec<(Seq, Option<Seq>)>;
+
+/// Conversations that a lane remembers. When there are more it starts anew.
+const CACHE_MAX: usize = 20_000;
+
+/// The members of a conversation and what they may see.
+#[derive(Debug, Clone)]
+pub struct Access {
+    /// The version that this was read at.
+    pub version: i64,
+    /// Direct or group.
+    pub kind: ConversationKind,
+    /// Whose platform's.
+    pub tenant: Arc<str>,
+    /// Whether it takes no more events.
+    pub is_closed: bool,
+    /// The active members.
+    pub members: BTreeMap<UserId, Role>,
+    /// Their ids, shared with whatever is published to them.
+    pub audience: Arc<[UserId]>,
+    /// For those who do not see all of it: their intervals.
+    pub partial: HashMap<UserId, Intervals>,
+    /// Members who have hidden it; the next event shows it again.
+    pub hidden: Vec<UserId>,
+}
+
+impl Access {
+    /// Whether an active member sees the event at `seq`.
+    pub fn sees(&self, user: UserId, seq: Seq) -> bool {
+        self.partial
+            .get(&user)
+            .is_none_or(|all| all.iter().any(|(from, to)| *from <= seq && to.is_none_or(|to| seq <= to)))
+    }
+
+    /// Makes the audience fit the members.
+    pub fn renew_audience(&mut self) {
+        self.audience = self.members.keys().copied().collect();
+    }
+}
+
+/// A lane's memory of accesses.
+#[derive(Debug, Default)]
+pub struct AccessCache(HashMap<ConversationId, Arc<Access>>);
+
+impl AccessCache {
+    /// The access at this version, if it is remembered.
+    pub fn get(&self, conversation: ConversationId, version: i64) -> Option<Arc<Access>> {
+        self.0.get(&conversation).filter(|access| access.version == version).cloned()
+    }
+
+    /// Remembers an access.
+    pub fn put(&mut self, conversation: ConversationId, access: Arc<Access>) {
+        if self.0.len() >= CACHE_MAX {
+            self.0.clear();
+        }
+        self.0.insert(conversation, access);
+    }
+}
+
+/// Reads the accesses of locked conversations, given as (key, id, version).
+pub async fn load(
+    conn: &mut PgConnection,
+    wanted: &[(i64, ConversationId, i64)],
+) -> Result<Vec<(ConversationId, Arc<Access>)>, sqlx::Error> {
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let keys: Vec<i64> = wanted.iter().map(|(key, ..)| *key).collect();
+    let mut rows: HashMap<i64, _> =
+        db::conversations::by_keys(conn, &keys).await?.into_iter().map(|row| (row.key, row)).collect();
+    let mut members: HashMap<i64, BTreeMap<UserId, Role>> = HashMap::new();
+    let mut hidden: HashMap<i64, Vec<UserId>> = HashMap::new();
+    for row in db::members::active(conn, &keys).await? {
+        let user = UserId::from_uuid(row.user_id);
+        let role = Role::parse(&row.role).unwrap_or(Role::Member);
+        members.entry(row.conversation_key).or_default().insert(user, role);
+        if row.is_hidden {
+            hidden.entry(row.conversation_key).or_default().push(user);
+        }
+    }
+    let mut partial: HashMap<i64, HashMap<UserId, Intervals>> = HashMap::new();
+    for row in db::members::partial_intervals(conn, &keys).await? {
+        let interval = (Seq::from_i64(row.from_seq), row.to_seq.map(Seq::from_i64));
+        let of_user = partial.entry(row.conversation_key).or_default();
+        of_user.entry(UserId::from_uuid(row.user_id)).or_default().push(interval);
+    }
+    let mut loaded = Vec::with_capacity(wanted.len());
+    for (key, id, version) in wanted {
+        let Some(row) = rows.remove(key) else { continue };
+        let members = members.remove(key).unwrap_or_default();
+        let access = Access {
+            version: *version,
+            kind: ConversationKind::parse(&row.kind).unwrap_or(ConversationKind::Group),
+            tenant: row.tenant.into(),
+            is_closed: row.is_closed,
+            audience: members.keys().copied().collect(),
+            members,
+            partial: partial.remove(key).unwrap_or_default(),
+            hidden: hidden.remove(key).unwrap_or_default(),
+        };
+        loaded.push((*id, Arc::new(access)));
+    }
+    Ok(loaded)
+}

@@ -1,0 +1,258 @@
+//! One batch, one transaction (W2), in this order: lock the heads, look up known ids, check membership and policy
+//! under the lock, number only what is new, insert, move the heads, commit.
+
+use super::{
+    access::{self, AccessCache},
+    effects::{self, Effect},
+    log::{Known, Log},
+    publish::{Job, refused, skipped},
+};
+use crate::{
+    db::{self, contacts::PersonRow, events::EventColumns, heads::HeadColumns},
+    hub::Published,
+};
+use kith_protocol::{
+    Chain, ConversationId, ErrorCode, EventContent, EventId, Seq, TimestampMs, UserId,
+    event::MemberChange,
+    frame::{AckResult, AckStatus},
+};
+use sqlx::{Connection, PgConnection};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::{SystemTime, UNIX_EPOCH},
+};
+use uuid::Uuid;
+
+/// What a batch has led to.
+pub struct Committed {
+    /// By job, by item.
+    pub results: Vec<Vec<AckResult>>,
+    /// In order.
+    pub published: Vec<Published>,
+    /// Who gets heads before the events.
+    pub announce: Vec<(UserId, ConversationId)>,
+}
+
+/// The server's clock.
+pub fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Commits a batch.
+///
+/// # Errors
+/// When the database fails. Nothing is known to be stored then, not even when it was the commit that failed.
+pub async fn commit(
+    conn: &mut PgConnection,
+    cache: &mut AccessCache,
+    jobs: &[Job],
+) -> Result<Committed, sqlx::Error> {
+    let mut tx = conn.begin().await?;
+    let mut logs = lock(&mut tx, cache, jobs).await?;
+    look_up(&mut tx, &mut logs, jobs).await?;
+    let people = people(&mut tx, jobs).await?;
+    let mut columns = EventColumns::default();
+    let mut published = Vec::new();
+    let now = now_ms();
+    let mut results = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        let mut numbering =
+            Numbering { columns: &mut columns, published: &mut published, people: &people, now };
+        results.push(match logs.get_mut(&job.conversation) {
+            Some(log) => numbering.take(log, job),
+            None => prefix(job, |_| Err(ErrorCode::NotMember)),
+        });
+    }
+    if columns.ids.is_empty() {
+        tx.rollback().await?;
+        return Ok(Committed { results, published, announce: Vec::new() });
+    }
+    db::events::insert(&mut tx, &columns).await?;
+    let announce = effects::write(&mut tx, &mut logs).await?;
+    move_heads(&mut tx, &logs).await?;
+    tx.commit().await?;
+    Ok(Committed { results, published, announce })
+}
+
+/// Locks the heads and brings the accesses up to the locked versions.
+async fn lock(
+    conn: &mut PgConnection,
+    cache: &mut AccessCache,
+    jobs: &[Job],
+) -> Result<BTreeMap<ConversationId, Log>, sqlx::Error> {
+    let ids: BTreeSet<Uuid> = jobs.iter().map(|job| job.conversation.as_uuid()).collect();
+    let ids: Vec<Uuid> = ids.into_iter().collect();
+    let heads = db::heads::lock(conn, &ids).await?;
+    let stale: Vec<_> = heads
+        .iter()
+        .map(|row| (row.conversation_key, ConversationId::from_uuid(row.conversation_id), row.access_version))
+        .filter(|(_, id, version)| cache.get(*id, *version).is_none())
+        .collect();
+    for (id, access) in access::load(conn, &stale).await? {
+        cache.put(id, access);
+    }
+    let logs = heads.into_iter().filter_map(|row| {
+        let id = ConversationId::from_uuid(row.conversation_id);
+        let access = cache.get(id, row.access_version)?;
+        Some((id, Log::new(id, row, access)))
+    });
+    Ok(logs.collect())
+}
+
+/// Looks up which ids exist already, and what the events are about.
+async fn look_up(
+    conn: &mut PgConnection,
+    logs: &mut BTreeMap<ConversationId, Log>,
+    jobs: &[Job],
+) -> Result<(), sqlx::Error> {
+    let mut asked: BTreeSet<(i64, Uuid)> = BTreeSet::new();
+    let mut by_key = HashMap::new();
+    for job in jobs {
+        let Some(log) = logs.get(&job.conversation) else { continue };
+        by_key.insert(log.key, job.conversation);
+        for item in &job.items {
+            let reply_to = match &item.content {
+                EventContent::Message(message) => message.reply_to,
+                _ => None,
+            };
+            let named = [Some(item.id), item.content.target(), reply_to];
+            asked.extend(named.into_iter().flatten().map(|id| (log.key, id.as_uuid())));
+        }
+    }
+    let (keys, ids): (Vec<i64>, Vec<Uuid>) = asked.into_iter().unzip();
+    if keys.is_empty() {
+        return Ok(());
+    }
+    for row in db::events::known(conn, &keys, &ids).await? {
+        let log = by_key.get(&row.conversation_key).and_then(|id| logs.get_mut(id));
+        let Some(log) = log else { continue };
+        let known = Known {
+            seq: Seq::from_i64(row.seq),
+            sender: UserId::from_uuid(row.sender),
+            ts: TimestampMs::from_i64(row.ts),
+            countable: row.countable.unsigned_abs(),
+            chain: Chain::from_slice(&row.chain).unwrap_or(log.chain),
+            is_message: row.kind == "message",
+            is_redacted: row.is_redacted,
+            hash: row.body_hash,
+        };
+        log.known.insert(EventId::from_uuid(row.id), known);
+    }
+    Ok(())
+}
+
+/// The people whom these jobs would add to a group.
+async fn people(conn: &mut PgConnection, jobs: &[Job]) -> Result<HashMap<UserId, PersonRow>, sqlx::Error> {
+    let added: BTreeSet<Uuid> = jobs
+        .iter()
+        .flat_map(|job| &job.items)
+        .filter_map(|item| match &item.content {
+            EventContent::Member(member) if member.change == MemberChange::Added => {
+                Some(member.user.as_uuid())
+            }
+            _ => None,
+        })
+        .collect();
+    if added.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let added: Vec<Uuid> = added.into_iter().collect();
+    let rows = db::contacts::people(conn, &added).await?;
+    Ok(rows.into_iter().map(|row| (UserId::from_uuid(row.id), row)).collect())
+}
+
+async fn move_heads(
+    conn: &mut PgConnection,
+    logs: &BTreeMap<ConversationId, Log>,
+) -> Result<(), sqlx::Error> {
+    let mut columns = HeadColumns::default();
+    for log in logs.values().filter(|log| log.is_changed()) {
+        columns.keys.push(log.key);
+        columns.heads.push(log.head.as_i64());
+        columns.countables.push(log.countable);
+        columns.chains.push(log.chain.as_bytes().to_vec());
+        columns.last_ts.push(log.last_ts);
+        columns.access_versions.push(log.access_version);
+    }
+    db::heads::update(conn, &columns).await
+}
+
+/// Answers a job's items in order: after the first error the rest is skipped; a duplicate never stops them (O4).
+fn prefix(
+    job: &Job,
+    mut take: impl FnMut(&super::publish::Item) -> Result<AckResult, ErrorCode>,
+) -> Vec<AckResult> {
+    let mut failed = false;
+    let mut results = Vec::with_capacity(job.items.len());
+    for item in &job.items {
+        if failed {
+            results.push(skipped(Some(item.id)));
+            continue;
+        }
+        results.push(take(item).unwrap_or_else(|code| {
+            failed = true;
+            refused(Some(item.id), code)
+        }));
+    }
+    results
+}
+
+struct Numbering<'a> {
+    columns: &'a mut EventColumns,
+    published: &'a mut Vec<Published>,
+    people: &'a HashMap<UserId, PersonRow>,
+    now: i64,
+}
+
+impl Numbering<'_> {
+    fn take(&mut self, log: &mut Log, job: &Job) -> Vec<AckResult> {
+        prefix(job, |item| {
+            if let Some(known) = log.known.get(&item.id) {
+                return log.answer_known(known, job.sender, item);
+            }
+            let effect = log.authorise(job.sender, item, self.people)?;
+            let audience_before = log.access.audience.clone();
+            let event = log.number(job.sender, item, self.now);
+            if let Some(effect) = effect {
+                log.apply(effect, event.seq);
+            }
+            let columns = &mut *self.columns;
+            columns.keys.push(log.key);
+            columns.seqs.push(event.seq.as_i64());
+            columns.ids.push(event.id.as_uuid());
+            columns.senders.push(event.sender.as_uuid());
+            columns.ts.push(event.ts.as_i64());
+            columns.written_at.push(item.written_at);
+            columns.countables.push(log.countable);
+            columns.chains.push(log.chain.as_bytes().to_vec());
+            columns.kinds.push(event.kind.clone());
+            columns.targets.push(event.target.map(|id| id.as_uuid()));
+            columns.bodies.push(item.body_text.clone());
+            columns.hashes.push(item.hash.to_vec());
+            // Whoever goes by this event gets it as the last one; whoever comes by it gets it as the first (R6).
+            let audience = match log.effects.last() {
+                Some(Effect::Removed { seq, .. }) if *seq == event.seq => audience_before,
+                _ => log.access.audience.clone(),
+            };
+            let result = AckResult {
+                id: Some(event.id),
+                status: AckStatus::Ok,
+                seq: Some(event.seq),
+                ts: Some(event.ts),
+                countable: Some(event.countable),
+                chain: Some(event.chain),
+                code: None,
+                retry_after_ms: None,
+            };
+            let json = serde_json::to_string(&event).unwrap_or_default();
+            self.published.push(Published {
+                conversation: job.conversation,
+                seq: event.seq,
+                json: json.into(),
+                audience,
+            });
+            Ok(result)
+        })
+    }
+}

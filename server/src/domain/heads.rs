@@ -1,0 +1,184 @@
+//! Heads: where every conversation of a user stands, read in one snapshot (S2, S3).
+
+use crate::db::{self, items::ItemRow};
+use kith_protocol::{
+    Chain, ConversationId, Seq, ServerFrame, TimestampMs, UserId,
+    event::Role,
+    frame::{ConversationKind, Draft, Heads, HeadsItem, HeadsMember, OwnState},
+    limits,
+};
+use sqlx::{Connection, PgConnection};
+use std::collections::HashMap;
+use uuid::Uuid;
+
+/// A page key: the newest event's time and the conversation of the last item.
+pub type PageKey = (i64, Uuid);
+
+/// A user's own state as it goes out.
+pub fn own_state(row: &ItemRow, unread: u64) -> OwnState {
+    OwnState {
+        conversation: ConversationId::from_uuid(row.id),
+        unread,
+        read: Seq::from_i64(row.read_seq),
+        delivered: Seq::from_i64(row.delivered_seq),
+        unread_flag: row.unread_flag,
+        mute: TimestampMs::from_i64(row.mute_until),
+        pin: row.pin,
+        archive: row.archive,
+        hidden: row.is_hidden(),
+        draft: row.draft.clone().map(|text| Draft { text, version: row.draft_version.unsigned_abs() }),
+        version: row.version.unsigned_abs(),
+    }
+}
+
+/// Unread messages by conversation key (W7).
+pub async fn unread(
+    conn: &mut PgConnection,
+    user: UserId,
+    rows: &[ItemRow],
+) -> Result<HashMap<i64, u64>, sqlx::Error> {
+    let (mut keys, mut reads, mut highs) = (Vec::new(), Vec::new(), Vec::new());
+    for row in rows.iter().filter(|row| row.read_seq < row.head) {
+        keys.push(row.key);
+        reads.push(row.read_seq);
+        highs.push(row.head);
+    }
+    if keys.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let counted = db::items::unread(conn, user, &keys, &reads, &highs).await?;
+    Ok(counted.into_iter().map(|(key, unread)| (key, unread.max(0).unsigned_abs())).collect())
+}
+
+/// Completes rows to heads items, with a fixed number of queries for all of them.
+pub async fn complete(
+    conn: &mut PgConnection,
+    user: UserId,
+    rows: Vec<ItemRow>,
+) -> Result<Vec<HeadsItem>, sqlx::Error> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let keys: Vec<i64> = rows.iter().map(|row| row.key).collect();
+    let unread = unread(conn, user, &rows).await?;
+    let mut visible: HashMap<i64, Vec<(Seq, Option<Seq>)>> = HashMap::new();
+    for row in db::members::intervals_of(conn, user, &keys).await? {
+        let interval = (Seq::from_i64(row.from_seq), row.to_seq.map(Seq::from_i64));
+        visible.entry(row.conversation_key).or_default().push(interval);
+    }
+    // A former member is told nothing of the members there are at present.
+    let active: Vec<i64> = rows.iter().filter(|row| row.is_active).map(|row| row.key).collect();
+    let counts: HashMap<i64, i64> = db::items::member_counts(conn, &active).await?.into_iter().collect();
+    let limit = i64::try_from(limits::HEADS_MEMBERS_MAX).unwrap_or(i64::MAX);
+    let small: Vec<i64> = counts.iter().filter(|(_, count)| **count <= limit).map(|(key, _)| *key).collect();
+    let mut members: HashMap<i64, Vec<HeadsMember>> = HashMap::new();
+    for row in db::items::members(conn, &small).await? {
+        members.entry(row.conversation_key).or_default().push(HeadsMember {
+            user: UserId::from_uuid(row.user_id),
+            role: Role::parse(&row.role).unwrap_or(Role::Member),
+            profile_version: row.profile_version.unsigned_abs(),
+        });
+    }
+    let item = |row: ItemRow| {
+        let visible = visible.remove(&row.key).unwrap_or_default();
+        let id = ConversationId::from_uuid(row.id);
+        HeadsItem {
+            own: own_state(&row, unread.get(&row.key).copied().unwrap_or_default()),
+            kind: ConversationKind::parse(&row.kind).unwrap_or(ConversationKind::Group),
+            head: Seq::from_i64(row.head),
+            chain: Chain::from_slice(&row.chain).unwrap_or_else(|| Chain::empty(id)),
+            countable: row.countable.unsigned_abs(),
+            last_ts: TimestampMs::from_i64(row.last_ts),
+            floor: visible.first().map_or(Seq(1), |(from, _)| *from),
+            visible,
+            members: members.remove(&row.key),
+            member_count: counts
+                .get(&row.key)
+                .and_then(|count| u32::try_from(*count).ok())
+                .unwrap_or_default(),
+            title: row.title,
+            context: row.context.and_then(|context| serde_json::from_value(context).ok()),
+        }
+    };
+    Ok(rows.into_iter().map(item).collect())
+}
+
+/// The items of these conversations, for a user who is or was a member.
+pub async fn items_of(
+    conn: &mut PgConnection,
+    user: UserId,
+    ids: &[Uuid],
+) -> Result<Vec<HeadsItem>, sqlx::Error> {
+    let limit = i64::try_from(ids.len()).unwrap_or(i64::MAX);
+    let rows = db::items::page(conn, user, Some(ids), None, limit).await?;
+    complete(conn, user, rows).await
+}
+
+/// One page of the user's items, and the key of the next one.
+pub async fn page(
+    conn: &mut PgConnection,
+    user: UserId,
+    after: Option<PageKey>,
+    limit: usize,
+) -> Result<(Vec<HeadsItem>, Option<PageKey>), sqlx::Error> {
+    let wanted = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
+    let mut rows = db::items::page(conn, user, None, after, wanted).await?;
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let next = rows.last().filter(|_| more).map(|row| (row.last_ts, row.id));
+    Ok((complete(conn, user, rows).await?, next))
+}
+
+/// `heads {full: false}`: what started, or what a user is in again.
+pub async fn announcement(
+    conn: &mut PgConnection,
+    user: UserId,
+    ids: &[Uuid],
+) -> Result<ServerFrame, sqlx::Error> {
+    let items = items_of(conn, user, ids).await?;
+    let user_seq = db::contacts::user_seq(conn, user).await?;
+    Ok(ServerFrame::Heads(Heads {
+        reply_to: None,
+        full: false,
+        more: false,
+        user_seq: user_seq.unsigned_abs(),
+        cursor: None,
+        items,
+        gone: Vec::new(),
+    }))
+}
+
+/// All heads of a user, in one snapshot.
+pub struct Snapshot {
+    /// In parts of at most [`limits::HEADS_ITEMS_MAX`] items; the last one has `more: false`.
+    pub parts: Vec<Heads>,
+    /// Up to where the snapshot includes each log.
+    pub floors: HashMap<ConversationId, Seq>,
+}
+
+/// Reads all heads of a user in one snapshot (S2).
+pub async fn snapshot(
+    conn: &mut PgConnection,
+    user: UserId,
+    reply_to: Option<u64>,
+) -> Result<Snapshot, sqlx::Error> {
+    let mut tx = conn.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let user_seq = db::contacts::user_seq(&mut tx, user).await?.unsigned_abs();
+    let mut parts = Vec::new();
+    let mut floors = HashMap::new();
+    let mut after = None;
+    loop {
+        let (items, next) = page(&mut tx, user, after, limits::HEADS_ITEMS_MAX).await?;
+        floors.extend(items.iter().map(|item| (item.own.conversation, item.head)));
+        let (hidden, items): (Vec<_>, Vec<_>) = items.into_iter().partition(|item| item.own.hidden);
+        let gone = hidden.into_iter().map(|item| item.own.conversation).collect();
+        let more = next.is_some();
+        parts.push(Heads { reply_to, full: true, more, user_seq, cursor: None, items, gone });
+        after = next;
+        if !more {
+            break;
+        }
+    }
+    tx.commit().await?;
+    Ok(Snapshot { parts, floors })
+}

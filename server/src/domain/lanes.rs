@@ -1,0 +1,144 @@
+//! A lane: group commit without a timer (W4). While one commit is in flight the next batch fills.
+
+use super::{
+    access::AccessCache,
+    batch::{self, Committed},
+    heads,
+    publish::Job,
+};
+use crate::{error::ApiError, hub::Hub};
+use kith_protocol::{frame::AckResult, limits};
+use sqlx::{PgPool, Postgres, pool::PoolConnection};
+use std::{collections::HashSet, sync::Arc};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+struct Lane {
+    pool: PgPool,
+    hub: Hub,
+    connection: Option<PoolConnection<Postgres>>,
+    cache: AccessCache,
+}
+
+/// Takes jobs until `shutdown`, then what is still in the queue.
+pub async fn run(pool: PgPool, hub: Hub, mut jobs: mpsc::Receiver<Job>, shutdown: CancellationToken) {
+    let mut lane = Lane { pool, hub, connection: None, cache: AccessCache::default() };
+    let mut left_over = None;
+    loop {
+        let first = match left_over.take() {
+            Some(job) => Some(job),
+            None => tokio::select! {
+                biased;
+                job = jobs.recv() => job,
+                () = shutdown.cancelled(), if !jobs.is_closed() => {
+                    jobs.close();
+                    continue;
+                }
+            },
+        };
+        let Some(first) = first else { return };
+        let (mut events, mut bytes) = (first.items.len(), first.bytes());
+        let mut batch = vec![first];
+        while let Ok(job) = jobs.try_recv() {
+            events += job.items.len();
+            bytes += job.bytes();
+            if events > limits::BATCH_EVENTS_MAX || bytes > limits::BATCH_BYTES_MAX {
+                left_over = Some(job);
+                break;
+            }
+            batch.push(job);
+        }
+        lane.write(batch).await;
+    }
+}
+
+impl Lane {
+    /// Commits a batch; one that fails is tried again conversation by conversation, so a poison row fails alone.
+    async fn write(&mut self, jobs: Vec<Job>) {
+        let conversations: HashSet<_> = jobs.iter().map(|job| job.conversation).collect();
+        match self.commit(&jobs).await {
+            Ok(committed) => self.finish(jobs, committed).await,
+            Err(error) if conversations.len() == 1 => {
+                for job in jobs {
+                    // Whoever asked may have gone meanwhile.
+                    let _ = job.reply.send(Err(error.clone()));
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, conversations = conversations.len(), "a batch failed; one by one");
+                let mut jobs = jobs;
+                for conversation in conversations {
+                    let (own, others) = jobs.into_iter().partition(|job| job.conversation == conversation);
+                    jobs = others;
+                    self.write_one(own).await;
+                }
+            }
+        }
+    }
+
+    async fn write_one(&mut self, jobs: Vec<Job>) {
+        match self.commit(&jobs).await {
+            Ok(committed) => self.finish(jobs, committed).await,
+            Err(error) => {
+                for job in jobs {
+                    let _ = job.reply.send(Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    async fn commit(&mut self, jobs: &[Job]) -> Result<Committed, ApiError> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.pool.acquire().await?,
+        };
+        let committed = batch::commit(&mut connection, &mut self.cache, jobs).await;
+        match committed {
+            Ok(committed) => {
+                self.connection = Some(connection);
+                Ok(committed)
+            }
+            Err(error) => {
+                // A connection that failed once is not trusted again.
+                drop(connection.detach());
+                Err(error.into())
+            }
+        }
+    }
+
+    /// After commit: announces what started, answers, publishes.
+    async fn finish(&mut self, jobs: Vec<Job>, committed: Committed) {
+        if !committed.announce.is_empty() {
+            self.announce(&committed).await;
+        }
+        let Committed { results, published, .. } = committed;
+        self.hub.publish(&published);
+        for (job, results) in jobs.into_iter().zip(results) {
+            let results: Vec<AckResult> = results;
+            let _ = job.reply.send(Ok(results));
+        }
+    }
+
+    async fn announce(&mut self, committed: &Committed) {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => match self.pool.acquire().await {
+                Ok(connection) => connection,
+                Err(error) => {
+                    tracing::warn!(%error, "could not announce a conversation");
+                    return;
+                }
+            },
+        };
+        for (user, conversation) in &committed.announce {
+            if !self.hub.is_connected(*user) {
+                continue;
+            }
+            match heads::announcement(&mut connection, *user, &[conversation.as_uuid()]).await {
+                Ok(frame) => self.hub.send(*user, &Arc::from(frame.encode()), None),
+                Err(error) => tracing::warn!(%error, "could not announce a conversation"),
+            }
+        }
+        self.connection = Some(connection);
+    }
+}

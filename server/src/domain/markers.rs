@@ -1,0 +1,141 @@
+//! Members' markers, typing and the list of members (R1, R2, R5).
+
+use super::fetch;
+use crate::{db, error::ApiError, state::AppState};
+use kith_protocol::{
+    ConversationId, Seq, ServerFrame, UserId,
+    ephemeral::Typing,
+    event::Role,
+    frame::{Ephemeral, Markers, MemberItem, Members},
+    limits,
+};
+use sqlx::PgConnection;
+use std::{collections::BTreeSet, sync::Arc};
+use uuid::Uuid;
+
+/// Markers of one `delivered` frame.
+const DELIVERED_MAX: usize = 1_000;
+
+/// Tells the other members of a small conversation of a marker (R2).
+pub async fn tell(
+    state: &AppState,
+    conn: &mut PgConnection,
+    conversation: ConversationId,
+    marker: (UserId, Seq, Seq),
+) -> Result<(), ApiError> {
+    let most = limits::MARKERS_PUSH_MEMBERS_MAX;
+    let limit = i64::try_from(most).unwrap_or(i64::MAX).saturating_add(1);
+    let fellows = db::members::fellows(conn, conversation, marker.0, limit).await?;
+    if fellows.len() > most {
+        return Ok(());
+    }
+    let frame = ServerFrame::Markers(Markers { reply_to: None, conversation, markers: vec![marker] });
+    let frame: Arc<str> = frame.encode().into();
+    for user in fellows.into_iter().map(UserId::from_uuid).filter(|user| *user != marker.0) {
+        state.hub.send(user, &frame, None);
+    }
+    Ok(())
+}
+
+/// Raises what this user's devices have stored.
+///
+/// # Errors
+/// [`ApiError::NotMember`] if any of the conversations is a foreign one; the others count all the same.
+pub async fn delivered(
+    state: &AppState,
+    user: UserId,
+    markers: &[(ConversationId, Seq)],
+) -> Result<(), ApiError> {
+    if markers.len() > DELIVERED_MAX {
+        return Err(ApiError::invalid("too many markers"));
+    }
+    if markers.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<Uuid> = markers.iter().map(|(id, _)| id.as_uuid()).collect();
+    let seqs: Vec<i64> = markers.iter().map(|(_, seq)| seq.as_i64()).collect();
+    let mut conn = state.pool.acquire().await?;
+    let risen = db::members::raise_delivered(&mut conn, user, &ids, &seqs).await?;
+    for row in &risen {
+        let marker = (user, Seq::from_i64(row.delivered_seq), Seq::from_i64(row.read_seq));
+        tell(state, &mut conn, ConversationId::from_uuid(row.conversation_id), marker).await?;
+    }
+    let asked: BTreeSet<Uuid> = ids.iter().copied().collect();
+    if risen.len() == asked.len() {
+        return Ok(());
+    }
+    let own = db::members::active_among(&mut conn, user, &ids).await?;
+    if own.len() == asked.len() { Ok(()) } else { Err(ApiError::NotMember) }
+}
+
+/// All members' markers, on demand.
+///
+/// # Errors
+/// [`ApiError::NotMember`].
+pub async fn of(
+    conn: &mut PgConnection,
+    user: UserId,
+    conversation: ConversationId,
+) -> Result<Markers, ApiError> {
+    let row = fetch::of_member(conn, user, conversation).await?;
+    let limit = i64::try_from(limits::GROUP_MEMBERS_MAX).unwrap_or(i64::MAX);
+    let rows = db::members::markers(conn, row.key, limit).await?;
+    let markers = rows.into_iter().map(|row| {
+        (UserId::from_uuid(row.user_id), Seq::from_i64(row.delivered_seq), Seq::from_i64(row.read_seq))
+    });
+    Ok(Markers { reply_to: None, conversation, markers: markers.collect() })
+}
+
+/// Relays that somebody types, to everybody's connections but the typist's own (R5).
+///
+/// # Errors
+/// [`ApiError::NotMember`].
+pub async fn typing(
+    state: &AppState,
+    user: UserId,
+    conversation: ConversationId,
+    on: bool,
+) -> Result<(), ApiError> {
+    let limit = i64::try_from(limits::GROUP_MEMBERS_MAX).unwrap_or(i64::MAX);
+    let mut conn = state.pool.acquire().await?;
+    let fellows = db::members::fellows(&mut conn, conversation, user, limit).await?;
+    if fellows.is_empty() {
+        return Err(ApiError::NotMember);
+    }
+    let others: Vec<UserId> =
+        fellows.into_iter().map(UserId::from_uuid).filter(|other| *other != user).collect();
+    let frame = ServerFrame::Ephemeral(Ephemeral {
+        typing: vec![Typing(conversation, user, on)],
+        ..Default::default()
+    });
+    state.hub.send_ephemeral(&others, &frame.encode().into());
+    Ok(())
+}
+
+/// A part of the members' list, by user id.
+///
+/// # Errors
+/// [`ApiError::NotMember`]; `invalid` for `max` 0.
+pub async fn members(
+    conn: &mut PgConnection,
+    user: UserId,
+    conversation: ConversationId,
+    after: Option<UserId>,
+    max: u32,
+) -> Result<Members, ApiError> {
+    if max == 0 {
+        return Err(ApiError::invalid("max is at least 1"));
+    }
+    let row = fetch::of_member(conn, user, conversation).await?;
+    let limit = max.min(limits::LIST_ITEMS_MAX) as usize;
+    let after = after.map_or(Uuid::nil(), |user| user.as_uuid());
+    let mut rows = db::members::list(conn, row.key, after, limit as i64 + 1).await?;
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let next = rows.last().filter(|_| more).map(|row| UserId::from_uuid(row.user_id));
+    let items = rows.into_iter().map(|row| MemberItem {
+        user: UserId::from_uuid(row.user_id),
+        role: Role::parse(&row.role).unwrap_or(Role::Member),
+    });
+    Ok(Members { reply_to: None, conversation, items: items.collect(), next })
+}

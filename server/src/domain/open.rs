@@ -1,0 +1,195 @@
+//! Starting a conversation: create it, or find it (section 12; direct ids follow from their two people).
+
+use super::{
+    heads,
+    policy::{self, Start},
+    publish::Item,
+};
+use crate::{
+    db::{self, conversations::NewConversation},
+    error::ApiError,
+    state::AppState,
+};
+use kith_protocol::{
+    ConversationId, UserId,
+    event::{Role, check_title},
+    frame::{AckStatus, Context, ConversationKind, HeadsItem},
+    limits,
+};
+use sqlx::{Acquire, PgConnection};
+use std::collections::BTreeSet;
+use uuid::Uuid;
+
+/// What somebody wants to start.
+pub struct Opening {
+    /// Its id.
+    pub id: ConversationId,
+    /// Direct or group.
+    pub kind: ConversationKind,
+    /// The other members; naming the caller is harmless.
+    pub members: Vec<UserId>,
+    /// Groups only.
+    pub title: Option<String>,
+    /// What it is about.
+    pub context: Option<Context>,
+    /// Checked already.
+    pub first: Option<Item>,
+}
+
+/// What came of it.
+pub struct Opened {
+    /// As the caller sees it.
+    pub item: HeadsItem,
+    /// Whether it is a new one.
+    pub is_new: bool,
+    /// The caller's counter.
+    pub user_seq: u64,
+}
+
+/// Creates the conversation or finds it, and publishes the first event.
+///
+/// # Errors
+/// `invalid` for a form that does not fit, `target_missing` for unknown people, `not_allowed` by policy,
+/// `id_conflict` if the id is used elsewhere, and whatever the first event meets.
+pub async fn open(state: &AppState, user: UserId, opening: Opening) -> Result<Opened, ApiError> {
+    let others: BTreeSet<UserId> = opening.members.iter().copied().filter(|one| *one != user).collect();
+    let others: Vec<UserId> = others.into_iter().collect();
+    check(user, &opening, &others)?;
+    let mut conn = state.pool.acquire().await?;
+    let is_new = match found(&mut conn, user, &opening).await? {
+        true => false,
+        false => create(&mut conn, user, &opening, &others).await?,
+    };
+    if is_new {
+        announce(state, &mut conn, user, &opening, &others).await?;
+    }
+    // A lane needs connections of its own: none is held while waiting for it.
+    drop(conn);
+    if let Some(first) = opening.first {
+        let results = state.publisher.publish(opening.id, user, vec![first]).await?;
+        let failed = results.first().filter(|one| one.status == AckStatus::Error).and_then(|one| one.code);
+        if let Some(code) = failed {
+            return Err(code.into());
+        }
+    }
+    let mut conn = state.pool.acquire().await?;
+    let items = heads::items_of(&mut conn, user, &[opening.id.as_uuid()]).await?;
+    let user_seq = db::contacts::user_seq(&mut conn, user).await?.unsigned_abs();
+    let item = items.into_iter().next().ok_or(ApiError::NotMember)?;
+    Ok(Opened { item, is_new, user_seq })
+}
+
+fn check(user: UserId, opening: &Opening, others: &[UserId]) -> Result<(), ApiError> {
+    match opening.kind {
+        ConversationKind::Direct => {
+            let [other] = others else {
+                return Err(ApiError::invalid("a direct conversation has one other member"));
+            };
+            if opening.id != ConversationId::direct(user, *other) {
+                return Err(ApiError::invalid("not the id of these two people"));
+            }
+            if opening.title.as_ref().is_some_and(|title| !title.is_empty()) {
+                return Err(ApiError::invalid("a direct conversation has no title"));
+            }
+        }
+        ConversationKind::Group => {
+            if opening.id.as_uuid().get_version_num() != 7 {
+                return Err(ApiError::invalid("a group's id is a UUIDv7"));
+            }
+            if others.len() >= limits::GROUP_MEMBERS_MAX {
+                return Err(ApiError::TooLarge);
+            }
+            check_title(opening.title.as_deref().unwrap_or_default())?;
+        }
+    }
+    opening.context.as_ref().map_or(Ok(()), check_context)
+}
+
+fn check_context(context: &Context) -> Result<(), ApiError> {
+    let is_kind = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-';
+    let is_plain =
+        |text: &str, max: usize| text.chars().count() <= max && !text.chars().any(char::is_control);
+    let fits = (1..=32).contains(&context.kind.len())
+        && context.kind.chars().all(is_kind)
+        && !context.id.is_empty()
+        && is_plain(&context.id, 128)
+        && context.title.as_deref().is_none_or(|title| is_plain(title, 128))
+        && context.link.as_deref().is_none_or(|link| link.starts_with("https://") && is_plain(link, 2_048));
+    if fits { Ok(()) } else { Err(ApiError::invalid("not a valid context")) }
+}
+
+/// Whether it exists and is the caller's to open again.
+async fn found(conn: &mut PgConnection, user: UserId, opening: &Opening) -> Result<bool, ApiError> {
+    let Some(row) = db::conversations::find(conn, opening.id).await? else { return Ok(false) };
+    let is_member = !db::members::active_among(conn, user, &[opening.id.as_uuid()]).await?.is_empty();
+    let is_own = opening.kind == ConversationKind::Direct || row.created_by == user.as_uuid();
+    if row.kind == opening.kind.as_str() && is_member && is_own {
+        Ok(true)
+    } else {
+        Err(ApiError::IdConflict)
+    }
+}
+
+/// Creates it; false if another one was faster and it is the caller's as well.
+async fn create(
+    conn: &mut PgConnection,
+    user: UserId,
+    opening: &Opening,
+    others: &[UserId],
+) -> Result<bool, ApiError> {
+    let mut tx = conn.begin().await?;
+    let everybody: BTreeSet<Uuid> = others.iter().chain([&user]).map(|one| one.as_uuid()).collect();
+    let everybody: Vec<Uuid> = everybody.into_iter().collect();
+    let people = db::contacts::people(&mut tx, &everybody).await?;
+    let own = people.iter().find(|person| person.id == user.as_uuid()).ok_or(ApiError::DeviceRevoked)?;
+    let tenant = own.tenant.clone();
+    if people.len() != everybody.len() || people.iter().any(|person| person.tenant != tenant) {
+        return Err(ApiError::TargetMissing);
+    }
+    if !policy::may_start(Start { tenant: &tenant, kind: opening.kind, user, others }) {
+        return Err(ApiError::NotAllowed);
+    }
+    let new = NewConversation {
+        id: opening.id,
+        kind: opening.kind,
+        tenant: &tenant,
+        title: opening.title.as_deref().filter(|title| !title.is_empty()),
+        context: opening.context.as_ref(),
+        created_by: user,
+    };
+    let Some(key) = db::conversations::insert(&mut tx, new).await? else {
+        tx.rollback().await?;
+        return if found(conn, user, opening).await? { Ok(false) } else { Err(ApiError::Unavailable) };
+    };
+    db::heads::insert(&mut tx, key, opening.id).await?;
+    let versions = db::contacts::raise_user_seqs(&mut tx, &everybody).await?;
+    let roles: Vec<String> = everybody
+        .iter()
+        .map(|one| match opening.kind {
+            ConversationKind::Group if *one == user.as_uuid() => Role::Owner,
+            ConversationKind::Group | ConversationKind::Direct => Role::Member,
+        })
+        .map(|role| role.as_str().to_owned())
+        .collect();
+    let versions: Vec<i64> =
+        everybody.iter().map(|one| versions.get(one).copied().unwrap_or_default()).collect();
+    db::members::insert_first(&mut tx, key, &everybody, &roles, &versions).await?;
+    tx.commit().await?;
+    Ok(true)
+}
+
+/// Tells connected members before the first event. A direct conversation without events is its creator's alone.
+async fn announce(
+    state: &AppState,
+    conn: &mut PgConnection,
+    user: UserId,
+    opening: &Opening,
+    others: &[UserId],
+) -> Result<(), ApiError> {
+    let others = if opening.kind == ConversationKind::Group { others } else { &[] };
+    for one in others.iter().chain([&user]).filter(|one| state.hub.is_connected(**one)) {
+        let frame = heads::announcement(conn, *one, &[opening.id.as_uuid()]).await?;
+        state.hub.send(*one, &frame.encode().into(), None);
+    }
+    Ok(())
+}

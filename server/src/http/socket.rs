@@ -1,0 +1,35 @@
+//! `GET /v1/socket`: from HTTP to frames.
+
+use crate::{auth::Authed, error::ApiError, state::AppState, ws};
+use axum::{
+    extract::{
+        State,
+        ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
+    },
+    response::Response,
+};
+use kith_protocol::{SUBPROTOCOL, limits};
+
+/// Buffers of a socket (L5): an idle one costs its connection's state and little else.
+const READ_BUFFER_BYTES: usize = 4 * 1024;
+const WRITE_BUFFER_BYTES: usize = 4 * 1024;
+/// A socket that takes nothing keeps at most this much unsent besides its queue.
+const WRITE_BUFFER_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// `GET /v1/socket`: the token is checked before the upgrade (S1).
+pub async fn upgrade(
+    State(state): State<AppState>,
+    authed: Authed,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, ApiError> {
+    let upgrade = upgrade.map_err(|_| ApiError::UpgradeRequired)?;
+    let tasks = state.tasks.clone();
+    Ok(upgrade
+        .protocols([SUBPROTOCOL])
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(WRITE_BUFFER_BYTES)
+        .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
+        .max_message_size(limits::INBOUND_FRAME_BYTES_MAX)
+        .max_frame_size(limits::INBOUND_FRAME_BYTES_MAX)
+        .on_upgrade(move |socket| tasks.track_future(ws::connection::run(state, authed, socket))))
+}

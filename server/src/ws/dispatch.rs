@@ -1,0 +1,330 @@
+//! From a frame to the domain function and back: one row a frame type.
+
+use super::rates::{Rates, Refused};
+use crate::{
+    auth::{self, Authed},
+    db,
+    domain::{fetch, heads, markers, open, own, publish::Item},
+    error::ApiError,
+    hub::Connection,
+    state::AppState,
+};
+use kith_protocol::{
+    ClientFrame, ServerFrame, TimestampMs, UserId,
+    ephemeral::{Presence, PresenceState},
+    error::close,
+    frame::{
+        Ack, Auth, Chains, Ephemeral, Focus, Heads, HeadsRequest, Markers, Members, Open, OwnStates, Page,
+        PresenceWatch, Profiles, ReceivedClientFrame, Send,
+    },
+    limits,
+};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+use tokio::{sync::Semaphore, task::JoinHandle};
+use uuid::Uuid;
+
+/// Sends of one connection that are on their way at the same time; the next one waits.
+const SENDS_MAX: usize = 64;
+/// Full heads that one connection may ask for in [`FULL_HEADS_WINDOW`] (S13).
+const FULL_HEADS_MAX: usize = 2;
+const FULL_HEADS_WINDOW: Duration = Duration::from_secs(60);
+
+/// A greeted connection that frames come from, by a socket or by an exchange.
+pub struct Session {
+    state: AppState,
+    /// Where answers go.
+    pub connection: Connection,
+    /// When the token ends; `auth` moves it.
+    pub expires_at: SystemTime,
+    /// Answers put into the outbox so far.
+    pub answered: usize,
+    /// Sends whose answers are still to come.
+    pub sending: Vec<JoinHandle<bool>>,
+    rates: Rates,
+    sends: Arc<Semaphore>,
+    full_heads: VecDeque<Instant>,
+}
+
+/// What answers a frame.
+enum Answer {
+    /// `ack {results: []}`
+    Done,
+    /// Frames of its own, `reply_to` not yet set.
+    Frames(Vec<ServerFrame>),
+    /// It comes by itself.
+    Later,
+}
+
+impl Session {
+    /// A session on a greeted connection.
+    pub fn new(state: AppState, connection: Connection, expires_at: SystemTime) -> Self {
+        Self {
+            state,
+            connection,
+            expires_at,
+            answered: 0,
+            sending: Vec::new(),
+            rates: Rates::new(Instant::now()),
+            sends: Arc::new(Semaphore::new(SENDS_MAX)),
+            full_heads: VecDeque::new(),
+        }
+    }
+
+    fn user(&self) -> UserId {
+        self.connection.user
+    }
+
+    /// Counts a frame of this type.
+    ///
+    /// # Errors
+    /// [`Refused`] when there are too many.
+    pub fn take_rate(&mut self, frame_type: &str) -> Result<(), Refused> {
+        self.rates.take(frame_type, Instant::now())
+    }
+
+    /// Reads a frame and puts its answer into the outbox.
+    ///
+    /// # Errors
+    /// The code to close with.
+    pub async fn receive(&mut self, text: &str, now: Instant) -> Result<(), u16> {
+        let decoded = ClientFrame::decode(text);
+        let frame_type = decoded.as_ref().map_or("", |received| received.frame.type_name());
+        if let Err(refused) = self.rates.take(frame_type, now) {
+            if refused == Refused::Flood {
+                return Err(close::FLOOD);
+            }
+            let request = decoded.map_or_else(|error| error.reply_to, |received| received.request);
+            self.answer(&ApiError::from(refused).frame(request));
+            return Ok(());
+        }
+        match decoded {
+            Ok(received) => self.dispatch(received).await,
+            Err(error) => self.answer(&ApiError::from(error.code).frame(error.reply_to)),
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, frame: &ServerFrame) {
+        self.answered += 1;
+        self.connection.outbox.answer(frame);
+    }
+
+    async fn dispatch(&mut self, received: ReceivedClientFrame) {
+        let request = received.request;
+        match (self.handle(received).await, request) {
+            (Err(error), _) => self.answer(&error.frame(request)),
+            (Ok(Answer::Done), Some(_)) => {
+                self.answer(&ServerFrame::Ack(Ack { reply_to: request, results: Vec::new() }));
+            }
+            (Ok(Answer::Frames(frames)), Some(_)) => {
+                for frame in frames {
+                    self.answer(&replying(frame, request));
+                }
+            }
+            (Ok(Answer::Done | Answer::Frames(_)), None) | (Ok(Answer::Later), _) => {}
+        }
+    }
+
+    async fn handle(&mut self, received: ReceivedClientFrame) -> Result<Answer, ApiError> {
+        let (state, user) = (self.state.clone(), self.user());
+        let one = |frame| Ok(Answer::Frames(vec![frame]));
+        match received.frame {
+            ClientFrame::Hello(_) => Err(ApiError::invalid("hello comes once")),
+            ClientFrame::Auth(auth) => self.renew(&auth).await,
+            ClientFrame::Send(send) => self.send(send, received.request).await,
+            ClientFrame::Open(open) => self.open(open).await,
+            ClientFrame::Pull(pull) => {
+                one(ServerFrame::Page(fetch::page(&mut *state.pool.acquire().await?, user, &pull).await?))
+            }
+            ClientFrame::Probe(probe) => {
+                let mut conn = state.pool.acquire().await?;
+                one(ServerFrame::Chains(
+                    fetch::chains(&mut conn, user, probe.conversation, &probe.seqs).await?,
+                ))
+            }
+            ClientFrame::State(change) => {
+                let own = own::change(&state, user, Some(self.connection.id), &change).await?;
+                one(ServerFrame::OwnState(own))
+            }
+            ClientFrame::Delivered(delivered) => {
+                markers::delivered(&state, user, &delivered.markers).await?;
+                Ok(Answer::Done)
+            }
+            ClientFrame::Heads(heads) => self.heads(&heads).await,
+            ClientFrame::Members(asked) => {
+                let mut conn = state.pool.acquire().await?;
+                let part =
+                    markers::members(&mut conn, user, asked.conversation, asked.after, asked.max).await?;
+                one(ServerFrame::Members(part))
+            }
+            ClientFrame::Profiles(asked) => self.profiles(&asked.users).await,
+            ClientFrame::Markers(asked) => {
+                let mut conn = state.pool.acquire().await?;
+                one(ServerFrame::Markers(markers::of(&mut conn, user, asked.conversation).await?))
+            }
+            ClientFrame::Focus(focus) => self.focus(focus).await,
+            ClientFrame::Typing(typing) => {
+                markers::typing(&state, user, typing.conversation, typing.on).await?;
+                Ok(Answer::Done)
+            }
+            ClientFrame::PresenceWatch(watch) => self.watch(watch).await,
+            ClientFrame::PresenceSet(set) => {
+                if set.state == PresenceState::Offline {
+                    return Err(ApiError::invalid("nobody is offline while connected"));
+                }
+                state.presence.set(&self.connection, set.state);
+                Ok(Answer::Done)
+            }
+            ClientFrame::NotificationAck(ack) => {
+                db::notifications::acknowledge(&mut *state.pool.acquire().await?, user, &ack.ids).await?;
+                Ok(Answer::Done)
+            }
+        }
+    }
+
+    /// A fresh token of the same user and device moves the end (S11).
+    async fn renew(&mut self, auth: &Auth) -> Result<Answer, ApiError> {
+        let authed: Authed = self.state.tokens.verify(&auth.token)?;
+        if authed.user != self.connection.user || authed.device != self.connection.device {
+            return Err(ApiError::TokenInvalid);
+        }
+        auth::check_live(&mut *self.state.pool.acquire().await?, &authed).await?;
+        self.expires_at = self.expires_at.max(authed.expires_at);
+        Ok(Answer::Done)
+    }
+
+    /// Hands events to their lane, in order; the answer comes when they are committed.
+    async fn send(&mut self, send: Send, request: Option<u64>) -> Result<Answer, ApiError> {
+        let permit = Arc::clone(&self.sends).acquire_owned().await.map_err(|_| ApiError::Unavailable)?;
+        let pending = self.state.publisher.send(send.conversation, self.user(), &send.events).await?;
+        let outbox = Arc::clone(&self.connection.outbox);
+        let task = self.state.tasks.spawn(async move {
+            let _permit = permit;
+            match (pending.results().await, request) {
+                (Ok(results), Some(_)) => {
+                    outbox.answer(&ServerFrame::Ack(Ack { reply_to: request, results }))
+                }
+                (Ok(_), None) => return false,
+                (Err(error), _) => outbox.answer(&error.frame(request)),
+            }
+            true
+        });
+        if !self.connection.outbox.is_socket() {
+            self.sending.push(task);
+        }
+        Ok(Answer::Later)
+    }
+
+    async fn open(&mut self, open: Open) -> Result<Answer, ApiError> {
+        let first = open.first.as_ref().map(Item::parse).transpose()?;
+        let opening = open::Opening {
+            id: open.conversation,
+            kind: open.kind,
+            members: open.members,
+            title: open.title,
+            context: open.context,
+            first,
+        };
+        let opened = open::open(&self.state, self.user(), opening).await?;
+        Ok(Answer::Frames(vec![ServerFrame::Heads(Heads {
+            reply_to: None,
+            full: false,
+            more: false,
+            user_seq: opened.user_seq,
+            cursor: None,
+            items: vec![opened.item],
+            gone: Vec::new(),
+        })]))
+    }
+
+    async fn heads(&mut self, asked: &HeadsRequest) -> Result<Answer, ApiError> {
+        if asked.full == Some(true) {
+            let now = Instant::now();
+            self.full_heads.retain(|at| now.saturating_duration_since(*at) < FULL_HEADS_WINDOW);
+            if let Some(oldest) = self.full_heads.front().filter(|_| self.full_heads.len() >= FULL_HEADS_MAX)
+            {
+                let wait = FULL_HEADS_WINDOW.saturating_sub(now.saturating_duration_since(*oldest));
+                let retry_after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
+                return Err(ApiError::RateLimited { retry_after_ms });
+            }
+            self.full_heads.push_back(now);
+        }
+        let mut conn = self.state.pool.acquire().await?;
+        let snapshot = heads::snapshot(&mut conn, self.user(), None).await?;
+        Ok(Answer::Frames(snapshot.parts.into_iter().map(ServerFrame::Heads).collect()))
+    }
+
+    async fn profiles(&mut self, users: &[UserId]) -> Result<Answer, ApiError> {
+        if users.len() > limits::USERS_PER_FRAME_MAX {
+            return Err(ApiError::invalid("too many users"));
+        }
+        let ids: Vec<Uuid> = users.iter().map(|user| user.as_uuid()).collect();
+        let rows = db::users::profiles(&mut *self.state.pool.acquire().await?, self.user(), &ids).await?;
+        let items = rows.into_iter().map(|row| row.public()).collect();
+        Ok(Answer::Frames(vec![ServerFrame::Profiles(Profiles { reply_to: None, items })]))
+    }
+
+    async fn focus(&mut self, focus: Focus) -> Result<Answer, ApiError> {
+        if focus.conversations.len() > limits::FOCUS_MAX {
+            return Err(ApiError::invalid("too many conversations"));
+        }
+        let asked: BTreeSet<Uuid> = focus.conversations.iter().map(|id| id.as_uuid()).collect();
+        let asked: Vec<Uuid> = asked.into_iter().collect();
+        let mut conn = self.state.pool.acquire().await?;
+        if db::members::active_among(&mut conn, self.user(), &asked).await?.len() != asked.len() {
+            return Err(ApiError::NotMember);
+        }
+        self.connection.outbox.set_focus(focus.conversations);
+        Ok(Answer::Done)
+    }
+
+    /// Watches people of one's own tenant; unknown ones are left out. Their states come at once.
+    async fn watch(&mut self, watch: PresenceWatch) -> Result<Answer, ApiError> {
+        if watch.users.len() > limits::USERS_PER_FRAME_MAX {
+            return Err(ApiError::invalid("too many users"));
+        }
+        let own = self.user();
+        let asked: BTreeSet<Uuid> = watch.users.iter().chain([&own]).map(|user| user.as_uuid()).collect();
+        let asked: Vec<Uuid> = asked.into_iter().collect();
+        let rows = db::contacts::people(&mut *self.state.pool.acquire().await?, &asked).await?;
+        let tenant = rows.iter().find(|row| row.id == own.as_uuid()).map(|row| row.tenant.clone());
+        let wanted: HashSet<UserId> = watch.users.into_iter().collect();
+        let last_seen: HashMap<UserId, Option<TimestampMs>> = rows
+            .into_iter()
+            .filter(|row| Some(&row.tenant) == tenant.as_ref())
+            .map(|row| (UserId::from_uuid(row.id), row.last_seen.map(TimestampMs::from_i64)))
+            .filter(|(user, _)| wanted.contains(user))
+            .collect();
+        let states = self.state.presence.watch(&self.connection, last_seen.keys().copied().collect());
+        let presence: Vec<Presence> = states
+            .into_iter()
+            .map(|(user, state)| {
+                let is_offline = state == PresenceState::Offline;
+                let last_seen = last_seen.get(&user).copied().flatten().filter(|_| is_offline);
+                Presence { user, state, last_seen }
+            })
+            .collect();
+        if !presence.is_empty() {
+            self.answer(&ServerFrame::Ephemeral(Ephemeral { presence, ..Default::default() }));
+        }
+        Ok(Answer::Done)
+    }
+}
+
+/// The same frame as an answer to `request`.
+fn replying(frame: ServerFrame, request: Option<u64>) -> ServerFrame {
+    match frame {
+        ServerFrame::Heads(heads) => ServerFrame::Heads(Heads { reply_to: request, ..heads }),
+        ServerFrame::Page(page) => ServerFrame::Page(Page { reply_to: request, ..page }),
+        ServerFrame::Chains(chains) => ServerFrame::Chains(Chains { reply_to: request, ..chains }),
+        ServerFrame::OwnState(own) => ServerFrame::OwnState(OwnStates { reply_to: request, ..own }),
+        ServerFrame::Markers(markers) => ServerFrame::Markers(Markers { reply_to: request, ..markers }),
+        ServerFrame::Profiles(profiles) => ServerFrame::Profiles(Profiles { reply_to: request, ..profiles }),
+        ServerFrame::Members(members) => ServerFrame::Members(Members { reply_to: request, ..members }),
+        other => other,
+    }
+}

@@ -1,0 +1,77 @@
+//! The writing half of a socket: takes what waits, writes it together, flushes once (L3).
+
+use crate::hub::Outbox;
+use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use futures_util::{SinkExt, stream::SplitSink};
+use kith_protocol::{ServerFrame, error::close, frame::Bye, limits};
+use std::{future::Future, sync::Arc, time::Duration};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+/// A connection that ends gets this long to take the rest.
+const LAST_WORDS_WITHIN: Duration = Duration::from_secs(2);
+/// When a client is to come back after an orderly end.
+const AFTER_MS: u64 = 1_000;
+
+type Sink = SplitSink<WebSocket, Message>;
+
+/// Why writing ended.
+struct Ended;
+
+/// Writes `first`, then whatever comes into the outbox, until it is closed or the socket breaks.
+pub async fn run(mut sink: Sink, outbox: Arc<Outbox>, first: Vec<ServerFrame>) {
+    if write_on(&mut sink, &outbox, first).await.is_err() {
+        // The reader learns of it by the outbox, whatever the reason was.
+        outbox.close(close::SLOW);
+    }
+    let code = outbox.closing().unwrap_or(close::NORMAL);
+    let farewell = async {
+        if code != close::SLOW && code != close::TOO_LARGE && code != close::INVALID_UTF8 {
+            for frame in outbox.take_all() {
+                sink.feed(text(&frame)).await?;
+            }
+            let bye = ServerFrame::Bye(Bye { code, after_ms: AFTER_MS });
+            sink.feed(Message::Text(bye.encode().into())).await?;
+        }
+        sink.send(Message::Close(Some(CloseFrame { code, reason: "".into() }))).await
+    };
+    if !matches!(timeout(LAST_WORDS_WITHIN, farewell).await, Ok(Ok(()))) {
+        tracing::debug!(code, "a socket went without a farewell");
+    }
+}
+
+async fn write_on(sink: &mut Sink, outbox: &Outbox, first: Vec<ServerFrame>) -> Result<(), Ended> {
+    for frame in first {
+        within(sink.feed(Message::Text(frame.encode().into()))).await?;
+    }
+    within(sink.flush()).await?;
+    let mut pings = interval(limits::PING_EVERY);
+    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    pings.tick().await;
+    while outbox.closing().is_none() {
+        tokio::select! {
+            () = outbox.ready() => {
+                for frame in outbox.take() {
+                    within(sink.feed(text(&frame))).await?;
+                }
+            }
+            _ = pings.tick() => {
+                outbox.forget_floors();
+                within(sink.feed(Message::Ping(Default::default()))).await?;
+            }
+        }
+        within(sink.flush()).await?;
+    }
+    Ok(())
+}
+
+fn text(frame: &str) -> Message {
+    Message::Text(frame.into())
+}
+
+/// No byte for this long ends the connection (L2).
+async fn within<E>(writing: impl Future<Output = Result<(), E>>) -> Result<(), Ended> {
+    match timeout(limits::DEAD_AFTER, writing).await {
+        Ok(Ok(())) => Ok(()),
+        _ => Err(Ended),
+    }
+}
