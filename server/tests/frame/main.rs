@@ -4,8 +4,10 @@
 
 mod accounts;
 mod command_line;
+mod conversations;
 mod http;
 mod sessions;
+mod sockets;
 mod support;
 mod tokens;
 mod users;
