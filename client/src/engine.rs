@@ -13,13 +13,16 @@ mod receipts;
 mod search;
 
 pub(crate) use live::Live;
-pub(crate) use notices::NoticeHub;
 pub use notices::EventStream;
+pub(crate) use notices::NoticeHub;
 
 use crate::{
     ClientError,
+    events::{EngineEvent, Problem},
     secrets::SecretStore,
     session::{Profile, Session},
+    store::Tx,
+    sync::ops::OutboxUpdate,
     view::{AppState, StatusView},
 };
 use std::{path::PathBuf, sync::Arc};
@@ -85,6 +88,26 @@ impl Engine {
             Ok(session) => session.live.status().await,
             Err(_) => live::signed_out_status(),
         }
+    }
+
+    /// Writes what the user did; listeners are told after the commit, and the driver sends it.
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Tx<'_>) -> Result<T, ClientError> + Send + 'static,
+    ) -> Result<T, ClientError> {
+        let session = self.session()?;
+        let (value, mut changes) = match session.store.write(work).await {
+            Err(error @ ClientError::DiskFull) => {
+                self.inner.hub.tell(EngineEvent::Problem { problem: Problem::DiskFull });
+                return Err(error);
+            }
+            other => other?,
+        };
+        session.live.changed(changes.take_notices());
+        if changes.update != OutboxUpdate::default() {
+            session.driver.outbox(changes.update);
+        }
+        Ok(value)
     }
 
     /// The account that is open.

@@ -42,12 +42,8 @@ struct Now {
 impl Live {
     /// Starts to gather; ends with [`Live::stop`].
     pub(crate) fn start(store: Store, hub: Arc<NoticeHub>) -> Arc<Self> {
-        let now = Now {
-            link: LinkView::Connecting,
-            typing: HashMap::new(),
-            presence: HashMap::new(),
-            told: None,
-        };
+        let now =
+            Now { link: LinkView::Connecting, typing: HashMap::new(), presence: HashMap::new(), told: None };
         let live = Arc::new(Self {
             hub,
             store,
@@ -79,6 +75,11 @@ impl Live {
     pub(crate) fn changed(&self, notices: Vec<EngineEvent>) {
         self.hub.tell_all(notices);
         self.stale.notify_one();
+    }
+
+    /// The connection.
+    pub(crate) fn link(&self) -> LinkView {
+        self.now().link.clone()
     }
 
     /// Who types there.

@@ -1,17 +1,25 @@
-//! Search.
+//! Searching what is stored here.
 
 use super::Engine;
-use crate::ClientError;
+use crate::{ClientError, store::search, view::SearchView};
 use kith_protocol::ConversationId;
-use crate::view::SearchView;
+
+/// Hits of one search.
+const HITS_MAX: u32 = 200;
 
 impl Engine {
-    /// Searches messages.
+    /// Searches messages, newest first: each word is found by its beginning, without case and accents; scripts
+    /// without spaces by any run of characters. No input is an error. `limit` is clamped to 1–200.
     ///
     /// # Errors
-    /// [`ClientError`].
-    pub async fn search(&self, query: String, conversation: Option<ConversationId>, limit: u32) -> Result<SearchView, ClientError> {
-        let _ = (query, conversation, limit,);
-        Err(ClientError::SignedOut)
+    /// [`ClientError::NotFound`] for an unknown conversation.
+    pub async fn search(
+        &self,
+        query: String,
+        conversation: Option<ConversationId>,
+        limit: u32,
+    ) -> Result<SearchView, ClientError> {
+        let limit = limit.clamp(1, HITS_MAX) as usize;
+        self.session()?.store.read(move |db| search::search(db, &query, conversation, limit)).await
     }
 }

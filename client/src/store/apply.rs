@@ -1,0 +1,147 @@
+//! What the sync machine wants written: each call is one transaction (C3), and applying it twice changes nothing.
+
+use super::{
+    Store, Tx, conversations, drafts, log, members, outbox,
+    own_state::{self, Source},
+    people, receipts, rewind, sql,
+    writer::Durability,
+};
+use crate::{
+    ClientError,
+    driver::{Boxed, SyncStore},
+    sync::ops::{LocalState, StoreOp, Stored},
+};
+use kith_protocol::frame::{HeadsItem, Notification, OwnState};
+use rusqlite::{OptionalExtension, named_params, params};
+
+impl SyncStore for Store {
+    fn load_sync_state(&self) -> Boxed<'_, Result<LocalState, ClientError>> {
+        Box::pin(async { Ok(self.writer.write(self.me, Durability::Full, load).await?.0) })
+    }
+
+    fn apply(&self, ops: Vec<StoreOp>) -> Boxed<'_, Result<Stored, ClientError>> {
+        // A power cut may take back what the server has; it may not bring a row back to life that was answered, but
+        // that would only send it once more. What must not be lost is written by `Store::write`.
+        let work = move |tx: &mut Tx<'_>| ops.into_iter().try_for_each(|op| apply(tx, op));
+        Box::pin(async move {
+            let ((), changes) = self.writer.write(self.me, Durability::Normal, work).await?;
+            Ok(changes.into_stored())
+        })
+    }
+}
+
+fn load(tx: &mut Tx<'_>) -> Result<LocalState, ClientError> {
+    Ok(LocalState {
+        generation: meta_number(tx, "generation")?,
+        epoch: meta(tx, "epoch")?,
+        user_seq: meta_number(tx, "user_seq")?,
+        conversations: conversations::load(tx)?,
+        outbox: outbox::load(tx)?,
+    })
+}
+
+fn apply(tx: &mut Tx<'_>, op: StoreOp) -> Result<(), ClientError> {
+    match op {
+        StoreOp::Welcome { generation, epoch } => {
+            set_meta(tx, "generation", &generation.to_string())?;
+            set_meta(tx, "epoch", &epoch)
+        }
+        StoreOp::Device { device } => {
+            set_meta(tx, "device", &device.to_string())?;
+            set_meta(tx, "generation", "0")?;
+            set_meta(tx, "user_seq", "0")
+        }
+        StoreOp::Heads { last, user_seq, items, gone, .. } => {
+            put_heads(tx, &items)?;
+            gone.into_iter().try_for_each(|id| conversations::hide_gone(tx, id))?;
+            if last { set_meta(tx, "user_seq", &user_seq.to_string()) } else { Ok(()) }
+        }
+        StoreOp::Append { conversation, chain_before, events } => {
+            log::store_run(tx, conversation, chain_before, &events)
+        }
+        StoreOp::Page(page) => log::store_page(tx, &page),
+        StoreOp::Rewind { conversation, chains } => rewind::rewind(tx, conversation, &chains),
+        StoreOp::Sending { items } => outbox::sending(tx, &items),
+        StoreOp::Queued { items } => outbox::queued(tx, &items),
+        StoreOp::Retry { items, at, code } => outbox::failed(tx, &items, code, Some(at)),
+        StoreOp::Parked { items, code } => outbox::failed(tx, &items, code, None),
+        StoreOp::Acked { item, id, seq, ts } => outbox::acked(tx, item, id, seq, ts),
+        StoreOp::Done { items } => outbox::done(tx, &items),
+        StoreOp::OwnState { user_seq, items } => put_own_states(tx, user_seq, &items),
+        StoreOp::DraftConflict { items, current } => draft_conflict(tx, &items, &current),
+        StoreOp::Markers { conversation, markers } => receipts::put(tx, conversation, &markers),
+        StoreOp::Profiles(profiles) => people::put(tx, &profiles),
+        StoreOp::Members { conversation, items, first, last } => {
+            members::put_part(tx, conversation, &items, first, last)
+        }
+        StoreOp::Notifications(items) => items.iter().try_for_each(|item| put_notification(tx, item)),
+    }
+}
+
+fn put_heads(tx: &mut Tx<'_>, items: &[HeadsItem]) -> Result<(), ClientError> {
+    let is_first_sync = meta(tx, "user_seq")?.is_none();
+    items.iter().try_for_each(|item| conversations::put_head(tx, item, is_first_sync))
+}
+
+fn put_own_states(tx: &mut Tx<'_>, user_seq: Option<u64>, items: &[OwnState]) -> Result<(), ClientError> {
+    for own in items {
+        put_own_state(tx, own)?;
+    }
+    match user_seq {
+        Some(user_seq) if user_seq > meta_number(tx, "user_seq")? => {
+            set_meta(tx, "user_seq", &user_seq.to_string())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn put_own_state(tx: &mut Tx<'_>, own: &OwnState) -> Result<(), ClientError> {
+    let Some(cid) = conversations::cid(tx, own.conversation)? else { return Ok(()) };
+    let head = conversations::facts(tx, cid)?.head;
+    own_state::put(tx, cid, own, head, Source::Change)
+}
+
+fn draft_conflict(tx: &mut Tx<'_>, items: &[i64], current: &OwnState) -> Result<(), ClientError> {
+    outbox::done(tx, items)?;
+    let Some(cid) = conversations::cid(tx, current.conversation)? else { return Ok(()) };
+    drafts::conflict(tx, cid, current)?;
+    put_own_state(tx, current)
+}
+
+fn put_notification(tx: &Tx<'_>, item: &Notification) -> Result<(), ClientError> {
+    tx.conn
+        .prepare_cached(
+            "INSERT INTO notifications (id, kind, title, text, data, link, at, is_acknowledged)
+             VALUES (:id, :kind, :title, :text, :data, :link, :at, :is_acknowledged)
+             ON CONFLICT (id) DO UPDATE SET is_acknowledged = max(is_acknowledged, excluded.is_acknowledged)",
+        )?
+        .execute(named_params! {
+            ":id": item.id.as_bytes(),
+            ":kind": item.kind,
+            ":title": item.title,
+            ":text": item.text,
+            ":data": item.data.as_ref().map(sql::write_json).transpose()?,
+            ":link": item.link,
+            ":at": item.at.as_i64(),
+            ":is_acknowledged": item.acknowledged,
+        })?;
+    Ok(())
+}
+
+fn meta(tx: &Tx<'_>, key: &str) -> Result<Option<String>, ClientError> {
+    let mut query = tx.conn.prepare_cached("SELECT value FROM meta WHERE key = ?1")?;
+    Ok(query.query_row([key], |row| row.get(0)).optional()?)
+}
+
+fn meta_number(tx: &Tx<'_>, key: &str) -> Result<u64, ClientError> {
+    Ok(meta(tx, key)?.and_then(|text| text.parse().ok()).unwrap_or_default())
+}
+
+fn set_meta(tx: &Tx<'_>, key: &str, value: &str) -> Result<(), ClientError> {
+    tx.conn
+        .prepare_cached(
+            "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        )?
+        .execute(params![key, value])?;
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! What a transaction changed, gathered while it runs and told after the commit.
+
+use super::{Db, list, messages, people};
+use crate::{
+    ClientError,
+    events::{EngineEvent, Problem},
+    sync::ops::{LocalConversation, OutboxItem, OutboxUpdate, Stored},
+};
+use kith_protocol::{ConversationId, EventId, UserId};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Rows named one by one in a notice; above, the whole list is to be read again.
+const ROWS_NAMED_MAX: usize = 64;
+
+/// What changed, each thing once.
+#[derive(Default)]
+pub(crate) struct Changes {
+    rows: BTreeSet<ConversationId>,
+    timelines: BTreeSet<ConversationId>,
+    read: BTreeSet<ConversationId>,
+    arrived: BTreeMap<ConversationId, Arrived>,
+    problems: Vec<Problem>,
+    notices: Vec<EngineEvent>,
+    /// The outbox as a place looks different.
+    pub(super) outbox_changed: bool,
+    /// Names changed.
+    pub(super) people_changed: bool,
+    /// For the machine: what the user's doing changed.
+    pub(crate) update: OutboxUpdate,
+    pub(super) sending: Vec<OutboxItem>,
+    pub(super) ended: Vec<i64>,
+    pub(super) rewound: Vec<LocalConversation>,
+    pub(super) profiles_wanted: BTreeSet<UserId>,
+    pub(super) members_wanted: BTreeSet<ConversationId>,
+}
+
+struct Arrived {
+    newest: EventId,
+    count: u32,
+}
+
+impl Changes {
+    /// A row of the list.
+    pub(super) fn row(&mut self, conversation: ConversationId) {
+        self.rows.insert(conversation);
+    }
+
+    /// A timeline; its conversation's row shows the last line of it.
+    pub(super) fn timeline(&mut self, conversation: ConversationId) {
+        self.timelines.insert(conversation);
+        self.rows.insert(conversation);
+    }
+
+    /// The read marker advanced.
+    pub(super) fn read(&mut self, conversation: ConversationId) {
+        self.read.insert(conversation);
+        self.timeline(conversation);
+    }
+
+    /// A message of somebody else, newer than those before it.
+    pub(super) fn arrived(&mut self, conversation: ConversationId, message: EventId) {
+        let arrived = self.arrived.entry(conversation).or_insert(Arrived { newest: message, count: 0 });
+        arrived.newest = message;
+        arrived.count += 1;
+    }
+
+    pub(super) fn problem(&mut self, problem: Problem) {
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
+    }
+
+    /// Words the notices, as the database stands at the end of the transaction.
+    pub(super) fn complete(&mut self, db: &Db<'_>) -> Result<(), ClientError> {
+        if !self.rows.is_empty() || self.people_changed {
+            let all = self.people_changed || self.rows.len() > ROWS_NAMED_MAX;
+            let conversations = if all { Vec::new() } else { self.rows.iter().copied().collect() };
+            self.notices.push(EngineEvent::ConversationsChanged { conversations });
+        }
+        self.notices
+            .extend(self.timelines.iter().map(|&conversation| EngineEvent::TimelineChanged { conversation }));
+        for (&conversation, arrived) in &self.arrived {
+            if let Some(message) = messages::get(db, arrived.newest)? {
+                self.notices.push(EngineEvent::MessageArrived {
+                    conversation,
+                    title: list::title_of(db, conversation)?,
+                    message: arrived.newest,
+                    sender: people::get(db, message.sender)?.display_name,
+                    text: messages::one_line(&message.text),
+                    count: arrived.count,
+                });
+            }
+        }
+        self.notices.extend(self.read.iter().map(|&conversation| EngineEvent::MessagesRead { conversation }));
+        if self.outbox_changed {
+            self.notices.push(EngineEvent::OutboxChanged);
+        }
+        self.notices.extend(self.problems.drain(..).map(|problem| EngineEvent::Problem { problem }));
+        Ok(())
+    }
+
+    /// The notices.
+    pub(crate) fn take_notices(&mut self) -> Vec<EngineEvent> {
+        std::mem::take(&mut self.notices)
+    }
+
+    /// What the machine is answered.
+    pub(super) fn into_stored(self) -> Stored {
+        Stored {
+            notices: self.notices,
+            sending: self.sending,
+            ended: self.ended,
+            // What the store itself put into the outbox while it applied (a rewind, a draft without a rival).
+            queued: self.update.changed,
+            rewound: self.rewound,
+            profiles_wanted: self.profiles_wanted.into_iter().collect(),
+            members_wanted: self.members_wanted.into_iter().collect(),
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! `conversations`: where each stands, as the server says; own state in them is `own_state`'s.
+
+use super::{Db, Tx, drafts, members, own_state, people, ranges, sql};
+use crate::{ClientError, sync::ops::LocalConversation};
+use kith_protocol::{
+    ConversationId, Seq, TimestampMs, UserId,
+    event::Role,
+    frame::{ConversationKind, HeadsItem},
+};
+use rusqlite::{OptionalExtension, Row, named_params, params};
+
+/// What events are compared with when they come.
+pub(super) struct Facts {
+    pub(super) head: Seq,
+    pub(super) as_of: Seq,
+    pub(super) announced: Seq,
+}
+
+/// A conversation made on this device.
+pub(crate) struct NewConversation {
+    /// Its id.
+    pub(crate) id: ConversationId,
+    /// Direct or group.
+    pub(crate) kind: ConversationKind,
+    /// Groups only.
+    pub(crate) title: Option<String>,
+    /// Without oneself.
+    pub(crate) members: Vec<UserId>,
+}
+
+/// The local number of a conversation.
+pub(crate) fn cid(db: &Db<'_>, id: ConversationId) -> Result<Option<i64>, ClientError> {
+    let mut query = db.conn.prepare_cached("SELECT cid FROM conversations WHERE id = ?1")?;
+    Ok(query.query_row([id.as_bytes()], |row| row.get(0)).optional()?)
+}
+
+/// The local number of a conversation that must be here.
+pub(crate) fn known(db: &Db<'_>, id: ConversationId) -> Result<i64, ClientError> {
+    cid(db, id)?.ok_or(ClientError::NotFound)
+}
+
+/// The id of a conversation.
+pub(crate) fn id_of(db: &Db<'_>, cid: i64) -> Result<ConversationId, ClientError> {
+    let mut query = db.conn.prepare_cached("SELECT id FROM conversations WHERE cid = ?1")?;
+    Ok(query.query_row([cid], |row| sql::conversation(row, "id"))?)
+}
+
+/// Whether the server has not confirmed the conversation.
+pub(super) fn is_local(db: &Db<'_>, cid: i64) -> Result<bool, ClientError> {
+    let mut query = db.conn.prepare_cached("SELECT is_local FROM conversations WHERE cid = ?1")?;
+    Ok(query.query_row([cid], |row| row.get(0))?)
+}
+
+pub(super) fn facts(db: &Db<'_>, cid: i64) -> Result<Facts, ClientError> {
+    let mut query =
+        db.conn.prepare_cached("SELECT head, facts_as_of, announced FROM conversations WHERE cid = ?1")?;
+    let read = |row: &Row<'_>| {
+        Ok(Facts {
+            head: sql::seq(row, "head")?,
+            as_of: sql::seq(row, "facts_as_of")?,
+            announced: sql::seq(row, "announced")?,
+        })
+    };
+    Ok(query.query_row([cid], read)?)
+}
+
+/// The intervals of one's membership (R6).
+pub(super) fn visible(db: &Db<'_>, cid: i64) -> Result<Vec<(Seq, Option<Seq>)>, ClientError> {
+    let mut query = db.conn.prepare_cached("SELECT visible FROM conversations WHERE cid = ?1")?;
+    Ok(query.query_row([cid], |row| sql::json(row, "visible"))?)
+}
+
+pub(super) fn set_visible(tx: &Tx<'_>, cid: i64, visible: &[(Seq, Option<Seq>)]) -> Result<(), ClientError> {
+    tx.conn
+        .prepare_cached("UPDATE conversations SET visible = ?2 WHERE cid = ?1")?
+        .execute(params![cid, sql::write_json(visible)?])?;
+    Ok(())
+}
+
+/// Makes a conversation that the server does not know yet.
+pub(crate) fn create_local(tx: &mut Tx<'_>, new: &NewConversation) -> Result<i64, ClientError> {
+    tx.conn.execute(
+        "INSERT INTO conversations (id, kind, title, member_count, is_local, created_at, visible)
+         VALUES (?1, ?2, ?3, ?4, 1, ?5, '[[1,null]]')",
+        params![
+            new.id.as_bytes(),
+            new.kind.as_str(),
+            new.title,
+            new.members.len() as i64 + 1,
+            tx.now.as_i64()
+        ],
+    )?;
+    let cid = tx.conn.last_insert_rowid();
+    let own = if new.kind == ConversationKind::Group { Role::Owner } else { Role::Member };
+    members::put(tx, cid, tx.me, own)?;
+    for user in &new.members {
+        members::put(tx, cid, *user, Role::Member)?;
+        people::want_if_unknown(tx, *user)?;
+    }
+    tx.changes.row(new.id);
+    Ok(cid)
+}
+
+/// Removes a conversation with everything in it; only one that the server never knew.
+pub(super) fn remove_local(tx: &mut Tx<'_>, cid: i64) -> Result<(), ClientError> {
+    let id = id_of(tx, cid)?;
+    for message in super::messages::unnumbered(tx, cid)? {
+        super::messages::remove(tx, cid, message.id)?;
+    }
+    tx.conn.execute("DELETE FROM conversations WHERE cid = ?1 AND is_local = 1", [cid])?;
+    tx.changes.timeline(id);
+    Ok(())
+}
+
+/// Takes a heads item (S3). `is_first_sync`: this device has never been in sync, so nothing in it is news.
+pub(super) fn put_head(tx: &mut Tx<'_>, item: &HeadsItem, is_first_sync: bool) -> Result<(), ClientError> {
+    let id = item.own.conversation;
+    let before = cid(tx, id)?.map(|cid| state_of(tx, cid)).transpose()?;
+    let context = item.context.as_ref().map(sql::write_json).transpose()?;
+    tx.conn
+        .prepare_cached(
+            "INSERT INTO conversations (id, kind, title, context, head, countable, floor, last_ts, visible, member_count,
+                 facts_as_of, announced, created_at)
+             VALUES (:id, :kind, :title, :context, :head, :countable, :floor, :last_ts, :visible, :member_count,
+                 :head, :announced, :now)
+             ON CONFLICT (id) DO UPDATE SET kind = excluded.kind, title = excluded.title, context = excluded.context,
+                 head = excluded.head, countable = excluded.countable, floor = excluded.floor,
+                 last_ts = max(last_ts, excluded.last_ts), visible = excluded.visible,
+                 member_count = excluded.member_count, facts_as_of = max(facts_as_of, excluded.facts_as_of),
+                 is_local = 0",
+        )?
+        .execute(named_params! {
+            ":id": id.as_bytes(),
+            ":kind": item.kind.as_str(),
+            ":title": item.title,
+            ":context": context,
+            ":head": item.head.as_i64(),
+            ":countable": i64::try_from(item.countable).unwrap_or(i64::MAX),
+            ":floor": item.floor.as_i64(),
+            ":last_ts": item.last_ts.as_i64(),
+            ":visible": sql::write_json(&item.visible)?,
+            ":member_count": i64::from(item.member_count),
+            ":announced": if is_first_sync { item.head.as_i64() } else { 0 },
+            ":now": if item.last_ts.0 == 0 { tx.now.as_i64() } else { item.last_ts.as_i64() },
+        })?;
+    let cid = known(tx, id)?;
+    put_members(tx, cid, item)?;
+    own_state::put(tx, cid, &item.own, item.head, own_state::Source::Heads)?;
+    if before != Some(state_of(tx, cid)?) {
+        tx.changes.timeline(id);
+    }
+    Ok(())
+}
+
+fn put_members(tx: &mut Tx<'_>, cid: i64, item: &HeadsItem) -> Result<(), ClientError> {
+    match &item.members {
+        Some(list) => {
+            let pairs: Vec<_> = list.iter().map(|member| (member.user, member.role)).collect();
+            members::replace(tx, cid, &pairs)?;
+            for member in list {
+                if people::version(tx, member.user)? < member.profile_version.max(1) {
+                    tx.changes.profiles_wanted.insert(member.user);
+                }
+            }
+        }
+        None if members::count(tx, cid)? != item.member_count => {
+            tx.changes.members_wanted.insert(item.own.conversation);
+        }
+        None => {}
+    }
+    Ok(())
+}
+
+/// What a heads item can change on screen, to tell only when it did.
+fn state_of(db: &Db<'_>, cid: i64) -> Result<String, ClientError> {
+    let mut query = db.conn.prepare_cached(
+        "SELECT json_array(hex(c.id), kind, title, context, head, floor, visible, member_count, is_local, version, read,
+             unread, unread_flag, mute, pin, archive, hidden, d.text, d.conflict,
+             (SELECT group_concat(hex(user) || role) FROM members m WHERE m.cid = c.cid))
+         FROM conversations c LEFT JOIN drafts d USING (cid) WHERE c.cid = ?1",
+    )?;
+    Ok(query.query_row([cid], |row| row.get(0))?)
+}
+
+/// Hides a conversation that the user has hidden elsewhere.
+pub(super) fn hide_gone(tx: &mut Tx<'_>, id: ConversationId) -> Result<(), ClientError> {
+    let rows = tx
+        .conn
+        .prepare_cached("UPDATE conversations SET hidden = 1 WHERE id = ?1 AND hidden = 0 AND is_local = 0")?
+        .execute([id.as_bytes()])?;
+    if rows > 0 {
+        tx.changes.row(id);
+    }
+    Ok(())
+}
+
+/// The server has confirmed a conversation that was made here.
+pub(super) fn confirm(tx: &mut Tx<'_>, cid: i64) -> Result<(), ClientError> {
+    tx.conn.prepare_cached("UPDATE conversations SET is_local = 0 WHERE cid = ?1")?.execute([cid])?;
+    let id = id_of(tx, cid)?;
+    tx.changes.row(id);
+    drafts::send_if_dirty(tx, cid)
+}
+
+/// What the machine starts from; what the server does not know is not among it.
+pub(super) fn load(db: &Db<'_>) -> Result<Vec<LocalConversation>, ClientError> {
+    let mut query = db.conn.prepare("SELECT cid FROM conversations WHERE is_local = 0 ORDER BY cid")?;
+    let cids = query.query_map([], |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
+    cids.into_iter().map(|cid| load_one(db, cid)).collect()
+}
+
+/// What is stored of one conversation.
+pub(super) fn load_one(db: &Db<'_>, cid: i64) -> Result<LocalConversation, ClientError> {
+    let mut query = db
+        .conn
+        .prepare_cached("SELECT id, head, visible, last_ts, delivered FROM conversations WHERE cid = ?1")?;
+    let ranges = ranges::all(db, cid)?;
+    let read = |row: &Row<'_>| {
+        Ok(LocalConversation {
+            conversation: sql::conversation(row, "id")?,
+            ranges,
+            head: sql::seq(row, "head")?,
+            visible: sql::json(row, "visible")?,
+            last_ts: TimestampMs::from_i64(row.get("last_ts")?),
+            delivered: sql::seq(row, "delivered")?,
+        })
+    };
+    Ok(query.query_row([cid], read)?)
+}

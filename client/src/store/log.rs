@@ -1,0 +1,178 @@
+//! `events`: the log as it came, and what follows from an event the moment it is stored.
+
+use super::{
+    Tx,
+    conversations::{self, Facts},
+    members, outbox, own_state, people, project, ranges, sql,
+};
+use crate::{ClientError, sync::ops::LocalRange};
+use kith_protocol::{
+    Chain, ConversationId, Event, EventContent, EventId, Seq,
+    event::{MemberBody, MemberChange},
+    frame::Page,
+};
+use rusqlite::{OptionalExtension, named_params, params};
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// Stores a contiguous run of events (C3): rows, range, projections, the end of their outbox rows.
+pub(super) fn store_run(
+    tx: &mut Tx<'_>,
+    conversation: ConversationId,
+    chain_before: Chain,
+    events: &[Event],
+) -> Result<(), ClientError> {
+    let (Some(first), Some(last)) = (events.first(), events.last()) else { return Ok(()) };
+    let Some(cid) = conversations::cid(tx, conversation)? else { return Ok(()) };
+    let facts = conversations::facts(tx, cid)?;
+    let own = own_state::effective(tx, cid)?;
+    let mut messages = 0;
+    let mut touched = BTreeSet::new();
+    let mut is_changed = false;
+    for event in events {
+        if !insert(tx, cid, event)? {
+            continue;
+        }
+        is_changed = true;
+        people::want_if_unknown(tx, event.sender)?;
+        outbox::end_event(tx, cid, event.id)?;
+        if event.kind == "message" {
+            messages += 1;
+            touched.insert(event.id);
+        }
+        touched.extend(event.target);
+        if event.seq > facts.as_of {
+            apply_facts(tx, cid, event)?;
+        }
+        let is_news = event.seq > facts.announced && event.seq > own.read && event.sender != tx.me;
+        if event.kind == "message" && is_news && !event.redacted && own.mute <= tx.now {
+            tx.changes.arrived(conversation, event.id);
+        }
+    }
+    let run = LocalRange { low: first.seq, high: last.seq, chain_before, chain_high: last.chain };
+    ranges::merge(tx, cid, run)?;
+    if is_changed {
+        advance(tx, cid, &facts, last, messages)?;
+        tx.changes.timeline(conversation);
+    }
+    for id in touched {
+        project::message(tx, cid, id)?;
+    }
+    Ok(())
+}
+
+/// Stores a page of any place in the log, with what its messages have become (W9).
+pub(super) fn store_page(tx: &mut Tx<'_>, page: &Page) -> Result<(), ClientError> {
+    let Some(cid) = conversations::cid(tx, page.conversation)? else { return Ok(()) };
+    store_run(tx, page.conversation, page.chain_before, &page.events)?;
+    for (id, state) in &page.states {
+        if project::put_state(tx, cid, *id, page.as_of, state)? {
+            project::message(tx, cid, *id)?;
+            tx.changes.timeline(page.conversation);
+        }
+    }
+    Ok(())
+}
+
+fn insert(tx: &Tx<'_>, cid: i64, event: &Event) -> Result<bool, ClientError> {
+    let is_shown = !matches!(event.kind.as_str(), "edit" | "delete" | "reaction" | "pin" | "settings");
+    let body = event.body.as_ref().map(sql::write_json).transpose()?;
+    let rows = tx
+        .conn
+        .prepare_cached(
+            "INSERT INTO events (cid, seq, id, kind, sender, ts, written_at, countable, chain, target, body,
+                 is_redacted, is_shown)
+             VALUES (:cid, :seq, :id, :kind, :sender, :ts, :written_at, :countable, :chain, :target, :body,
+                 :is_redacted, :is_shown)
+             ON CONFLICT DO NOTHING",
+        )?
+        .execute(named_params! {
+            ":cid": cid,
+            ":seq": event.seq.as_i64(),
+            ":id": event.id.as_bytes(),
+            ":kind": event.kind,
+            ":sender": event.sender.as_bytes(),
+            ":ts": event.ts.as_i64(),
+            ":written_at": event.written_at.map(|at| at.as_i64()),
+            ":countable": i64::try_from(event.countable).unwrap_or(i64::MAX),
+            ":chain": event.chain.as_bytes(),
+            ":target": event.target.as_ref().map(EventId::as_bytes),
+            ":body": body,
+            ":is_redacted": event.redacted,
+            ":is_shown": is_shown,
+        })?;
+    Ok(rows == 1)
+}
+
+/// Moves the conversation's head, its order in the list, and what counts as announced.
+fn advance(tx: &mut Tx<'_>, cid: i64, facts: &Facts, last: &Event, messages: i64) -> Result<(), ClientError> {
+    let is_newest = last.seq > facts.head;
+    tx.conn
+        .prepare_cached(
+            "UPDATE conversations SET
+                 countable = CASE WHEN :seq >= head THEN :countable ELSE countable END,
+                 hidden = CASE WHEN :is_newest THEN 0 ELSE hidden END,
+                 head = max(head, :seq), last_ts = max(last_ts, :ts), announced = max(announced, :seq),
+                 facts_as_of = max(facts_as_of, :facts), stored = stored + :messages, is_local = 0
+             WHERE cid = :cid",
+        )?
+        .execute(named_params! {
+            ":cid": cid,
+            ":seq": last.seq.as_i64(),
+            ":countable": i64::try_from(last.countable).unwrap_or(i64::MAX),
+            ":is_newest": is_newest,
+            ":ts": last.ts.as_i64(),
+            ":facts": if is_newest { last.seq.as_i64() } else { 0 },
+            ":messages": messages,
+        })?;
+    Ok(())
+}
+
+/// Title and membership, from events that are newer than what is known of them.
+fn apply_facts(tx: &mut Tx<'_>, cid: i64, event: &Event) -> Result<(), ClientError> {
+    let body = event.body.clone().unwrap_or(Value::Null);
+    match EventContent::parse(&event.kind, event.target, &body) {
+        Ok(EventContent::Title(title)) => {
+            tx.conn
+                .prepare_cached("UPDATE conversations SET title = ?2 WHERE cid = ?1")?
+                .execute(params![cid, title.text])?;
+        }
+        Ok(EventContent::Member(member)) => {
+            people::want_if_unknown(tx, member.user)?;
+            apply_member(tx, cid, event.seq, &member)?;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn apply_member(tx: &mut Tx<'_>, cid: i64, seq: Seq, member: &MemberBody) -> Result<(), ClientError> {
+    let role = member.role.unwrap_or(kith_protocol::event::Role::Member);
+    let is_in = match member.change {
+        MemberChange::Added | MemberChange::Role => {
+            members::put(tx, cid, member.user, role)?;
+            true
+        }
+        MemberChange::Removed | MemberChange::Left => {
+            members::remove(tx, cid, member.user)?;
+            false
+        }
+    };
+    if member.user == tx.me && member.change != MemberChange::Role {
+        let mut visible = conversations::visible(tx, cid)?;
+        match visible.last_mut() {
+            Some((_, to @ None)) if !is_in => *to = Some(seq),
+            Some((_, None)) => {}
+            _ if is_in => visible.push((seq, None)),
+            _ => {}
+        }
+        conversations::set_visible(tx, cid, &visible)?;
+    }
+    members::count_again(tx, cid)
+}
+
+/// The chain's value at a stored seq.
+pub(super) fn chain_at(tx: &Tx<'_>, cid: i64, seq: Seq) -> Result<Option<Chain>, ClientError> {
+    let mut query = tx.conn.prepare_cached("SELECT chain FROM events WHERE cid = ?1 AND seq = ?2")?;
+    Ok(query.query_row(params![cid, seq.as_i64()], |row| sql::chain(row, "chain")).optional()?)
+}

@@ -1,0 +1,281 @@
+//! `messages`: one row for life, keyed by its id (C5); first as the user wrote it, then as the log says.
+
+use super::{Db, Tx, project::EmojiUsers, search, sql};
+use crate::ClientError;
+use kith_protocol::{EventId, Seq, TimestampMs, UserId};
+use rusqlite::{OptionalExtension, Row, named_params, params};
+
+/// The `order` of an entry that is not numbered is above all seqs.
+pub(super) const UNNUMBERED: f64 = 4_503_599_627_370_496.0;
+/// Characters of a preview, quote or summary.
+const LINE_CHARS_MAX: usize = 200;
+/// mid 0 is at this time, ms.
+const MID_EPOCH: i64 = 1_577_836_800_000;
+/// Messages of one millisecond that keep their order by mid.
+const MIDS_PER_MS: i64 = 64;
+
+/// A message's row.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Message {
+    pub(crate) cid: i64,
+    pub(crate) id: EventId,
+    pub(crate) seq: Option<Seq>,
+    pub(super) local: i64,
+    pub(crate) sender: UserId,
+    pub(crate) ts: TimestampMs,
+    pub(crate) text: String,
+    pub(super) reply_to: Option<EventId>,
+    pub(super) is_edited: bool,
+    pub(super) is_deleted: bool,
+    pub(super) is_pinned: bool,
+    pub(super) reactions: Vec<EmojiUsers>,
+}
+
+impl Message {
+    /// Its place in the timeline.
+    pub(super) fn order(&self) -> f64 {
+        self.seq.map_or(UNNUMBERED + self.local as f64, |seq| seq.0 as f64)
+    }
+}
+
+/// What a projection writes.
+pub(super) struct Projected<'a> {
+    pub(super) id: EventId,
+    pub(super) seq: Seq,
+    pub(super) sender: UserId,
+    pub(super) ts: TimestampMs,
+    pub(super) text: &'a str,
+    pub(super) reply_to: Option<EventId>,
+    pub(super) edited: Seq,
+    pub(super) is_deleted: bool,
+    pub(super) is_pinned: bool,
+    pub(super) reactions: Option<String>,
+}
+
+/// Reads a row with the columns of [`COLUMNS`].
+pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
+    let reactions: Option<String> = row.get("reactions")?;
+    Ok(Message {
+        cid: row.get("cid")?,
+        id: sql::event(row, "id")?,
+        seq: sql::seq_opt(row, "seq")?,
+        local: row.get::<_, Option<i64>>("local")?.unwrap_or_default(),
+        sender: sql::user(row, "sender")?,
+        ts: sql::time(row, "ts")?,
+        text: row.get("text")?,
+        reply_to: sql::event_opt(row, "reply_to")?,
+        is_edited: row.get::<_, i64>("edited_seq")? > 0,
+        is_deleted: row.get("is_deleted")?,
+        is_pinned: row.get("is_pinned")?,
+        reactions: reactions.map_or(Ok(Vec::new()), |text| sql::read_json(&text))?,
+    })
+}
+
+/// One message, wherever it is.
+pub(crate) fn get(db: &Db<'_>, id: EventId) -> Result<Option<Message>, ClientError> {
+    let mut query = db.conn.prepare_cached(
+        "SELECT cid, id, seq, local, sender, ts, text, reply_to, edited_seq, is_deleted, is_pinned, reactions
+         FROM messages WHERE id = ?1 ORDER BY cid LIMIT 1",
+    )?;
+    Ok(query.query_row([id.as_bytes()], message).optional()?)
+}
+
+/// The newest message of a conversation; what is not numbered comes last (C5).
+pub(super) fn newest(db: &Db<'_>, cid: i64) -> Result<Option<Message>, ClientError> {
+    let mut unnumbered = db.conn.prepare_cached(
+        "SELECT cid, id, seq, local, sender, ts, text, reply_to, edited_seq, is_deleted, is_pinned, reactions
+         FROM messages WHERE cid = ?1 AND seq IS NULL ORDER BY local DESC LIMIT 1",
+    )?;
+    if let Some(found) = unnumbered.query_row([cid], message).optional()? {
+        return Ok(Some(found));
+    }
+    let mut numbered = db.conn.prepare_cached(
+        "SELECT cid, id, seq, local, sender, ts, text, reply_to, edited_seq, is_deleted, is_pinned, reactions
+         FROM messages WHERE cid = ?1 AND seq IS NOT NULL ORDER BY seq DESC LIMIT 1",
+    )?;
+    Ok(numbered.query_row([cid], message).optional()?)
+}
+
+/// The message at a place of the log.
+pub(super) fn at(db: &Db<'_>, cid: i64, seq: Seq) -> Result<Option<Message>, ClientError> {
+    let mut query = db.conn.prepare_cached(
+        "SELECT cid, id, seq, local, sender, ts, text, reply_to, edited_seq, is_deleted, is_pinned, reactions
+         FROM messages WHERE cid = ?1 AND seq = ?2",
+    )?;
+    Ok(query.query_row(params![cid, seq.as_i64()], message).optional()?)
+}
+
+/// What is not numbered, in local order.
+pub(super) fn unnumbered(db: &Db<'_>, cid: i64) -> Result<Vec<Message>, ClientError> {
+    let mut query = db.conn.prepare_cached(
+        "SELECT cid, id, seq, local, sender, ts, text, reply_to, edited_seq, is_deleted, is_pinned, reactions
+         FROM messages WHERE cid = ?1 AND seq IS NULL ORDER BY local",
+    )?;
+    Ok(query.query_map([cid], message)?.collect::<Result<_, _>>()?)
+}
+
+/// A text's first line for lists: white space runs become one blank, cut at 200 characters.
+pub(super) fn one_line(text: &str) -> String {
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+        if line.len() > LINE_CHARS_MAX * 4 {
+            break;
+        }
+    }
+    match line.char_indices().nth(LINE_CHARS_MAX) {
+        Some((end, _)) => {
+            line.truncate(end);
+            line.pop();
+            line.push('…');
+            line
+        }
+        None => line,
+    }
+}
+
+/// White space runs become one blank.
+pub(super) fn flat(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Writes the row as the log says; an unnumbered one of the same id becomes it.
+pub(super) fn put_projected(tx: &mut Tx<'_>, cid: i64, row: &Projected<'_>) -> Result<(), ClientError> {
+    let known = place(tx, cid, row.id)?;
+    let mid = match known {
+        Some((mid, true)) => mid,
+        Some((mid, false)) => {
+            search::remove(tx, mid)?;
+            free_mid(tx, row.ts)?
+        }
+        None => free_mid(tx, row.ts)?,
+    };
+    tx.conn
+        .prepare_cached(
+            "INSERT INTO messages (mid, cid, id, seq, sender, ts, text, reply_to, edited_seq, is_deleted, is_pinned,
+                 reactions)
+             VALUES (:mid, :cid, :id, :seq, :sender, :ts, :text, :reply_to, :edited, :is_deleted, :is_pinned, :reactions)
+             ON CONFLICT (id, cid) DO UPDATE SET mid = excluded.mid, seq = excluded.seq, local = NULL,
+                 sender = excluded.sender, ts = excluded.ts, text = excluded.text, reply_to = excluded.reply_to,
+                 edited_seq = excluded.edited_seq, is_deleted = excluded.is_deleted,
+                 is_pinned = excluded.is_pinned, reactions = excluded.reactions",
+        )?
+        .execute(named_params! {
+            ":mid": mid,
+            ":cid": cid,
+            ":id": row.id.as_bytes(),
+            ":seq": row.seq.as_i64(),
+            ":sender": row.sender.as_bytes(),
+            ":ts": row.ts.as_i64(),
+            ":text": row.text,
+            ":reply_to": row.reply_to.as_ref().map(EventId::as_bytes),
+            ":edited": row.edited.as_i64(),
+            ":is_deleted": row.is_deleted,
+            ":is_pinned": row.is_pinned,
+            ":reactions": row.reactions,
+        })?;
+    search::put(tx, mid, row.text, matches!(known, Some((_, true))))
+}
+
+/// Writes what the user wrote, before the server has numbered it.
+pub(super) fn put_unnumbered(
+    tx: &mut Tx<'_>,
+    cid: i64,
+    id: EventId,
+    item: i64,
+    text: &str,
+    reply_to: Option<EventId>,
+    ts: TimestampMs,
+) -> Result<(), ClientError> {
+    let mid = free_mid(tx, ts)?;
+    tx.conn
+        .prepare_cached(
+            "INSERT INTO messages (mid, cid, id, local, sender, ts, text, reply_to)
+             VALUES (:mid, :cid, :id, :local, :sender, :ts, :text, :reply_to)",
+        )?
+        .execute(named_params! {
+            ":mid": mid,
+            ":cid": cid,
+            ":id": id.as_bytes(),
+            ":local": item,
+            ":sender": tx.me.as_bytes(),
+            ":ts": ts.as_i64(),
+            ":text": text,
+            ":reply_to": reply_to.as_ref().map(EventId::as_bytes),
+        })?;
+    search::put(tx, mid, text, false)
+}
+
+/// Changes the text of a message that is not numbered.
+pub(super) fn set_text(tx: &mut Tx<'_>, cid: i64, id: EventId, text: &str) -> Result<(), ClientError> {
+    tx.conn
+        .prepare_cached("UPDATE messages SET text = ?3 WHERE id = ?1 AND cid = ?2 AND seq IS NULL")?
+        .execute(params![id.as_bytes(), cid, text])?;
+    match place(tx, cid, id)? {
+        Some((mid, _)) => search::put(tx, mid, text, true),
+        None => Ok(()),
+    }
+}
+
+/// Shows the server's time of a message that it has numbered.
+pub(super) fn set_server_time(
+    tx: &Tx<'_>,
+    cid: i64,
+    id: EventId,
+    ts: TimestampMs,
+) -> Result<(), ClientError> {
+    // The row's mid stays of the local time until the event itself is stored.
+    tx.conn
+        .prepare_cached("UPDATE messages SET ts = ?3 WHERE id = ?1 AND cid = ?2 AND seq IS NULL")?
+        .execute(params![id.as_bytes(), cid, ts.as_i64()])?;
+    Ok(())
+}
+
+/// Removes a message's row.
+pub(super) fn remove(tx: &mut Tx<'_>, cid: i64, id: EventId) -> Result<(), ClientError> {
+    if let Some((mid, _)) = place(tx, cid, id)? {
+        search::remove(tx, mid)?;
+        tx.conn.prepare_cached("DELETE FROM messages WHERE mid = ?1")?.execute([mid])?;
+    }
+    Ok(())
+}
+
+/// Puts what is not numbered into the search index again.
+pub(super) fn index_pending(tx: &mut Tx<'_>) -> Result<(), ClientError> {
+    let mut query = tx.conn.prepare("SELECT mid, text FROM messages WHERE seq IS NULL")?;
+    let rows = query
+        .query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?
+        .collect::<Result<Vec<_>, _>>()?;
+    drop(query);
+    for (mid, text) in rows {
+        search::put(tx, mid, &text, false)?;
+    }
+    Ok(())
+}
+
+/// A message's mid, and whether it is numbered.
+fn place(db: &Db<'_>, cid: i64, id: EventId) -> Result<Option<(i64, bool)>, ClientError> {
+    let mut query = db.conn.prepare_cached(
+        "SELECT mid, seq IS NOT NULL AS is_numbered FROM messages WHERE id = ?1 AND cid = ?2",
+    )?;
+    let read = |row: &Row<'_>| Ok((row.get("mid")?, row.get("is_numbered")?));
+    Ok(query.query_row(params![id.as_bytes(), cid], read).optional()?)
+}
+
+/// The first free mid of a time: mids rise with time, so the newest first is the order of rowids, which is what
+/// makes a search over a million messages answer without sorting.
+fn free_mid(db: &Db<'_>, ts: TimestampMs) -> Result<i64, ClientError> {
+    let mut low = (ts.as_i64() - MID_EPOCH).max(1).saturating_mul(MIDS_PER_MS);
+    let mut query = db.conn.prepare_cached("SELECT max(mid) FROM messages WHERE mid >= ?1 AND mid < ?2")?;
+    loop {
+        let taken: Option<i64> = query.query_row(params![low, low + MIDS_PER_MS], |row| row.get(0))?;
+        match taken {
+            None => return Ok(low),
+            Some(mid) if mid + 1 < low + MIDS_PER_MS => return Ok(mid + 1),
+            Some(_) => low += MIDS_PER_MS,
+        }
+    }
+}

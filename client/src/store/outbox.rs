@@ -1,0 +1,385 @@
+//! `outbox`: what the user did and the server has not numbered or answered (O1–O5). The row's number is the order of
+//! writing.
+
+use super::{Db, Tx, conversations, drafts, messages, sql};
+use crate::{
+    ClientError,
+    events::Problem,
+    sync::ops::{EntryState, OutboxEntry, OutboxItem, OutboxOp, OutboxWhat},
+};
+use kith_protocol::{
+    ErrorCode, EventContent, EventId, NewEvent, Seq, TimestampMs,
+    frame::{Open, StateChange},
+};
+use rusqlite::{OptionalExtension, Row, named_params, params};
+
+/// A row.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct OutboxRow {
+    pub(super) item: i64,
+    pub(super) cid: i64,
+    pub(crate) kind: String,
+    pub(crate) id: Option<EventId>,
+    pub(super) content: String,
+    pub(super) state: String,
+    pub(super) code: Option<ErrorCode>,
+    pub(super) retry_at: Option<TimestampMs>,
+    pub(super) seq: Option<Seq>,
+    pub(super) tries: u32,
+    pub(super) written_at: TimestampMs,
+}
+
+impl OutboxRow {
+    /// Whether the server cannot have it: not tried yet, or refused (O7).
+    pub(super) fn is_ours_alone(&self) -> bool {
+        self.state == "parked" || (self.tries == 0 && self.state != "sending" && self.state != "acked")
+    }
+}
+
+pub(super) fn row(row: &Row<'_>) -> rusqlite::Result<OutboxRow> {
+    Ok(OutboxRow {
+        item: row.get("item")?,
+        cid: row.get("cid")?,
+        kind: row.get("kind")?,
+        id: sql::event_opt(row, "id")?,
+        content: row.get("content")?,
+        state: row.get("state")?,
+        code: sql::code_opt(row, "code")?,
+        retry_at: row.get::<_, Option<i64>>("retry_at")?.map(TimestampMs::from_i64),
+        seq: sql::seq_opt(row, "seq")?,
+        tries: row.get("tries")?,
+        written_at: sql::time(row, "written_at")?,
+    })
+}
+
+/// One row.
+pub(super) fn get(db: &Db<'_>, item: i64) -> Result<Option<OutboxRow>, ClientError> {
+    let mut query = db.conn.prepare_cached(
+        "SELECT item, cid, kind, id, content, state, code, retry_at, seq, tries, written_at FROM outbox WHERE item = ?1",
+    )?;
+    Ok(query.query_row([item], row).optional()?)
+}
+
+/// The row of an event.
+pub(super) fn of_event(db: &Db<'_>, cid: i64, id: EventId) -> Result<Option<OutboxRow>, ClientError> {
+    let mut query = db.conn.prepare_cached(
+        "SELECT item, cid, kind, id, content, state, code, retry_at, seq, tries, written_at FROM outbox
+         WHERE id = ?1 AND cid = ?2",
+    )?;
+    Ok(query.query_row(params![id.as_bytes(), cid], row).optional()?)
+}
+
+/// A conversation's rows of one kind, in order.
+pub(super) fn of_kind(db: &Db<'_>, cid: i64, kind: &str) -> Result<Vec<OutboxRow>, ClientError> {
+    let mut query = db.conn.prepare_cached(
+        "SELECT item, cid, kind, id, content, state, code, retry_at, seq, tries, written_at FROM outbox
+         WHERE cid = ?1 AND kind = ?2 ORDER BY item",
+    )?;
+    Ok(query.query_map(params![cid, kind], row)?.collect::<Result<_, _>>()?)
+}
+
+/// All rows, in order.
+pub(super) fn all(db: &Db<'_>) -> Result<Vec<OutboxRow>, ClientError> {
+    let mut query = db.conn.prepare_cached(
+        "SELECT item, cid, kind, id, content, state, code, retry_at, seq, tries, written_at FROM outbox ORDER BY item",
+    )?;
+    Ok(query.query_map([], row)?.collect::<Result<_, _>>()?)
+}
+
+/// Queues an event; a conversation that the server does not know is opened first.
+pub(crate) fn push_event(
+    tx: &mut Tx<'_>,
+    cid: i64,
+    id: EventId,
+    content: &EventContent,
+) -> Result<i64, ClientError> {
+    open_if_local(tx, cid)?;
+    let (kind, target, body) = content.to_wire();
+    EventContent::parse(kind, target, &body).map_err(ClientError::Refused)?;
+    let event =
+        NewEvent { id, kind: kind.to_owned(), target, body, written_at: Some(tx.now), resubmitted: None };
+    push(tx, cid, kind, Some(&event), &sql::write_json(&event)?)
+}
+
+/// Queues the opening of a conversation that was made here, once, before anything else of it.
+pub(crate) fn open_if_local(tx: &mut Tx<'_>, cid: i64) -> Result<(), ClientError> {
+    if !conversations::is_local(tx, cid)? || !of_kind(tx, cid, "open")?.is_empty() {
+        return Ok(());
+    }
+    let mut query = tx.conn.prepare_cached("SELECT id, kind, title FROM conversations WHERE cid = ?1")?;
+    let (conversation, kind, title) = query.query_row([cid], |row| {
+        Ok((
+            sql::conversation(row, "id")?,
+            row.get::<_, String>("kind")?,
+            row.get::<_, Option<String>>("title")?,
+        ))
+    })?;
+    drop(query);
+    let members =
+        super::members::all(tx, cid)?.into_iter().map(|(user, _)| user).filter(|user| *user != tx.me);
+    let kind = kith_protocol::frame::ConversationKind::parse(&kind).ok_or(ClientError::NotFound)?;
+    let open = Open { conversation, kind, members: members.collect(), title, context: None, first: None };
+    push(tx, cid, "open", None, &sql::write_json(&open)?)?;
+    Ok(())
+}
+
+/// Queues a change of own state; what waits untried takes it in (one row each conversation).
+pub(super) fn push_state(tx: &mut Tx<'_>, cid: i64, change: StateChange) -> Result<(), ClientError> {
+    open_if_local(tx, cid)?;
+    let waiting = of_kind(tx, cid, "state")?.into_iter().next_back().filter(|row| row.state == "queued");
+    let Some(waiting) = waiting else {
+        push(tx, cid, "state", None, &sql::write_json(&change)?)?;
+        return Ok(());
+    };
+    let mut whole: StateChange = sql::read_json(&waiting.content)?;
+    whole.read = whole.read.max(change.read);
+    whole.unread_flag = change.unread_flag.or(whole.unread_flag.filter(|_| change.read.is_none()));
+    whole.mute = change.mute.or(whole.mute);
+    whole.pin = change.pin.or(whole.pin);
+    whole.archive = change.archive.or(whole.archive);
+    whole.hidden = change.hidden.or(whole.hidden);
+    whole.draft = change.draft.or(whole.draft);
+    set_content(tx, waiting.item, &sql::write_json(&whole)?)
+}
+
+fn push(
+    tx: &mut Tx<'_>,
+    cid: i64,
+    kind: &str,
+    event: Option<&NewEvent>,
+    content: &str,
+) -> Result<i64, ClientError> {
+    tx.conn
+        .prepare_cached(
+            "INSERT INTO outbox (cid, kind, id, target, content, written_at)
+             VALUES (:cid, :kind, :id, :target, :content, :now)",
+        )?
+        .execute(named_params! {
+            ":cid": cid,
+            ":kind": kind,
+            ":id": event.map(|event| event.id.as_bytes()),
+            ":target": event.and_then(|event| event.target.as_ref()).map(EventId::as_bytes),
+            ":content": content,
+            ":now": tx.now.as_i64(),
+        })?;
+    let item = tx.conn.last_insert_rowid();
+    tell_changed(tx, item)?;
+    Ok(item)
+}
+
+/// Puts an event back that the server has lost (S7).
+pub(super) fn push_back(tx: &mut Tx<'_>, cid: i64, event: &NewEvent) -> Result<i64, ClientError> {
+    push(tx, cid, &event.kind.clone(), Some(event), &sql::write_json(event)?)
+}
+
+/// Changes what a row will send; it waits for its turn again.
+pub(super) fn set_content(tx: &mut Tx<'_>, item: i64, content: &str) -> Result<(), ClientError> {
+    tx.conn
+        .prepare_cached(
+            "UPDATE outbox SET content = ?2, state = 'queued', code = NULL, retry_at = NULL WHERE item = ?1",
+        )?
+        .execute(params![item, content])?;
+    tell_changed(tx, item)
+}
+
+/// Makes a row wait for its turn again.
+pub(super) fn requeue(tx: &mut Tx<'_>, item: i64) -> Result<(), ClientError> {
+    set_state(tx, item, "queued")?;
+    tell_changed(tx, item)
+}
+
+/// Drops a row that the user cancelled.
+pub(super) fn drop_row(tx: &mut Tx<'_>, item: i64) -> Result<(), ClientError> {
+    let row = get(tx, item)?;
+    tx.conn.prepare_cached("DELETE FROM outbox WHERE item = ?1")?.execute([item])?;
+    tx.changes.update.changed.retain(|entry| entry.item != item);
+    tx.changes.update.removed.push(item);
+    tell_place(tx, row.as_ref())
+}
+
+fn tell_changed(tx: &mut Tx<'_>, item: i64) -> Result<(), ClientError> {
+    let row = get(tx, item)?;
+    if let Some(row) = &row {
+        let entry = entry(tx, row)?;
+        tx.changes.update.changed.retain(|known| known.item != item);
+        tx.changes.update.changed.push(entry);
+    }
+    tell_place(tx, row.as_ref())
+}
+
+/// Tells where a row is seen.
+fn tell_place(tx: &mut Tx<'_>, row: Option<&OutboxRow>) -> Result<(), ClientError> {
+    tx.changes.outbox_changed = true;
+    if let Some(row) = row {
+        let id = conversations::id_of(tx, row.cid)?;
+        if row.kind == "state" { tx.changes.row(id) } else { tx.changes.timeline(id) }
+    }
+    Ok(())
+}
+
+/// The row without its content, as the machine keeps it.
+pub(super) fn entry(db: &Db<'_>, row: &OutboxRow) -> Result<OutboxEntry, ClientError> {
+    let what = match row.kind.as_str() {
+        "open" => OutboxWhat::Open,
+        "state" => OutboxWhat::State,
+        "message" => OutboxWhat::Message,
+        "edit" | "reaction" | "pin" | "delete" => OutboxWhat::Relation,
+        _ => OutboxWhat::Group,
+    };
+    let state = match (row.state.as_str(), row.code, row.seq) {
+        ("acked", _, Some(seq)) => EntryState::Acked(seq),
+        ("parked", code, _) => EntryState::Parked(code.unwrap_or(ErrorCode::Invalid)),
+        _ => EntryState::Queued,
+    };
+    Ok(OutboxEntry {
+        item: row.item,
+        conversation: conversations::id_of(db, row.cid)?,
+        what,
+        bytes: u32::try_from(row.content.len()).unwrap_or(u32::MAX),
+        state,
+        tries: row.tries,
+    })
+}
+
+/// What the machine starts from; what was `sending` when the process ended is `queued` (O2).
+pub(super) fn load(tx: &mut Tx<'_>) -> Result<Vec<OutboxEntry>, ClientError> {
+    tx.conn.execute(
+        "UPDATE outbox SET state = 'queued', retry_at = NULL WHERE state IN ('sending', 'retry')",
+        [],
+    )?;
+    all(tx)?.iter().map(|row| entry(tx, row)).collect()
+}
+
+/// Changes of own state that wait, in order; refused ones have no effect.
+pub(super) fn pending_states(db: &Db<'_>, cid: i64) -> Result<Vec<StateChange>, ClientError> {
+    let mut query = db.conn.prepare_cached(
+        "SELECT content FROM outbox WHERE cid = ?1 AND kind = 'state' AND state <> 'parked' ORDER BY item",
+    )?;
+    Ok(query.query_map([cid], |row| sql::json(row, "content"))?.collect::<Result<_, _>>()?)
+}
+
+/// Whether a draft waits.
+pub(super) fn has_pending_draft(db: &Db<'_>, cid: i64) -> Result<bool, ClientError> {
+    Ok(pending_states(db, cid)?.iter().any(|change| change.draft.is_some()))
+}
+
+/// These rows leave now; answers their content.
+pub(super) fn sending(tx: &mut Tx<'_>, items: &[i64]) -> Result<(), ClientError> {
+    for &item in items {
+        let Some(row) = get(tx, item)?.filter(|row| row.state != "parked" && row.state != "acked") else {
+            continue;
+        };
+        let op = match row.kind.as_str() {
+            "open" => OutboxOp::Open(sql::read_json(&row.content)?),
+            "state" => {
+                let mut change: StateChange = sql::read_json(&row.content)?;
+                if let Some(draft) = &mut change.draft {
+                    drafts::sending(tx, row.cid, draft)?;
+                }
+                OutboxOp::State(change)
+            }
+            _ => OutboxOp::Event(sql::read_json(&row.content)?),
+        };
+        tx.conn
+            .prepare_cached(
+                "UPDATE outbox SET state = 'sending', retry_at = NULL, tries = tries + 1 WHERE item = ?1",
+            )?
+            .execute([item])?;
+        tell_place(tx, Some(&row))?;
+        let conversation = conversations::id_of(tx, row.cid)?;
+        tx.changes.sending.push(OutboxItem { item, conversation, op });
+    }
+    Ok(())
+}
+
+/// These rows were not answered, or were skipped.
+pub(super) fn queued(tx: &mut Tx<'_>, items: &[i64]) -> Result<(), ClientError> {
+    for &item in items {
+        if let Some(row) = get(tx, item)?.filter(|row| row.state == "sending") {
+            set_state(tx, item, "queued")?;
+            tell_place(tx, Some(&row))?;
+        }
+    }
+    Ok(())
+}
+
+fn set_state(tx: &Tx<'_>, item: i64, state: &str) -> Result<(), ClientError> {
+    tx.conn
+        .prepare_cached("UPDATE outbox SET state = ?2, code = NULL, retry_at = NULL WHERE item = ?1")?
+        .execute(params![item, state])?;
+    Ok(())
+}
+
+/// These rows met an error: with a time they will be tried again, without they wait for the user.
+pub(super) fn failed(
+    tx: &mut Tx<'_>,
+    items: &[i64],
+    code: ErrorCode,
+    retry_at: Option<TimestampMs>,
+) -> Result<(), ClientError> {
+    for &item in items {
+        let Some(row) = get(tx, item)?.filter(|row| row.state != "acked") else { continue };
+        tx.conn
+            .prepare_cached(
+                "UPDATE outbox SET state = :state, code = :code, retry_at = :retry_at WHERE item = :item",
+            )?
+            .execute(named_params! {
+                ":item": item,
+                ":state": if retry_at.is_some() { "retry" } else { "parked" },
+                ":code": code.as_str(),
+                ":retry_at": retry_at.map(TimestampMs::as_i64),
+            })?;
+        tell_place(tx, Some(&row))?;
+        if retry_at.is_none() {
+            let conversation = Some(conversations::id_of(tx, row.cid)?);
+            tx.changes.problem(Problem::Parked { conversation, code });
+        }
+    }
+    Ok(())
+}
+
+/// The server has numbered the row's event.
+pub(super) fn acked(
+    tx: &mut Tx<'_>,
+    item: i64,
+    id: EventId,
+    seq: Seq,
+    ts: TimestampMs,
+) -> Result<(), ClientError> {
+    let Some(row) = get(tx, item)?.filter(|row| row.id == Some(id)) else { return Ok(()) };
+    if super::project::stored_event(tx, row.cid, id)?.is_some() {
+        return end_event(tx, row.cid, id);
+    }
+    tx.conn
+        .prepare_cached(
+            "UPDATE outbox SET state = 'acked', seq = ?2, code = NULL, retry_at = NULL WHERE item = ?1",
+        )?
+        .execute(params![item, seq.as_i64()])?;
+    if row.kind == "message" {
+        messages::set_server_time(tx, row.cid, id, ts)?;
+    }
+    tell_place(tx, Some(&row))
+}
+
+/// Ends the row of an event that is stored (O2).
+pub(super) fn end_event(tx: &mut Tx<'_>, cid: i64, id: EventId) -> Result<(), ClientError> {
+    if let Some(row) = of_event(tx, cid, id)? {
+        tx.conn.prepare_cached("DELETE FROM outbox WHERE item = ?1")?.execute([row.item])?;
+        tx.changes.ended.push(row.item);
+        tell_place(tx, Some(&row))?;
+    }
+    Ok(())
+}
+
+/// These rows got their answer and end: opens and own state.
+pub(super) fn done(tx: &mut Tx<'_>, items: &[i64]) -> Result<(), ClientError> {
+    for &item in items {
+        let Some(row) = get(tx, item)? else { continue };
+        tx.conn.prepare_cached("DELETE FROM outbox WHERE item = ?1")?.execute([item])?;
+        tell_place(tx, Some(&row))?;
+        if row.kind == "open" {
+            conversations::confirm(tx, row.cid)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,144 @@
+//! Own state: read marker, mute, pin, archive, hidden, unread flag (S4). The columns hold what the server has; what
+//! waits in the outbox is laid over it when it is read, so an item that is cancelled undoes itself.
+
+use super::{Db, Tx, conversations, drafts, outbox, sql};
+use crate::ClientError;
+use kith_protocol::{
+    Seq, TimestampMs,
+    frame::{OwnState, StateChange},
+};
+use rusqlite::{Row, named_params};
+
+/// Where own state comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// The server's whole word; it counts even if its version is lower (another lineage).
+    Heads,
+    /// A change; a version that is known is dropped.
+    Change,
+}
+
+/// Own state as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Own {
+    pub(super) read: Seq,
+    pub(super) unread_flag: bool,
+    pub(super) mute: TimestampMs,
+    pub(super) pin: bool,
+    pub(super) archive: bool,
+    pub(super) hidden: bool,
+    /// The server's unread number, which counts from `server_read` to `unread_head`.
+    pub(super) server_unread: u64,
+    pub(super) server_read: Seq,
+    pub(super) unread_head: Seq,
+}
+
+impl Own {
+    /// Lays a change over it.
+    pub(super) fn change(&mut self, change: &StateChange) {
+        if let Some(read) = change.read.filter(|read| *read > self.read) {
+            self.read = read;
+            self.unread_flag = false;
+        }
+        self.unread_flag = change.unread_flag.unwrap_or(self.unread_flag);
+        self.mute = change.mute.unwrap_or(self.mute);
+        self.pin = change.pin.unwrap_or(self.pin);
+        self.archive = change.archive.unwrap_or(self.archive);
+        self.hidden = change.hidden.unwrap_or(self.hidden);
+    }
+}
+
+/// Own state as it is shown.
+pub(super) fn effective(db: &Db<'_>, cid: i64) -> Result<Own, ClientError> {
+    let mut own = stored(db, cid)?;
+    for change in outbox::pending_states(db, cid)? {
+        own.change(&change);
+    }
+    Ok(own)
+}
+
+fn stored(db: &Db<'_>, cid: i64) -> Result<Own, ClientError> {
+    let mut query = db.conn.prepare_cached(
+        "SELECT read, unread_flag, mute, pin, archive, hidden, unread, unread_head FROM conversations WHERE cid = ?1",
+    )?;
+    let read = |row: &Row<'_>| {
+        Ok(Own {
+            read: sql::seq(row, "read")?,
+            unread_flag: row.get("unread_flag")?,
+            mute: sql::time(row, "mute")?,
+            pin: row.get("pin")?,
+            archive: row.get("archive")?,
+            hidden: row.get("hidden")?,
+            server_unread: sql::count(row, "unread")?,
+            server_read: sql::seq(row, "read")?,
+            unread_head: sql::seq(row, "unread_head")?,
+        })
+    };
+    Ok(query.query_row([cid], read)?)
+}
+
+/// Takes own state from the server; markers max-merge (R1).
+pub(super) fn put(
+    tx: &mut Tx<'_>,
+    cid: i64,
+    own: &OwnState,
+    head: Seq,
+    source: Source,
+) -> Result<(), ClientError> {
+    let before = effective(tx, cid)?;
+    let rows = tx
+        .conn
+        .prepare_cached(
+            "UPDATE conversations SET version = :version, unread = :unread, unread_head = :head,
+                 unread_flag = :unread_flag, mute = :mute, pin = :pin, archive = :archive, hidden = :hidden
+             WHERE cid = :cid AND (:forced OR :version > version)",
+        )?
+        .execute(named_params! {
+            ":cid": cid,
+            ":forced": source == Source::Heads,
+            ":version": i64::try_from(own.version).unwrap_or(i64::MAX),
+            ":unread": i64::try_from(own.unread).unwrap_or(i64::MAX),
+            ":head": head.as_i64(),
+            ":unread_flag": own.unread_flag,
+            ":mute": own.mute.as_i64(),
+            ":pin": own.pin,
+            ":archive": own.archive,
+            ":hidden": own.hidden,
+        })?;
+    tx.conn
+        .prepare_cached(
+            "UPDATE conversations SET read = max(read, :read), delivered = max(delivered, :delivered) WHERE cid = :cid",
+        )?
+        .execute(named_params! {
+            ":cid": cid,
+            ":read": own.read.as_i64(),
+            ":delivered": own.delivered.as_i64(),
+        })?;
+    if rows > 0 {
+        drafts::from_server(tx, cid, own.draft.as_ref())?;
+    }
+    tell(tx, cid, &before)
+}
+
+/// Takes a change that the user made: shown at once, sent through the outbox (O3).
+pub(crate) fn change(tx: &mut Tx<'_>, cid: i64, change: StateChange) -> Result<(), ClientError> {
+    let before = effective(tx, cid)?;
+    let mut after = before.clone();
+    after.change(&change);
+    if after == before {
+        return Ok(());
+    }
+    outbox::push_state(tx, cid, change)?;
+    tell(tx, cid, &before)
+}
+
+fn tell(tx: &mut Tx<'_>, cid: i64, before: &Own) -> Result<(), ClientError> {
+    let after = effective(tx, cid)?;
+    let id = conversations::id_of(tx, cid)?;
+    if after.read > before.read {
+        tx.changes.read(id);
+    } else if after != *before {
+        tx.changes.row(id);
+    }
+    Ok(())
+}

@@ -1,0 +1,66 @@
+//! A few read-only connections, so that reading never waits for a write.
+
+use super::schema;
+use crate::ClientError;
+use rusqlite::Connection;
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+use tokio::sync::Semaphore;
+
+/// Reads at the same time; more wait.
+const READERS: usize = 3;
+
+/// A pool; clones are handles to the same one.
+#[derive(Clone)]
+pub(super) struct Readers(Arc<Pool>);
+
+struct Pool {
+    path: PathBuf,
+    key: schema::Key,
+    idle: Mutex<Vec<Connection>>,
+    turns: Arc<Semaphore>,
+}
+
+impl Readers {
+    pub(super) fn new(path: PathBuf, key: schema::Key) -> Self {
+        let turns = Arc::new(Semaphore::new(READERS));
+        Self(Arc::new(Pool { path, key, idle: Mutex::default(), turns }))
+    }
+
+    /// Carries out `work` on one state of the database.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, ClientError> + Send + 'static,
+    ) -> Result<T, ClientError> {
+        let turn = self.0.turns.clone().acquire_owned().await.map_err(|_| ClientError::Closed)?;
+        let pool = self.0.clone();
+        let task = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            let mut conn = pool.take()?;
+            let snapshot = conn.transaction()?;
+            let result = work(&snapshot);
+            snapshot.finish()?;
+            pool.idle.lock().unwrap_or_else(PoisonError::into_inner).push(conn);
+            result
+        });
+        task.await.map_err(|_| ClientError::Closed)?
+    }
+
+    /// Waits for running reads, then closes the connections.
+    pub(super) async fn close(&self) {
+        if let Ok(all) = self.0.turns.acquire_many(READERS as u32).await {
+            self.0.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            self.0.turns.close();
+            drop(all);
+        }
+    }
+}
+
+impl Pool {
+    fn take(&self) -> Result<Connection, ClientError> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        idle.map_or_else(|| schema::open_reader(&self.path, &self.key), Ok)
+    }
+}

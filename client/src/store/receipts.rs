@@ -1,0 +1,127 @@
+//! `markers`: how far others have read (R1, R2), the ticks that follow from it, and unread numbers (W7).
+
+use super::{Db, Tx, conversations, own_state, ranges};
+use crate::{ClientError, view::SendState};
+use kith_protocol::{ConversationId, Seq, UserId};
+use rusqlite::{named_params, params};
+use std::collections::HashMap;
+
+/// How far the others of a conversation are.
+pub(super) struct Others {
+    delivered: Seq,
+    read: Seq,
+    by_user: HashMap<UserId, Seq>,
+}
+
+impl Others {
+    pub(super) fn of(db: &Db<'_>, cid: i64) -> Result<Self, ClientError> {
+        let mut query = db.conn.prepare_cached(
+            "SELECT m.user, ifnull(k.delivered, 0), ifnull(k.read, 0)
+             FROM members m LEFT JOIN markers k USING (cid, user) WHERE m.cid = ?1 AND m.user <> ?2",
+        )?;
+        let mut others = Self { delivered: Seq::ZERO, read: Seq::ZERO, by_user: HashMap::new() };
+        let mut slowest = None;
+        let rows = query.query_map(params![cid, db.me.as_bytes()], |row| {
+            let (delivered, read) = (Seq::from_i64(row.get(1)?), Seq::from_i64(row.get(2)?));
+            Ok((super::sql::user(row, "user")?, delivered, read))
+        })?;
+        for row in rows {
+            let (user, delivered, read) = row?;
+            others.delivered = others.delivered.max(delivered).max(read);
+            slowest = Some(slowest.map_or(read, |slowest: Seq| slowest.min(read)));
+            others.by_user.insert(user, read);
+        }
+        others.read = slowest.unwrap_or_default();
+        Ok(others)
+    }
+
+    /// The tick of an own message.
+    pub(super) fn tick(&self, seq: Seq) -> SendState {
+        if self.read >= seq {
+            SendState::Read
+        } else if self.delivered >= seq {
+            SendState::Delivered
+        } else {
+            SendState::Sent
+        }
+    }
+
+    /// How far one of them has read.
+    pub(super) fn read_by(&self, user: UserId) -> Option<Seq> {
+        self.by_user.get(&user).copied()
+    }
+}
+
+/// Takes members' markers; each max-merges.
+pub(super) fn put(
+    tx: &mut Tx<'_>,
+    conversation: ConversationId,
+    markers: &[(UserId, Seq, Seq)],
+) -> Result<(), ClientError> {
+    let Some(cid) = conversations::cid(tx, conversation)? else { return Ok(()) };
+    let mut changed = 0;
+    for (user, delivered, read) in markers {
+        changed += tx
+            .conn
+            .prepare_cached(
+                "INSERT INTO markers (cid, user, delivered, read) VALUES (:cid, :user, :delivered, :read)
+                 ON CONFLICT (cid, user) DO UPDATE SET delivered = max(delivered, excluded.delivered),
+                     read = max(read, excluded.read)
+                 WHERE excluded.delivered > delivered OR excluded.read > read",
+            )?
+            .execute(named_params! {
+                ":cid": cid,
+                ":user": user.as_bytes(),
+                ":delivered": delivered.as_i64(),
+                ":read": read.as_i64(),
+            })?;
+    }
+    if changed > 0 {
+        tx.changes.timeline(conversation);
+    }
+    Ok(())
+}
+
+/// Unread messages of a conversation (W7): others' messages above the read marker that are not deleted. Where the log
+/// between marker and newest range is not stored, the server's number stands for it.
+pub(super) fn unread(db: &Db<'_>, cid: i64) -> Result<u32, ClientError> {
+    let own = own_state::effective(db, cid)?;
+    let facts = conversations::facts(db, cid)?;
+    if own.read >= facts.head {
+        return Ok(0);
+    }
+    let newest = ranges::all(db, cid)?.pop();
+    let is_covered = newest.is_some_and(|range| range.low <= own.read.next() && range.high >= facts.head);
+    if is_covered {
+        return count_others(db, cid, own.read, facts.head);
+    }
+    let since = count_others(db, cid, own.unread_head.max(own.read), facts.head)?;
+    let before = u32::try_from(own.server_unread).unwrap_or(u32::MAX);
+    let read_since = count_others(db, cid, own.server_read, own.read.min(own.unread_head))?;
+    Ok(before.saturating_sub(read_since).saturating_add(since))
+}
+
+/// Others' messages in (above, to] that are not deleted.
+fn count_others(db: &Db<'_>, cid: i64, above: Seq, to: Seq) -> Result<u32, ClientError> {
+    let mut query = db.conn.prepare_cached(
+        "SELECT count(*) FROM messages
+         WHERE cid = :cid AND seq > :above AND seq <= :to AND sender <> :me AND is_deleted = 0",
+    )?;
+    let bound = named_params! {
+        ":cid": cid, ":above": above.as_i64(), ":to": to.as_i64(), ":me": db.me.as_bytes(),
+    };
+    Ok(query.query_row(bound, |row| row.get(0))?)
+}
+
+/// How far a read marker may move (R1): never back, never above the head; `None` if nothing changes.
+pub(crate) fn advance(
+    db: &Db<'_>,
+    conversation: ConversationId,
+    up_to: Seq,
+) -> Result<Option<Seq>, ClientError> {
+    let cid = conversations::known(db, conversation)?;
+    let own = own_state::effective(db, cid)?;
+    let up_to = up_to.min(conversations::facts(db, cid)?.head);
+    let is_change = up_to > own.read || (own.unread_flag && up_to >= own.read);
+    Ok(Some(up_to).filter(|_| is_change))
+}

@@ -1,0 +1,78 @@
+//! The server's log is of another lineage (S7): what both have in common stays, own events above it go out again.
+
+use super::{Tx, conversations, log, messages, outbox, project, ranges};
+use crate::ClientError;
+use kith_protocol::{Chain, ConversationId, NewEvent, Seq};
+use rusqlite::params;
+
+/// Ends the stored log at the greatest seq at which its chain is the server's.
+pub(super) fn rewind(
+    tx: &mut Tx<'_>,
+    conversation: ConversationId,
+    chains: &[(Seq, Chain)],
+) -> Result<(), ClientError> {
+    let Some(cid) = conversations::cid(tx, conversation)? else { return Ok(()) };
+    let (keep, chain) = common(tx, cid, conversation, chains)?;
+    let above = project::events_above(tx, cid, keep)?;
+    tx.conn
+        .prepare_cached("DELETE FROM events WHERE cid = ?1 AND seq > ?2")?
+        .execute(params![cid, keep.as_i64()])?;
+    tx.conn
+        .prepare_cached("DELETE FROM states WHERE cid = ?1 AND as_of > ?2")?
+        .execute(params![cid, keep.as_i64()])?;
+    ranges::cut(tx, cid, keep, chain)?;
+    tx.conn
+        .prepare_cached(
+            "UPDATE conversations SET head = min(head, ?2), facts_as_of = min(facts_as_of, ?2),
+                 announced = min(announced, ?2), read = min(read, ?2), unread_head = min(unread_head, ?2),
+                 stored = (SELECT count(*) FROM events e WHERE e.cid = ?1 AND e.kind = 'message')
+             WHERE cid = ?1",
+        )?
+        .execute(params![cid, keep.as_i64()])?;
+    for event in above {
+        if event.kind == "message" {
+            messages::remove(tx, cid, event.id)?;
+        }
+        if let Some(target) = event.target {
+            project::message(tx, cid, target)?;
+        }
+        let Some(body) = event.body.filter(|_| event.sender == tx.me) else { continue };
+        let again = NewEvent {
+            id: event.id,
+            kind: event.kind,
+            target: event.target,
+            body,
+            written_at: event.written_at,
+            resubmitted: Some(true),
+        };
+        let item = outbox::push_back(tx, cid, &again)?;
+        if again.kind == "message" {
+            let text = again.body.get("text").and_then(serde_json::Value::as_str).unwrap_or_default();
+            let reply_to = again.body.get("reply_to").and_then(serde_json::Value::as_str);
+            let reply_to = reply_to.and_then(|id| kith_protocol::EventId::parse(id).ok());
+            messages::put_unnumbered(tx, cid, again.id, item, text, reply_to, event.ts)?;
+        }
+    }
+    let left = conversations::load_one(tx, cid)?;
+    tx.changes.rewound.push(left);
+    tx.changes.timeline(conversation);
+    Ok(())
+}
+
+fn common(
+    tx: &Tx<'_>,
+    cid: i64,
+    conversation: ConversationId,
+    chains: &[(Seq, Chain)],
+) -> Result<(Seq, Chain), ClientError> {
+    let mut descending = chains.to_vec();
+    descending.sort_by_key(|(seq, _)| std::cmp::Reverse(*seq));
+    let ranges = ranges::all(tx, cid)?;
+    for (seq, chain) in descending {
+        let before = ranges.iter().find(|range| range.low == seq.next()).map(|range| range.chain_before);
+        if log::chain_at(tx, cid, seq)?.or(before) == Some(chain) {
+            return Ok((seq, chain));
+        }
+    }
+    Ok((Seq::ZERO, Chain::empty(conversation)))
+}

@@ -1,0 +1,70 @@
+//! How a database file is opened: key, pragmas, migrations. The file is not touched before its key has been checked.
+
+use crate::ClientError;
+use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
+use std::path::Path;
+use zeroize::Zeroizing;
+
+/// The database's raw key.
+pub(crate) type Key = Zeroizing<[u8; 32]>;
+
+/// Each is one step of `user_version`. Never edited once released.
+const MIGRATIONS: &[&str] = &[include_str!("schema/0001_init.sql")];
+
+/// Raised when projections are made differently; a file with another number makes them again (C6).
+pub(super) const PROJECTION: i64 = 1;
+
+/// Opens the file for its one writer and brings the schema up to date.
+pub(super) fn open_writer(path: &Path, key: &Key) -> Result<Connection, ClientError> {
+    let mut conn = open(path, key, OpenFlags::SQLITE_OPEN_CREATE)?;
+    let known = MIGRATIONS.len() as u32;
+    let found: u32 = conn.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if found > known {
+        return Err(ClientError::NewerFile { found, known });
+    }
+    conn.pragma_update(None, "journal_mode", "WAL")?;
+    conn.pragma_update(None, "synchronous", "NORMAL")?;
+    conn.pragma_update(None, "foreign_keys", true)?;
+    conn.pragma_update(None, "wal_autocheckpoint", 1_000)?;
+    for (step, sql) in MIGRATIONS.iter().enumerate().skip(found as usize) {
+        let tx = conn.transaction()?;
+        tx.execute_batch(sql)?;
+        tx.pragma_update(None, "user_version", step as u32 + 1)?;
+        tx.commit()?;
+    }
+    Ok(conn)
+}
+
+/// Opens the file for reading; the writer has been opened before.
+pub(super) fn open_reader(path: &Path, key: &Key) -> Result<Connection, ClientError> {
+    let conn = open(path, key, OpenFlags::empty())?;
+    conn.pragma_update(None, "query_only", true)?;
+    Ok(conn)
+}
+
+fn open(path: &Path, key: &Key, more: OpenFlags) -> Result<Connection, ClientError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | more;
+    let conn = Connection::open_with_flags(path, flags)?;
+    let mut pragma = Zeroizing::new(String::with_capacity(96));
+    pragma.push_str("PRAGMA key = \"x'");
+    for byte in key.iter() {
+        use std::fmt::Write;
+        // Writing into a string has no way to fail.
+        let _ = write!(pragma, "{byte:02x}");
+    }
+    pragma.push_str("'\"");
+    conn.execute_batch(&pragma)?;
+    // The first read is what proves the key.
+    match conn.query_row("SELECT count(*) FROM sqlite_master", [], |_| Ok(())) {
+        Err(rusqlite::Error::SqliteFailure(failure, _)) if failure.code == ErrorCode::NotADatabase => {
+            return Err(ClientError::KeyMissing);
+        }
+        other => other?,
+    }
+    conn.busy_timeout(std::time::Duration::from_secs(5))?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    conn.pragma_update(None, "temp_store", "MEMORY")?;
+    conn.pragma_update(None, "cache_size", -16_384)?;
+    conn.set_prepared_statement_cache_capacity(160);
+    Ok(conn)
+}

@@ -1,0 +1,106 @@
+use super::*;
+use crate::{
+    store::{drafts, outbox},
+    sync::ops::OutboxOp,
+};
+use kith_protocol::frame::{Draft, DraftChange};
+
+async fn write(fixture: &Fixture, text: &str) {
+    let (conversation, text) = (fixture.conversation, text.to_owned());
+    fixture
+        .write(move |tx| {
+            let cid = conversations::known(tx, conversation)?;
+            drafts::set(tx, cid, &text)
+        })
+        .await;
+}
+
+/// The draft leaves; answers its row and what is sent.
+async fn leave(fixture: &Fixture) -> (i64, DraftChange) {
+    let item = fixture.read(outbox::all).await.last().unwrap().item;
+    let stored = fixture.apply(vec![StoreOp::Sending { items: vec![item] }]).await;
+    let OutboxOp::State(change) = stored.sending[0].op.clone() else { panic!("a state") };
+    (item, change.draft.unwrap())
+}
+
+fn theirs(fixture: &Fixture, text: &str, version: u64) -> OwnState {
+    let draft = Some(Draft { text: text.to_owned(), version });
+    OwnState { draft, ..own_state(fixture.conversation, version) }
+}
+
+async fn shown(fixture: &Fixture) -> (Option<String>, Option<String>) {
+    let row = fixture.row().await;
+    (row.draft, row.draft_conflict)
+}
+
+#[tokio::test]
+async fn a25_a_draft_survives_a_restart() {
+    let mut fixture = Fixture::new().await;
+    write(&fixture, "half a thou").await;
+    write(&fixture, "half a thought").await;
+    fixture.reopen().await;
+    assert_eq!(shown(&fixture).await, (Some("half a thought".into()), None));
+    assert_eq!(fixture.read(outbox::all).await.len(), 1, "one row, however many keys");
+}
+
+#[tokio::test]
+async fn r4_the_base_is_the_version_that_the_text_stands_on_when_it_leaves() {
+    let fixture = Fixture::new().await;
+    write(&fixture, "a").await;
+    let (item, sent) = leave(&fixture).await;
+    assert_eq!((sent.text.as_str(), sent.base), ("a", 0));
+    write(&fixture, "ab").await;
+    let answer = theirs(&fixture, "a", 5);
+    let ops =
+        vec![StoreOp::OwnState { user_seq: None, items: vec![answer] }, StoreOp::Done { items: vec![item] }];
+    fixture.apply(ops).await;
+    assert_eq!(shown(&fixture).await, (Some("ab".into()), None));
+    let (_, sent) = leave(&fixture).await;
+    assert_eq!((sent.text.as_str(), sent.base), ("ab", 5));
+}
+
+#[tokio::test]
+async fn a_draft_of_another_device_is_taken_where_nothing_was_written() {
+    let fixture = Fixture::new().await;
+    let op = |own| vec![StoreOp::OwnState { user_seq: None, items: vec![own] }];
+    fixture.apply(op(theirs(&fixture, "from the laptop", 4))).await;
+    assert_eq!(shown(&fixture).await, (Some("from the laptop".into()), None));
+    fixture.apply(op(own_state(fixture.conversation, 6))).await;
+    assert_eq!(shown(&fixture).await, (None, None));
+}
+
+#[tokio::test]
+async fn a26_r4_two_texts_written_apart_both_survive() {
+    let fixture = Fixture::new().await;
+    write(&fixture, "mine").await;
+    let (item, _) = leave(&fixture).await;
+    let current = Box::new(theirs(&fixture, "the other", 7));
+    fixture.apply(vec![StoreOp::DraftConflict { items: vec![item], current }]).await;
+    assert_eq!(shown(&fixture).await, (Some("mine".into()), Some("the other".into())));
+    assert!(fixture.read(outbox::all).await.is_empty(), "nothing leaves before the user has chosen");
+    write(&fixture, "mine, longer").await;
+    assert_eq!(shown(&fixture).await, (Some("mine, longer".into()), Some("the other".into())));
+    let conversation = fixture.conversation;
+    fixture
+        .write(move |tx| {
+            let cid = conversations::known(tx, conversation)?;
+            drafts::keep(tx, cid, "mine, longer")
+        })
+        .await;
+    assert_eq!(shown(&fixture).await, (Some("mine, longer".into()), None));
+    let (_, sent) = leave(&fixture).await;
+    assert_eq!((sent.text.as_str(), sent.base), ("mine, longer", 7));
+}
+
+#[tokio::test]
+async fn a26_a_draft_that_waits_is_not_replaced_by_heads() {
+    let fixture = Fixture::new().await;
+    write(&fixture, "written offline").await;
+    let mut item = fixture.item();
+    item.own = theirs(&fixture, "written elsewhere", 9);
+    let heads = StoreOp::Heads { full: true, last: true, user_seq: 9, items: vec![item], gone: vec![] };
+    fixture.apply(vec![heads]).await;
+    assert_eq!(shown(&fixture).await.0, Some("written offline".into()));
+    let (_, sent) = leave(&fixture).await;
+    assert_eq!(sent.base, 0, "so that the server sees the conflict");
+}

@@ -1,0 +1,307 @@
+use super::*;
+use crate::view::{NoticeKind, SendState};
+use kith_protocol::{
+    event::{MemberBody, MemberChange, ReactionBody, TitleBody},
+    frame::MessageState,
+};
+
+fn reaction(target: EventId, emoji: &str, on: bool) -> EventContent {
+    EventContent::Reaction { target, reaction: ReactionBody { emoji: emoji.to_owned(), on } }
+}
+
+#[tokio::test]
+async fn c3_a_frame_applied_twice_changes_nothing() {
+    let mut fixture = Fixture::new().await;
+    let (ada, bo) = (fixture.ada, fixture.bo);
+    let first = fixture.says(bo, "one");
+    fixture.says(ada, "two");
+    fixture.number(bo, EventId::mint(), &EventContent::Edit { target: first.id, text: "one!".into() });
+    fixture.number(ada, EventId::mint(), &reaction(first.id, "👍", true));
+    let mut page = fixture.page(1, 4);
+    let state = MessageState { edited_seq: Some(Seq(3)), text: Some("one!".into()), ..Default::default() };
+    page.states.insert(first.id, state);
+    let ops = vec![fixture.heads(true), fixture.append(1, 4), StoreOp::Page(page)];
+    let once = fixture.apply(ops.clone()).await;
+    assert!(!once.notices.is_empty());
+    let before = fixture.dump().await;
+    let twice = fixture.apply(ops).await;
+    assert_eq!(fixture.dump().await, before);
+    assert_eq!((twice.notices, twice.ended), (vec![], vec![]));
+}
+
+#[tokio::test]
+async fn c2_ranges_join_and_holes_are_shown_as_gaps() {
+    let mut fixture = Fixture::new().await;
+    let bo = fixture.bo;
+    for at in 1..=30 {
+        fixture.says(bo, &format!("m{at}"));
+    }
+    fixture.apply(vec![fixture.heads(true), fixture.append(1, 10), fixture.append(21, 30)]).await;
+    let items = fixture.items(Anchor::Newest, 50).await;
+    let gap = items.iter().position(|item| matches!(item, TimelineItem::Gap(_))).unwrap();
+    assert_eq!(gap, 10);
+    let TimelineItem::Gap(view) = &items[gap] else { unreachable!() };
+    assert_eq!((view.from, view.to), (Seq(11), Seq(20)));
+    let conversation = fixture.conversation;
+    let part =
+        fixture.read(move |db| crate::store::timeline::read(db, conversation, &Anchor::Newest, 50)).await;
+    assert_eq!(part.gaps, [(Seq(11), Seq(20))]);
+    assert!(part.view.at_start && part.view.at_end);
+    fixture.apply(vec![StoreOp::Page(fixture.page(11, 20))]).await;
+    assert_eq!(fixture.texts().await, (1..=30).map(|at| format!("m{at}")).collect::<Vec<_>>());
+    assert_eq!(fixture.items(Anchor::Newest, 50).await.len(), 30);
+}
+
+#[tokio::test]
+async fn c4_relations_wait_for_their_target() {
+    let mut fixture = Fixture::new().await;
+    let (ada, bo) = (fixture.ada, fixture.bo);
+    let target = fixture.says(bo, "befor");
+    fixture.says(bo, "other");
+    fixture.number(bo, EventId::mint(), &EventContent::Edit { target: target.id, text: "before".into() });
+    fixture.number(ada, EventId::mint(), &reaction(target.id, "🎉", true));
+    fixture.number(bo, EventId::mint(), &EventContent::Pin { target: target.id, on: true });
+    fixture.apply(vec![fixture.heads(true), fixture.append(2, 5)]).await;
+    assert_eq!(fixture.texts().await, ["other"]);
+    fixture.apply(vec![StoreOp::Page(fixture.page(1, 1))]).await;
+    let message = fixture.messages().await.remove(0);
+    assert_eq!((message.text.as_str(), message.edited, message.pinned), ("before", true, true));
+    assert_eq!((message.reactions[0].emoji.as_str(), message.reactions[0].mine), ("🎉", true));
+}
+
+#[tokio::test]
+async fn w9_the_highest_edit_wins_and_nothing_comes_after_a_delete() {
+    let mut fixture = Fixture::new().await;
+    let (ada, bo) = (fixture.ada, fixture.bo);
+    let target = fixture.says(bo, "a");
+    for text in ["b", "c"] {
+        fixture.number(bo, EventId::mint(), &EventContent::Edit { target: target.id, text: text.into() });
+    }
+    fixture.number(ada, EventId::mint(), &reaction(target.id, "👍", true));
+    fixture.number(ada, EventId::mint(), &reaction(target.id, "👍", false));
+    fixture.apply(vec![fixture.append(1, 5)]).await;
+    let message = fixture.messages().await.remove(0);
+    assert_eq!((message.text.as_str(), message.reactions.len()), ("c", 0));
+    fixture.number(bo, EventId::mint(), &EventContent::Delete { target: target.id });
+    fixture.apply(vec![fixture.append(6, 6)]).await;
+    let message = fixture.messages().await.remove(0);
+    assert!(message.deleted && message.text.is_empty() && !message.edited);
+    assert!(fixture.row().await.preview.unwrap().deleted);
+}
+
+#[tokio::test]
+async fn w9_a_pages_states_stand_for_relations_that_are_not_stored() {
+    let mut fixture = Fixture::new().await;
+    let (ada, bo) = (fixture.ada, fixture.bo);
+    let target = fixture.says(bo, "a");
+    for at in 0..20 {
+        fixture.says(bo, &format!("filler {at}"));
+    }
+    fixture.number(bo, EventId::mint(), &EventContent::Edit { target: target.id, text: "edited".into() });
+    fixture.number(ada, EventId::mint(), &reaction(target.id, "👍", true));
+    let mut page = fixture.page(1, 3);
+    let state = MessageState {
+        text: Some("edited".into()),
+        edited_seq: Some(Seq(22)),
+        reactions: [("👍".to_owned(), vec![ada])].into(),
+        ..Default::default()
+    };
+    page.states.insert(target.id, state);
+    fixture.apply(vec![fixture.heads(true), StoreOp::Page(page)]).await;
+    let seen = fixture.messages().await.remove(0);
+    assert_eq!((seen.text.as_str(), seen.reactions.len()), ("edited", 1));
+    // The events themselves, later, say the same; and what follows them counts on top.
+    fixture.number(ada, EventId::mint(), &reaction(target.id, "👍", false));
+    fixture.apply(vec![StoreOp::Page(fixture.page(4, 24))]).await;
+    let seen = fixture.messages().await.remove(0);
+    assert_eq!((seen.text.as_str(), seen.reactions.len()), ("edited", 0));
+}
+
+#[tokio::test]
+async fn i8_projections_made_again_are_equal() {
+    let mut fixture = Fixture::new().await;
+    let (ada, bo) = (fixture.ada, fixture.bo);
+    let mut ids = Vec::new();
+    for at in 0..40 {
+        let sender = if at % 3 == 0 { ada } else { bo };
+        ids.push((sender, fixture.says(sender, &format!("message {at}")).id));
+    }
+    for (at, (sender, id)) in ids.iter().enumerate() {
+        match at % 4 {
+            0 => fixture.number(
+                *sender,
+                EventId::mint(),
+                &EventContent::Edit { target: *id, text: format!("e{at}") },
+            ),
+            1 => fixture.number(*sender, EventId::mint(), &EventContent::Delete { target: *id }),
+            2 => fixture.number(bo, EventId::mint(), &reaction(*id, "👍", true)),
+            _ => fixture.number(ada, EventId::mint(), &EventContent::Pin { target: *id, on: true }),
+        };
+    }
+    fixture.apply(vec![fixture.append(51, 80), StoreOp::Page(fixture.page(11, 50))]).await;
+    fixture.apply(vec![StoreOp::Page(fixture.page(1, 10))]).await;
+    fixture.send("pending").await;
+    let before = (fixture.messages().await, fixture.row().await);
+    fixture.write(crate::store::project::rebuild).await;
+    assert_eq!((fixture.messages().await, fixture.row().await), before);
+    let found = fixture.read(|db| crate::store::search::search(db, "message", None, 100)).await;
+    assert_eq!(found.hits.len(), 20);
+    let found = fixture.read(|db| crate::store::search::search(db, "pending", None, 100)).await;
+    assert_eq!(found.hits.len(), 1);
+}
+
+#[tokio::test]
+async fn w7_unread_is_the_brute_force_count() {
+    let mut fixture = Fixture::new().await;
+    let (ada, bo) = (fixture.ada, fixture.bo);
+    fixture.says(bo, "1");
+    fixture.says(ada, "2");
+    let gone = fixture.says(bo, "3");
+    fixture.says(bo, "4");
+    fixture.number(bo, EventId::mint(), &EventContent::Delete { target: gone.id });
+    fixture.number(bo, EventId::mint(), &EventContent::Title(TitleBody { text: "t".into() }));
+    fixture.apply(vec![fixture.append(1, 6)]).await;
+    assert_eq!(fixture.row().await.unread, 2);
+    let own = OwnState { read: Seq(1), ..own_state(fixture.conversation, 2) };
+    let stored = fixture.apply(vec![StoreOp::OwnState { user_seq: Some(2), items: vec![own.clone()] }]).await;
+    assert_eq!(fixture.row().await.unread, 1);
+    assert!(stored.notices.contains(&EngineEvent::MessagesRead { conversation: fixture.conversation }));
+    // A marker never falls (I7).
+    let lower = OwnState { read: Seq(0), ..own_state(fixture.conversation, 3) };
+    fixture.apply(vec![StoreOp::OwnState { user_seq: Some(3), items: vec![lower] }]).await;
+    assert_eq!(fixture.row().await.unread, 1);
+    // Where the log is not stored, the server's number stands for it.
+    for at in 0..100 {
+        fixture.says(bo, &format!("later {at}"));
+    }
+    let mut item = fixture.item();
+    item.own = OwnState { unread: 101, read: Seq(1), ..own_state(fixture.conversation, 4) };
+    let heads = StoreOp::Heads { full: true, last: true, user_seq: 4, items: vec![item], gone: vec![] };
+    fixture.apply(vec![heads, fixture.append(90, 106)]).await;
+    assert_eq!(fixture.row().await.unread, 101);
+    fixture.says(bo, "one more");
+    fixture.apply(vec![fixture.append(107, 107)]).await;
+    assert_eq!(fixture.row().await.unread, 102);
+    assert_eq!(fixture.store.numbers().await.unwrap().unread, 102);
+}
+
+#[tokio::test]
+async fn r1_ticks_follow_from_markers() {
+    let mut fixture = Fixture::new().await;
+    let (ada, bo, conversation) = (fixture.ada, fixture.bo, fixture.conversation);
+    fixture.says(ada, "1");
+    fixture.says(ada, "2");
+    fixture.apply(vec![fixture.append(1, 2)]).await;
+    let ticks =
+        |messages: Vec<MessageView>| messages.into_iter().filter_map(|m| m.send_state).collect::<Vec<_>>();
+    assert_eq!(ticks(fixture.messages().await), [SendState::Sent, SendState::Sent]);
+    fixture.apply(vec![StoreOp::Markers { conversation, markers: vec![(bo, Seq(2), Seq(1))] }]).await;
+    assert_eq!(ticks(fixture.messages().await), [SendState::Read, SendState::Delivered]);
+    fixture.apply(vec![StoreOp::Markers { conversation, markers: vec![(bo, Seq(1), Seq(0))] }]).await;
+    assert_eq!(ticks(fixture.messages().await), [SendState::Read, SendState::Delivered]);
+}
+
+#[tokio::test]
+async fn r6_membership_follows_new_events_and_not_old_ones() {
+    let mut fixture = Fixture::new().await;
+    let (ada, bo, cy) = (fixture.ada, fixture.bo, UserId::mint());
+    let member = |user, change| EventContent::Member(MemberBody { user, change, role: None });
+    fixture.number(bo, EventId::mint(), &member(cy, MemberChange::Added));
+    fixture.number(bo, EventId::mint(), &member(cy, MemberChange::Removed));
+    fixture.says(bo, "x");
+    fixture.apply(vec![fixture.heads(true)]).await;
+    let stored = fixture.apply(vec![StoreOp::Page(fixture.page(1, 3))]).await;
+    assert!(stored.profiles_wanted.is_empty(), "old membership is history");
+    assert_eq!(fixture.row().await.member_count, 2);
+    fixture.number(bo, EventId::mint(), &member(cy, MemberChange::Added));
+    let stored = fixture.apply(vec![fixture.append(4, 4)]).await;
+    assert_eq!(stored.profiles_wanted, [cy]);
+    assert_eq!(fixture.row().await.member_count, 3);
+    fixture.number(bo, EventId::mint(), &member(ada, MemberChange::Removed));
+    fixture.apply(vec![fixture.append(5, 5)]).await;
+    let row = fixture.row().await;
+    assert_eq!((row.my_role, row.member_count), (None, 2));
+    let items = fixture.items(Anchor::Newest, 1).await;
+    assert!(matches!(
+        &items[0],
+        TimelineItem::Notice(notice) if matches!(&notice.what, NoticeKind::Member { user, .. } if user.id == ada)
+    ));
+}
+
+#[tokio::test]
+async fn c6_unknown_kinds_are_shown_as_placeholders() {
+    let mut fixture = Fixture::new().await;
+    let bo = fixture.bo;
+    let mut event = fixture.says(bo, "?");
+    event.kind = "poll".into();
+    event.body = Some(serde_json::json!({"question": "tea?"}));
+    let op = StoreOp::Append {
+        conversation: fixture.conversation,
+        chain_before: Chain::empty(fixture.conversation),
+        events: vec![event],
+    };
+    fixture.apply(vec![op]).await;
+    let items = fixture.items(Anchor::Newest, 5).await;
+    assert!(matches!(
+        &items[0],
+        TimelineItem::Notice(notice) if notice.what == NoticeKind::Unknown { name: "poll".into() }
+    ));
+}
+
+#[tokio::test]
+async fn a27_one_notice_a_conversation_and_none_for_what_was_read_elsewhere() {
+    let mut fixture = Fixture::new().await;
+    let bo = fixture.bo;
+    for at in 1..=300 {
+        fixture.says(bo, &format!("m{at}"));
+    }
+    let mut item = fixture.item();
+    item.own = OwnState { read: Seq(250), unread: 50, ..own_state(fixture.conversation, 2) };
+    let heads = StoreOp::Heads { full: true, last: true, user_seq: 2, items: vec![item], gone: vec![] };
+    let stored = fixture.apply(vec![heads, fixture.append(201, 300)]).await;
+    let arrived: Vec<_> =
+        stored.notices.iter().filter(|notice| matches!(notice, EngineEvent::MessageArrived { .. })).collect();
+    let [EngineEvent::MessageArrived { count, text, sender, .. }] = arrived[..] else {
+        panic!("one notice, not {arrived:?}")
+    };
+    assert_eq!((*count, text.as_str(), sender.as_str()), (50, "m300", "Bo"));
+    let stored = fixture.apply(vec![StoreOp::Page(fixture.page(101, 200))]).await;
+    assert!(!stored.notices.iter().any(|notice| matches!(notice, EngineEvent::MessageArrived { .. })));
+}
+
+#[tokio::test]
+async fn the_first_sync_of_a_device_announces_nothing() {
+    let mut fixture = Fixture::empty().await;
+    let bo = fixture.bo;
+    fixture.says(bo, "old");
+    let stored = fixture.apply(vec![fixture.heads(true), fixture.append(1, 1)]).await;
+    assert!(!stored.notices.iter().any(|notice| matches!(notice, EngineEvent::MessageArrived { .. })));
+    fixture.says(bo, "new");
+    let stored = fixture.apply(vec![fixture.append(2, 2)]).await;
+    assert!(
+        stored.notices.iter().any(|notice| matches!(notice, EngineEvent::MessageArrived { count: 1, .. }))
+    );
+}
+
+#[tokio::test]
+async fn s7_a_rewind_queues_own_events_again_with_their_ids() {
+    let mut fixture = Fixture::new().await;
+    let (ada, bo) = (fixture.ada, fixture.bo);
+    fixture.says(bo, "kept");
+    let mine = fixture.says(ada, "mine");
+    fixture.says(bo, "theirs");
+    let on = fixture.log[0].id;
+    fixture.number(ada, EventId::mint(), &reaction(on, "👍", true));
+    fixture.apply(vec![fixture.append(1, 4)]).await;
+    let chains = vec![(Seq(1), fixture.log[0].chain), (Seq(2), Chain([9; 8]))];
+    let rewind = StoreOp::Rewind { conversation: fixture.conversation, chains };
+    let stored = fixture.apply(vec![rewind]).await;
+    assert_eq!(fixture.texts().await, ["kept", "mine"]);
+    assert_eq!(stored.queued.len(), 2);
+    assert_eq!(stored.rewound[0].ranges.len(), 1);
+    assert_eq!((stored.rewound[0].ranges[0].high, stored.rewound[0].head), (Seq(1), Seq(1)));
+    let items: Vec<_> = stored.queued.iter().map(|entry| entry.item).collect();
+    let stored = fixture.apply(vec![StoreOp::Sending { items }]).await;
+    let crate::sync::ops::OutboxOp::Event(again) = &stored.sending[0].op else { panic!("an event") };
+    assert_eq!((again.id, again.resubmitted), (mine.id, Some(true)));
+}

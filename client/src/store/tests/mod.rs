@@ -1,0 +1,259 @@
+//! The store on real files, with frames as a server would send them.
+
+mod drafts;
+mod file;
+mod log;
+mod searching;
+mod timeline;
+mod unsent;
+
+use super::{Changes, Db, Key, Store, Tx, conversations, people, unsent as doing};
+use crate::{
+    ClientError,
+    driver::SyncStore,
+    events::EngineEvent,
+    sync::ops::{OutboxUpdate, StoreOp, Stored},
+    view::{Anchor, ConversationView, MessageView, TimelineItem},
+};
+use kith_protocol::{
+    Chain, ConversationId, Event, EventContent, EventId, Seq, TimestampMs, UserId,
+    api::Profile,
+    event::{MessageBody, Role},
+    frame::{ConversationKind, HeadsItem, HeadsMember, OwnState, Page},
+};
+use tempfile::TempDir;
+
+/// A store of Ada's with one direct conversation with Bo, and the server's log of it.
+pub(super) struct Fixture {
+    pub(super) folder: TempDir,
+    pub(super) key: Key,
+    pub(super) store: Store,
+    pub(super) ada: UserId,
+    pub(super) bo: UserId,
+    pub(super) conversation: ConversationId,
+    pub(super) log: Vec<Event>,
+}
+
+pub(super) fn message(text: &str) -> EventContent {
+    EventContent::Message(MessageBody { text: text.to_owned(), ..Default::default() })
+}
+
+pub(super) fn profile(id: UserId, name: &str) -> Profile {
+    Profile {
+        id,
+        username: name.to_lowercase(),
+        display_name: name.to_owned(),
+        role: None,
+        avatar: None,
+        email: None,
+        version: 1,
+    }
+}
+
+pub(super) fn own_state(conversation: ConversationId, version: u64) -> OwnState {
+    OwnState {
+        conversation,
+        unread: 0,
+        read: Seq(0),
+        delivered: Seq(0),
+        unread_flag: false,
+        mute: TimestampMs(0),
+        pin: false,
+        archive: false,
+        hidden: false,
+        draft: None,
+        version,
+    }
+}
+
+impl Fixture {
+    pub(super) async fn new() -> Self {
+        let fixture = Self::empty().await;
+        fixture.apply(vec![fixture.heads(true)]).await;
+        fixture
+    }
+
+    pub(super) async fn empty() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let key = Key::new([7; 32]);
+        let (ada, bo) = (UserId::mint(), UserId::mint());
+        let store = Store::open(&folder.path().join("kith.db"), &key, ada).await.unwrap();
+        let conversation = ConversationId::direct(ada, bo);
+        let fixture = Self { folder, key, store, ada, bo, conversation, log: Vec::new() };
+        fixture.apply(vec![StoreOp::Profiles(vec![profile(ada, "Ada"), profile(bo, "Bo")])]).await;
+        fixture
+    }
+
+    pub(super) async fn reopen(&mut self) {
+        self.store.close().await;
+        self.store = Store::open(&self.folder.path().join("kith.db"), &self.key, self.ada).await.unwrap();
+    }
+
+    pub(super) fn item(&self) -> HeadsItem {
+        let last = self.log.last();
+        let member = |user| HeadsMember { user, role: Role::Member, profile_version: 1 };
+        HeadsItem {
+            own: own_state(self.conversation, 1),
+            kind: ConversationKind::Direct,
+            head: last.map_or(Seq(0), |event| event.seq),
+            chain: last.map_or(Chain::empty(self.conversation), |event| event.chain),
+            countable: last.map_or(0, |event| event.countable),
+            last_ts: last.map_or(TimestampMs(0), |event| event.ts),
+            floor: Seq(1),
+            visible: vec![(Seq(1), None)],
+            members: Some(vec![member(self.ada), member(self.bo)]),
+            member_count: 2,
+            title: None,
+            context: None,
+        }
+    }
+
+    pub(super) fn heads(&self, full: bool) -> StoreOp {
+        StoreOp::Heads { full, last: true, user_seq: 1, items: vec![self.item()], gone: Vec::new() }
+    }
+
+    /// The server numbers an event.
+    pub(super) fn number(&mut self, sender: UserId, id: EventId, content: &EventContent) -> Event {
+        let (kind, target, body) = content.to_wire();
+        let (seq, chain, countable) =
+            self.log.last().map_or((Seq(0), Chain::empty(self.conversation), 0), |last| {
+                (last.seq, last.chain, last.countable)
+            });
+        let event = Event {
+            seq: seq.next(),
+            id,
+            kind: kind.to_owned(),
+            sender,
+            ts: TimestampMs(1_700_000_000_000 + seq.0 * 1_000),
+            written_at: None,
+            countable: countable + u64::from(kind == "message"),
+            chain: chain.then(self.conversation, seq, id),
+            target,
+            body: Some(body),
+            redacted: false,
+        };
+        self.log.push(event.clone());
+        event
+    }
+
+    /// Somebody writes something.
+    pub(super) fn says(&mut self, sender: UserId, text: &str) -> Event {
+        self.number(sender, EventId::mint(), &message(text))
+    }
+
+    pub(super) fn append(&self, low: u64, high: u64) -> StoreOp {
+        let events = self.log[low as usize - 1..high as usize].to_vec();
+        StoreOp::Append { conversation: self.conversation, chain_before: self.chain_before(low), events }
+    }
+
+    pub(super) fn page(&self, low: u64, high: u64) -> Page {
+        Page {
+            reply_to: None,
+            conversation: self.conversation,
+            chain_before: self.chain_before(low),
+            low: Seq(low),
+            high: Seq(high),
+            head: self.log.last().unwrap().seq,
+            events: self.log[low as usize - 1..high as usize].to_vec(),
+            states: Default::default(),
+            as_of: self.log.last().unwrap().seq,
+            end: low == 1,
+        }
+    }
+
+    fn chain_before(&self, low: u64) -> Chain {
+        if low == 1 { Chain::empty(self.conversation) } else { self.log[low as usize - 2].chain }
+    }
+
+    pub(super) async fn apply(&self, ops: Vec<StoreOp>) -> Stored {
+        self.store.apply(ops).await.unwrap()
+    }
+
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Db<'_>) -> Result<T, ClientError> + Send + 'static,
+    ) -> T {
+        self.store.read(work).await.unwrap()
+    }
+
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Tx<'_>) -> Result<T, ClientError> + Send + 'static,
+    ) -> (T, Vec<EngineEvent>, OutboxUpdate) {
+        let (value, mut changes): (T, Changes) = self.store.write(work).await.unwrap();
+        (value, changes.take_notices(), changes.update)
+    }
+
+    /// Ada writes something; answers its id and its outbox row.
+    pub(super) async fn send(&self, text: &str) -> (EventId, i64) {
+        let (id, conversation, text) = (EventId::mint(), self.conversation, text.to_owned());
+        let ((), _, update) = self
+            .write(move |tx| {
+                let cid = conversations::known(tx, conversation)?;
+                doing::write_message(tx, cid, id, &text, None)
+            })
+            .await;
+        (id, update.changed.last().unwrap().item)
+    }
+
+    pub(super) async fn items(&self, anchor: Anchor, limit: usize) -> Vec<TimelineItem> {
+        let conversation = self.conversation;
+        self.read(move |db| super::timeline::read(db, conversation, &anchor, limit)).await.view.items
+    }
+
+    pub(super) async fn messages(&self) -> Vec<MessageView> {
+        let items = self.items(Anchor::Newest, 500).await;
+        items
+            .into_iter()
+            .filter_map(|item| if let TimelineItem::Message(message) = item { Some(message) } else { None })
+            .collect()
+    }
+
+    pub(super) async fn texts(&self) -> Vec<String> {
+        self.messages().await.into_iter().map(|message| message.text).collect()
+    }
+
+    pub(super) async fn row(&self) -> ConversationView {
+        self.read(super::list::conversations).await.remove(0)
+    }
+
+    /// Everything that is stored, as text, to see that nothing changed.
+    pub(super) async fn dump(&self) -> Vec<String> {
+        self.read(|db| {
+            let mut lines = Vec::new();
+            for table in [
+                "conversations",
+                "members",
+                "markers",
+                "events",
+                "log_range",
+                "states",
+                "messages",
+                "outbox",
+                "drafts",
+            ] {
+                let mut query = db.conn.prepare(&format!("SELECT * FROM {table} ORDER BY 1, 2"))?;
+                let columns = query.column_count();
+                let rows = query.query_map([], |row| {
+                    let values = (0..columns).map(|at| row.get::<_, rusqlite::types::Value>(at));
+                    Ok(format!("{table} {:?}", values.collect::<Result<Vec<_>, _>>()?))
+                })?;
+                lines.extend(rows.collect::<Result<Vec<_>, _>>()?);
+            }
+            Ok(lines)
+        })
+        .await
+    }
+}
+
+#[tokio::test]
+async fn profiles_of_older_versions_are_dropped() {
+    let fixture = Fixture::new().await;
+    let bo = fixture.bo;
+    let newer = Profile { version: 3, display_name: "Bo the Third".into(), ..profile(bo, "Bo") };
+    fixture.apply(vec![StoreOp::Profiles(vec![newer])]).await;
+    let stored = fixture.apply(vec![StoreOp::Profiles(vec![profile(bo, "Bo")])]).await;
+    assert_eq!(stored.notices, []);
+    assert_eq!(fixture.read(move |db| people::get(db, bo)).await.display_name, "Bo the Third");
+    assert_eq!(fixture.row().await.title, "Bo the Third");
+}

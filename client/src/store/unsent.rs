@@ -1,0 +1,271 @@
+//! The outbox as a place: what is unsent and why, and what a user can do about it (O5, O7).
+
+use super::{Db, Tx, conversations, list, messages, outbox, outbox::OutboxRow, sql};
+use crate::{
+    ClientError,
+    view::{OutboxItemView, OutboxKind, OutboxState},
+};
+use kith_protocol::{
+    ErrorCode, EventContent, EventId, NewEvent,
+    event::ReactionBody,
+    frame::{Open, StateChange},
+};
+use std::collections::HashSet;
+
+/// Everything that is unsent, in the order of writing. Read markers and drafts are shown only when they are refused.
+pub(crate) fn list(db: &Db<'_>) -> Result<Vec<OutboxItemView>, ClientError> {
+    let (mut views, mut held) = (Vec::new(), HashSet::new());
+    for row in outbox::all(db)? {
+        let is_held = held.contains(&row.cid) && row.kind != "state";
+        if row.state == "parked" && matches!(row.kind.as_str(), "message" | "open") {
+            held.insert(row.cid);
+        }
+        if row.state == "acked" || (row.kind == "state" && row.state != "parked") {
+            continue;
+        }
+        views.push(view(db, &row, is_held)?);
+    }
+    Ok(views)
+}
+
+fn view(db: &Db<'_>, row: &OutboxRow, is_held: bool) -> Result<OutboxItemView, ClientError> {
+    let conversation = conversations::id_of(db, row.cid)?;
+    let state = match row.state.as_str() {
+        "parked" => OutboxState::Parked { code: row.code.unwrap_or(ErrorCode::Invalid) },
+        "sending" => OutboxState::Sending,
+        _ if is_held => OutboxState::Held,
+        "retry" => OutboxState::Retry {
+            at: row.retry_at.unwrap_or(db.now),
+            code: row.code.unwrap_or(ErrorCode::Unavailable),
+        },
+        _ => OutboxState::Queued,
+    };
+    Ok(OutboxItemView {
+        item: row.item as f64,
+        conversation: Some(conversation),
+        conversation_title: list::title_of(db, conversation)?,
+        what: kind(&row.kind),
+        summary: summary(row)?,
+        written_at: row.written_at,
+        state,
+        tries: row.tries,
+    })
+}
+
+fn kind(kind: &str) -> OutboxKind {
+    match kind {
+        "open" => OutboxKind::Open,
+        "state" => OutboxKind::State,
+        "edit" => OutboxKind::Edit,
+        "delete" => OutboxKind::Delete,
+        "reaction" => OutboxKind::Reaction,
+        "pin" => OutboxKind::Pin,
+        "member" => OutboxKind::Member,
+        "title" => OutboxKind::Title,
+        "settings" => OutboxKind::Settings,
+        _ => OutboxKind::Message,
+    }
+}
+
+fn summary(row: &OutboxRow) -> Result<String, ClientError> {
+    let text = match row.kind.as_str() {
+        "open" => sql::read_json::<Open>(&row.content)?.title.unwrap_or_default(),
+        "state" => {
+            sql::read_json::<StateChange>(&row.content)?.draft.map(|draft| draft.text).unwrap_or_default()
+        }
+        _ => match content(row)? {
+            Ok(EventContent::Message(message)) => message.text,
+            Ok(EventContent::Edit { text, .. }) => text,
+            Ok(EventContent::Reaction { reaction, .. }) => reaction.emoji,
+            Ok(EventContent::Title(title)) => title.text,
+            _ => String::new(),
+        },
+    };
+    Ok(messages::one_line(&text))
+}
+
+fn content(row: &OutboxRow) -> Result<Result<EventContent, ErrorCode>, ClientError> {
+    let event: NewEvent = sql::read_json(&row.content)?;
+    Ok(EventContent::parse(&event.kind, event.target, &event.body))
+}
+
+fn find(tx: &Tx<'_>, item: f64) -> Result<OutboxRow, ClientError> {
+    outbox::get(tx, item as i64)?.ok_or(ClientError::NotFound)
+}
+
+/// Tries an item again: with it, everything of its conversation that was parked for the same reason.
+pub(crate) fn retry(tx: &mut Tx<'_>, item: f64) -> Result<(), ClientError> {
+    let row = find(tx, item)?;
+    for other in outbox::all(tx)? {
+        let is_meant = other.item == row.item
+            || (other.cid == row.cid && other.state == "parked" && other.code == row.code);
+        if is_meant && other.state != "acked" && other.state != "sending" {
+            outbox::requeue(tx, other.item)?;
+        }
+    }
+    Ok(())
+}
+
+/// Drops an item. A message that the server may have is deleted by an event behind it (O7).
+pub(crate) fn cancel(tx: &mut Tx<'_>, item: f64) -> Result<(), ClientError> {
+    let row = find(tx, item)?;
+    cancel_row(tx, &row)
+}
+
+/// Drops a message and answers its text, for the composer.
+pub(crate) fn take_back(tx: &mut Tx<'_>, item: f64) -> Result<String, ClientError> {
+    let row = find(tx, item)?;
+    let text = match content(&row) {
+        Ok(Ok(EventContent::Message(message))) => message.text,
+        Ok(Ok(EventContent::Edit { text, .. })) => text,
+        _ => return Err(ClientError::NotFound),
+    };
+    cancel_row(tx, &row)?;
+    Ok(text)
+}
+
+fn cancel_row(tx: &mut Tx<'_>, row: &OutboxRow) -> Result<(), ClientError> {
+    match (row.kind.as_str(), row.id) {
+        ("open", _) => {
+            for other in outbox::all(tx)?.iter().filter(|other| other.cid == row.cid) {
+                outbox::drop_row(tx, other.item)?;
+            }
+            conversations::remove_local(tx, row.cid)
+        }
+        ("message", Some(id)) if row.is_ours_alone() => drop_message(tx, row, id),
+        ("message", Some(id)) => {
+            outbox::push_event(tx, row.cid, EventId::mint(), &EventContent::Delete { target: id })?;
+            Ok(())
+        }
+        _ if row.state == "acked" => Err(ClientError::NotFound),
+        _ => outbox::drop_row(tx, row.item),
+    }
+}
+
+/// Drops a message that the server never saw, with everything that is about it.
+fn drop_message(tx: &mut Tx<'_>, row: &OutboxRow, id: EventId) -> Result<(), ClientError> {
+    for other in outbox::all(tx)? {
+        let is_about = other.cid == row.cid && other.kind != "open" && other.kind != "state";
+        if is_about && sql::read_json::<NewEvent>(&other.content)?.target == Some(id) {
+            outbox::drop_row(tx, other.item)?;
+        }
+    }
+    messages::remove(tx, row.cid, id)?;
+    outbox::drop_row(tx, row.item)
+}
+
+/// Writes a message: its row and its outbox row.
+pub(crate) fn write_message(
+    tx: &mut Tx<'_>,
+    cid: i64,
+    id: EventId,
+    text: &str,
+    reply_to: Option<EventId>,
+) -> Result<(), ClientError> {
+    let body = kith_protocol::event::MessageBody { text: text.to_owned(), reply_to, ..Default::default() };
+    let item = outbox::push_event(tx, cid, id, &EventContent::Message(body))?;
+    let now = tx.now;
+    messages::put_unnumbered(tx, cid, id, item, text, reply_to, now)
+}
+
+/// Changes the text of an own message: in place if the server cannot have it, else by an event (O7).
+pub(crate) fn edit(tx: &mut Tx<'_>, target: EventId, text: &str) -> Result<(), ClientError> {
+    let message = own_message(tx, target)?;
+    let unsent = outbox::of_event(tx, message.cid, target)?.filter(OutboxRow::is_ours_alone);
+    if let Some(row) = unsent {
+        let mut event: NewEvent = sql::read_json(&row.content)?;
+        event.body["text"] = text.into();
+        outbox::set_content(tx, row.item, &sql::write_json(&event)?)?;
+        return messages::set_text(tx, message.cid, target, text);
+    }
+    drop_waiting(tx, message.cid, target, |content| matches!(content, EventContent::Edit { .. }))?;
+    outbox::push_event(
+        tx,
+        message.cid,
+        EventId::mint(),
+        &EventContent::Edit { target, text: text.to_owned() },
+    )?;
+    Ok(())
+}
+
+fn own_message(tx: &Tx<'_>, id: EventId) -> Result<messages::Message, ClientError> {
+    let message = messages::get(tx, id)?.ok_or(ClientError::NotFound)?;
+    if message.sender == tx.me { Ok(message) } else { Err(ClientError::Refused(ErrorCode::NotAllowed)) }
+}
+
+/// Deletes a message: at once if the server cannot have it, else by an event (O7).
+pub(crate) fn delete(tx: &mut Tx<'_>, target: EventId) -> Result<(), ClientError> {
+    let message = messages::get(tx, target)?.ok_or(ClientError::NotFound)?;
+    let role = super::members::own_role(tx, message.cid)?;
+    if message.sender != tx.me && !role.is_some_and(|role| role.may_manage()) {
+        return Err(ClientError::Refused(ErrorCode::NotAllowed));
+    }
+    if let Some(row) = outbox::of_event(tx, message.cid, target)?.filter(OutboxRow::is_ours_alone) {
+        return drop_message(tx, &row, target);
+    }
+    drop_waiting(tx, message.cid, target, |content| !matches!(content, EventContent::Message(_)))?;
+    outbox::push_event(tx, message.cid, EventId::mint(), &EventContent::Delete { target })?;
+    Ok(())
+}
+
+/// Puts an emoji on a message or takes it back; what waits untried for the same emoji is replaced.
+pub(crate) fn react(tx: &mut Tx<'_>, target: EventId, emoji: &str, on: bool) -> Result<(), ClientError> {
+    let message = messages::get(tx, target)?.ok_or(ClientError::NotFound)?;
+    let is_same = |content: &EventContent| matches!(content, EventContent::Reaction { reaction, .. } if reaction.emoji == emoji);
+    let is_waiting_alone = drop_waiting(tx, message.cid, target, is_same)?;
+    let me = tx.me;
+    let is_on = message.reactions.iter().any(|known| known.emoji == emoji && known.users.contains(&me));
+    if is_waiting_alone && is_on == on {
+        return Ok(());
+    }
+    let reaction = ReactionBody { emoji: emoji.to_owned(), on };
+    outbox::push_event(tx, message.cid, EventId::mint(), &EventContent::Reaction { target, reaction })?;
+    Ok(())
+}
+
+/// Pins a message for everybody, or takes it down.
+pub(crate) fn pin(tx: &mut Tx<'_>, target: EventId, on: bool) -> Result<(), ClientError> {
+    let message = messages::get(tx, target)?.ok_or(ClientError::NotFound)?;
+    let is_waiting_alone =
+        drop_waiting(tx, message.cid, target, |content| matches!(content, EventContent::Pin { .. }))?;
+    if is_waiting_alone && message.is_pinned == on {
+        return Ok(());
+    }
+    outbox::push_event(tx, message.cid, EventId::mint(), &EventContent::Pin { target, on })?;
+    Ok(())
+}
+
+/// Drops untried relations that a later one replaces. Answers whether none is left that the server may have or get.
+fn drop_waiting(
+    tx: &mut Tx<'_>,
+    cid: i64,
+    target: EventId,
+    is_meant: impl Fn(&EventContent) -> bool,
+) -> Result<bool, ClientError> {
+    let mut is_alone = true;
+    for row in outbox::all(tx)? {
+        if row.cid != cid || matches!(row.kind.as_str(), "open" | "state" | "message") {
+            continue;
+        }
+        let Ok(content) = content(&row)? else { continue };
+        if content.target() != Some(target) || !is_meant(&content) {
+            continue;
+        }
+        if row.is_ours_alone() {
+            outbox::drop_row(tx, row.item)?;
+        } else {
+            is_alone = false;
+        }
+    }
+    Ok(is_alone)
+}
+
+/// Tries everything at once; what is parked stays.
+pub(crate) fn send_all(tx: &mut Tx<'_>) -> Result<(), ClientError> {
+    for row in outbox::all(tx)? {
+        if row.state == "retry" {
+            outbox::requeue(tx, row.item)?;
+        }
+    }
+    Ok(())
+}
