@@ -59,7 +59,7 @@ impl TestServer {
     }
 
     async fn serve(&mut self, listener: TcpListener) -> Result<()> {
-        let pool = PgPool::connect(&self.database_url).await.context("no database")?;
+        let pool = kith_server::connect(&self.database_url, 10).await.context("no database")?;
         kith_server::migrate(&pool).await?;
         self.shutdown = CancellationToken::new();
         let (config, shutdown) = (self.config.clone(), self.shutdown.clone());
