@@ -23,8 +23,9 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
-/// A request's headers arrive within this time, and a kept connection idles no longer.
-const HEADERS_WITHIN: Duration = Duration::from_secs(10);
+/// A request's headers arrive within this time, and a kept connection idles no longer. Well under the 10 s between two
+/// polls of a client (S12), so that a poll never meets a connection that is just being closed.
+const HEADERS_WITHIN: Duration = Duration::from_secs(8);
 /// The bytes of a request's headers.
 const HEADER_BYTES_MAX: usize = 16 * 1024;
 /// How often devices that another process signed out are looked for; their sockets close within 5 s.
