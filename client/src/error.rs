@@ -32,6 +32,9 @@ pub enum ClientError {
     /// What was named is not here.
     #[error("not found")]
     NotFound,
+    /// A profile's name has letters, digits, `-` and `_`, 1 to 64 of them.
+    #[error("not a profile's name")]
+    BadProfile,
     /// The profile is in use by another process.
     #[error("the profile is in use")]
     ProfileLocked,
@@ -73,6 +76,7 @@ impl ClientError {
             Self::InsecureServer => "insecure_server",
             Self::BadAddress => "bad_address",
             Self::NotFound => "not_found",
+            Self::BadProfile => "bad_profile",
             Self::ProfileLocked => "profile_locked",
             Self::KeyMissing => "key_missing",
             Self::NewerFile { .. } => "newer_file",

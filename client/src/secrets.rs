@@ -1,6 +1,15 @@
-//! Where token and database key are kept.
+//! Where token and database key are kept: the operating system's secret store, or memory until the process ends.
+//!
+//! Never in plain text on a disk. What can be used is found out by writing, not by reading: a locked store answers a
+//! read as if nothing were there.
 
-use std::{collections::HashMap, sync::{Mutex, PoisonError}};
+mod keyring;
+mod memory;
+mod vault;
+
+pub use self::{keyring::KeyringSecrets, memory::MemorySecrets};
+pub(crate) use vault::{Kept, Vault};
+
 use zeroize::Zeroizing;
 
 /// An entry of the secret store.
@@ -17,8 +26,9 @@ pub struct SecretName {
 #[error("the secret store cannot be used")]
 pub struct SecretError;
 
-/// Keeps a few small secrets. Calls may block.
-pub trait SecretStore: Send + Sync {
+/// Keeps a few small secrets, as bytes. Calls may block for long: they are made off every other thread, and given up
+/// after three seconds.
+pub trait SecretStore: Send + Sync + 'static {
     /// Reads an entry.
     ///
     /// # Errors
@@ -34,24 +44,4 @@ pub trait SecretStore: Send + Sync {
     /// # Errors
     /// [`SecretError`] if the store cannot be used.
     fn delete(&self, name: &SecretName) -> Result<(), SecretError>;
-}
-
-/// Keeps secrets until the process ends.
-#[derive(Default)]
-pub struct MemorySecrets(Mutex<HashMap<SecretName, Zeroizing<Vec<u8>>>>);
-
-impl SecretStore for MemorySecrets {
-    fn get(&self, name: &SecretName) -> Result<Option<Zeroizing<Vec<u8>>>, SecretError> {
-        Ok(self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned())
-    }
-
-    fn set(&self, name: &SecretName, secret: &[u8]) -> Result<(), SecretError> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), secret.to_vec().into());
-        Ok(())
-    }
-
-    fn delete(&self, name: &SecretName) -> Result<(), SecretError> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
-        Ok(())
-    }
 }

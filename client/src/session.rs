@@ -1,13 +1,24 @@
-//! A profile and the account that is open in it.
+//! A profile and the account that is open in it: which server, user, key and file belong together, and what is
+//! started and ended with them.
 
 use crate::{
     ClientError, EngineOptions,
-    driver::DriverHandle,
+    driver::{DriverHandle, DriverOptions},
     engine::{Live, NoticeHub},
-    store::Store,
-    view::{AccountView, AppState},
+    events::{EngineEvent, Problem},
+    profile::{Folder, LastAccount},
+    secrets::{Kept, SecretError, Vault},
+    store::{Key, Store},
+    tokens::{SessionSecret, Tokens},
+    transport::api::{Api, parse_server, server_text},
+    view::{AccountView, AppState, KeyStore, PersonView, SignedOutReason},
 };
-use std::sync::{Arc, Mutex, PoisonError};
+use kith_protocol::{UserId, api};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+use zeroize::Zeroizing;
 
 /// An open account.
 pub(crate) struct Session {
@@ -15,32 +26,265 @@ pub(crate) struct Session {
     pub(crate) store: Store,
     pub(crate) driver: DriverHandle,
     pub(crate) live: Arc<Live>,
+    pub(crate) tokens: Arc<Tokens>,
+    file: PathBuf,
+    /// The file goes when the session ends: its key is in memory only.
+    is_temporary: bool,
+}
+
+impl Session {
+    async fn close(&self) {
+        self.driver.stop().await;
+        self.live.stop();
+        self.store.close().await;
+        if self.is_temporary
+            && let Err(error) = Folder::remove_database(&self.file)
+        {
+            tracing::warn!(%error, "a temporary database could not be removed");
+        }
+    }
 }
 
 /// A profile's folder, locked by this process, and what is open in it.
 pub(crate) struct Profile {
     pub(crate) options: EngineOptions,
     pub(crate) hub: Arc<NoticeHub>,
-    open: Mutex<Option<Arc<Session>>>,
+    folder: Folder,
+    vault: Vault,
+    open: Mutex<Open>,
+    /// One sign-in, sign-out or close at a time.
+    changing: tokio::sync::Mutex<()>,
+}
+
+enum Open {
+    Nobody { server: Option<String>, reason: Option<SignedOutReason> },
+    Account(Arc<Session>),
+}
+
+/// A database, the key that opens it, and where that key is kept.
+struct Opened {
+    store: Store,
+    file: PathBuf,
+    key_store: KeyStore,
+    is_temporary: bool,
 }
 
 impl Profile {
     /// Locks the folder and opens what was signed in.
     pub(crate) async fn open(options: EngineOptions, hub: Arc<NoticeHub>) -> Result<Self, ClientError> {
-        Ok(Self { options, hub, open: Mutex::new(None) })
+        let folder = Folder::open(&options.data_dir, &options.profile)?;
+        let vault = Vault::new(&options.profile, options.secrets.clone());
+        let nobody = Open::Nobody { server: None, reason: None };
+        // What a crash left of a session until quit cannot be read by anybody.
+        Folder::remove_database(&folder.temporary_database())?;
+        let profile =
+            Self { options, hub, folder, vault, open: Mutex::new(nobody), changing: Default::default() };
+        if let Some(last) = profile.folder.last_account() {
+            let server = last.server.clone();
+            if let Err(reason) = profile.open_last(last).await {
+                profile.set(Open::Nobody { server: Some(server), reason });
+            }
+        }
+        Ok(profile)
+    }
+
+    fn set(&self, open: Open) {
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = open;
+    }
+
+    /// Opens the account that signed in last, without a network. The error says why it stays closed.
+    async fn open_last(&self, last: LastAccount) -> Result<(), Option<SignedOutReason>> {
+        let missing = |SecretError| Some(SignedOutReason::KeyMissing);
+        let secret: Option<SessionSecret> = self.vault.session(&last.server).await.map_err(missing)?;
+        let Some(secret) = secret.filter(|secret| secret.user == last.user) else {
+            return Err(None);
+        };
+        let file = self.folder.database(&last.server, last.user);
+        let key = self.vault.key(&last.server, last.user).await.map_err(missing)?;
+        let key = key.ok_or(Some(SignedOutReason::KeyMissing))?;
+        let store = Store::open(&file, &key, last.user).await.map_err(|error| Some(reason_of(&error)))?;
+        let opened = Opened { store, file, key_store: KeyStore::SecretStore, is_temporary: false };
+        self.start(last, secret, opened).map_err(|_| None)
+    }
+
+    /// Starts what belongs to an open database.
+    fn start(&self, account: LastAccount, secret: SessionSecret, opened: Opened) -> Result<(), ClientError> {
+        let server = parse_server(&account.server)?;
+        let options = DriverOptions {
+            server: server.clone(),
+            user: account.user,
+            device: secret.device,
+            app: self.options.app.clone(),
+        };
+        let device = secret.device;
+        let live = Live::start(opened.store.clone(), self.hub.clone());
+        let tokens = Arc::new(Tokens::new(Api::new(server), self.vault.clone(), secret));
+        let driver =
+            DriverHandle::start(options, Arc::new(opened.store.clone()), tokens.clone(), live.clone());
+        let me = PersonView {
+            id: account.user,
+            username: account.username,
+            display_name: account.display_name,
+            role: account.role,
+            avatar: account.avatar,
+        };
+        let account = AccountView { server: account.server, me, device, key_store: opened.key_store };
+        let session = Session {
+            account,
+            store: opened.store,
+            driver,
+            live,
+            tokens,
+            file: opened.file,
+            is_temporary: opened.is_temporary,
+        };
+        self.set(Open::Account(Arc::new(session)));
+        self.hub.tell(EngineEvent::AppChanged);
+        Ok(())
     }
 
     /// The open account.
     pub(crate) fn session(&self) -> Result<Arc<Session>, ClientError> {
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.clone().ok_or(ClientError::SignedOut)
+        match &*self.open.lock().unwrap_or_else(PoisonError::into_inner) {
+            Open::Account(session) => Ok(session.clone()),
+            Open::Nobody { .. } => Err(ClientError::SignedOut),
+        }
     }
 
     /// What the interface shows first.
     pub(crate) async fn app_state(&self) -> AppState {
-        AppState::SignedOut { server: None, reason: None, secret_store_usable: true }
+        let (server, reason) = match &*self.open.lock().unwrap_or_else(PoisonError::into_inner) {
+            Open::Account(session) => return AppState::SignedIn { account: session.account.clone() },
+            Open::Nobody { server, reason } => (server.clone(), *reason),
+        };
+        let secret_store_usable = self.vault.is_usable().await;
+        AppState::SignedOut { server, reason, secret_store_usable }
+    }
+
+    /// Signs in and opens the user's database: the one that was there, or a new one.
+    pub(crate) async fn sign_in(&self, server: &str, username: &str, password: &str) -> Result<(), ClientError> {
+        let _changing = self.changing.lock().await;
+        let api = Api::new(parse_server(server)?);
+        let server = server_text(api.server());
+        let last = self.folder.last_account();
+        let known = last.filter(|last| last.server == server && last.username == username);
+        let device = api::DeviceRequest {
+            id: known.map(|known| known.device),
+            name: self.options.device_name.clone(),
+        };
+        let body =
+            api::SignIn { username: username.to_owned(), password: password.to_owned(), device };
+        let answer: api::Session = api.post("/v1/sessions", &body).await?;
+        self.end().await;
+        let account = LastAccount::new(server.clone(), answer.device.id, answer.user.clone());
+        let secret = SessionSecret::from(answer);
+        let mut opened = self.open_database(&server, account.user).await?;
+        let kept = self.vault.set_session(&server, &secret).await;
+        if kept == Kept::InMemory {
+            opened.key_store = KeyStore::SessionOnly;
+        }
+        self.folder.set_last_account(&account)?;
+        if opened.key_store == KeyStore::SessionOnly {
+            self.hub.tell(EngineEvent::Problem { problem: Problem::NoSecretStore });
+        }
+        self.start(account, secret, opened)
+    }
+
+    /// Opens the user's database. One that exists is never replaced or re-keyed: without its key it stays as it is,
+    /// and a temporary one serves until the app quits.
+    async fn open_database(&self, server: &str, user: UserId) -> Result<Opened, ClientError> {
+        let file = self.folder.database(server, user);
+        let found = self.vault.key(server, user).await.unwrap_or(None);
+        if file.exists() {
+            let Some(key) = found else { return self.open_temporary(user).await };
+            return match Store::open(&file, &key, user).await {
+                Ok(store) => {
+                    Ok(Opened { store, file, key_store: KeyStore::SecretStore, is_temporary: false })
+                }
+                Err(ClientError::KeyMissing) => self.open_temporary(user).await,
+                Err(error) => Err(error),
+            };
+        }
+        let key = match found {
+            Some(key) => key,
+            None => {
+                let key = new_key();
+                if self.vault.set_key(server, user, &key).await == Kept::InMemory {
+                    return self.open_temporary(user).await;
+                }
+                key
+            }
+        };
+        let store = Store::open(&file, &key, user).await?;
+        Ok(Opened { store, file, key_store: KeyStore::SecretStore, is_temporary: false })
+    }
+
+    async fn open_temporary(&self, user: UserId) -> Result<Opened, ClientError> {
+        let file = self.folder.temporary_database();
+        Folder::remove_database(&file)?;
+        let store = Store::open(&file, &new_key(), user).await?;
+        Ok(Opened { store, file, key_store: KeyStore::SessionOnly, is_temporary: true })
+    }
+
+    /// Signs out: the session's entry goes, and with `wipe` key and database too.
+    pub(crate) async fn sign_out(&self, wipe: bool) -> Result<(), ClientError> {
+        let _changing = self.changing.lock().await;
+        let session = self.session()?;
+        let (server, user) = (session.account.server.clone(), session.account.me.id);
+        let token = session.tokens.access().await;
+        // The server forgets the device if it can be reached; if not, the session ends there by itself.
+        let forget = session.tokens.api().change(
+            reqwest::Method::DELETE,
+            "/v1/sessions/current",
+            None::<&()>,
+            &token,
+        );
+        if let Err(error) = forget.await {
+            tracing::info!(code = error.code(), "the server was not told of the sign-out");
+        }
+        self.end().await;
+        let forgotten = self.vault.delete_session(&server).await;
+        if wipe {
+            Folder::remove_database(&session.file)?;
+            self.vault.delete_key(&server, user).await.map_err(|SecretError| ClientError::SecretStore)?;
+        }
+        self.set(Open::Nobody { server: Some(server), reason: None });
+        self.hub.tell(EngineEvent::AppChanged);
+        forgotten.map_err(|SecretError| ClientError::SecretStore)
+    }
+
+    async fn end(&self) {
+        if let Ok(session) = self.session() {
+            session.close().await;
+            self.set(Open::Nobody { server: Some(session.account.server.clone()), reason: None });
+        }
     }
 
     /// Ends what is open.
-    pub(crate) async fn close(&self) {}
+    pub(crate) async fn close(&self) {
+        let _changing = self.changing.lock().await;
+        self.end().await;
+    }
+
+    /// Remembers one's own new name, for a start without a network.
+    pub(crate) fn renamed(&self, name: &str) -> Result<(), ClientError> {
+        match self.folder.last_account() {
+            Some(last) => {
+                self.folder.set_last_account(&LastAccount { display_name: name.to_owned(), ..last })
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+fn new_key() -> Key {
+    Zeroizing::new(rand::random())
+}
+
+fn reason_of(error: &ClientError) -> SignedOutReason {
+    match error {
+        ClientError::KeyMissing => SignedOutReason::KeyMissing,
+        ClientError::NewerFile { .. } => SignedOutReason::NewerFile,
+        _ => SignedOutReason::FileDamaged,
+    }
 }

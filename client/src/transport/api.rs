@@ -1,5 +1,6 @@
 //! The HTTP interface, as far as accounts and people go (section 11).
 
+use super::is_safe;
 use crate::ClientError;
 use kith_protocol::{ErrorCode, api::ErrorBody};
 use reqwest::{Method, RequestBuilder};
@@ -29,7 +30,7 @@ pub(crate) fn parse_server(text: &str) -> Result<Url, ClientError> {
         text.to_owned()
     } else {
         let guess = Url::parse(&format!("http://{text}")).map_err(|_| ClientError::BadAddress)?;
-        format!("{}://{text}", if is_loopback(&guess) { "http" } else { "https" })
+        format!("{}://{text}", if is_safe(&guess) { "http" } else { "https" })
     };
     let url = Url::parse(&with_scheme).map_err(|_| ClientError::BadAddress)?;
     let plain = url.query().is_none() && url.fragment().is_none() && url.path() == "/";
@@ -37,19 +38,9 @@ pub(crate) fn parse_server(text: &str) -> Result<Url, ClientError> {
         return Err(ClientError::BadAddress);
     }
     match url.scheme() {
-        "https" => Ok(url),
-        "http" if is_loopback(&url) => Ok(url),
+        "https" | "http" if is_safe(&url) => Ok(url),
         "http" => Err(ClientError::InsecureServer),
         _ => Err(ClientError::BadAddress),
-    }
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost",
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Bytes to frames and back, nothing else.
 
+pub(crate) mod api;
 pub(crate) mod http;
 pub(crate) mod ws;
 

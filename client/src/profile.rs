@@ -1,0 +1,156 @@
+//! A profile's folder: its lock, and what is written there in plain text (never a secret).
+
+use crate::ClientError;
+use kith_protocol::{DeviceId, UserId, api::Profile as PersonProfile};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs::{File, TryLockError},
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+use url::Url;
+
+/// Who signed in last on this profile: enough to open the right database without a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LastAccount {
+    /// The server's address, without a trailing slash.
+    pub(crate) server: String,
+    pub(crate) user: UserId,
+    pub(crate) device: DeviceId,
+    pub(crate) username: String,
+    pub(crate) display_name: String,
+    #[serde(default)]
+    pub(crate) role: Option<String>,
+    #[serde(default)]
+    pub(crate) avatar: Option<String>,
+}
+
+impl LastAccount {
+    pub(crate) fn new(server: String, device: DeviceId, profile: PersonProfile) -> Self {
+        Self {
+            server,
+            user: profile.id,
+            device,
+            username: profile.username,
+            display_name: profile.display_name,
+            role: profile.role,
+            avatar: profile.avatar,
+        }
+    }
+}
+
+/// A folder that this process has locked.
+pub(crate) struct Folder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Folder {
+    /// Makes the folder if it is missing, for its user alone, and locks it.
+    ///
+    /// # Errors
+    /// [`ClientError::ProfileLocked`], [`ClientError::BadProfile`], [`ClientError::File`].
+    pub(crate) fn open(data_dir: &Path, profile: &str) -> Result<Self, ClientError> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if profile.is_empty() || profile.len() > 64 || !profile.chars().all(plain) {
+            return Err(ClientError::BadProfile);
+        }
+        let path = data_dir.join(profile);
+        std::fs::create_dir_all(&path)?;
+        #[cfg(unix)]
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+        let lock = File::options().create(true).truncate(false).write(true).open(path.join("lock"))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path, _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(ClientError::ProfileLocked),
+            Err(TryLockError::Error(error)) => Err(error.into()),
+        }
+    }
+
+    fn account_file(&self) -> PathBuf {
+        self.path.join("profile.json")
+    }
+
+    /// Who signed in last; a file that cannot be read counts as nobody.
+    pub(crate) fn last_account(&self) -> Option<LastAccount> {
+        let text = std::fs::read(self.account_file()).ok()?;
+        serde_json::from_slice(&text)
+            .inspect_err(|error| tracing::warn!(%error, "profile.json cannot be read"))
+            .ok()
+    }
+
+    /// Writes who signed in, whole or not at all.
+    ///
+    /// # Errors
+    /// [`ClientError::File`].
+    pub(crate) fn set_last_account(&self, account: &LastAccount) -> Result<(), ClientError> {
+        let part = self.path.join("profile.json.part");
+        let mut file = File::create(&part)?;
+        // Plain strings and ids: serialisation has no way to fail.
+        file.write_all(&serde_json::to_vec_pretty(account).unwrap_or_default())?;
+        file.sync_all()?;
+        Ok(std::fs::rename(part, self.account_file())?)
+    }
+
+    /// The database of one user of one server (S9).
+    pub(crate) fn database(&self, server: &str, user: UserId) -> PathBuf {
+        let host = Url::parse(server).ok();
+        let host = host.as_ref().map_or_else(|| server.to_owned(), |url| url.authority().to_owned());
+        let plain = |c: char| if c.is_ascii_alphanumeric() || c == '.' || c == '-' { c } else { '_' };
+        self.path.join(format!("{}_{user}.db", host.chars().map(plain).collect::<String>()))
+    }
+
+    /// A database that lasts until the app quits.
+    pub(crate) fn temporary_database(&self) -> PathBuf {
+        self.path.join("until-quit.db")
+    }
+
+    /// Removes a database with everything that belongs to it.
+    ///
+    /// # Errors
+    /// [`ClientError::File`].
+    pub(crate) fn remove_database(path: &Path) -> Result<(), ClientError> {
+        for suffix in ["", "-wal", "-shm", "-journal"] {
+            let mut name = path.as_os_str().to_owned();
+            name.push(suffix);
+            match std::fs::remove_file(&name) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_profile_belongs_to_one_process_and_its_name_is_plain() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Folder::open(folder.path(), "ada").unwrap();
+        assert!(matches!(Folder::open(folder.path(), "ada"), Err(ClientError::ProfileLocked)));
+        Folder::open(folder.path(), "bo").unwrap();
+        drop(first);
+        Folder::open(folder.path(), "ada").unwrap();
+        for bad in ["", "..", "a/b", "a\\b", "a\0b"] {
+            assert!(matches!(Folder::open(folder.path(), bad), Err(ClientError::BadProfile)), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn s9_each_user_of_each_server_has_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let profile = Folder::open(folder.path(), "ada").unwrap();
+        let (one, other) = (UserId::mint(), UserId::mint());
+        let names = [
+            profile.database("https://a.example", one),
+            profile.database("https://a.example", other),
+            profile.database("https://b.example", one),
+            profile.database("https://a.example:8443", one),
+        ];
+        let distinct: std::collections::HashSet<_> = names.iter().collect();
+        assert_eq!(distinct.len(), names.len());
+    }
+}

@@ -1,0 +1,34 @@
+//! Secrets in memory.
+
+use super::{SecretError, SecretName, SecretStore};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+use zeroize::Zeroizing;
+
+/// Keeps secrets until it is dropped: for a session until quit, and for tests.
+#[derive(Default)]
+pub struct MemorySecrets(Mutex<HashMap<SecretName, Zeroizing<Vec<u8>>>>);
+
+impl MemorySecrets {
+    fn entries(&self) -> MutexGuard<'_, HashMap<SecretName, Zeroizing<Vec<u8>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SecretStore for MemorySecrets {
+    fn get(&self, name: &SecretName) -> Result<Option<Zeroizing<Vec<u8>>>, SecretError> {
+        Ok(self.entries().get(name).cloned())
+    }
+
+    fn set(&self, name: &SecretName, secret: &[u8]) -> Result<(), SecretError> {
+        self.entries().insert(name.clone(), secret.to_vec().into());
+        Ok(())
+    }
+
+    fn delete(&self, name: &SecretName) -> Result<(), SecretError> {
+        self.entries().remove(name);
+        Ok(())
+    }
+}

@@ -1,0 +1,192 @@
+//! The secrets of one profile: the secret store behind a time limit, memory where it cannot be used.
+
+use super::{MemorySecrets, SecretError, SecretName, SecretStore};
+use crate::store::Key;
+use kith_protocol::UserId;
+use serde::{Serialize, de::DeserializeOwned};
+use std::{sync::Arc, time::Duration};
+use zeroize::Zeroizing;
+
+/// A store that does not answer within this counts as unusable.
+const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+
+/// Reads and writes the secrets of one profile.
+#[derive(Clone)]
+pub(crate) struct Vault {
+    profile: String,
+    store: Arc<dyn SecretStore>,
+    memory: Arc<MemorySecrets>,
+}
+
+/// Where a secret ended up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kept {
+    InStore,
+    InMemory,
+}
+
+impl Vault {
+    pub(crate) fn new(profile: &str, store: Arc<dyn SecretStore>) -> Self {
+        Self { profile: profile.to_owned(), store, memory: Arc::default() }
+    }
+
+    fn service(&self, server: &str) -> String {
+        format!("kith/{}/{server}", self.profile)
+    }
+
+    fn session_name(&self, server: &str) -> SecretName {
+        SecretName { service: self.service(server), user: "session".to_owned() }
+    }
+
+    fn key_name(&self, server: &str, user: UserId) -> SecretName {
+        SecretName { service: self.service(server), user: format!("key {user}") }
+    }
+
+    /// Calls the store on a thread of its own; gives up after [`ANSWER_WITHIN`] (the call itself cannot be ended).
+    async fn call<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&dyn SecretStore) -> Result<T, SecretError> + Send + 'static,
+    ) -> Result<T, SecretError> {
+        let store = self.store.clone();
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || {
+            // Nobody listens any more when it took too long.
+            let _ = answer.send(work(store.as_ref()));
+        });
+        match tokio::time::timeout(ANSWER_WITHIN, answered).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) | Err(_) => Err(SecretError),
+        }
+    }
+
+    /// Whether the store can be used: by writing, because a locked one answers a read with "nothing there".
+    pub(crate) async fn is_usable(&self) -> bool {
+        let name = SecretName { service: self.service("probe"), user: "probe".to_owned() };
+        let probe = move |store: &dyn SecretStore| {
+            store.set(&name, b"probe")?;
+            store.delete(&name)
+        };
+        self.call(probe).await.is_ok()
+    }
+
+    async fn get(&self, name: SecretName) -> Result<Option<Zeroizing<Vec<u8>>>, SecretError> {
+        if let Some(secret) = self.memory.get(&name)? {
+            return Ok(Some(secret));
+        }
+        self.call(move |store| store.get(&name)).await
+    }
+
+    /// Writes to the store, or to memory if the store cannot be used.
+    async fn set(&self, name: SecretName, secret: Zeroizing<Vec<u8>>) -> Kept {
+        let (stored_name, stored) = (name.clone(), secret.clone());
+        match self.call(move |store| store.set(&stored_name, &stored)).await {
+            Ok(()) => {
+                // An older one in memory must not shadow the one just stored.
+                let _ = self.memory.delete(&name);
+                Kept::InStore
+            }
+            Err(SecretError) => {
+                // Memory takes everything.
+                let _ = self.memory.set(&name, &secret);
+                Kept::InMemory
+            }
+        }
+    }
+
+    async fn delete(&self, name: SecretName) -> Result<(), SecretError> {
+        self.memory.delete(&name)?;
+        self.call(move |store| store.delete(&name)).await
+    }
+
+    /// Reads the session of a server; `None` if there is none.
+    pub(crate) async fn session<T: DeserializeOwned>(&self, server: &str) -> Result<Option<T>, SecretError> {
+        let secret = self.get(self.session_name(server)).await?;
+        Ok(secret.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    }
+
+    /// Keeps the session of a server.
+    pub(crate) async fn set_session<T: Serialize>(&self, server: &str, session: &T) -> Kept {
+        // Plain strings: serialisation has no way to fail.
+        let bytes = Zeroizing::new(serde_json::to_vec(session).unwrap_or_default());
+        self.set(self.session_name(server), bytes).await
+    }
+
+    /// Forgets the session of a server.
+    pub(crate) async fn delete_session(&self, server: &str) -> Result<(), SecretError> {
+        self.delete(self.session_name(server)).await
+    }
+
+    /// Reads a database's key; one of another length counts as missing.
+    pub(crate) async fn key(&self, server: &str, user: UserId) -> Result<Option<Key>, SecretError> {
+        let secret = self.get(self.key_name(server, user)).await?;
+        Ok(secret.and_then(|bytes| Some(Zeroizing::new(<[u8; 32]>::try_from(bytes.as_slice()).ok()?))))
+    }
+
+    /// Keeps a database's key.
+    pub(crate) async fn set_key(&self, server: &str, user: UserId, key: &Key) -> Kept {
+        self.set(self.key_name(server, user), Zeroizing::new(key.to_vec())).await
+    }
+
+    /// Forgets a database's key: what it encrypted cannot be read any more.
+    pub(crate) async fn delete_key(&self, server: &str, user: UserId) -> Result<(), SecretError> {
+        self.delete(self.key_name(server, user)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A store that refuses, hangs, or answers reads with nothing while refusing writes (a locked one).
+    enum Broken {
+        Refuses,
+        Hangs,
+        Locked,
+    }
+
+    impl Broken {
+        fn answer<T>(&self) -> Result<T, SecretError> {
+            if matches!(self, Self::Hangs) {
+                std::thread::park();
+            }
+            Err(SecretError)
+        }
+    }
+
+    impl SecretStore for Broken {
+        fn get(&self, _: &SecretName) -> Result<Option<Zeroizing<Vec<u8>>>, SecretError> {
+            if matches!(self, Self::Locked) { Ok(None) } else { self.answer() }
+        }
+        fn set(&self, _: &SecretName, _: &[u8]) -> Result<(), SecretError> {
+            self.answer()
+        }
+        fn delete(&self, _: &SecretName) -> Result<(), SecretError> {
+            self.answer()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a30_a_store_that_hangs_or_is_locked_is_found_out_and_memory_serves() {
+        for broken in [Broken::Refuses, Broken::Hangs, Broken::Locked] {
+            let vault = Vault::new("default", Arc::new(broken));
+            assert!(!vault.is_usable().await);
+            let (user, key) = (UserId::mint(), Zeroizing::new([7; 32]));
+            assert_eq!(vault.set_key("https://x", user, &key).await, Kept::InMemory);
+            assert_eq!(vault.key("https://x", user).await.unwrap().as_deref(), Some(&[7; 32]));
+        }
+    }
+
+    #[tokio::test]
+    async fn secrets_of_servers_and_users_stay_apart() {
+        let vault = Vault::new("default", Arc::new(MemorySecrets::default()));
+        assert!(vault.is_usable().await);
+        let (one, other) = (UserId::mint(), UserId::mint());
+        assert_eq!(vault.set_key("https://x", one, &Zeroizing::new([1; 32])).await, Kept::InStore);
+        assert!(vault.key("https://x", other).await.unwrap().is_none());
+        assert!(vault.key("https://y", one).await.unwrap().is_none());
+        vault.set_session("https://x", &"session").await;
+        vault.delete_session("https://x").await.unwrap();
+        assert_eq!(vault.session::<String>("https://x").await.unwrap(), None);
+        assert!(vault.key("https://x", one).await.unwrap().is_some(), "signing out keeps the key");
+    }
+}
