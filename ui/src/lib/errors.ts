@@ -1,0 +1,54 @@
+/** Codes to sentences: what went wrong and what to do next. Everyone branches on the code, nobody on a text. */
+import type { UiError } from './ipc/engine';
+
+const SENTENCES: Record<string, string> = {
+  unavailable: 'The server cannot answer at the moment. It will be tried again.',
+  rate_limited: 'Too many tries. Wait a little, then try again.',
+  skipped: 'It waits for an earlier item.',
+  busy: 'The server has too much to do. It will be tried again.',
+  token_expired: 'The sign-in has ended. Sign in again; nothing is lost.',
+  token_invalid: 'The sign-in is no longer accepted. Sign in again; nothing is lost.',
+  device_revoked: 'This device was signed out. Sign in again; nothing is lost.',
+  credentials_invalid: 'User name and password do not fit. Check both and try again.',
+  name_taken: 'This user name is taken. Choose another one.',
+  not_member: 'You are not in this conversation, so it cannot be sent.',
+  not_allowed: 'You are not allowed to do this here.',
+  id_conflict: 'It clashes with something else. Send it as a new message.',
+  too_large: 'It is too long. Shorten it and try again.',
+  invalid: 'The server does not accept this. Check what you entered.',
+  too_old: 'It is too old to be accepted.',
+  target_missing: 'The message it is about is gone.',
+  attachment_missing: 'The file is not on the server.',
+  conversation_closed: 'This conversation takes no more messages.',
+  unsupported: 'The server does not know this. It may need an update.',
+  state_conflict: 'It was changed on another device meanwhile.',
+  upgrade_required: 'This version is too old for the server. Update Kith.',
+  offline: 'The server cannot be reached. Check the network and the address.',
+  signed_out: 'Nobody is signed in.',
+  insecure_server: 'Only https:// addresses are safe. Ask the operator for one.',
+  bad_address: 'There is no Kith server at this address. Check it and try again.',
+  not_found: 'It is not here.',
+  profile_locked: 'Kith is already open with this profile. Use the other window, or close it first.',
+  key_missing: 'The key of the stored history was not found. The file is kept as it is.',
+  newer_file: 'The stored history was written by a newer version of Kith. Update Kith to open it.',
+  disk_full: 'The disk is full. Free some space and try again; your text is still here.',
+  no_secret_store: 'The secret store of this computer cannot be used.',
+  store_failed: 'The stored history cannot be read or written. Restart Kith; if it stays so, check the disk.',
+  file_failed: 'A file could not be read or written. Check the disk and its permissions.',
+};
+
+/** The sentence for a code. */
+export function sentence(code: string): string {
+  return SENTENCES[code] ?? 'Something went wrong. Try again.';
+}
+
+/** The code of whatever was thrown. */
+export function codeOf(error: unknown): string {
+  const code = (error as Partial<UiError> | null)?.code;
+  return typeof code === 'string' ? code : 'unknown';
+}
+
+/** The sentence for whatever was thrown. */
+export function explain(error: unknown): string {
+  return sentence(codeOf(error));
+}

@@ -1,0 +1,97 @@
+/** Times, names and texts as people read them. */
+
+const DAY = 86_400_000;
+
+function startOfDay(time: number): number {
+  return new Date(time).setHours(0, 0, 0, 0);
+}
+
+/** `14:05` */
+export function clock(time: number): string {
+  return new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' }).format(time);
+}
+
+/** The whole date and time, for titles. */
+export function exact(time: number): string {
+  return new Intl.DateTimeFormat(undefined, { dateStyle: 'full', timeStyle: 'medium' }).format(time);
+}
+
+/** Whether two times are of one day. */
+export function sameDay(one: number, other: number): boolean {
+  return startOfDay(one) === startOfDay(other);
+}
+
+/** Today, Yesterday, Monday, 3 May, 3 May 2024. */
+export function day(time: number, now = Date.now()): string {
+  const days = Math.round((startOfDay(now) - startOfDay(time)) / DAY);
+  if (days === 0) return 'Today';
+  if (days === 1) return 'Yesterday';
+  if (days > 1 && days < 7) return new Intl.DateTimeFormat(undefined, { weekday: 'long' }).format(time);
+  const sameYear = new Date(time).getFullYear() === new Date(now).getFullYear();
+  const year = sameYear ? {} : { year: 'numeric' as const };
+  return new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short', ...year }).format(time);
+}
+
+/** For the list: the clock today, the day before that. */
+export function brief(time: number, now = Date.now()): string {
+  return sameDay(time, now) ? clock(time) : day(time, now);
+}
+
+/** `last seen today at 14:05` */
+export function lastSeen(time: number, now = Date.now()): string {
+  const when = day(time, now);
+  const lower = when === 'Today' || when === 'Yesterday' ? when.toLowerCase() : when;
+  return `last seen ${lower} at ${clock(time)}`;
+}
+
+/** One or two letters for an avatar. */
+export function initials(name: string): string {
+  const words = name.trim().split(/\s+/).filter(Boolean);
+  const letters = [words[0], words.length > 1 ? words.at(-1) : undefined];
+  const first = (word: string | undefined) => (word ? (Array.from(word)[0] ?? '') : '');
+  return letters.map(first).join('').toLocaleUpperCase() || '?';
+}
+
+/** One of twelve colours (see `tokens.css`), the same for the same id for ever. */
+export function colourOf(id: string): number {
+  let hash = 0;
+  for (let index = 0; index < id.length; index += 1) hash = (hash * 31 + id.charCodeAt(index)) >>> 0;
+  return hash % 12;
+}
+
+/** `1`, `99`, `99+` */
+export function count(number: number): string {
+  return number > 99 ? '99+' : String(number);
+}
+
+export type TextPart =
+  { kind: 'text'; text: string } | { kind: 'link'; text: string; url: string; host: string };
+
+const LINKS = /\b(?:https?:\/\/|mailto:)[^\s<>"'`]+/giu;
+
+/** Splits a text into plain parts and links. A link is shown as it was written; `host` is where it really leads. */
+export function parts(text: string): TextPart[] {
+  const found: TextPart[] = [];
+  let end = 0;
+  for (const match of text.matchAll(LINKS)) {
+    const raw = match[0].replace(/[.,;:!?)\]}]+$/u, '');
+    let url: URL;
+    try {
+      url = new URL(raw);
+    } catch {
+      continue;
+    }
+    if (match.index > end) found.push({ kind: 'text', text: text.slice(end, match.index) });
+    found.push({ kind: 'link', text: raw, url: url.href, host: url.host || url.pathname });
+    end = match.index + raw.length;
+  }
+  if (end < text.length) found.push({ kind: 'text', text: text.slice(end) });
+  return found;
+}
+
+/** `a`, `a and b`, `a, b and 3 others` */
+export function names(people: string[]): string {
+  if (people.length <= 2) return people.join(' and ');
+  const others = people.length - 2;
+  return `${people[0]}, ${people[1]} and ${others} ${others === 1 ? 'other' : 'others'}`;
+}

@@ -1,0 +1,223 @@
+/** The whole window's state: who is signed in, what is open, and what the engine's notices change. */
+import { getContext, setContext } from 'svelte';
+import { explain, sentence } from '../errors';
+import type {
+  AppState,
+  ConversationId,
+  EngineEvent,
+  EventId,
+  Link,
+  Problem,
+  Settings,
+  Shell,
+  StatusView,
+} from '../ipc/engine';
+import { Composer } from './composer.svelte';
+import { Conversations } from './conversations.svelte';
+import { Timeline } from './timeline.svelte';
+import { Toasts } from './toasts.svelte';
+
+export type View = 'chat' | 'unsent' | 'settings';
+export type Overlay = 'new-chat' | 'new-group' | 'shortcuts' | 'details' | null;
+
+const KEY = Symbol('app');
+
+export class App {
+  readonly shell: Shell;
+  readonly toasts = new Toasts();
+  readonly conversations: Conversations;
+  state = $state.raw<AppState | null>(null);
+  failure = $state<string | null>(null);
+  status = $state.raw<StatusView | null>(null);
+  settings = $state.raw<Settings>({ theme: 'system', notifications: 'full', close_to_tray: true });
+  view = $state<View>('chat');
+  overlay = $state<Overlay>(null);
+  timeline = $state.raw<Timeline | null>(null);
+  composer = $state.raw<Composer | null>(null);
+  quitAsked = $state<number | null>(null);
+  /** Rises when the outbox, presence or members of the open conversation changed. */
+  outboxVersion = $state(0);
+  detailVersion = $state(0);
+  selected = $derived(this.timeline?.conversation ?? null);
+  // eslint-disable-next-line svelte/prefer-svelte-reactivity -- nothing is drawn from it
+  #composers = new Map<ConversationId, Composer>();
+
+  constructor(shell: Shell) {
+    this.shell = shell;
+    this.conversations = new Conversations(shell);
+  }
+
+  /** Listens, then reads everything once. Answers a function that ends it. */
+  async start(): Promise<() => void> {
+    const ends = await Promise.all([
+      this.shell.onEngine((events) => void this.#heard(events)),
+      this.shell.onLink((link) => void this.follow(link)),
+      this.shell.onQuitAsked((asked) => (this.quitAsked = asked.unsent)),
+    ]);
+    this.settings = await this.shell.getSettings();
+    await this.refreshState();
+    const link = await this.shell.takeStartLink();
+    if (link) await this.follow(link);
+    return () => ends.forEach((end) => end());
+  }
+
+  async refreshState(): Promise<void> {
+    try {
+      this.state = await this.shell.appState();
+      this.failure = null;
+    } catch (error) {
+      this.failure = explain(error);
+      return;
+    }
+    if (this.state.state === 'signed_out') {
+      this.close();
+      this.#composers.clear();
+      this.conversations.list = [];
+      return;
+    }
+    await this.#everything();
+  }
+
+  async #everything(): Promise<void> {
+    const [status] = await Promise.all([this.shell.status(), this.conversations.refresh()]);
+    this.status = status;
+    await this.timeline?.refresh();
+    this.outboxVersion += 1;
+    this.detailVersion += 1;
+  }
+
+  async #heard(events: EngineEvent[]): Promise<void> {
+    // eslint-disable-next-line svelte/prefer-svelte-reactivity -- lives for this call only
+    const lists = new Set<string>();
+    for (const event of events) {
+      switch (event.type) {
+        case 'app_changed':
+          await this.refreshState();
+          break;
+        case 'missed':
+          await this.#everything();
+          break;
+        case 'status_changed':
+          this.status = event.status;
+          break;
+        case 'conversations_changed':
+          lists.add('list');
+          lists.add('detail');
+          break;
+        case 'timeline_changed':
+          if (event.conversation === this.selected) lists.add('timeline');
+          lists.add('list');
+          break;
+        case 'typing_changed':
+          this.conversations.typing(event.conversation, event.people);
+          break;
+        case 'presence_changed':
+          lists.add('list');
+          lists.add('detail');
+          break;
+        case 'outbox_changed':
+          this.outboxVersion += 1;
+          if (this.timeline) lists.add('timeline');
+          break;
+        case 'problem':
+          this.toasts.show(problemText(event.problem), 'error');
+          break;
+        case 'message_arrived':
+        case 'messages_read':
+          break;
+      }
+    }
+    if (this.state?.state !== 'signed_in') return;
+    if (lists.has('list')) await this.conversations.refresh();
+    if (lists.has('timeline')) await this.timeline?.refresh();
+    if (lists.has('detail')) this.detailVersion += 1;
+    const draft = this.conversations.get(this.selected)?.draft;
+    if (draft !== undefined) this.composer?.adopt(draft ?? '');
+  }
+
+  /** Opens a conversation, at a message if one is named. */
+  async open(id: ConversationId, at: EventId | null = null): Promise<void> {
+    this.view = 'chat';
+    this.overlay = null;
+    if (this.selected === id && this.timeline) {
+      if (at) await this.timeline.jump(at);
+      return;
+    }
+    void this.composer?.save();
+    const timeline = new Timeline(this.shell, id);
+    const draft = this.conversations.get(id)?.draft ?? '';
+    const composer = this.#composers.get(id) ?? new Composer(this.shell, id, draft, explain);
+    this.#composers.set(id, composer);
+    composer.adopt(draft);
+    this.timeline = timeline;
+    this.composer = composer;
+    void this.shell.setFocus([id]).catch(() => undefined);
+    await this.try(timeline.open(at));
+  }
+
+  close(): void {
+    void this.composer?.save();
+    this.timeline = null;
+    this.composer = null;
+    void this.shell.setFocus([]).catch(() => undefined);
+  }
+
+  /** The conversation before or after the open one. */
+  async step(by: 1 | -1): Promise<void> {
+    const list = this.conversations.current;
+    const at = list.findIndex((row) => row.id === this.selected);
+    const next = list[at < 0 ? 0 : Math.min(Math.max(at + by, 0), list.length - 1)];
+    if (next) await this.open(next.id);
+  }
+
+  /** Follows a link: it shows where it leads and never does anything by itself. */
+  async follow(link: Link): Promise<void> {
+    if (this.state?.state !== 'signed_in') return;
+    if (link.kind === 'conversation') {
+      if (!this.conversations.get(link.id)) await this.conversations.refresh();
+      if (this.conversations.get(link.id)) return this.open(link.id, link.message);
+      this.toasts.show('This conversation is not here.', 'error');
+      return;
+    }
+    this.startWith = link.with;
+    this.overlay = 'new-chat';
+  }
+
+  /** Whom a link wants a chat with; the dialog takes it. */
+  startWith = $state<string | null>(null);
+
+  /** Runs something and says what went wrong. */
+  async try<T>(work: Promise<T>): Promise<T | undefined> {
+    try {
+      return await work;
+    } catch (error) {
+      this.toasts.show(explain(error), 'error');
+      return undefined;
+    }
+  }
+}
+
+function problemText(problem: Problem): string {
+  switch (problem.kind) {
+    case 'parked':
+      return `Something could not be sent. ${sentence(problem.code)}`;
+    case 'disk_full':
+      return sentence('disk_full');
+    case 'store_failed':
+      return sentence('store_failed');
+    case 'no_secret_store':
+      return 'The secret store cannot be used: this sign-in lasts until Kith quits.';
+    case 'device_revoked':
+      return sentence('device_revoked');
+    case 'upgrade_required':
+      return sentence('upgrade_required');
+  }
+}
+
+export function provideApp(app: App): App {
+  return setContext(KEY, app);
+}
+
+export function useApp(): App {
+  return getContext<App>(KEY);
+}

@@ -1,0 +1,26 @@
+import { mount } from 'svelte';
+import Root from './Root.svelte';
+import { connect, type Shell } from './lib/ipc/engine';
+import './styles/tokens.css';
+import './styles/base.css';
+
+/** In development a browser can show the interface without the app: `?fake`, `?fake&empty`, `?fake&signed-out`. */
+async function shell(): Promise<Shell> {
+  if (import.meta.env.DEV) {
+    const query = new URLSearchParams(location.search);
+    if (query.has('fake')) {
+      const { createFake } = await import('./lib/ipc/fake');
+      const fake = createFake({
+        signedIn: !query.has('signed-out'),
+        empty: query.has('empty'),
+        history: Number(query.get('history') ?? 120),
+      });
+      if (query.has('offline')) fake.online(false);
+      return fake;
+    }
+  }
+  return connect();
+}
+
+const target = document.getElementById('app');
+if (target) mount(Root, { target, props: { shell: await shell() } });
