@@ -375,6 +375,7 @@ impl Model {
     }
 }
 
+#[expect(clippy::result_large_err, reason = "the library fixes the closure's type")]
 async fn connection(
     stream: TcpStream,
     people: Arc<Mutex<BTreeMap<String, (UserId, DeviceId)>>>,

@@ -18,6 +18,8 @@ mod live;
 mod polling;
 mod pulls;
 mod shown;
+#[cfg(test)]
+mod tests;
 
 use super::{
     Action, Input, Now, Want,

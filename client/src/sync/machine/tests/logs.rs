@@ -1,0 +1,171 @@
+use super::*;
+use kith_protocol::ephemeral::Typing;
+use kith_protocol::frame::{Chains, Direction, Ephemeral, OwnStates};
+
+fn local(conversations: Vec<LocalConversation>) -> LocalState {
+    LocalState { conversations, ..LocalState::default() }
+}
+
+#[test]
+fn s3_what_is_on_screen_comes_first_then_the_newest() {
+    let logs: Vec<_> = (1..=30).map(|n| (conversation(n), log(conversation(n), UserId::mint(), 3))).collect();
+    let mut bench = Bench::new(local(Vec::new()));
+    bench.feed(Input::Focus(vec![conversation(3)]));
+    let items = logs.iter().map(|(id, events)| item(*id, events, id.as_uuid().as_u128() as u64)).collect();
+    let actions = bench.greet(heads(items));
+    let order: Vec<_> = pulls(&actions).iter().map(|(pull, _)| pull.conversation).collect();
+    assert_eq!(order, [3, 30, 29, 28].map(conversation), "four at a time");
+    let first = &pulls(&actions)[0];
+    assert_eq!((first.0.from, first.0.direction), (None, Direction::Backward), "the newest page");
+}
+
+#[test]
+fn c1_a_hole_may_close_by_itself_for_300_ms() {
+    let id = conversation(1);
+    let mut bench = Bench::new(local(Vec::new()));
+    let events = log(id, bench.peer, 8);
+    bench.machine.load(local(vec![kept(id, &events, 1, 3)]));
+    bench.greet(heads(vec![item(id, &events[..3], 1)]));
+    assert_eq!(pulls(&bench.events(id, &events[4..6])), []);
+    assert_eq!(pulls(&bench.after(299)), []);
+    let actions = bench.after(1);
+    let asked = pulls(&actions);
+    assert_eq!((asked.len(), asked[0].0.from), (1, Some(Seq(4))));
+    assert_eq!(pulls(&bench.events(id, &events[6..7])), [], "one pull in flight");
+    let actions = bench.frame(page(id, &events, 4, 4, Some(asked[0].1)));
+    let appended = actions.iter().find_map(|action| match action {
+        Action::Store(StoreOp::Append { events, .. }) => {
+            Some(events.iter().map(|event| event.seq.0).collect::<Vec<_>>())
+        }
+        _ => None,
+    });
+    assert_eq!(appended, Some(vec![5, 6, 7]), "what was held back follows the page");
+}
+
+#[test]
+fn c1_known_events_are_dropped() {
+    let id = conversation(1);
+    let mut bench = Bench::new(local(Vec::new()));
+    let events = log(id, bench.peer, 3);
+    bench.machine.load(local(vec![kept(id, &events, 1, 3)]));
+    bench.greet(heads(vec![item(id, &events, 1)]));
+    let actions = bench.events(id, &events);
+    assert!(!actions.iter().any(|action| matches!(action, Action::Store(_))), "{actions:?}");
+}
+
+#[test]
+fn c2_a_far_head_gets_the_newest_page_first_and_then_the_gap() {
+    let id = conversation(1);
+    let mut bench = Bench::new(local(Vec::new()));
+    let events = log(id, bench.peer, 40);
+    bench.machine.load(local(vec![kept(id, &events, 1, 5)]));
+    let actions = bench.greet(heads(vec![item(id, &events, 1)]));
+    let asked = pulls(&actions);
+    assert_eq!((asked[0].0.from, asked[0].0.direction), (None, Direction::Backward));
+    let actions = bench.frame(page(id, &events, 31, 40, Some(asked[0].1)));
+    let asked = pulls(&actions);
+    assert_eq!((asked[0].0.from, asked[0].0.to), (Some(Seq(30)), Some(Seq(6))));
+}
+
+#[test]
+fn r6_nothing_outside_the_visible_intervals_is_asked_for() {
+    let id = conversation(1);
+    let mut bench = Bench::new(local(Vec::new()));
+    let events = log(id, bench.peer, 20);
+    bench.machine.load(local(vec![kept(id, &events, 1, 5)]));
+    let visible = vec![(Seq(1), Some(Seq(5))), (Seq(16), None)];
+    let actions = bench.greet(heads(vec![HeadsItem { visible, ..item(id, &events, 1) }]));
+    let number = pulls(&actions)[0].1;
+    let actions = bench.frame(page(id, &events, 16, 20, Some(number)));
+    assert_eq!(pulls(&actions), [], "6 to 15 are not one's own");
+    let older = Want::Older { conversation: id, before: Seq(16) };
+    assert_eq!(pulls(&bench.feed(Input::Want(older))), []);
+}
+
+#[test]
+fn r1_delivered_is_told_only_after_the_commit() {
+    let id = conversation(1);
+    let mut bench = Bench::new(local(Vec::new()));
+    let events = log(id, bench.peer, 2);
+    bench.greet(heads(vec![item(id, &[], 1)]));
+    let delivered = |actions: &[Action]| {
+        sent(actions)
+            .iter()
+            .any(|(frame, _)| matches!(frame, ClientFrame::Delivered(d) if d.markers == [(id, Seq(2))]))
+    };
+    assert!(!delivered(&bench.events(id, &events)));
+    assert!(delivered(&bench.stored(Vec::new())));
+    let own = log(id, bench.me, 2);
+    let (mut bench, _) = Bench::live(local(Vec::new()), vec![item(id, &[], 1)]);
+    bench
+        .events(id, &own.iter().map(|event| Event { sender: bench.me, ..event.clone() }).collect::<Vec<_>>());
+    assert!(!delivered(&bench.stored(Vec::new())), "one's own messages need no receipt");
+}
+
+#[test]
+fn s4_a_missed_change_of_own_state_is_asked_for() {
+    let id = conversation(1);
+    let (mut bench, _) = Bench::live(local(Vec::new()), vec![item(id, &[], 1)]);
+    let own = |user_seq| {
+        ServerFrame::OwnState(OwnStates { reply_to: None, user_seq, items: vec![own(id, user_seq)] })
+    };
+    let asks =
+        |actions: &[Action]| sent(actions).iter().any(|(frame, _)| matches!(frame, ClientFrame::Heads(_)));
+    bench.frame(own(1));
+    assert!(!asks(&bench.after(5_000)));
+    let actions = bench.frame(own(3));
+    assert!(actions.iter().any(|a| matches!(a, Action::Store(StoreOp::OwnState { user_seq: None, .. }))));
+    assert!(asks(&bench.after(1_000)));
+}
+
+#[test]
+fn s7_a_log_of_another_lineage_is_probed_and_rewound() {
+    let id = conversation(1);
+    let mut bench = Bench::new(local(Vec::new()));
+    let (mine, other) = (log(id, bench.peer, 6), log(id, bench.peer, 4));
+    bench.machine.load(local(vec![kept(id, &mine, 1, 6)]));
+    let actions = bench.greet(heads(vec![item(id, &other, 1)]));
+    let probe = sent(&actions).into_iter().find_map(|(frame, request)| match frame {
+        ClientFrame::Probe(probe) => Some((probe.seqs.clone(), request)),
+        _ => None,
+    });
+    let (seqs, request) = probe.expect("a probe");
+    assert_eq!(seqs, [6, 5, 3].map(Seq));
+    let chains = vec![(Seq(3), other[2].chain)];
+    let answer = Chains { reply_to: request, conversation: id, head: Seq(4), chains: chains.clone() };
+    let actions = bench.frame(ServerFrame::Chains(answer));
+    assert!(actions.contains(&Action::Store(StoreOp::Rewind { conversation: id, chains })));
+    let rewound = vec![kept(id, &mine, 1, 3)];
+    let actions = bench.feed(Input::Stored(Stored { rewound, ..Stored::default() }));
+    assert_eq!(pulls(&actions)[0].0.from, Some(Seq(4)));
+}
+
+#[test]
+fn r5_typing_expires_and_ends_with_the_message() {
+    let id = conversation(1);
+    let mut bench = Bench::new(local(Vec::new()));
+    let (events, peer) = (log(id, bench.peer, 1), bench.peer);
+    bench.greet(heads(vec![item(id, &[], 1)]));
+    let typing =
+        |on| ServerFrame::Ephemeral(Ephemeral { typing: vec![Typing(id, peer, on)], presence: Vec::new() });
+    assert!(bench.frame(typing(true)).contains(&Action::Typing(id, vec![peer])));
+    assert!(bench.after(7_000).contains(&Action::Typing(id, Vec::new())));
+    bench.frame(typing(true));
+    assert!(bench.events(id, &events).contains(&Action::Typing(id, Vec::new())));
+}
+
+#[test]
+fn r5_own_typing_is_told_every_4_s_and_ends_a_second_after_the_last_key() {
+    let id = conversation(1);
+    let (mut bench, _) = Bench::live(local(Vec::new()), vec![item(id, &[], 1)]);
+    let mut told = Vec::new();
+    for key in 0..50 {
+        let mut actions = bench.feed(Input::Typing(id, true));
+        actions.extend(bench.after(100));
+        told.extend(sent(&actions).iter().map(|_| key));
+    }
+    assert_eq!(told, [0, 39], "again 4 s later");
+    let actions = bench.after(1_000);
+    let off = frame::TypingChange { conversation: id, on: false };
+    assert_eq!(sent(&actions), [(&ClientFrame::Typing(off), None)]);
+}
