@@ -228,6 +228,30 @@ async fn a_changed_profile_is_told_to_whoever_shares_a_conversation() {
     assert_eq!(profile_of(&mut to_cleo).await.display_name, "Cleopatra", "her own first, a stranger's never");
 }
 
+#[tokio::test]
+async fn s12_a_waiting_exchange_does_not_hold_a_shutdown_up() {
+    let world = World::start().await;
+    let ada = world.person("ada").await;
+    let hello = json!({
+        "type": "hello", "request": 1, "protocol": 1, "device": ada.device.id, "generation": 0, "user_seq": 0, "app": "test/0",
+    });
+    let body = json!({"frames": [hello], "wait_ms": 25_000});
+    let request =
+        world.client.post(world.server.url("/v1/exchange")).bearer_auth(&ada.access_token).json(&body);
+    let waiting = tokio::spawn(request.send());
+    let seen = "SELECT generation_issued + generation_presented > 0 OR last_seen > created_at FROM devices";
+    let is_connected = async || {
+        let touched: bool = sqlx::query_scalar(seen).fetch_one(&world.server.pool).await.unwrap();
+        touched
+    };
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(2);
+    while !is_connected().await && tokio::time::Instant::now() < deadline {
+        tokio::task::yield_now().await;
+    }
+    timeout(Duration::from_secs(10), world.server.stop()).await.expect("ends within 10 s").unwrap();
+    drop(waiting.await);
+}
+
 /// The next profile that is told.
 async fn profile_of(socket: &mut Socket) -> kith_protocol::api::Profile {
     loop {
