@@ -2,6 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
-mod support;
-
+mod delivery;
+mod exchange;
+mod groups;
+mod http;
+mod own_state;
+mod pages;
 mod publish;
+mod socket;
+mod support;

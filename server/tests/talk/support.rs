@@ -25,7 +25,11 @@ pub struct World {
 
 impl World {
     pub async fn start() -> Self {
-        Self { server: TestServer::start_with(Config::for_tests()).await.unwrap(), http: Client::new() }
+        Self::start_with(Config::for_tests()).await
+    }
+
+    pub async fn start_with(config: Config) -> Self {
+        Self { server: TestServer::start_with(config).await.unwrap(), http: Client::new() }
     }
 
     /// Accounts with a session each.
@@ -129,20 +133,25 @@ impl Person {
         connect_async(request).await.unwrap().0
     }
 
-    /// A connection that was greeted, on a device's first generation.
-    pub async fn connect(&self) -> Line {
-        self.connect_as(0).await
+    /// A connection that has said hello.
+    pub async fn connect_as(&self, generation: u64) -> Line {
+        self.connect_raw(&self.hello(generation)).await
     }
 
-    pub async fn connect_as(&self, generation: u64) -> Line {
+    /// A connection that has said this.
+    pub async fn connect_raw(&self, first: &Value) -> Line {
         let mut line = Line { socket: self.dial().await, unread: Vec::new(), request: 1, user: self.user };
-        line.write(&self.hello(generation)).await;
+        line.write(first).await;
         line
     }
 
     /// Greeted, with `welcome` and `heads` read.
     pub async fn online(&self) -> Line {
-        let mut line = self.connect().await;
+        self.online_as(0).await
+    }
+
+    pub async fn online_as(&self, generation: u64) -> Line {
+        let mut line = self.connect_as(generation).await;
         let welcome = line.next_frame().await;
         assert_eq!(welcome["type"], "welcome", "{welcome}");
         let heads = line.next_frame().await;

@@ -1,0 +1,146 @@
+//! What reaches live connections, in which order, and what does not: S2, L1–L3, R5.
+
+use crate::support::{Line, World, message};
+use kith_protocol::ConversationId;
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn s2_heads_come_first_and_nothing_falls_between_them_and_live_events() {
+    let world = World::start().await;
+    let [ada, bo] = world.people(["ada", "bo"]).await;
+    let mut ada = ada.online().await;
+    let chat = ada.start_chat(bo.user, "1").await;
+    let sending = async {
+        for n in 0..200 {
+            ada.ok(chat, message(&n.to_string())).await;
+        }
+    };
+    let connecting = async {
+        for generation in 0..12 {
+            let mut line = bo.connect_as(generation).await;
+            assert_eq!(line.next_frame().await["type"], "welcome");
+            let heads = line.next_frame().await;
+            assert_eq!(heads["type"], "heads", "no live frame before heads");
+            let mut head = heads["items"][0]["head"].as_u64().unwrap();
+            for event in live(&mut line, chat, 5).await {
+                head += 1;
+                assert_eq!(event["seq"], head, "from the head on, without holes or doubles");
+            }
+            if head >= 200 {
+                break;
+            }
+        }
+    };
+    tokio::join!(sending, connecting);
+}
+
+/// At least `count` live events, unless the log ends before.
+async fn live(line: &mut Line, chat: ConversationId, count: usize) -> Vec<Value> {
+    let mut events: Vec<Value> = Vec::new();
+    while events.len() < count && events.last().is_none_or(|event| event["seq"] != 201) {
+        let probe = line.start(&mut json!({"type": "probe", "conversation": chat, "seqs": []})).await;
+        let frame = line.until(|frame| frame["type"] == "events" || frame["reply_to"] == probe).await;
+        if frame["type"] == "events" {
+            events.extend(frame["events"].as_array().unwrap().iter().cloned());
+        } else if frame["head"] == 201 {
+            let rest = std::mem::take(&mut line.unread);
+            let rest = rest.into_iter().filter(|frame| frame["type"] == "events");
+            events.extend(rest.flat_map(|frame| frame["events"].as_array().unwrap().clone()));
+            return events;
+        }
+    }
+    events
+}
+
+#[tokio::test]
+async fn l1_all_devices_of_all_members_get_an_event_and_nobody_else() {
+    let world = World::start().await;
+    let [ada, bo, eve] = world.people(["ada", "bo", "eve"]).await;
+    let bo_two = world.sign_in("bo").await;
+    let (mut ada, mut one, mut two, mut eve) =
+        (ada.online().await, bo.online().await, bo_two.online().await, eve.online().await);
+    let chat = ada.start_chat(bo.user, "1").await;
+    let (first, second) = (one.events_to(chat, 1).await, two.events_to(chat, 1).await);
+    assert_eq!(first, second);
+    assert_eq!(ada.events_to(chat, 1).await, first);
+    assert_eq!(eve.everything().await, Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn l2_a_reader_who_stalls_gets_hints_and_costs_nobody_else_anything() {
+    let world = World::start().await;
+    let [ada, bo, cy] = world.people(["ada", "bo", "cy"]).await;
+    let (mut ada, mut stalled, mut cy_line) = (ada.online().await, bo.online().await, cy.online().await);
+    let group = ada.start_group(&[bo.user, cy.user]).await;
+    let text = "é".repeat(16_000);
+    // Far more than socket buffers and queue hold, while `stalled` does not read.
+    for part in 0..20 {
+        let events: Vec<_> = (0..8).map(|_| message(&text)).collect();
+        let results = ada.send(group, &events).await;
+        assert!(results.iter().all(|one| one["status"] == "ok"), "{part}: {results:?}");
+        ada.unread.clear();
+        let events = cy_line.events_to(group, (part + 1) * 8).await;
+        assert_eq!(events.last().unwrap()["seq"], (part + 1) * 8, "the others are not held up");
+    }
+    for _ in 0..40 {
+        let events: Vec<_> = (0..8).map(|_| message(&text)).collect();
+        ada.send(group, &events).await;
+        ada.unread.clear();
+        cy_line.everything().await;
+    }
+    let hint = stalled.until_type("hint").await;
+    assert_eq!(hint["heads"][0][0], json!(group));
+    let last = stalled.item(group).await["head"].as_u64().unwrap();
+    assert_eq!(last, 480);
+    let page = stalled.pull(group, json!({"max": 1})).await;
+    assert_eq!(page["high"], last, "and it finds the rest by pulling");
+}
+
+#[tokio::test]
+async fn r5_typing_reaches_the_others_alone() {
+    let world = World::start().await;
+    let [ada, bo, eve] = world.people(["ada", "bo", "eve"]).await;
+    let ada_two = world.sign_in("ada").await;
+    let (mut one, mut two, mut bo_line, mut eve) =
+        (ada.online().await, ada_two.online().await, bo.online().await, eve.online().await);
+    let chat = one.start_chat(bo.user, "1").await;
+    one.call(json!({"type": "typing", "conversation": chat, "on": true})).await;
+    let typing = bo_line.until_type("ephemeral").await;
+    assert_eq!(typing["typing"], json!([[chat, ada.user, true]]));
+    one.call(json!({"type": "typing", "conversation": chat, "on": false})).await;
+    assert_eq!(bo_line.until_type("ephemeral").await["typing"], json!([[chat, ada.user, false]]));
+    for line in [&mut one, &mut two, &mut eve] {
+        assert!(line.everything().await.iter().all(|frame| frame["type"] != "ephemeral"));
+    }
+}
+
+#[tokio::test]
+async fn r5_presence_is_told_to_who_watches_with_last_seen() {
+    let world = World::start().await;
+    let [ada, bo] = world.people(["ada", "bo"]).await;
+    let mut ada_line = ada.online().await;
+    ada_line.call(json!({"type": "presence.watch", "users": [bo.user, kith_protocol::UserId::mint()]})).await;
+    let first = ada_line.until_type("ephemeral").await;
+    assert_eq!(
+        first["presence"],
+        json!([[bo.user, "offline"]]),
+        "never seen, and unknown people are left out"
+    );
+    let mut bo_line = bo.online().await;
+    assert_eq!(ada_line.until_type("ephemeral").await["presence"], json!([[bo.user, "online"]]));
+    let two = world.sign_in("bo").await;
+    let mut bo_two = two.online().await;
+    bo_line.call(json!({"type": "presence.set", "state": "away"})).await;
+    bo_two.call(json!({"type": "presence.set", "state": "away"})).await;
+    assert_eq!(ada_line.until_type("ephemeral").await["presence"], json!([[bo.user, "away"]]));
+    bo_two.call(json!({"type": "presence.set", "state": "busy"})).await;
+    assert_eq!(ada_line.until_type("ephemeral").await["presence"], json!([[bo.user, "busy"]]));
+    bo_two.socket.close(None).await.unwrap();
+    assert_eq!(ada_line.until_type("ephemeral").await["presence"], json!([[bo.user, "away"]]));
+    bo_line.socket.close(None).await.unwrap();
+    let gone = ada_line.until_type("ephemeral").await;
+    assert_eq!((&gone["presence"][0][1], gone["presence"][0][2].is_u64()), (&json!("offline"), true));
+    ada_line.call(json!({"type": "presence.watch", "users": []})).await;
+    let _again = bo.online_as(1).await;
+    assert!(ada_line.everything().await.iter().all(|frame| frame["type"] != "ephemeral"), "watches nobody");
+}

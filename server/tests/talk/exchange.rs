@@ -1,0 +1,99 @@
+//! The socket's twin over HTTP (S12).
+
+use crate::support::{Person, World, message};
+use kith_protocol::ConversationId;
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+async fn exchange(person: &Person, frames: Vec<Value>, wait_ms: u64) -> Vec<Value> {
+    let (status, answer) =
+        person.ask(Method::POST, "/v1/exchange", Some(json!({"frames": frames, "wait_ms": wait_ms}))).await;
+    assert_eq!(status, 200, "{answer}");
+    answer["frames"].as_array().unwrap().clone()
+}
+
+#[tokio::test]
+async fn s12_an_exchange_gives_the_same_frames_as_a_socket() {
+    let world = World::start().await;
+    let [ada, bo] = world.people(["ada", "bo"]).await;
+    let chat = ConversationId::direct(ada.user, bo.user);
+    let first = message("over HTTP");
+    let frames = vec![
+        ada.hello(0),
+        json!({"type": "open", "request": 2, "conversation": chat, "kind": "direct", "members": [bo.user]}),
+        json!({"type": "send", "request": 3, "conversation": chat, "events": [first]}),
+        json!({"type": "pull", "request": 4, "conversation": ConversationId::mint(), "direction": "backward", "max": 1}),
+        json!({"type": "nonsense", "request": 5}),
+    ];
+    let answers = exchange(&ada, frames.clone(), 0).await;
+    assert_eq!((&answers[0]["type"], &answers[1]["type"]), (&json!("welcome"), &json!("heads")));
+    assert_eq!(answers[0]["generation"], 0, "S8: an exchange does not rotate");
+    let reply = |request: u64| answers.iter().find(|frame| frame["reply_to"] == request).unwrap();
+    assert_eq!(reply(2)["items"][0]["conversation"], json!(chat));
+    assert_eq!(reply(3)["results"][0]["status"], "ok");
+    assert_eq!((&reply(4)["code"], &reply(5)["code"]), (&json!("not_member"), &json!("unsupported")));
+    assert!(answers.iter().any(|frame| frame["type"] == "events"), "live frames come along");
+
+    // The same again is harmless, and a socket sees the same log.
+    let again = exchange(&ada, frames, 0).await;
+    let ack = again.iter().find(|frame| frame["reply_to"] == 3).unwrap();
+    assert_eq!(ack["results"][0]["status"], "duplicate");
+    let mut line = bo.online().await;
+    let socket_page = line.pull(chat, json!({})).await;
+    let pull =
+        json!({"type": "pull", "request": 2, "conversation": chat, "direction": "backward", "max": 50});
+    let frames = exchange(&bo, vec![bo.hello(1), pull], 0).await;
+    let mut page = frames.iter().find(|frame| frame["type"] == "page").unwrap().clone();
+    page["reply_to"] = socket_page["reply_to"].clone();
+    assert_eq!(page, socket_page);
+    assert_eq!(line.item(chat).await, frames[1]["items"][0]);
+    line.everything().await;
+}
+
+#[tokio::test]
+async fn s12_waiting_ends_with_the_first_live_frame() {
+    let world = World::start().await;
+    let [ada, bo] = world.people(["ada", "bo"]).await;
+    let mut ada_line = ada.online().await;
+    let chat = ada_line.start_chat(bo.user, "1").await;
+    let begun = Instant::now();
+    let waiting = exchange(&bo, vec![bo.hello(0)], 25_000);
+    let talking = async {
+        loop {
+            ada_line.ok(chat, message("more")).await;
+        }
+    };
+    let frames = tokio::select! {
+        frames = waiting => frames,
+        () = talking => unreachable!(),
+    };
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    let events = frames.iter().find(|frame| frame["type"] == "events").unwrap();
+    let head = frames[1]["items"][0]["head"].as_u64().unwrap();
+    assert_eq!(events["events"][0]["seq"], head + 1, "{frames:?}");
+    let nothing = exchange(&bo, vec![bo.hello(0)], 50).await;
+    assert_eq!(nothing.len(), 2, "{nothing:?}");
+}
+
+#[tokio::test]
+async fn s12_exchanges_of_a_bad_form_are_refused() {
+    let world = World::start().await;
+    let [ada] = world.people(["ada"]).await;
+    let mut line = ada.online().await;
+    for (body, code) in [
+        (json!({"frames": []}), "invalid"),
+        (json!({"frames": [{"type": "heads"}]}), "invalid"),
+        (json!({"frames": [ada.hello(1)], "later": 1}), "invalid"),
+        (json!({"frames": [ada.hello(1), {"type": "heads", "x": "x".repeat(256 * 1024)}]}), "too_large"),
+        (json!({"frames": [{"type": "hello", "protocol": 1}]}), "invalid"),
+    ] {
+        let (_, answer) = ada.ask(Method::POST, "/v1/exchange", Some(body)).await;
+        assert_eq!(answer["code"], code, "{answer}");
+    }
+    let (status, answer) =
+        world.ask(Method::POST, "/v1/exchange", None, Some(json!({"frames": [ada.hello(1)]}))).await;
+    assert_eq!((status, &answer["code"]), (401, &json!("token_invalid")));
+    exchange(&ada, vec![ada.hello(1)], 0).await;
+    line.everything().await; // not replaced by an exchange
+}
