@@ -168,10 +168,8 @@ fn first_unread(db: &Db<'_>, cid: i64, read: Seq) -> Result<Option<(EventId, Seq
     )?;
     let bound = named_params! { ":cid": cid, ":read": read.as_i64(), ":me": db.me.as_bytes() };
     let mut rows = query.query(bound)?;
-    Ok(rows
-        .next()?
-        .map(|row| Ok::<_, ClientError>((sql::event(row, "id")?, sql::seq(row, "seq")?)))
-        .transpose()?)
+    let found = rows.next()?.map(|row| Ok((sql::event(row, "id")?, sql::seq(row, "seq")?)));
+    found.transpose()
 }
 
 impl Reader<'_, '_> {

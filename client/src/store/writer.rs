@@ -4,6 +4,7 @@ use super::{Changes, Db, Tx, now};
 use crate::ClientError;
 use kith_protocol::UserId;
 use rusqlite::{Connection, TransactionBehavior};
+use std::{sync::Arc, thread::JoinHandle};
 use tokio::sync::{mpsc, oneshot};
 
 /// Writes that wait. When full, the caller waits.
@@ -25,17 +26,33 @@ pub(super) enum Durability {
     Full,
 }
 
-/// A handle to the thread.
+/// A handle to the thread; clones are handles to the same one.
 #[derive(Clone)]
-pub(super) struct Writer {
-    orders: mpsc::Sender<Order>,
+pub(super) struct Writer(Arc<Thread>);
+
+struct Thread {
+    orders: Option<mpsc::Sender<Order>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Thread {
+    /// Waits until the file is closed. A process that ends while its thread still encrypts pages would pull the
+    /// cipher away under it.
+    fn drop(&mut self) {
+        self.orders = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic in the thread was told when it happened.
+            let _ = thread.join();
+        }
+    }
 }
 
 impl Writer {
     pub(super) fn start(conn: Connection) -> Result<Self, ClientError> {
         let (orders, waiting) = mpsc::channel(WAITING_WRITES_MAX);
-        std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || serve(conn, waiting))?;
-        Ok(Self { orders })
+        let thread = std::thread::Builder::new().name("store-writer".to_owned());
+        let thread = thread.spawn(move || serve(conn, waiting))?;
+        Ok(Self(Arc::new(Thread { orders: Some(orders), thread: Some(thread) })))
     }
 
     /// Carries out `work` in one transaction; answers after the commit.
@@ -50,14 +67,19 @@ impl Writer {
             // Whoever asked may have gone; the transaction stands all the same.
             let _ = answer.send(transact(conn, me, durability, work));
         });
-        self.orders.send(Order::Do(job)).await.map_err(|_| ClientError::Closed)?;
+        self.send(Order::Do(job)).await?;
         answered.await.map_err(|_| ClientError::Closed)?
+    }
+
+    async fn send(&self, order: Order) -> Result<(), ClientError> {
+        let orders = self.0.orders.as_ref().ok_or(ClientError::Closed)?;
+        orders.send(order).await.map_err(|_| ClientError::Closed)
     }
 
     /// Finishes what waits, checkpoints and closes the file.
     pub(super) async fn close(&self) {
         let (done, closed) = oneshot::channel();
-        if self.orders.send(Order::Close(done)).await.is_ok() {
+        if self.send(Order::Close(done)).await.is_ok() {
             let _ = closed.await;
         }
     }
