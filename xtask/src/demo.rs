@@ -49,6 +49,18 @@ impl Place {
         self.home.join("server")
     }
 
+    /// How many talks have been played.
+    fn talks(&self) -> u32 {
+        fs::read_to_string(self.home.join("talks"))
+            .ok()
+            .and_then(|number| number.trim().parse().ok())
+            .unwrap_or(0)
+    }
+
+    fn count_talk(&self) -> Result<()> {
+        fs::write(self.home.join("talks"), (self.talks() + 1).to_string()).context("counting the talks")
+    }
+
     /// The server keeps its port, because a profile belongs to an address.
     fn port(&self) -> Result<u16> {
         let path = self.home.join("port");

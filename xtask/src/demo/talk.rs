@@ -21,6 +21,13 @@ const MESSAGE: &str = "[data-testid='message']";
 const ROW: &str = "[data-testid='conversation-row']";
 const QUEUED: &str = "[data-testid='message'][data-state='queued']";
 
+const SAW: &str = "Hi Bo! You still have that saw, do you?";
+const TWO: &str = "Two, even. What happened?";
+const SHELF: &str = "A shelf. It is a hand longer than the wall.";
+const GONE: &str = "Is it me, or is the network gone? I write on anyway.";
+const BRING: &str = "I bring the saw on Saturday, before the train.";
+const ARRIVED: &str = "Everything has arrived. See you on Saturday!";
+
 /// Where the pictures go.
 pub fn pictures() -> PathBuf {
     root().join("target").join("demo")
@@ -31,6 +38,8 @@ struct Talker {
     window: Window,
     person: &'static Person,
     folder: PathBuf,
+    /// Follows each line of a repeated talk, so that nobody takes an old line for a new one.
+    again: String,
 }
 
 impl Talker {
@@ -39,17 +48,21 @@ impl Talker {
         window.find(&state("connected"))?;
         window.sees(ROW, "Cleo")?;
         println!("{} has a window", person.display_name);
-        Ok(Self { window, person, folder: pictures() })
+        let again = match place.talks() {
+            1 => String::new(),
+            number => format!(" ({number})"),
+        };
+        Ok(Self { window, person, folder: pictures(), again })
     }
 
     fn say(&self, text: &str) -> Result<()> {
         println!("{}: {text}", self.person.display_name);
-        self.window.keys(COMPOSER, &format!("{text}{ENTER}"))?;
+        self.window.keys(COMPOSER, &format!("{text}{}{ENTER}", self.again))?;
         self.sees(text)
     }
 
     fn sees(&self, text: &str) -> Result<()> {
-        self.window.sees(MESSAGE, text)
+        self.window.sees(MESSAGE, &format!("{text}{}", self.again))
     }
 
     fn picture(&self, name: &str) -> Result<()> {
@@ -67,7 +80,7 @@ impl Talker {
         // People who have talked before get their conversation at once, others a place for the first message.
         if self.window.either("[data-testid='first-message']", COMPOSER)? {
             println!("{}: {first}", self.person.display_name);
-            self.window.keys("[data-testid='first-message']", first)?;
+            self.window.keys("[data-testid='first-message']", &format!("{first}{}", self.again))?;
             self.window.click("[data-testid='first-message-send']")?;
             return self.sees(first);
         }
@@ -85,6 +98,7 @@ fn state(state: &str) -> String {
 
 pub fn play(place: &Place, desk: &Desk, server: &mut Server) -> Result<()> {
     std::fs::create_dir_all(pictures())?;
+    place.count_talk()?;
     let [ada, bo] = WINDOWS.map(|person| Talker::open(place, desk, server, person));
     let (ada, bo) = (ada?, bo?);
     let result = talk(&ada, &bo, server);
@@ -98,13 +112,13 @@ pub fn play(place: &Place, desk: &Desk, server: &mut Server) -> Result<()> {
 fn talk(ada: &Talker, bo: &Talker, server: &mut Server) -> Result<()> {
     both(ada, bo, "1-start")?;
 
-    ada.turn_to(bo.person, "Hi Bo! You still have that saw, do you?")?;
+    ada.turn_to(bo.person, SAW)?;
     bo.window.click_on(ROW, ada.person.display_name)?;
-    bo.sees("You still have that saw")?;
-    bo.say("Two, even. What happened?")?;
-    ada.sees("Two, even.")?;
-    ada.say("A shelf. It is a hand longer than the wall.")?;
-    bo.sees("a hand longer")?;
+    bo.sees(SAW)?;
+    bo.say(TWO)?;
+    ada.sees(TWO)?;
+    ada.say(SHELF)?;
+    bo.sees(SHELF)?;
     both(ada, bo, "2-online")?;
 
     println!("The server goes away.");
@@ -112,8 +126,8 @@ fn talk(ada: &Talker, bo: &Talker, server: &mut Server) -> Result<()> {
     for talker in [ada, bo] {
         talker.window.find(&state("offline"))?;
     }
-    ada.say("Is it me, or is the network gone? I write on anyway.")?;
-    bo.say("I bring the saw on Saturday, before the train.")?;
+    ada.say(GONE)?;
+    bo.say(BRING)?;
     for talker in [ada, bo] {
         talker.window.find(QUEUED)?;
     }
@@ -124,10 +138,10 @@ fn talk(ada: &Talker, bo: &Talker, server: &mut Server) -> Result<()> {
     for talker in [ada, bo] {
         talker.window.find(&state("connected"))?;
     }
-    ada.sees("I bring the saw on Saturday")?;
-    bo.sees("I write on anyway")?;
-    ada.say("Everything has arrived. See you on Saturday!")?;
-    bo.sees("See you on Saturday!")?;
+    ada.sees(BRING)?;
+    bo.sees(GONE)?;
+    ada.say(ARRIVED)?;
+    bo.sees(ARRIVED)?;
     both(ada, bo, "4-back")
 }
 
