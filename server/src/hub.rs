@@ -11,10 +11,13 @@ use kith_protocol::{ConversationId, DeviceId, Seq, UserId, error::close};
 use std::{
     collections::{HashMap, HashSet},
     sync::{
-        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicU64, Ordering},
     },
 };
+
+/// Sockets of one user that have not said hello, at the same time.
+const STRANGERS_MAX: usize = 20;
 
 /// A numbered event on its way to those who may see it.
 #[derive(Debug, Clone)]
@@ -45,7 +48,28 @@ pub struct Connection {
 #[derive(Debug, Default)]
 struct Inner {
     users: RwLock<HashMap<UserId, Vec<Connection>>>,
+    /// Sockets that have not said hello.
+    strangers: Mutex<HashMap<UserId, usize>>,
     next_id: AtomicU64,
+}
+
+/// The place of a socket that has not said hello.
+#[derive(Debug)]
+pub struct Admitted {
+    hub: Hub,
+    user: UserId,
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        let mut strangers = self.hub.0.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = strangers.get_mut(&self.user) {
+            *count -= 1;
+            if *count == 0 {
+                strangers.remove(&self.user);
+            }
+        }
+    }
 }
 
 /// The live connections of this process; a handle that is cheap to clone.
@@ -93,9 +117,16 @@ impl Hub {
         self.read().contains_key(&user)
     }
 
-    /// The sockets that this user has open.
-    pub fn sockets_of(&self, user: UserId) -> usize {
-        self.read().get(&user).map_or(0, |all| all.iter().filter(|one| one.outbox.is_socket()).count())
+    /// Lets a socket in that has not said hello; `None` when too many of this user's have not. The place is free
+    /// again when the value is dropped.
+    pub fn admit(&self, user: UserId) -> Option<Admitted> {
+        let mut strangers = self.0.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = strangers.entry(user).or_default();
+        if *count >= STRANGERS_MAX {
+            return None;
+        }
+        *count += 1;
+        Some(Admitted { hub: self.clone(), user })
     }
 
     /// Offers events, in order, to the connections of each one's audience.
@@ -121,6 +152,13 @@ impl Hub {
             if Some(connection.id) != except {
                 connection.outbox.push(Outgoing::Frame(Arc::clone(frame)));
             }
+        }
+    }
+
+    /// Hints at a head to all connections of a user.
+    pub fn hint(&self, user: UserId, conversation: ConversationId, head: Seq) {
+        for connection in self.read().get(&user).into_iter().flatten() {
+            connection.outbox.push_hint(conversation, head);
         }
     }
 

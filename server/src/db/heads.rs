@@ -98,3 +98,26 @@ pub async fn raise_access_version(conn: &mut PgConnection, key: i64) -> Result<(
     .await?;
     Ok(())
 }
+
+/// A member and the head that the member is to reach.
+pub struct AudienceRow {
+    /// The conversation.
+    pub conversation_id: Uuid,
+    /// The member.
+    pub user_id: Uuid,
+    /// The newest seq.
+    pub head: i64,
+}
+
+/// The active members of these conversations that have begun, with their heads.
+pub async fn audience(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<AudienceRow>, sqlx::Error> {
+    sqlx::query_as!(
+        AudienceRow,
+        "SELECT h.conversation_id, m.user_id, h.head
+         FROM conversation_head h JOIN members m ON m.conversation_key = h.conversation_key
+         WHERE h.conversation_id = ANY($1) AND m.is_active AND h.head > 0",
+        ids,
+    )
+    .fetch_all(conn)
+    .await
+}

@@ -6,23 +6,34 @@ use super::{
     heads,
     publish::Job,
 };
-use crate::{error::ApiError, hub::Hub};
+use crate::{db, error::ApiError, hub::Hub};
+use kith_protocol::{ConversationId, Seq, UserId};
 use kith_protocol::{frame::AckResult, limits};
 use sqlx::{PgPool, Postgres, pool::PoolConnection};
-use std::{collections::HashSet, sync::Arc};
-use tokio::sync::mpsc;
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{sync::mpsc, time::sleep};
 use tokio_util::sync::CancellationToken;
+
+/// How soon after a failure the members are told where their logs stand.
+const SETTLE_AFTER: Duration = Duration::from_millis(500);
 
 struct Lane {
     pool: PgPool,
     hub: Hub,
     connection: Option<PoolConnection<Postgres>>,
     cache: AccessCache,
+    /// Conversations whose last commit failed: it may have taken place all the same, unpublished (W6).
+    unsure: BTreeSet<ConversationId>,
 }
 
 /// Takes jobs until `shutdown`, then what is still in the queue.
 pub async fn run(pool: PgPool, hub: Hub, mut jobs: mpsc::Receiver<Job>, shutdown: CancellationToken) {
-    let mut lane = Lane { pool, hub, connection: None, cache: AccessCache::default() };
+    let mut lane =
+        Lane { pool, hub, connection: None, cache: AccessCache::default(), unsure: BTreeSet::new() };
     let mut left_over = None;
     loop {
         let first = match left_over.take() {
@@ -30,6 +41,10 @@ pub async fn run(pool: PgPool, hub: Hub, mut jobs: mpsc::Receiver<Job>, shutdown
             None => tokio::select! {
                 biased;
                 job = jobs.recv() => job,
+                () = sleep(SETTLE_AFTER), if !lane.unsure.is_empty() => {
+                    lane.settle().await;
+                    continue;
+                }
                 () = shutdown.cancelled(), if !jobs.is_closed() => {
                     jobs.close();
                     continue;
@@ -58,12 +73,7 @@ impl Lane {
         let conversations: HashSet<_> = jobs.iter().map(|job| job.conversation).collect();
         match self.commit(&jobs).await {
             Ok(committed) => self.finish(jobs, committed).await,
-            Err(error) if conversations.len() == 1 => {
-                for job in jobs {
-                    // Whoever asked may have gone meanwhile.
-                    let _ = job.reply.send(Err(error.clone()));
-                }
-            }
+            Err(error) if conversations.len() == 1 || !is_about_rows(&error) => refuse(jobs, &error),
             Err(error) => {
                 tracing::warn!(%error, conversations = conversations.len(), "a batch failed; one by one");
                 let mut jobs = jobs;
@@ -79,11 +89,7 @@ impl Lane {
     async fn write_one(&mut self, jobs: Vec<Job>) {
         match self.commit(&jobs).await {
             Ok(committed) => self.finish(jobs, committed).await,
-            Err(error) => {
-                for job in jobs {
-                    let _ = job.reply.send(Err(error.clone()));
-                }
-            }
+            Err(error) => refuse(jobs, &error),
         }
     }
 
@@ -101,6 +107,7 @@ impl Lane {
             Err(error) => {
                 // A connection that failed once is not trusted again.
                 drop(connection.detach());
+                self.unsure.extend(jobs.iter().map(|job| job.conversation));
                 Err(error.into())
             }
         }
@@ -117,6 +124,29 @@ impl Lane {
             let results: Vec<AckResult> = results;
             let _ = job.reply.send(Ok(results));
         }
+    }
+
+    /// Hints at the heads of conversations whose commit failed, so that whoever is connected pulls what may be there.
+    async fn settle(&mut self) {
+        match self.hints().await {
+            Ok(hints) => {
+                self.unsure.clear();
+                for (user, conversation, head) in hints {
+                    self.hub.hint(user, conversation, head);
+                }
+            }
+            Err(error) => tracing::debug!(%error, "the database is not back yet"),
+        }
+    }
+
+    async fn hints(&self) -> Result<Vec<(UserId, ConversationId, Seq)>, sqlx::Error> {
+        let ids: Vec<_> = self.unsure.iter().map(|id| id.as_uuid()).collect();
+        let rows = db::heads::audience(&mut *self.pool.acquire().await?, &ids).await?;
+        let hint = |row: db::heads::AudienceRow| {
+            let conversation = ConversationId::from_uuid(row.conversation_id);
+            (UserId::from_uuid(row.user_id), conversation, Seq::from_i64(row.head))
+        };
+        Ok(rows.into_iter().map(hint).collect())
     }
 
     async fn announce(&mut self, committed: &Committed) {
@@ -140,5 +170,19 @@ impl Lane {
             }
         }
         self.connection = Some(connection);
+    }
+}
+
+/// Whether another conversation's rows may be to blame, rather than the database as a whole.
+fn is_about_rows(error: &ApiError) -> bool {
+    let ApiError::Database(error) = error else { return false };
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| !code.starts_with("57P") && !code.starts_with("08") && !code.starts_with("53"))
+}
+
+fn refuse(jobs: Vec<Job>, error: &ApiError) {
+    for job in jobs {
+        // Whoever asked may have gone meanwhile.
+        let _ = job.reply.send(Err(error.clone()));
     }
 }

@@ -7,22 +7,28 @@ use crate::{
     hub::Outbox,
     state::AppState,
     ws::{
+        self,
         dispatch::Session,
         hello::{self, Greeted},
     },
 };
 use axum::{Json, extract::State};
 use kith_protocol::{
-    ClientFrame, TimestampMs,
+    ClientFrame,
     api::{ExchangeAnswer, ExchangeRequest},
+    ephemeral::PresenceState,
     limits,
 };
 use serde_json::Value;
 use std::{
+    collections::HashSet,
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
+
+/// Whoever polls is present for this long after an exchange: two polls and a slow network.
+const PRESENT_FOR: Duration = Duration::from_secs(25);
 
 /// `POST /v1/exchange`
 pub async fn exchange(
@@ -43,6 +49,7 @@ pub async fn exchange(
     let outbox = Arc::new(Outbox::new(false));
     let greeted = hello::greet(&state, &authed, &hello, received.request, outbox).await?;
     let connected = Connected { state: &state, greeted: &greeted };
+    state.presence.set(&greeted.connection, PresenceState::Online);
     let mut frames: Vec<Value> = Vec::new();
     for frame in &greeted.frames {
         frames.push(parse(&frame.encode())?);
@@ -85,7 +92,7 @@ async fn answers(
     frames
 }
 
-/// Leaves the hub however the request ends.
+/// Leaves the hub however the request ends. The person stays present until the next poll is overdue.
 struct Connected<'a> {
     state: &'a AppState,
     greeted: &'a Greeted,
@@ -93,9 +100,16 @@ struct Connected<'a> {
 
 impl Drop for Connected<'_> {
     fn drop(&mut self) {
-        let connection = &self.greeted.connection;
-        self.state.hub.disconnect(connection);
-        let now = TimestampMs::from_i64(crate::domain::batch::now_ms());
-        self.state.presence.leave(connection, now);
+        let connection = self.greeted.connection.clone();
+        self.state.hub.disconnect(&connection);
+        self.state.presence.watch(&connection, HashSet::new());
+        let state = self.state.clone();
+        self.state.tasks.spawn(async move {
+            tokio::select! {
+                () = state.shutdown.cancelled() => {}
+                () = sleep(PRESENT_FOR) => {}
+            }
+            ws::connection::leave(&state, &connection).await;
+        });
     }
 }

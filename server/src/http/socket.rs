@@ -23,6 +23,7 @@ pub async fn upgrade(
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
     let upgrade = upgrade.map_err(|_| ApiError::UpgradeRequired)?;
+    let admitted = state.hub.admit(authed.user).ok_or(ApiError::Busy)?;
     let tasks = state.tasks.clone();
     Ok(upgrade
         .protocols([SUBPROTOCOL])
@@ -31,5 +32,5 @@ pub async fn upgrade(
         .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
         .max_message_size(limits::INBOUND_FRAME_BYTES_MAX)
         .max_frame_size(limits::INBOUND_FRAME_BYTES_MAX)
-        .on_upgrade(move |socket| tasks.track_future(ws::connection::run(state, authed, socket))))
+        .on_upgrade(move |socket| tasks.track_future(ws::connection::run(state, authed, admitted, socket))))
 }

@@ -110,6 +110,15 @@ impl Outbox {
         self.wake.notify_one();
     }
 
+    /// Hints at a head.
+    pub fn push_hint(&self, conversation: ConversationId, head: Seq) {
+        let mut state = self.state();
+        let hinted = state.hints.entry(conversation).or_insert(head);
+        *hinted = (*hinted).max(head);
+        drop(state);
+        self.wake.notify_one();
+    }
+
     /// Ends the connection with `code` once the writer sees it. The first code stays.
     pub fn close(&self, code: u16) {
         self.state().closing.get_or_insert(code);

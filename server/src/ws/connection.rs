@@ -6,7 +6,14 @@ use super::{
     rates::Refused,
     writer,
 };
-use crate::{auth::Authed, db, domain::batch::now_ms, error::ApiError, hub::Outbox, state::AppState};
+use crate::{
+    auth::Authed,
+    db,
+    domain::batch::now_ms,
+    error::ApiError,
+    hub::{Admitted, Connection, Outbox},
+    state::AppState,
+};
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use futures_util::{StreamExt, stream::SplitStream};
 use kith_protocol::{
@@ -21,12 +28,13 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 use tokio::time::{sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
 
 /// After our close frame the other side gets this long to answer it, so that it is not lost by a reset.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Serves a socket until it ends.
-pub async fn run(state: AppState, authed: Authed, mut socket: WebSocket) {
+pub async fn run(state: AppState, authed: Authed, admitted: Admitted, mut socket: WebSocket) {
     let shutdown = state.shutdown.clone();
     let first = tokio::select! {
         () = shutdown.cancelled() => Err((None, close::RESTART)),
@@ -48,6 +56,7 @@ pub async fn run(state: AppState, authed: Authed, mut socket: WebSocket) {
             return refuse(socket, Some(error.frame(request)), code).await;
         }
     };
+    drop(admitted);
     serve(state, authed, socket, greeted).await;
 }
 
@@ -115,28 +124,38 @@ async fn serve(state: AppState, authed: Authed, socket: WebSocket, greeted: Gree
     let mut writing = state.tasks.spawn(writer::run(sink, Arc::clone(&connection.outbox), frames));
     let mut session = Session::new(state.clone(), connection.clone(), authed.expires_at);
     tokio::select! {
-        code = read(&mut session, &mut stream) => {
+        code = read(&mut session, &mut stream, &state.shutdown) => {
             connection.outbox.close(code);
             let _ = timeout(limits::DEAD_AFTER, &mut writing).await;
         }
         _ = &mut writing => {}
     }
     state.hub.disconnect(&connection);
-    if state.presence.leave(&connection, TimestampMs::from_i64(now_ms())) {
-        let touched =
-            async { db::contacts::touch_last_seen(&mut *state.pool.acquire().await?, authed.user).await };
-        if let Err(error) = touched.await {
-            tracing::debug!(%error, "could not note when a user was last seen");
-        }
-    }
+    leave(&state, &connection).await;
     let closed = async { while let Some(Ok(_)) = stream.next().await {} };
     if timeout(CLOSE_WITHIN, closed).await.is_err() {
         tracing::debug!("the other side did not close");
     }
 }
 
+/// Takes a connection out of presence; after a user's last one the time is noted.
+pub async fn leave(state: &AppState, connection: &Connection) {
+    if !state.presence.leave(connection, TimestampMs::from_i64(now_ms())) {
+        return;
+    }
+    let noting =
+        async { db::contacts::touch_last_seen(&mut *state.pool.acquire().await?, connection.user).await };
+    if let Err(error) = noting.await {
+        tracing::debug!(%error, "could not note when a user was last seen");
+    }
+}
+
 /// Reads until the socket ends; answers the code to close with.
-async fn read(session: &mut Session, stream: &mut SplitStream<WebSocket>) -> u16 {
+async fn read(
+    session: &mut Session,
+    stream: &mut SplitStream<WebSocket>,
+    shutdown: &CancellationToken,
+) -> u16 {
     let mut heard = tokio::time::Instant::now();
     let mut warned_for = None;
     loop {
@@ -145,6 +164,7 @@ async fn read(session: &mut Session, stream: &mut SplitStream<WebSocket>) -> u16
         let now = tokio::time::Instant::now();
         let message = tokio::select! {
             message = stream.next() => message,
+            () = shutdown.cancelled() => return close::RESTART,
             () = sleep_until(heard + limits::DEAD_AFTER) => return close::PROTOCOL,
             () = sleep_until(now + warn_in), if warned_for != Some(session.expires_at) => {
                 warned_for = Some(session.expires_at);

@@ -144,3 +144,20 @@ async fn r5_presence_is_told_to_who_watches_with_last_seen() {
     let _again = bo.online_as(1).await;
     assert!(ada_line.everything().await.iter().all(|frame| frame["type"] != "ephemeral"), "watches nobody");
 }
+
+#[tokio::test]
+async fn r5_whoever_polls_is_present_between_two_polls() {
+    let world = World::start().await;
+    let [ada, bo] = world.people(["ada", "bo"]).await;
+    let mut ada_line = ada.online().await;
+    ada_line.call(json!({"type": "presence.watch", "users": [bo.user]})).await;
+    ada_line.until_type("ephemeral").await;
+    for _ in 0..2 {
+        let exchange = json!({"frames": [bo.hello(0)]});
+        assert_eq!(bo.ask(reqwest::Method::POST, "/v1/exchange", Some(exchange)).await.0, 200);
+    }
+    let told: Vec<_> =
+        ada_line.everything().await.into_iter().filter(|one| one["type"] == "ephemeral").collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0]["presence"], json!([[bo.user, "online"]]));
+}

@@ -312,3 +312,66 @@ async fn w4_concurrent_publishes_stay_dense_ordered_and_exactly_once() {
         assert!(before.is_none_or(|before| before < numbers));
     }
 }
+
+/// Makes the database refuse events with this text, at the insert or only at the commit.
+async fn poison(world: &World, text: &str, at_commit: bool) {
+    let timing = if at_commit { "DEFERRABLE INITIALLY DEFERRED" } else { "" };
+    let statements = [
+        format!(
+            "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+             BEGIN IF NEW.body LIKE '%{text}%' THEN RAISE EXCEPTION 'refused'; END IF; RETURN NULL; END $$"
+        ),
+        format!(
+            "CREATE CONSTRAINT TRIGGER poison AFTER INSERT ON events {timing}
+             FOR EACH ROW EXECUTE FUNCTION refuse()"
+        ),
+    ];
+    for statement in statements {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&world.server.pool).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn w4_a_poison_row_fails_alone() {
+    let world = World::start().await;
+    let [ada] = world.people(["ada"]).await;
+    poison(&world, "poison", false).await;
+    let mut ada = ada.online().await;
+    let mut groups = Vec::new();
+    for _ in 0..16 {
+        groups.push(ada.start_group(&[]).await);
+    }
+    for round in 0..5 {
+        let mut asked = Vec::new();
+        for (index, group) in groups.iter().enumerate() {
+            let text = if index == 3 { "poison" } else { "fine" };
+            let mut frame = json!({"type": "send", "conversation": group, "events": [message(text)]});
+            asked.push(ada.start(&mut frame).await);
+        }
+        for (index, request) in asked.into_iter().enumerate() {
+            let answer = ada.until(|frame| frame["reply_to"] == request).await;
+            if index == 3 {
+                assert_eq!((&answer["type"], &answer["code"]), (&json!("error"), &json!("unavailable")));
+            } else {
+                assert_eq!(answer["results"][0]["seq"], round + 1, "{answer}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn w6_a_commit_that_fails_is_retryable_and_members_are_told_where_the_log_stands() {
+    let world = World::start().await;
+    let [ada, bo] = world.people(["ada", "bo"]).await;
+    let (mut ada, mut bo_line) = (ada.online().await, bo.online().await);
+    let chat = ada.start_chat(bo.user, "1").await;
+    poison(&world, "stuck", true).await;
+    let event = message("stuck");
+    let frame = json!({"type": "send", "conversation": chat, "events": [event]});
+    let refused = ada.call(frame.clone()).await;
+    assert_eq!(refused["code"], "unavailable");
+    assert!(refused["retry_after_ms"].is_u64());
+    assert_eq!(bo_line.until_type("hint").await["heads"], json!([[chat, 1]]));
+    sqlx::raw_sql("DROP TRIGGER poison ON events").execute(&world.server.pool).await.unwrap();
+    assert_eq!(ada.call(frame).await["results"][0]["seq"], 2);
+}

@@ -221,3 +221,24 @@ async fn wrong_ids_and_counts_in_frames_are_invalid() {
         assert_eq!(line.error(frame.clone()).await, "invalid", "{frame}");
     }
 }
+
+#[tokio::test]
+async fn sockets_that_say_nothing_are_few_for_each_user() {
+    let world = World::start().await;
+    let [ada, bo] = world.people(["ada", "bo"]).await;
+    let mut silent = Vec::new();
+    for _ in 0..20 {
+        silent.push(ada.dial().await);
+    }
+    let path = "/v1/socket";
+    let upgrade = world
+        .http
+        .get(world.server.url(path))
+        .bearer_auth(&ada.token)
+        .header("connection", "upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+    assert_eq!(upgrade.send().await.unwrap().status(), 503);
+    bo.online().await;
+}
