@@ -102,10 +102,12 @@ fn put_own_state(tx: &mut Tx<'_>, own: &OwnState) -> Result<(), ClientError> {
 }
 
 fn draft_conflict(tx: &mut Tx<'_>, items: &[i64], current: &OwnState) -> Result<(), ClientError> {
-    outbox::done(tx, items)?;
     let Some(cid) = conversations::cid(tx, current.conversation)? else { return Ok(()) };
+    let rest = outbox::take_states(tx, items)?;
     drafts::conflict(tx, cid, current)?;
-    put_own_state(tx, current)
+    put_own_state(tx, current)?;
+    // What went with the draft was refused with it, and goes again without it.
+    rest.into_iter().try_for_each(|change| outbox::push_state(tx, cid, change))
 }
 
 fn put_notification(tx: &Tx<'_>, item: &Notification) -> Result<(), ClientError> {

@@ -115,7 +115,9 @@ pub(super) fn remove_local(tx: &mut Tx<'_>, cid: i64) -> Result<(), ClientError>
 /// Takes a heads item (S3). `is_first_sync`: this device has never been in sync, so nothing in it is news.
 pub(super) fn put_head(tx: &mut Tx<'_>, item: &HeadsItem, is_first_sync: bool) -> Result<(), ClientError> {
     let id = item.own.conversation;
-    let before = cid(tx, id)?.map(|cid| state_of(tx, cid)).transpose()?;
+    let known_before = cid(tx, id)?;
+    let before = known_before.map(|cid| state_of(tx, cid)).transpose()?;
+    let was_local = known_before.map_or(Ok(false), |cid| is_local(tx, cid))?;
     let context = item.context.as_ref().map(sql::write_json).transpose()?;
     tx.conn
         .prepare_cached(
@@ -146,6 +148,9 @@ pub(super) fn put_head(tx: &mut Tx<'_>, item: &HeadsItem, is_first_sync: bool) -
     let cid = known(tx, id)?;
     put_members(tx, cid, item)?;
     own_state::put(tx, cid, &item.own, item.head, own_state::Source::Heads)?;
+    if was_local {
+        drafts::send_if_dirty(tx, cid)?;
+    }
     if before != Some(state_of(tx, cid)?) {
         tx.changes.timeline(id);
     }

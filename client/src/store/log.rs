@@ -42,7 +42,7 @@ pub(super) fn store_run(
         }
         touched.extend(event.target);
         if event.seq > facts.as_of {
-            apply_facts(tx, cid, event)?;
+            apply_facts(tx, cid, event.seq, &event.kind, event.body.as_ref())?;
         }
         let is_news = event.seq > facts.announced && event.seq > own.read && event.sender != tx.me;
         if event.kind == "message" && is_news && !event.redacted && own.mute <= tx.now {
@@ -53,6 +53,7 @@ pub(super) fn store_run(
     ranges::merge(tx, cid, run)?;
     if is_changed {
         advance(tx, cid, &facts, last, messages)?;
+        catch_up_facts(tx, cid, facts.as_of)?;
         tx.changes.timeline(conversation);
     }
     for id in touched {
@@ -113,7 +114,7 @@ fn advance(tx: &mut Tx<'_>, cid: i64, facts: &Facts, last: &Event, messages: i64
                  countable = CASE WHEN :seq >= head THEN :countable ELSE countable END,
                  hidden = CASE WHEN :is_newest THEN 0 ELSE hidden END,
                  head = max(head, :seq), last_ts = max(last_ts, :ts), announced = max(announced, :seq),
-                 facts_as_of = max(facts_as_of, :facts), stored = stored + :messages, is_local = 0
+                 stored = stored + :messages, is_local = 0
              WHERE cid = :cid",
         )?
         .execute(named_params! {
@@ -122,16 +123,47 @@ fn advance(tx: &mut Tx<'_>, cid: i64, facts: &Facts, last: &Event, messages: i64
             ":countable": i64::try_from(last.countable).unwrap_or(i64::MAX),
             ":is_newest": is_newest,
             ":ts": last.ts.as_i64(),
-            ":facts": if is_newest { last.seq.as_i64() } else { 0 },
             ":messages": messages,
         })?;
     Ok(())
 }
 
-/// Title and membership, from events that are newer than what is known of them.
-fn apply_facts(tx: &mut Tx<'_>, cid: i64, event: &Event) -> Result<(), ClientError> {
-    let body = event.body.clone().unwrap_or(Value::Null);
-    match EventContent::parse(&event.kind, event.target, &body) {
+/// Where the log goes on without a hole from what is known, title and membership are known up to its end. Events
+/// beyond a hole counted at once; when the hole closes, all are taken again in their order.
+fn catch_up_facts(tx: &mut Tx<'_>, cid: i64, as_of: Seq) -> Result<(), ClientError> {
+    let ranges = ranges::all(tx, cid)?;
+    let Some(range) = ranges.iter().find(|range| range.low <= as_of.next() && as_of < range.high) else {
+        return Ok(());
+    };
+    let mut query = tx.conn.prepare_cached(
+        "SELECT seq, kind, body FROM events
+         WHERE cid = ?1 AND seq > ?2 AND seq <= ?3 AND kind IN ('member', 'title') ORDER BY seq",
+    )?;
+    let rows = query
+        .query_map(params![cid, as_of.as_i64(), range.high.as_i64()], |row| {
+            let body: Option<String> = row.get("body")?;
+            let body = body.map(|text| sql::read_json::<Value>(&text)).transpose()?;
+            Ok((sql::seq(row, "seq")?, row.get::<_, String>("kind")?, body))
+        })?
+        .collect::<Result<Vec<_>, _>>()?;
+    for (seq, kind, body) in rows {
+        apply_facts(tx, cid, seq, &kind, body.as_ref())?;
+    }
+    tx.conn
+        .prepare_cached("UPDATE conversations SET facts_as_of = ?2 WHERE cid = ?1")?
+        .execute(params![cid, range.high.as_i64()])?;
+    Ok(())
+}
+
+/// Title and membership, from an event that is newer than what is known of them.
+fn apply_facts(
+    tx: &mut Tx<'_>,
+    cid: i64,
+    seq: Seq,
+    kind: &str,
+    body: Option<&Value>,
+) -> Result<(), ClientError> {
+    match EventContent::parse(kind, None, body.unwrap_or(&Value::Null)) {
         Ok(EventContent::Title(title)) => {
             tx.conn
                 .prepare_cached("UPDATE conversations SET title = ?2 WHERE cid = ?1")?
@@ -139,7 +171,7 @@ fn apply_facts(tx: &mut Tx<'_>, cid: i64, event: &Event) -> Result<(), ClientErr
         }
         Ok(EventContent::Member(member)) => {
             people::want_if_unknown(tx, member.user)?;
-            apply_member(tx, cid, event.seq, &member)?;
+            apply_member(tx, cid, seq, &member)?;
         }
         _ => {}
     }
@@ -161,8 +193,10 @@ fn apply_member(tx: &mut Tx<'_>, cid: i64, seq: Seq, member: &MemberBody) -> Res
     if member.user == tx.me && member.change != MemberChange::Role {
         let mut visible = conversations::visible(tx, cid)?;
         match visible.last_mut() {
-            Some((_, to @ None)) if !is_in => *to = Some(seq),
+            Some((from, to @ None)) if !is_in && *from <= seq => *to = Some(seq),
             Some((_, None)) => {}
+            // Taken again after a hole was closed: the interval is there.
+            Some((from, _)) if *from >= seq => {}
             _ if is_in => visible.push((seq, None)),
             _ => {}
         }

@@ -371,6 +371,20 @@ pub(super) fn end_event(tx: &mut Tx<'_>, cid: i64, id: EventId) -> Result<(), Cl
     Ok(())
 }
 
+/// Ends rows of own state; answers what else than a draft they changed.
+pub(super) fn take_states(tx: &mut Tx<'_>, items: &[i64]) -> Result<Vec<StateChange>, ClientError> {
+    let mut rest = Vec::new();
+    for &item in items {
+        let Some(row) = get(tx, item)?.filter(|row| row.kind == "state") else { continue };
+        let change = StateChange { draft: None, ..sql::read_json(&row.content)? };
+        if change != StateChange::of(change.conversation) {
+            rest.push(change);
+        }
+    }
+    done(tx, items)?;
+    Ok(rest)
+}
+
 /// These rows got their answer and end: opens and own state.
 pub(super) fn done(tx: &mut Tx<'_>, items: &[i64]) -> Result<(), ClientError> {
     for &item in items {

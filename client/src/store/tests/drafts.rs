@@ -3,7 +3,7 @@ use crate::{
     store::{drafts, outbox},
     sync::ops::OutboxOp,
 };
-use kith_protocol::frame::{Draft, DraftChange};
+use kith_protocol::frame::{Draft, DraftChange, StateChange};
 
 async fn write(fixture: &Fixture, text: &str) {
     let (conversation, text) = (fixture.conversation, text.to_owned());
@@ -103,4 +103,28 @@ async fn a26_a_draft_that_waits_is_not_replaced_by_heads() {
     assert_eq!(shown(&fixture).await.0, Some("written offline".into()));
     let (_, sent) = leave(&fixture).await;
     assert_eq!(sent.base, 0, "so that the server sees the conflict");
+}
+
+#[tokio::test]
+async fn what_left_with_a_refused_draft_goes_again() {
+    let mut fixture = Fixture::new().await;
+    let (bo, conversation) = (fixture.bo, fixture.conversation);
+    fixture.says(bo, "1");
+    fixture.apply(vec![fixture.append(1, 1)]).await;
+    write(&fixture, "mine").await;
+    let change = StateChange { read: Some(Seq(1)), ..StateChange::of(conversation) };
+    fixture
+        .write(move |tx| {
+            let cid = conversations::known(tx, conversation)?;
+            crate::store::own_state::change(tx, cid, change)
+        })
+        .await;
+    let (item, _) = leave(&fixture).await;
+    let current = Box::new(theirs(&fixture, "the other", 7));
+    let stored = fixture.apply(vec![StoreOp::DraftConflict { items: vec![item], current }]).await;
+    assert_eq!(stored.queued.len(), 1);
+    assert_eq!(fixture.row().await.unread, 0);
+    let stored = fixture.apply(vec![StoreOp::Sending { items: vec![stored.queued[0].item] }]).await;
+    let OutboxOp::State(change) = stored.sending[0].op.clone() else { panic!("a state") };
+    assert_eq!((change.read, change.draft), (Some(Seq(1)), None));
 }

@@ -229,6 +229,25 @@ async fn r6_membership_follows_new_events_and_not_old_ones() {
 }
 
 #[tokio::test]
+async fn membership_beyond_a_hole_counts_and_is_right_when_the_hole_is_closed() {
+    let mut fixture = Fixture::new().await;
+    let (bo, cy, dee) = (fixture.bo, UserId::mint(), UserId::mint());
+    let member = |user, change| EventContent::Member(MemberBody { user, change, role: None });
+    fixture.says(bo, "known");
+    fixture.apply(vec![fixture.heads(true), fixture.append(1, 1)]).await;
+    fixture.number(bo, EventId::mint(), &member(cy, MemberChange::Added));
+    fixture.number(bo, EventId::mint(), &member(dee, MemberChange::Added));
+    fixture.number(bo, EventId::mint(), &member(cy, MemberChange::Removed));
+    fixture.apply(vec![StoreOp::Page(fixture.page(4, 4))]).await;
+    assert_eq!(fixture.row().await.member_count, 2);
+    fixture.apply(vec![StoreOp::Page(fixture.page(2, 3))]).await;
+    let conversation = fixture.conversation;
+    let detail = fixture.read(move |db| crate::store::list::detail(db, conversation)).await;
+    let members: Vec<_> = detail.members.iter().map(|member| member.person.id).collect();
+    assert!(members.contains(&dee) && !members.contains(&cy));
+}
+
+#[tokio::test]
 async fn c6_unknown_kinds_are_shown_as_placeholders() {
     let mut fixture = Fixture::new().await;
     let bo = fixture.bo;
