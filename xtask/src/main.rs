@@ -30,7 +30,10 @@ enum Chore {
     /// Builds everything and starts a server and two windows; without a display it plays a short talk and takes pictures
     Demo(demo::Arguments),
     /// Runs everything that has to pass: formatting, lints, generated files, tests, real windows
-    Test,
+    Test {
+        /// Only this part
+        part: Option<stages::Part>,
+    },
     /// Runs the quick part of `test`, for daily work
     Check,
     /// Measures; `bench quick` prints the main figures
@@ -73,7 +76,7 @@ fn run() -> Result<()> {
     process::catch_interrupts()?;
     match arguments.chore {
         Chore::Demo(arguments) => demo::run(&arguments),
-        Chore::Test => stages::test(),
+        Chore::Test { part } => stages::test(part),
         Chore::Check => stages::check(),
         Chore::Bench { arguments } => stages::bench(&arguments),
         Chore::Bindings { check } => generated::bindings(check),

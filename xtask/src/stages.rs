@@ -11,26 +11,57 @@ use crate::{
     tests, ui,
 };
 
+/// What can be run by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// Formatting, lints and generated files
+    Lints,
+    /// The interface: lint, types, tests
+    Ui,
+    /// All Rust tests but those of real windows
+    Rust,
+    /// Real windows
+    Windows,
+}
+
 /// Everything that has to pass, up to the first stage that fails.
-pub fn test() -> Result<()> {
+pub fn test(part: Option<Part>) -> Result<()> {
     let mut steps = Steps::new();
-    let result = all(&mut steps);
+    let result = all(part, &mut steps);
     steps.verdict(&result);
     result
 }
 
-fn all(steps: &mut Steps) -> Result<()> {
+fn all(part: Option<Part>, steps: &mut Steps) -> Result<()> {
+    let wanted = |one: Part| part.is_none_or(|part| part == one);
     setup::run(setup::For::Tests, steps)?;
-    steps.step("format", |_| run(&mut cargo(&["fmt", "--all", "--check"])))?;
+    if wanted(Part::Lints) {
+        steps.step("format", |_| run(&mut cargo(&["fmt", "--all", "--check"])))?;
+    }
     ui::packages(steps)?;
     // The window's code embeds the built interface, so it comes before Rust.
     ui::build(steps)?;
-    ui::checks(steps)?;
+    if wanted(Part::Ui) {
+        ui::checks(steps)?;
+    }
+    if part == Some(Part::Ui) {
+        return Ok(());
+    }
     let cluster = steps.step("database", |_| TestCluster::start())?;
-    steps.step("clippy, query metadata", |_| generated::clippy_and_sqlx(&cluster))?;
+    if wanted(Part::Lints) {
+        steps.step("clippy, query metadata", |_| generated::clippy_and_sqlx(&cluster))?;
+    }
+    if part == Some(Part::Lints) {
+        return Ok(());
+    }
     steps.step("build", |_| run(cargo(&["build", "--workspace", "--all-targets"]).args(FEATURES)))?;
-    steps.step("rust tests", |steps| tests::headless(&cluster, steps))?;
-    steps.step("real windows", |steps| tests::windows(&cluster, steps))
+    if wanted(Part::Rust) {
+        steps.step("rust tests", |steps| tests::headless(&cluster, steps))?;
+    }
+    if wanted(Part::Windows) {
+        steps.step("real windows", |steps| tests::windows(&cluster, steps))?;
+    }
+    Ok(())
 }
 
 /// The quick part: no real windows, nothing generated, no end-to-end tests.

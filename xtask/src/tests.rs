@@ -7,7 +7,7 @@ use anyhow::{Result, bail, ensure};
 use crate::{
     database::{FEATURES, TestCluster},
     desk::{Desk, Display},
-    process::{built, cargo, run_seen},
+    process::{built, cargo, root, run_seen},
     steps::Steps,
 };
 
@@ -43,6 +43,7 @@ pub fn windows(cluster: &TestCluster, steps: &mut Steps) -> Result<()> {
     }
     tests.env("KITH_TEST_PG", &cluster.url).env("KITH_E2E_WINDOW", "1");
     tests.env("KITH_APP", built("kith")).env("KITH_SERVER", built("kith-server"));
+    tests.env("KITH_PICTURES", root().join("target").join("windows"));
     let result = judge(desk.enter(&mut tests), steps);
     drop(desk);
     let _ = std::fs::remove_dir_all(&home);
