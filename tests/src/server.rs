@@ -119,8 +119,8 @@ impl TestServer {
     pub async fn log(&self, conversation: ConversationId) -> Result<Vec<Row>> {
         let pool = PgPool::connect(&self.database_url).await?;
         let rows: Vec<(i64, uuid::Uuid, String, Option<String>)> = sqlx::query_as(
-            "SELECT seq, e.id, kind, body FROM events e JOIN conversations c ON c.key = e.conversation_key \
-             WHERE c.id = $1 ORDER BY seq",
+            "SELECT e.seq, e.id, e.kind, e.body FROM events e JOIN conversations c ON c.key = e.conversation_key \
+             WHERE c.id = $1 ORDER BY e.seq",
         )
         .bind(conversation.as_uuid())
         .fetch_all(&pool)
