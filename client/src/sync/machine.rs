@@ -60,10 +60,10 @@ enum Asked {
     Open { item: i64 },
     State { items: Vec<i64>, draft: bool },
     Pull { conversation: ConversationId },
-    Probe { conversation: ConversationId },
+    Probe,
     Heads,
     Profiles,
-    Members { conversation: ConversationId, first: bool },
+    Members { first: bool },
     Markers,
 }
 

@@ -230,7 +230,7 @@ impl Machine {
             self.store(StoreOp::Rewind { conversation, chains: Vec::new() });
             return;
         }
-        self.request(ClientFrame::Probe(Probe { conversation, seqs }), Asked::Probe { conversation });
+        self.request(ClientFrame::Probe(Probe { conversation, seqs }), Asked::Probe);
     }
 
     fn chains(&mut self, chains: Chains) {
@@ -264,7 +264,7 @@ impl Machine {
             | Asked::Auth
             | Asked::Open { .. }
             | Asked::Pull { .. }
-            | Asked::Probe { .. }
+            | Asked::Probe
             | Asked::Heads
             | Asked::Profiles
             | Asked::Members { .. }
@@ -306,7 +306,7 @@ impl Machine {
     }
 
     fn members(&mut self, members: Members, asked: Option<Asked>) {
-        let first = matches!(asked, Some(Asked::Members { first: true, .. }));
+        let first = matches!(asked, Some(Asked::Members { first: true }));
         let conversation = members.conversation;
         let next = members.next;
         self.store(StoreOp::Members { conversation, items: members.items, first, last: next.is_none() });
@@ -358,9 +358,7 @@ impl Machine {
             Some(Asked::Heads) => {
                 self.heads_at = Some(now + retry.unwrap_or(limits::RECONNECT_MAX.as_millis() as u64))
             }
-            Some(
-                Asked::Probe { .. } | Asked::Auth | Asked::Profiles | Asked::Members { .. } | Asked::Markers,
-            )
+            Some(Asked::Probe | Asked::Auth | Asked::Profiles | Asked::Members { .. } | Asked::Markers)
             | None => {}
         }
     }

@@ -158,7 +158,7 @@ impl Machine {
 
     pub(super) fn ask_members(&mut self, conversation: ConversationId, after: Option<UserId>) {
         let request = MembersRequest { conversation, after, max: limits::LIST_ITEMS_MAX };
-        self.request(ClientFrame::Members(request), Asked::Members { conversation, first: after.is_none() });
+        self.request(ClientFrame::Members(request), Asked::Members { first: after.is_none() });
     }
 
     // --- focus and presence ---

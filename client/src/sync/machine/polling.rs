@@ -97,7 +97,7 @@ impl Machine {
             }
             Asked::Hello
             | Asked::Auth
-            | Asked::Probe { .. }
+            | Asked::Probe
             | Asked::Heads
             | Asked::Profiles
             | Asked::Members { .. }
