@@ -52,7 +52,7 @@ pub(super) struct Projected<'a> {
     pub(super) reactions: Option<String>,
 }
 
-/// Reads a row with the columns of [`COLUMNS`].
+/// Reads a row with all columns but `mid`.
 pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
     let reactions: Option<String> = row.get("reactions")?;
     Ok(Message {

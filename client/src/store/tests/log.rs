@@ -151,6 +151,72 @@ async fn i8_projections_made_again_are_equal() {
 }
 
 #[tokio::test]
+async fn c3_c4_any_order_of_pages_ends_in_the_same() {
+    let mut fixture = Fixture::new().await;
+    let (ada, bo) = (fixture.ada, fixture.bo);
+    let mut random = Random(20_261_121);
+    let mut targets = vec![(bo, fixture.says(bo, "first").id)];
+    for at in 0..150 {
+        let sender = if random.below(2) == 0 { ada } else { bo };
+        let (author, target) = targets[random.below(targets.len())];
+        match random.below(8) {
+            0 => fixture.number(
+                author,
+                EventId::mint(),
+                &EventContent::Edit { target, text: format!("e{at}") },
+            ),
+            1 => fixture.number(sender, EventId::mint(), &reaction(target, "👍", random.below(2) == 0)),
+            2 => fixture.number(sender, EventId::mint(), &reaction(target, "🎉", true)),
+            3 => fixture.number(
+                sender,
+                EventId::mint(),
+                &EventContent::Pin { target, on: random.below(2) == 0 },
+            ),
+            4 if random.below(4) == 0 => {
+                fixture.number(author, EventId::mint(), &EventContent::Delete { target })
+            }
+            _ => {
+                let event = fixture.says(sender, &format!("m{at}"));
+                targets.push((sender, event.id));
+                event
+            }
+        };
+    }
+    let head = fixture.log.len() as u64;
+    fixture.apply(vec![fixture.heads(true), fixture.append(1, head)]).await;
+    let expected = fixture.messages().await;
+    for round in 0..12 {
+        let mut other = Fixture::empty().await;
+        other.store.close().await;
+        let path = other.folder.path().join("again.db");
+        other.store = Store::open(&path, &other.key, ada).await.unwrap();
+        (other.ada, other.bo, other.conversation) = (ada, bo, fixture.conversation);
+        other.log.clone_from(&fixture.log);
+        other.apply(vec![StoreOp::Profiles(vec![profile(ada, "Ada"), profile(bo, "Bo")])]).await;
+        other.apply(vec![other.heads(true)]).await;
+        let mut lows: Vec<u64> = (1..=head).step_by(10).collect();
+        while !lows.is_empty() {
+            let low = lows.swap_remove(random.below(lows.len()));
+            let high = (low + 9 + random.below(9) as u64).min(head);
+            other.apply(vec![StoreOp::Page(other.page(low, high))]).await;
+        }
+        assert_eq!(other.messages().await, expected, "round {round}");
+        let ranges = other.store.load_sync_state().await.unwrap().conversations.remove(0).ranges;
+        assert_eq!((ranges.len(), ranges[0].low, ranges[0].high), (1, Seq(1), Seq(head)));
+    }
+}
+
+/// The same numbers at every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % limit
+    }
+}
+
+#[tokio::test]
 async fn w7_unread_is_the_brute_force_count() {
     let mut fixture = Fixture::new().await;
     let (ada, bo) = (fixture.ada, fixture.bo);
