@@ -3,6 +3,7 @@
 //! The hub knows nothing of what it carries: `domain` offers frames and events after commit, each serialised once,
 //! and every connection's [`Outbox`] decides what becomes of them when its reader is slow (L2).
 
+mod frames;
 mod outbox;
 
 pub use outbox::{Outbox, Outgoing};

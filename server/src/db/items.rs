@@ -55,50 +55,64 @@ impl ItemRow {
     }
 }
 
-/// The user's conversations, the one with the newest event first, after (`after_ts`, `after_id`).
-///
-/// With `ids`, only these, a direct one without events included; else such a one is its creator's alone.
+/// The user's conversations as [`ItemRow`]s, `$rest` saying which and in which order. For a former member the head is
+/// the last interval's end.
+macro_rules! items {
+    ($rest:tt, $($argument:expr),*) => {
+        sqlx::query_as!(
+            ItemRow,
+            r#"SELECT key AS "key!", id AS "id!", kind AS "kind!", title, context, is_active AS "is_active!",
+                      head AS "head!", countable AS "countable!", chain AS "chain!", last_ts AS "last_ts!",
+                      read_seq AS "read_seq!", delivered_seq AS "delivered_seq!", unread_flag AS "unread_flag!",
+                      mute_until AS "mute_until!", pin AS "pin!", archive AS "archive!", hidden_at_seq, draft,
+                      draft_version AS "draft_version!", version AS "version!"
+               FROM (
+                   SELECT m.conversation_key AS key, c.id, c.kind, c.title, c.context, c.created_by, m.user_id, m.is_active,
+                          coalesce(edge.seq, h.head) AS head, coalesce(edge.countable, h.countable) AS countable,
+                          coalesce(edge.chain, h.chain) AS chain, coalesce(edge.ts, h.last_ts) AS last_ts,
+                          m.read_seq, m.delivered_seq, m.unread_flag, m.mute_until, m.pin, m.archive,
+                          m.hidden_at_seq, m.draft, m.draft_version, m.version
+                   FROM members m
+                   JOIN conversations c ON c.key = m.conversation_key
+                   JOIN conversation_head h ON h.conversation_key = m.conversation_key
+                   LEFT JOIN events edge ON NOT m.is_active AND edge.conversation_key = m.conversation_key
+                        AND edge.seq = (SELECT max(i.to_seq) FROM member_intervals i
+                                        WHERE i.conversation_key = m.conversation_key AND i.user_id = m.user_id)
+               ) AS item
+               WHERE user_id = $1 AND "# + $rest,
+            $($argument),*
+        )
+    };
+}
+
+/// The user's conversations, the one with the newest event first, after (`after_ts`, `after_id`). A direct one without
+/// events is its creator's alone.
 pub async fn page(
     conn: &mut PgConnection,
     user: UserId,
-    ids: Option<&[Uuid]>,
     after: Option<(i64, Uuid)>,
     limit: i64,
 ) -> Result<Vec<ItemRow>, sqlx::Error> {
-    sqlx::query_as!(
-        ItemRow,
-        r#"SELECT key AS "key!", id AS "id!", kind AS "kind!", title, context, is_active AS "is_active!",
-                  head AS "head!", countable AS "countable!", chain AS "chain!", last_ts AS "last_ts!",
-                  read_seq AS "read_seq!", delivered_seq AS "delivered_seq!", unread_flag AS "unread_flag!",
-                  mute_until AS "mute_until!", pin AS "pin!", archive AS "archive!", hidden_at_seq, draft,
-                  draft_version AS "draft_version!", version AS "version!"
-           FROM (
-               SELECT c.key, c.id, c.kind, c.title, c.context, m.is_active,
-                      coalesce(edge.seq, h.head) AS head, coalesce(edge.countable, h.countable) AS countable,
-                      coalesce(edge.chain, h.chain) AS chain, coalesce(edge.ts, h.last_ts) AS last_ts,
-                      m.read_seq, m.delivered_seq, m.unread_flag, m.mute_until, m.pin, m.archive, m.hidden_at_seq,
-                      m.draft, m.draft_version, m.version
-               FROM members m
-               JOIN conversations c ON c.key = m.conversation_key
-               JOIN conversation_head h ON h.conversation_key = m.conversation_key
-               LEFT JOIN events edge ON NOT m.is_active AND edge.conversation_key = m.conversation_key
-                    AND edge.seq = (SELECT max(i.to_seq) FROM member_intervals i
-                                    WHERE i.conversation_key = m.conversation_key AND i.user_id = m.user_id)
-               WHERE m.user_id = $1
-                 AND ($2::uuid[] IS NULL OR c.id = ANY($2))
-                 AND ($2::uuid[] IS NOT NULL OR c.kind <> 'direct' OR h.head > 0 OR c.created_by = $1)
-           ) AS item
-           WHERE $3::bigint IS NULL OR (last_ts, id) < ($3, $4::uuid)
-           ORDER BY last_ts DESC, id DESC
-           LIMIT $5"#,
+    items!(
+        "(kind <> 'direct' OR head > 0 OR created_by = $1)
+         AND ($2::bigint IS NULL OR (last_ts, id) < ($2, $3::uuid))
+         ORDER BY last_ts DESC, id DESC
+         LIMIT $4",
         user.as_uuid(),
-        ids,
         after.map(|(ts, _)| ts),
         after.map(|(_, id)| id),
-        limit,
+        limit
     )
     .fetch_all(conn)
     .await
+}
+
+/// Those of these conversations that the user is or was a member of.
+pub async fn of(conn: &mut PgConnection, user: UserId, ids: &[Uuid]) -> Result<Vec<ItemRow>, sqlx::Error> {
+    // By key, so that the user's other conversations are left out before anything is joined.
+    items!("key = ANY(ARRAY(SELECT c.key FROM conversations c WHERE c.id = ANY($2)))", user.as_uuid(), ids)
+        .fetch_all(conn)
+        .await
 }
 
 /// Unread messages (W7) of several conversations: others' messages in `(read, high]`, less the deletes in that range

@@ -30,7 +30,7 @@ pub async fn reader(
     user: UserId,
     conversation: ConversationId,
 ) -> Result<Reader, ApiError> {
-    let rows = db::items::page(conn, user, Some(&[conversation.as_uuid()]), None, 1).await?;
+    let rows = db::items::of(conn, user, &[conversation.as_uuid()]).await?;
     let item = rows.into_iter().next().ok_or(ApiError::NotMember)?;
     let intervals = db::members::intervals_of(conn, user, &[item.key]).await?;
     let visible = intervals.into_iter().map(|row| (row.from_seq, row.to_seq.unwrap_or(item.head))).collect();

@@ -109,8 +109,7 @@ pub async fn items_of(
     user: UserId,
     ids: &[Uuid],
 ) -> Result<Vec<HeadsItem>, sqlx::Error> {
-    let limit = i64::try_from(ids.len()).unwrap_or(i64::MAX);
-    let rows = db::items::page(conn, user, Some(ids), None, limit).await?;
+    let rows = db::items::of(conn, user, ids).await?;
     complete(conn, user, rows).await
 }
 
@@ -122,7 +121,7 @@ pub async fn page(
     limit: usize,
 ) -> Result<(Vec<HeadsItem>, Option<PageKey>), sqlx::Error> {
     let wanted = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
-    let mut rows = db::items::page(conn, user, None, after, wanted).await?;
+    let mut rows = db::items::page(conn, user, after, wanted).await?;
     let more = rows.len() > limit;
     rows.truncate(limit);
     let next = rows.last().filter(|_| more).map(|row| (row.last_ts, row.id));

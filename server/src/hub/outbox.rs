@@ -4,7 +4,7 @@
 //! last. Answers, heads and own state always stay: the client asked for them, or cannot find out that they are
 //! missing; the inbound rates bound them, and a connection that takes none of them for too long is closed.
 
-use super::Published;
+use super::{Published, frames::Frames};
 use kith_protocol::{ConversationId, Seq, ServerFrame, frame::Hint, limits};
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
@@ -14,8 +14,6 @@ use tokio::sync::Notify;
 
 /// Bytes that the writer takes at once. The rest stays where it can still become hints.
 const TAKE_BYTES: usize = 64 * 1024;
-/// Events of one `events` frame.
-const FRAME_EVENTS_MAX: usize = limits::PAGE_EVENTS_MAX;
 /// Answers and own state may fill this much before the connection is given up: it asks and does not read.
 const FRAMES_BYTES_MAX: usize = 16 * limits::OUTBOUND_BYTES_MAX;
 
@@ -265,63 +263,6 @@ impl State {
                 *hinted = (*hinted).max(seq);
             }
         }
-    }
-}
-
-/// Frames in the making: between two other frames, each conversation's events become one `events` frame.
-#[derive(Default)]
-struct Frames {
-    done: Vec<Arc<str>>,
-    /// In order of first appearance.
-    open: Vec<(ConversationId, Vec<Arc<str>>, usize)>,
-}
-
-impl Frames {
-    fn add(&mut self, outgoing: Outgoing) {
-        match outgoing {
-            Outgoing::Frame(text) | Outgoing::Ephemeral(text) => {
-                self.close_open();
-                self.done.push(text);
-            }
-            Outgoing::Event { conversation, json, .. } => {
-                let fits = |(at, events, bytes): &(ConversationId, Vec<Arc<str>>, usize)| {
-                    *at == conversation
-                        && events.len() < FRAME_EVENTS_MAX
-                        && bytes + json.len() <= limits::PAGE_BYTES_MAX
-                };
-                // Only the newest frame of a conversation may grow, so that its events stay in order.
-                match self.open.iter().rposition(|(at, ..)| *at == conversation) {
-                    Some(index) if fits(&self.open[index]) => {
-                        let (_, events, bytes) = &mut self.open[index];
-                        *bytes += json.len();
-                        events.push(json);
-                    }
-                    _ => self.open.push((conversation, vec![Arc::clone(&json)], json.len())),
-                }
-            }
-        }
-    }
-
-    fn close_open(&mut self) {
-        for (conversation, events, bytes) in self.open.drain(..) {
-            let mut text = String::with_capacity(bytes + events.len() + 96);
-            text.push_str(r#"{"type":"events","conversation":""#);
-            text.push_str(&conversation.to_string());
-            text.push_str(r#"","events":["#);
-            for (index, event) in events.iter().enumerate() {
-                if index > 0 {
-                    text.push(',');
-                }
-                text.push_str(event);
-            }
-            text.push_str("]}");
-            self.done.push(text.into());
-        }
-    }
-
-    fn finish(mut self) -> Vec<Arc<str>> {
-        self.close_open();
-        self.done
     }
 }
 
