@@ -103,21 +103,26 @@ pub async fn connect_pairs(server: &str, people: &[Person]) -> Result<Vec<Arc<Pa
         .await
 }
 
-fn message(conversation: ConversationId, text: String) -> (EventId, ClientFrame) {
-    let id = EventId::mint();
-    let event = NewEvent {
-        id,
+fn event(text: String) -> NewEvent {
+    NewEvent {
+        id: EventId::mint(),
         kind: "message".to_owned(),
         target: None,
         body: json!({ "text": text }),
         written_at: None,
         resubmitted: None,
-    };
-    (id, ClientFrame::Send(Send { conversation, events: vec![json!(event)] }))
+    }
+}
+
+fn message(conversation: ConversationId, text: String) -> ClientFrame {
+    ClientFrame::Send(Send { conversation, events: vec![json!(event(text))] })
 }
 
 fn filler(number: u64) -> String {
-    format!("{number} {}", "words of an ordinary length in an ordinary message ".repeat(2 + number as usize % 2))
+    format!(
+        "{number} {}",
+        "words of an ordinary length in an ordinary message ".repeat(2 + number as usize % 2)
+    )
 }
 
 /// What a closed loop counted.
@@ -169,7 +174,7 @@ async fn write_closed(
     loop {
         while waiting < depth && started.elapsed() < length {
             number += 1;
-            let (_, frame) = message(pair.conversation, filler(number));
+            let frame = message(pair.conversation, filler(number));
             writer.send(frame, Some(number + 10)).await?;
             waiting += 1;
         }
@@ -237,7 +242,7 @@ pub async fn open_loop(pairs: &[Arc<Pair>], per_second: u64, length: Duration) -
             let mut writer = one.writer.lock().await;
             for number in 0..count {
                 tokio::time::sleep_until((first + each * number).into()).await;
-                let (_, frame) = message(one.conversation, format!("{number} {}", filler(u64::from(number))));
+                let frame = message(one.conversation, format!("{number} {}", filler(u64::from(number))));
                 writer.send(frame, Some(u64::from(number) + 10)).await?;
             }
             for _ in 0..count {
@@ -286,3 +291,41 @@ pub async fn idle(running: &Running, people: &[Person], count: usize) -> Result<
     let after = running.resident_kb()?;
     Ok(after.saturating_sub(before) as f64 / connections.len() as f64)
 }
+
+/// Writes `messages` to `reader`, spread over conversations with each of `writers`, many events a frame.
+pub async fn fill(server: &str, writers: &[Person], reader: &Person, messages: usize) -> Result<()> {
+    let each = messages / writers.len();
+    let tasks = writers.iter().map(|writer| async move {
+        let mut connection = Connection::open(server, writer).await?;
+        let conversation = ConversationId::direct(writer.user, reader.user);
+        let open = Open {
+            conversation,
+            kind: ConversationKind::Direct,
+            members: vec![reader.user],
+            title: None,
+            context: None,
+            first: None,
+        };
+        connection.send(ClientFrame::Open(open), Some(2)).await?;
+        while connection.next().await?.reply_to() != Some(2) {}
+        let mut request = 10;
+        for start in (0..each).step_by(FILL_EVENTS) {
+            let numbers = start..each.min(start + FILL_EVENTS);
+            let events = numbers.map(|number| json!(event(filler(number as u64)))).collect();
+            request += 1;
+            connection.send(ClientFrame::Send(Send { conversation, events }), Some(request)).await?;
+            loop {
+                match connection.next().await? {
+                    ServerFrame::Ack(ack) if ack.reply_to == Some(request) => break,
+                    ServerFrame::Error(error) => bail!("refused: {}", error.code),
+                    _ => {}
+                }
+            }
+        }
+        anyhow::Ok(())
+    });
+    futures_util::future::try_join_all(tasks).await.map(drop)
+}
+
+/// Events of one frame while filling; their bodies stay below a frame's limit.
+const FILL_EVENTS: usize = 200;

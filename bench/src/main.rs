@@ -71,8 +71,9 @@ async fn main() -> Result<()> {
     let per_connection = load::idle(&running, &people, idle).await?;
     println!("{:<44}{:>14.1}", format!("KB resident per idle connection, at {idle}"), per_connection);
     running.stop().await?;
-    let opened = engine::cold_open(messages).await?;
-    println!("{:<44}{:>14}", "messages in the engine's store", messages);
+    let opened = engine::cold_open(&server, messages).await?;
+    println!("{:<44}{:>14}", "messages in the engine's store", opened.messages);
+    println!("{:<44}{:>14.1}", "  fetched from the server as a new device, s", opened.import_s);
     println!("{:<44}{:>14.1}", "  engine opened and list read, ms", opened.list_ms);
     println!("{:<44}{:>14.1}", "  newest 50 of a conversation, ms", opened.page_ms);
     println!("{:<44}{:>14.1}", "  search of a word, ms", opened.search_ms);

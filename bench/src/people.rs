@@ -19,7 +19,10 @@ pub const PASSWORD: &str = "correct horse battery";
 
 /// A client that calls from its own loopback address, so that limits per address stay on and do not matter.
 fn http(from: Ipv4Addr) -> Result<reqwest::Client> {
-    Ok(reqwest::Client::builder().local_address(Some(from.into())).timeout(Duration::from_secs(60)).build()?)
+    Ok(reqwest::Client::builder()
+        .local_address(Some(from.into()))
+        .timeout(Duration::from_secs(60))
+        .build()?)
 }
 
 async fn post<T: serde::de::DeserializeOwned>(
@@ -62,8 +65,7 @@ pub async fn sign_up(server: &str, count: usize) -> Result<Vec<Person>> {
                 display_name: format!("Bench {index}"),
                 invite: None,
             };
-            let created: api::AccountCreated =
-                post(from, format!("{server}/v1/accounts"), &account).await?;
+            let created: api::AccountCreated = post(from, format!("{server}/v1/accounts"), &account).await?;
             let session = session(server, &account.username, from, "bench").await?;
             anyhow::Ok(Person {
                 user: created.user.id,

@@ -74,7 +74,8 @@ impl Running {
             let ticks: f64 = (11..15).map(number).sum();
             of_parent.entry(number(1) as u32).or_default().push((id, ticks / 100.0));
         }
-        let own = of_parent.values().flatten().find(|(id, _)| Some(*id) == self.child.id()).map_or(0.0, |p| p.1);
+        let own =
+            of_parent.values().flatten().find(|(id, _)| Some(*id) == self.child.id()).map_or(0.0, |p| p.1);
         let (mut sum, mut todo) = (own, vec![self.id()?]);
         while let Some(parent) = todo.pop() {
             for (id, seconds) in of_parent.get(&parent).into_iter().flatten() {

@@ -162,7 +162,12 @@ impl Profile {
     }
 
     /// Signs in and opens the user's database: the one that was there, or a new one.
-    pub(crate) async fn sign_in(&self, server: &str, username: &str, password: &str) -> Result<(), ClientError> {
+    pub(crate) async fn sign_in(
+        &self,
+        server: &str,
+        username: &str,
+        password: &str,
+    ) -> Result<(), ClientError> {
         let _changing = self.changing.lock().await;
         let api = Api::new(parse_server(server)?);
         let server = server_text(api.server());
@@ -172,8 +177,7 @@ impl Profile {
             id: known.map(|known| known.device),
             name: self.options.device_name.clone(),
         };
-        let body =
-            api::SignIn { username: username.to_owned(), password: password.to_owned(), device };
+        let body = api::SignIn { username: username.to_owned(), password: password.to_owned(), device };
         let answer: api::Session = api.post("/v1/sessions", &body).await?;
         self.end().await;
         let account = LastAccount::new(server.clone(), answer.device.id, answer.user.clone());
@@ -233,12 +237,8 @@ impl Profile {
         let (server, user) = (session.account.server.clone(), session.account.me.id);
         let token = session.tokens.access().await;
         // The server forgets the device if it can be reached; if not, the session ends there by itself.
-        let forget = session.tokens.api().change(
-            reqwest::Method::DELETE,
-            "/v1/sessions/current",
-            None::<&()>,
-            &token,
-        );
+        let forget =
+            session.tokens.api().change(reqwest::Method::DELETE, "/v1/sessions/current", None::<&()>, &token);
         if let Err(error) = forget.await {
             tracing::info!(code = error.code(), "the server was not told of the sign-out");
         }

@@ -64,7 +64,12 @@ impl Api {
         &self.server
     }
 
-    fn request(&self, method: Method, path: &str, token: Option<&str>) -> Result<RequestBuilder, ClientError> {
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        token: Option<&str>,
+    ) -> Result<RequestBuilder, ClientError> {
         let address = self.server.join(path).map_err(|_| ClientError::BadAddress)?;
         let request = self.client.request(method, address);
         Ok(match token {
@@ -143,14 +148,17 @@ mod tests {
 
     #[test]
     fn sec_026_plain_text_goes_to_this_computer_only() {
-        let text = |input: &str| parse_server(input).map(|url| server_text(&url)).map_err(|error| error.code());
+        let text =
+            |input: &str| parse_server(input).map(|url| server_text(&url)).map_err(|error| error.code());
         assert_eq!(text("chat.example.org"), Ok("https://chat.example.org".to_owned()));
         assert_eq!(text(" https://chat.example.org/ "), Ok("https://chat.example.org".to_owned()));
         assert_eq!(text("localhost:7480"), Ok("http://localhost:7480".to_owned()));
         assert_eq!(text("127.0.0.1:7480"), Ok("http://127.0.0.1:7480".to_owned()));
         assert_eq!(text("http://[::1]:7480"), Ok("http://[::1]:7480".to_owned()));
         assert_eq!(text("http://chat.example.org"), Err("insecure_server"));
-        for bad in ["", "ftp://x", "https://a@b", "https://x/path", "https://x?q", "https://", "javascript://x"] {
+        for bad in
+            ["", "ftp://x", "https://a@b", "https://x/path", "https://x?q", "https://", "javascript://x"]
+        {
             assert_eq!(text(bad), Err("bad_address"), "{bad}");
         }
     }
