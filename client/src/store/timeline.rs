@@ -128,9 +128,10 @@ fn order(item: &TimelineItem) -> f64 {
     }
 }
 
-/// The smallest place after another one; gaps stand at halves.
+/// The smallest place after another one. Gaps stand at halves between seqs; what is not numbered yet stands at whole
+/// numbers so large that halves cannot be told apart.
 fn next_order(order: f64) -> f64 {
-    (order * 2.0).floor() / 2.0 + 0.5
+    if order >= UNNUMBERED { order + 1.0 } else { (order * 2.0).floor() / 2.0 + 0.5 }
 }
 
 fn gap_order((from, _): (Seq, Seq)) -> f64 {
@@ -313,4 +314,16 @@ impl Reader<'_, '_> {
 
 fn gap_item(gap: (Seq, Seq)) -> TimelineItem {
     TimelineItem::Gap(GapView { order: gap_order(gap), from: gap.0, to: gap.1 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_place_has_one_after_it() {
+        for order in [0.5, 1.0, 1.5, 7.0, UNNUMBERED, UNNUMBERED + 1.0, UNNUMBERED + 2.0] {
+            assert!(next_order(order) > order, "{order}");
+        }
+    }
 }
