@@ -1,7 +1,7 @@
 //! The only loop: feeds the sync machine and carries out its actions.
 //!
 //! It has no rules of its own. Everything that changes goes through the store first; listeners are told after the
-//! commit. One task owns socket, machine and timer; handles talk to it by a bounded channel.
+//! commit. One task owns socket, machine and timer; what handles want is gathered in one place until it looks.
 
 mod run;
 #[cfg(test)]

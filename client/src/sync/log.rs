@@ -54,6 +54,10 @@ pub(crate) struct Log {
     pub pull: Option<u64>,
     /// Monotonic ms; a refused pull is not repeated before.
     pub pull_after: u64,
+    /// Pulls in a row that brought nothing.
+    fruitless: u32,
+    /// Refused for good, until heads say otherwise.
+    denied: bool,
     pub wants: VecDeque<Wanted>,
     pub delivered: Seq,
     /// The newest stored event of somebody else.
@@ -80,6 +84,8 @@ impl Log {
             wait_until: None,
             pull: None,
             pull_after: 0,
+            fruitless: 0,
+            denied: false,
             wants: VecDeque::new(),
             delivered: local.delivered,
             probing: false,
@@ -104,6 +110,7 @@ impl Log {
     /// [`Mismatch`] if the server's log is not a continuation of the stored one (S7).
     pub(crate) fn heads(&mut self, item: &HeadsItem, fresh: bool) -> Result<(), Mismatch> {
         self.visible.clone_from(&item.visible);
+        self.denied = false;
         self.floor = item.floor.max(Seq(1));
         self.last_ts = self.last_ts.max(item.last_ts);
         self.delivered = item.own.delivered;
@@ -207,9 +214,22 @@ impl Log {
             page.events.get(usize::try_from(index).ok()?).map(|event| event.chain)
         };
         self.ranges.merge(run, at)?;
+        self.fruitless = 0;
         let continued = self.drain()?;
         self.settle();
         Ok((true, continued))
+    }
+
+    /// A pull was refused, or brought nothing: the next one waits.
+    pub(crate) fn in_vain(&mut self, now: u64, least_ms: u64) {
+        self.pull_after = now + super::backoff::item_wait_ms(self.fruitless + 2).max(least_ms);
+        self.fruitless = (self.fruitless + 1).min(16);
+    }
+
+    /// Nothing more is to be had, until heads say otherwise.
+    pub(crate) fn deny(&mut self) {
+        self.denied = true;
+        self.wants.clear();
     }
 
     fn settle(&mut self) {
@@ -232,6 +252,7 @@ impl Log {
     pub(crate) fn disconnected(&mut self) {
         self.pull = None;
         self.pull_after = 0;
+        self.fruitless = 0;
         self.wait_until = None;
         self.buffer.clear();
         self.probing = false;
@@ -239,12 +260,13 @@ impl Log {
 
     /// Whether the newest part is missing.
     pub(crate) fn is_behind(&self) -> bool {
-        !self.visible.is_empty() && self.head > self.ranges.high() && self.head >= self.floor
+        !self.denied && !self.visible.is_empty() && self.head > self.ranges.high() && self.head >= self.floor
     }
 
     /// Whether anything is to be pulled, now or later.
     pub(crate) fn has_work(&self) -> bool {
-        self.is_behind() || !self.wants.is_empty() || self.gap().is_some() || self.history().is_some()
+        let old = !self.denied && (self.gap().is_some() || self.history().is_some());
+        self.is_behind() || !self.wants.is_empty() || old
     }
 
     /// The pull that brings the newest part.

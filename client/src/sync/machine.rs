@@ -85,6 +85,8 @@ pub(crate) struct Machine {
     shown: Option<LinkView>,
     /// The token at hand was refused, or is about to end.
     token_is_stale: bool,
+    /// A token was renewed, and no `welcome` has come since.
+    token_is_untried: bool,
     /// The last heads of this connection have come.
     heard: bool,
     /// The same, of the exchange under way.
@@ -118,6 +120,7 @@ impl Machine {
             since: TimestampMs(0),
             shown: None,
             token_is_stale: false,
+            token_is_untried: false,
             heard: false,
             heard_this_round: false,
             catching_up: true,

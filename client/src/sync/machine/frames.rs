@@ -14,8 +14,6 @@ use kith_protocol::{
     limits,
 };
 
-/// A refused pull is repeated after this long, ms.
-const PULL_AGAIN_MS: u64 = 2_000;
 /// A missed change of own state is asked for after this long, ms.
 const MISSED_STATE_MS: u64 = 1_000;
 
@@ -65,6 +63,7 @@ impl Machine {
             return;
         }
         self.token_is_stale = false;
+        self.token_is_untried = false;
         self.generation = welcome.generation;
         self.epoch = Some(welcome.epoch.clone());
         self.store(StoreOp::Welcome { generation: welcome.generation, epoch: welcome.epoch });
@@ -206,7 +205,7 @@ impl Machine {
                 self.continued(conversation, Ok(continued));
             }
             Ok((false, _)) => {
-                log.pull_after = self.now.mono + PULL_AGAIN_MS;
+                log.in_vain(self.now.mono, 0);
                 self.attend(conversation);
             }
             Err(Mismatch) => self.fork(conversation),
@@ -346,11 +345,9 @@ impl Machine {
             Some(Asked::Pull { conversation }) => {
                 if let Some(log) = self.logs.get_mut(&conversation) {
                     log.pull = None;
-                    log.pull_after = now + retry.unwrap_or(PULL_AGAIN_MS);
+                    log.in_vain(now, retry.unwrap_or(0));
                     if code.class() == ErrorClass::Permanent {
-                        // Not to be had, until heads say otherwise.
-                        log.head = log.ranges.high();
-                        log.wants.clear();
+                        log.deny();
                     }
                 }
                 self.attend(conversation);

@@ -209,7 +209,9 @@ impl Machine {
     fn unauthorized(&mut self, code: ErrorCode) {
         if code == ErrorCode::DeviceRevoked {
             self.stop(code);
-        } else if self.token_is_stale {
+        } else if self.token_is_untried {
+            // Fresh, and refused all the same: clocks that differ, or a server without its key. Later.
+            self.token_is_stale = true;
             self.wait(0);
         } else {
             self.break_link();
@@ -303,6 +305,7 @@ impl Machine {
         match self.link {
             Link::Renewing => {
                 self.token_is_stale = false;
+                self.token_is_untried = true;
                 self.link = Link::Waiting { until: self.now.mono };
             }
             Link::Live { .. } | Link::Greeting { .. } => {

@@ -19,10 +19,12 @@ impl Machine {
         let calm = self.backoff.failed() <= 1;
         match self.link {
             Link::Live { .. } | Link::Between { .. } | Link::Exchanging if self.heard => {
-                let behind = self.logs.values().filter(|log| log.is_behind()).count();
-                if behind == 0 {
-                    self.catching_up = false;
-                }
+                let behind = if self.catching_up {
+                    self.logs.values().filter(|log| log.is_behind()).count()
+                } else {
+                    0
+                };
+                self.catching_up = behind > 0;
                 if self.catching_up {
                     LinkView::CatchingUp { behind: u32::try_from(behind).unwrap_or(u32::MAX) }
                 } else {

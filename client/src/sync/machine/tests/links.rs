@@ -82,6 +82,23 @@ fn s11_a_sign_in_is_asked_for_only_when_the_server_refuses() {
 }
 
 #[test]
+fn s11_a_fresh_token_that_is_refused_is_no_reason_to_hurry() {
+    let mut bench = Bench::new(LocalState::default());
+    let expired = ConnectError::Unauthorized(ErrorCode::TokenExpired);
+    let mut renewals = 0;
+    while bench.now < 60_000 {
+        let actions = bench.feed(Input::ConnectFailed(expired));
+        renewals += u32::from(actions.contains(&RENEW));
+        bench.now = bench.machine.deadline().unwrap_or(bench.now);
+        let actions = bench.feed(Input::Timer);
+        renewals += u32::from(actions.contains(&RENEW));
+        let device = bench.machine.options.device;
+        bench.feed(Input::TokenRenewed(device));
+    }
+    assert!(renewals <= 10, "{renewals} in a minute");
+}
+
+#[test]
 fn a_revoked_device_stops() {
     let (mut bench, _) = Bench::live(LocalState::default(), Vec::new());
     let actions = bench.feed(Input::Closed(Some(close::REVOKED)));

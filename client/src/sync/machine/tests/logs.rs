@@ -83,6 +83,24 @@ fn r6_nothing_outside_the_visible_intervals_is_asked_for() {
 }
 
 #[test]
+fn a_pull_that_is_refused_for_good_is_not_repeated() {
+    let id = conversation(1);
+    let events = log(id, UserId::mint(), 3);
+    let (mut bench, actions) = Bench::live(local(Vec::new()), vec![item(id, &events, 1)]);
+    let refused = frame::ErrorFrame {
+        reply_to: Some(pulls(&actions)[0].1),
+        code: kith_protocol::ErrorCode::NotMember,
+        message: String::new(),
+        retry_after_ms: None,
+        current: None,
+    };
+    bench.frame(ServerFrame::Error(refused));
+    assert_eq!(pulls(&bench.after(29_000)), []);
+    let again = heads(vec![item(id, &events, 1)]);
+    assert_eq!(pulls(&bench.frame(ServerFrame::Heads(again))).len(), 1, "heads say otherwise");
+}
+
+#[test]
 fn r1_delivered_is_told_only_after_the_commit() {
     let id = conversation(1);
     let mut bench = Bench::new(local(Vec::new()));
