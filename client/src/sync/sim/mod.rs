@@ -4,6 +4,7 @@
 //! again. What must hold is judged after the network has healed (I1–I3, I5–I9), and at every step where it can be.
 
 mod judge;
+mod network;
 pub(crate) mod server;
 pub(crate) mod store;
 mod users;

@@ -4,7 +4,7 @@ use super::{
     server::Server,
     store::{MemoryStore, RowState},
 };
-use crate::sync::{Action, ConnectError, Input, Machine, MachineOptions, Now, backoff::Jitter, ops::StoreOp};
+use crate::sync::{Action, Input, Machine, MachineOptions, Now, backoff::Jitter, ops::StoreOp};
 use kith_protocol::{
     ClientFrame, ConversationId, DeviceId, EventId, Seq, ServerFrame, TimestampMs, UserId,
     frame::ConversationKind,
@@ -16,7 +16,7 @@ use uuid::Uuid;
 const CHAOS_MS: u64 = 60_000;
 
 #[derive(Debug)]
-enum Happening {
+pub(super) enum Happening {
     Up { connection: u64, frame: Box<ClientFrame>, request: Option<u64> },
     Down { client: usize, connection: u64, frame: Box<ServerFrame> },
     Connected { client: usize, life: u32 },
@@ -33,9 +33,9 @@ pub(super) struct Client {
     pub store: MemoryStore,
     pub machine: Option<Machine>,
     /// Rises with every start of the machine: what was under way for an earlier one is void.
-    life: u32,
-    connection: Option<u64>,
-    opening: bool,
+    pub life: u32,
+    pub connection: Option<u64>,
+    pub opening: bool,
     /// Messages in the order in which they were written (I5).
     pub written: Vec<(ConversationId, EventId)>,
     pub cancelled: BTreeSet<EventId>,
@@ -49,13 +49,13 @@ pub(super) struct World {
     queue: BTreeMap<(u64, u64), Happening>,
     ticket: u64,
     pub server: Server,
-    server_is_up: bool,
+    pub server_is_up: bool,
     pub clients: Vec<Client>,
     pub conversations: Vec<(ConversationId, ConversationKind, Vec<UserId>)>,
-    last_connection: u64,
+    pub last_connection: u64,
     /// For the order on each connection: upwards, downwards.
-    last_arrival: BTreeMap<(u64, bool), u64>,
-    faults: bool,
+    pub last_arrival: BTreeMap<(u64, bool), u64>,
+    pub faults: bool,
 }
 
 impl World {
@@ -158,7 +158,7 @@ impl World {
 
     // --- time ---
 
-    fn at(&mut self, time: u64, happening: Happening) {
+    pub(super) fn at(&mut self, time: u64, happening: Happening) {
         self.ticket += 1;
         self.queue.insert((time.max(self.now), self.ticket), happening);
     }
@@ -201,41 +201,6 @@ impl World {
             Happening::Timer { client } => self.feed(client, Input::Timer),
             Happening::User { client } => self.act(client),
             Happening::Fault => self.fault(),
-        }
-    }
-
-    fn latency(&mut self) -> u64 {
-        if self.faults && self.rng.up_to(9) == 0 { self.rng.up_to(3_000) } else { 1 + self.rng.up_to(60) }
-    }
-
-    /// When a frame arrives: in order, unless the network is bad.
-    fn arrival(&mut self, connection: u64, up: bool) -> u64 {
-        let time = self.now + self.latency();
-        let last = self.last_arrival.entry((connection, up)).or_default();
-        if self.faults && self.rng.up_to(11) == 0 {
-            return time;
-        }
-        *last = time.max(*last);
-        *last
-    }
-
-    /// How many copies of a frame arrive.
-    fn copies(&mut self) -> usize {
-        match if self.faults { self.rng.up_to(24) } else { 9 } {
-            0 => 0,
-            1 | 2 => 2,
-            _ => 1,
-        }
-    }
-
-    fn carry_down(&mut self) {
-        for (connection, frame) in std::mem::take(&mut self.server.out) {
-            let client = self.clients.iter().position(|one| one.connection == Some(connection));
-            let Some(client) = client else { continue };
-            for _ in 0..self.copies() {
-                let at = self.arrival(connection, false);
-                self.at(at, Happening::Down { client, connection, frame: Box::new(frame.clone()) });
-            }
         }
     }
 
@@ -352,76 +317,6 @@ impl World {
         None
     }
 
-    // --- the network ---
-
-    fn connected(&mut self, client: usize, life: u32) {
-        let one = &mut self.clients[client];
-        if one.life != life || !std::mem::take(&mut one.opening) {
-            return;
-        }
-        let error = match if self.faults { self.rng.up_to(19) } else { 9 } {
-            _ if !self.server_is_up => Some(ConnectError::Unreachable),
-            0 => Some(ConnectError::Unreachable),
-            1 => Some(ConnectError::Unauthorized(kith_protocol::ErrorCode::TokenExpired)),
-            2 => Some(ConnectError::NoSocket { off: false }),
-            3 => Some(ConnectError::NoSocket { off: true }),
-            4 => Some(ConnectError::Later { retry_after_ms: Some(500) }),
-            _ => None,
-        };
-        if let Some(error) = error {
-            return self.feed(client, Input::ConnectFailed(error));
-        }
-        let connection = self.open(client);
-        self.clients[client].connection = Some(connection);
-        self.feed(client, Input::Connected);
-    }
-
-    fn open(&mut self, client: usize) -> u64 {
-        self.last_connection += 1;
-        let one = &self.clients[client];
-        self.server.connect(self.last_connection, one.user, one.device);
-        self.last_connection
-    }
-
-    fn exchange(&mut self, client: usize, life: u32, frames: Vec<(ClientFrame, Option<u64>)>) {
-        if self.clients[client].life != life {
-            return;
-        }
-        let lost = self.faults && self.rng.up_to(9) == 0;
-        let mut answer = Err(ConnectError::Unreachable);
-        if self.server_is_up {
-            let connection = self.open(client);
-            for (frame, request) in frames {
-                self.check_delivered(connection, &frame);
-                self.server.handle(connection, frame, request, &mut self.rng);
-            }
-            let (mine, others) =
-                std::mem::take(&mut self.server.out).into_iter().partition(|(to, _)| *to == connection);
-            self.server.out = others;
-            self.server.disconnect(connection);
-            let mine: Vec<(u64, ServerFrame)> = mine;
-            if !lost {
-                answer = Ok(mine.into_iter().map(|(_, frame)| frame).collect());
-            }
-        }
-        let at = self.now + self.latency();
-        let input = Box::new(answer.map_or_else(Input::ExchangeFailed, Input::Exchanged));
-        self.at(at, Happening::Answer { client, life, input });
-    }
-
-    fn drop_connection(&mut self, client: usize) {
-        if let Some(connection) = self.clients[client].connection.take() {
-            self.server.disconnect(connection);
-        }
-    }
-
-    fn cut(&mut self, client: usize) {
-        if self.clients[client].connection.is_some() {
-            self.drop_connection(client);
-            self.feed(client, Input::Closed(None));
-        }
-    }
-
     fn fault(&mut self) {
         let client = self.rng.up_to(self.clients.len() as u64 - 1) as usize;
         match self.rng.up_to(4) {
@@ -439,7 +334,7 @@ impl World {
     }
 
     /// R1: what is told as delivered is stored.
-    fn check_delivered(&self, connection: u64, frame: &ClientFrame) {
+    pub(super) fn check_delivered(&self, connection: u64, frame: &ClientFrame) {
         let ClientFrame::Delivered(delivered) = frame else { return };
         let Some(client) = self.clients.iter().find(|one| one.connection == Some(connection)) else { return };
         for (conversation, seq) in &delivered.markers {
