@@ -1,0 +1,182 @@
+import { cleanup, fireEvent, render, screen, waitFor, within } from '@testing-library/svelte';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import Root from './Root.svelte';
+import { createFake, type Fake, type FakeOptions } from './lib/ipc/fake';
+
+afterEach(cleanup);
+
+async function start(options: FakeOptions = {}): Promise<Fake> {
+  const shell = createFake({ history: 20, ...options });
+  render(Root, { shell });
+  await waitFor(() => expect(document.querySelector('main')).not.toBeNull());
+  return shell;
+}
+
+async function open(id: string): Promise<HTMLTextAreaElement> {
+  const row = await waitFor(() => {
+    const found = document.querySelector<HTMLElement>(`[data-testid=conversation-row][data-id=${id}]`);
+    expect(found).not.toBeNull();
+    return found as HTMLElement;
+  });
+  await fireEvent.click(row);
+  return (await screen.findByTestId('composer-input')) as HTMLTextAreaElement;
+}
+
+async function write(area: HTMLTextAreaElement, text: string): Promise<void> {
+  await fireEvent.input(area, { target: { value: text } });
+}
+
+const texts = () => screen.getAllByTestId('message-text').map((element) => element.textContent);
+
+describe('signing in', () => {
+  it('says what to do about an address, a name or a password that cannot be right', async () => {
+    const shell = await start({ signedIn: false });
+    const signIn = vi.spyOn(shell, 'signIn');
+    await fireEvent.click(await screen.findByTestId('signin-submit'));
+    expect(screen.getByTestId('signin-error').textContent).toContain('address of the server');
+    await fireEvent.input(screen.getByTestId('signin-server'), { target: { value: 'chat.example.org' } });
+    await fireEvent.input(screen.getByTestId('signin-username'), { target: { value: 'Ada!' } });
+    await fireEvent.click(screen.getByTestId('signin-submit'));
+    expect(screen.getByTestId('signin-error').textContent).toContain('3 to 32');
+    expect(signIn).not.toHaveBeenCalled();
+  });
+
+  it('shows the refusal in words and stays', async () => {
+    await start({ signedIn: false, failing: { signIn: 'credentials_invalid' } });
+    await fireEvent.input(await screen.findByTestId('signin-server'), { target: { value: 'x.example' } });
+    await fireEvent.input(screen.getByTestId('signin-username'), { target: { value: 'ada' } });
+    await fireEvent.input(screen.getByTestId('signin-password'), { target: { value: 'correct horse' } });
+    await fireEvent.click(screen.getByTestId('signin-submit'));
+    await waitFor(() => expect(screen.getByTestId('signin-error').textContent).toContain('do not fit'));
+  });
+});
+
+describe('the composer', () => {
+  it('000-14: sends with Enter, not with Shift+Enter, and never nothing', async () => {
+    const shell = await start();
+    const send = vi.spyOn(shell, 'sendMessage');
+    const area = await open('c1');
+    await fireEvent.keyDown(area, { key: 'Enter' });
+    await write(area, '   ');
+    await fireEvent.keyDown(area, { key: 'Enter' });
+    await write(area, 'line one');
+    await fireEvent.keyDown(area, { key: 'Enter', shiftKey: true });
+    expect(send).not.toHaveBeenCalled();
+    await fireEvent.keyDown(area, { key: 'Enter' });
+    await waitFor(() => expect(texts()).toContain('line one'));
+    expect(send).toHaveBeenCalledTimes(1);
+    expect(area.value).toBe('');
+  });
+
+  it('000-14: shows the limit and refuses what is longer', async () => {
+    const shell = await start();
+    const send = vi.spyOn(shell, 'sendMessage');
+    const area = await open('c1');
+    await write(area, 'x'.repeat(16_001));
+    await fireEvent.keyDown(area, { key: 'Enter' });
+    expect(send).not.toHaveBeenCalled();
+    expect(document.querySelector('.over')?.textContent).toContain('-1');
+  });
+
+  it('O1: keeps the text and says so when it cannot be stored', async () => {
+    await start({ failing: { sendMessage: 'disk_full' } });
+    const area = await open('c1');
+    await write(area, 'do not lose me');
+    await fireEvent.keyDown(area, { key: 'Enter' });
+    await waitFor(() => expect(screen.getByTestId('composer-error').textContent).toContain('disk is full'));
+    expect(area.value).toBe('do not lose me');
+  });
+
+  it('A25: keeps a draft for each conversation', async () => {
+    const shell = await start();
+    const area = await open('c1');
+    await write(area, 'half a thought');
+    await open('c2');
+    await waitFor(async () =>
+      expect((await shell.conversations()).find((row) => row.id === 'c1')?.draft).toBe('half a thought'),
+    );
+    expect((await open('c1')).value).toBe('half a thought');
+  });
+
+  it('edits the last own message with the up arrow and gives back what was written', async () => {
+    const shell = await start();
+    const area = await open('c2');
+    await fireEvent.keyDown(area, { key: 'ArrowUp' });
+    expect(area.value).not.toBe('');
+    await write(area, 'better words');
+    await fireEvent.keyDown(area, { key: 'Enter' });
+    await waitFor(() => expect(texts()).toContain('better words'));
+    expect((await shell.timeline('c2', { at: 'newest' }, 50)).items.length).toBe(3);
+  });
+});
+
+describe('conversations', () => {
+  it('shows texts as text, whatever they contain', async () => {
+    const shell = await start();
+    await open('c1');
+    shell.receive('c1', '<img src=x onerror="alert(1)"><b>bold</b>');
+    await waitFor(() => expect(texts()).toContain('<img src=x onerror="alert(1)"><b>bold</b>'));
+    expect(document.querySelector('[data-testid=message-text] img')).toBeNull();
+  });
+
+  it('counts unread messages in the list and in the title', async () => {
+    const shell = await start();
+    await screen.findAllByTestId('conversation-row');
+    shell.receive('c2', 'one');
+    shell.receive('c2', 'two');
+    await waitFor(() => {
+      const row = document.querySelector('[data-id=c2]');
+      expect(row?.getAttribute('data-unread')).toBe('2');
+    });
+    const { unread } = await shell.status();
+    await waitFor(() => expect(document.title).toBe(`(${unread}) Kith`));
+  });
+
+  it('000-02: opens an existing chat at once and asks for a first message otherwise', async () => {
+    const shell = await start();
+    const startDirect = vi.spyOn(shell, 'startDirect');
+    await fireEvent.click(await screen.findByTestId('new-chat-button'));
+    const people = await screen.findAllByTestId('person-row');
+    const person = (name: string) => people.find((row) => row.dataset.username === name) as HTMLElement;
+    await fireEvent.click(person('bo.nilsson'));
+    await waitFor(() => expect(screen.getByTestId('header-title').textContent).toBe('Bo Nilsson'));
+
+    await fireEvent.click(screen.getByTestId('new-chat-button'));
+    const again = await screen.findAllByTestId('person-row');
+    await fireEvent.click(again.find((row) => row.dataset.username === 'dana') as HTMLElement);
+    const first = (await screen.findByTestId('first-message')) as HTMLTextAreaElement;
+    await write(first, 'Hello Dana');
+    await fireEvent.click(screen.getByTestId('first-message-send'));
+    await waitFor(() => expect(screen.getByTestId('header-title').textContent).toBe('Dana'));
+    expect(startDirect).toHaveBeenCalledWith('p5', 'Hello Dana');
+  });
+
+  it('finds messages and jumps to the hit', async () => {
+    await start();
+    await fireEvent.input(await screen.findByTestId('search-input'), { target: { value: 'invitation' } });
+    const hits = await screen.findAllByTestId('search-hit');
+    const wanted = hits[0]?.dataset.message;
+    await fireEvent.click(hits[0] as HTMLElement);
+    await waitFor(() => expect(document.querySelector(`[data-id="${wanted}"].marked`)).not.toBeNull());
+  });
+});
+
+describe('the connection', () => {
+  it('tells the truth, lists what is unsent and lets it be cancelled', async () => {
+    const shell = await start();
+    const area = await open('c1');
+    shell.online(false);
+    await waitFor(() => expect(screen.getAllByTestId('link-state')[0]?.dataset.state).toBe('offline'));
+    await write(area, 'written offline');
+    await fireEvent.keyDown(area, { key: 'Enter' });
+    await waitFor(() => {
+      const last = screen.getAllByTestId('message').at(-1);
+      expect(last?.dataset.state).toBe('queued');
+    });
+    await fireEvent.click((await screen.findAllByTestId('unsent-button'))[0] as HTMLElement);
+    const item = await screen.findByTestId('unsent-item');
+    expect(item.textContent).toContain('written offline');
+    await fireEvent.click(within(item).getByTestId('unsent-cancel'));
+    await waitFor(() => expect(screen.queryByTestId('unsent-item')).toBeNull());
+  });
+});
