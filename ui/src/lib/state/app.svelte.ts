@@ -39,6 +39,7 @@ export class App {
   outboxVersion = $state(0);
   detailVersion = $state(0);
   selected = $derived(this.timeline?.conversation ?? null);
+  #statusTold = 0;
   // eslint-disable-next-line svelte/prefer-svelte-reactivity -- nothing is drawn from it
   #composers = new Map<ConversationId, Composer>();
 
@@ -79,8 +80,10 @@ export class App {
   }
 
   async #everything(): Promise<void> {
+    const told = this.#statusTold;
     const [status] = await Promise.all([this.shell.status(), this.conversations.refresh()]);
-    this.status = status;
+    // What was told meanwhile is newer than this answer.
+    if (told === this.#statusTold) this.status = status;
     await this.timeline?.refresh();
     this.outboxVersion += 1;
     this.detailVersion += 1;
@@ -99,6 +102,7 @@ export class App {
           break;
         case 'status_changed':
           this.status = event.status;
+          this.#statusTold += 1;
           break;
         case 'conversations_changed':
           lists.add('list');
