@@ -15,6 +15,7 @@ impl World {
             self.acknowledged_is_kept(client);
             self.ranges_are_the_servers(client);
             self.order_is_kept(client);
+            self.parked_messages_hold(client);
             self.everything_ended(client);
             self.own_state_is_the_servers(client);
         }
@@ -87,6 +88,27 @@ impl World {
             let Some(seq) = self.seq_of(*id) else { continue };
             let before = last.insert(*conversation, seq).unwrap_or_default();
             assert!(before < seq, "seed {}: I5, client {client}: {before} then {seq}", self.seed);
+        }
+    }
+
+    /// O5: nothing that was written after a message that waits for the user has gone before it.
+    fn parked_messages_hold(&self, client: usize) {
+        let one = &self.clients[client];
+        let parked = |id: &EventId| {
+            let mut rows = one.store.outbox.values();
+            rows.any(|row| {
+                row.is(*id)
+                    && matches!(row.state, RowState::Parked(_))
+                    && what(&row.op) == OutboxWhat::Message
+            })
+        };
+        let mut holding = Vec::new();
+        for (conversation, id) in &one.written {
+            if parked(id) {
+                holding.push(*conversation);
+            } else if holding.contains(conversation) {
+                assert_eq!(self.seq_of(*id), None, "seed {}: O5, client {client} did not wait", self.seed);
+            }
         }
     }
 

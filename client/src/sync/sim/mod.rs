@@ -13,7 +13,7 @@ mod world;
 use world::World;
 
 /// Interleavings that are played.
-const RUNS: u64 = 2_400;
+const RUNS: u64 = 2_100;
 
 fn play(seed: u64) {
     let mut world = World::new(seed);
