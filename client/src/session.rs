@@ -244,7 +244,8 @@ impl Profile {
         }
         self.end().await;
         let forgotten = self.vault.delete_session(&server).await;
-        if wipe {
+        // A temporary database went with its session; the one that is closed for want of its key is never touched.
+        if wipe && !session.is_temporary {
             Folder::remove_database(&session.file)?;
             self.vault.delete_key(&server, user).await.map_err(|SecretError| ClientError::SecretStore)?;
         }

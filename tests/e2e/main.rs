@@ -2,7 +2,9 @@
 
 #![expect(clippy::expect_used, reason = "a test that cannot go on says why and ends")]
 
+mod account;
 mod delivery;
+mod edges;
 mod layers;
 mod members;
 mod offline;

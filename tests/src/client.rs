@@ -1,11 +1,12 @@
 //! Somebody with an engine, behind a network that can be cut.
 
-use crate::{Proxy, server::Row, until};
+use crate::{Proxy, TestSecrets, server::Row, until};
 use anyhow::Result;
 use kith_client::{
     Engine, EngineOptions,
-    secrets::MemorySecrets,
-    view::{Anchor, ConversationDetail, LinkView, MessageView, StatusView, TimelineItem},
+    view::{
+        AccountView, Anchor, AppState, ConversationDetail, LinkView, MessageView, StatusView, TimelineItem,
+    },
 };
 use kith_protocol::{ConversationId, EventId, UserId};
 use std::{future::Future, sync::Arc};
@@ -18,19 +19,19 @@ pub struct Client {
     engine: Option<Engine>,
     proxy: Proxy,
     folder: tempfile::TempDir,
-    secrets: Arc<MemorySecrets>,
+    secrets: Arc<TestSecrets>,
 }
 
 impl Client {
     /// Opens an engine on an empty profile.
     pub async fn new(name: &str, proxy: Proxy) -> Result<Self> {
-        let mut client = Self {
-            name: name.to_owned(),
-            engine: None,
-            proxy,
-            folder: tempfile::tempdir()?,
-            secrets: Arc::new(MemorySecrets::default()),
-        };
+        Self::with_secrets(name, proxy, Arc::default()).await
+    }
+
+    /// The same with a secret store of a test's own.
+    pub async fn with_secrets(name: &str, proxy: Proxy, secrets: Arc<TestSecrets>) -> Result<Self> {
+        let mut client =
+            Self { name: name.to_owned(), engine: None, proxy, folder: tempfile::tempdir()?, secrets };
         client.open().await?;
         Ok(client)
     }
@@ -47,11 +48,16 @@ impl Client {
         Ok(())
     }
 
-    /// Quits and starts again, on the same profile.
-    pub async fn restart(&mut self) -> Result<()> {
+    /// Quits.
+    pub async fn quit(&mut self) {
         if let Some(engine) = self.engine.take() {
             engine.shutdown().await;
         }
+    }
+
+    /// Quits and starts again, on the same profile.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.quit().await;
         self.open().await
     }
 
@@ -67,10 +73,14 @@ impl Client {
         &self.proxy
     }
 
+    pub fn secrets(&self) -> &TestSecrets {
+        &self.secrets
+    }
+
     /// The engine.
     ///
     /// # Panics
-    /// Only between the two halves of a restart that failed.
+    /// After [`Self::quit`].
     pub fn engine(&self) -> &Engine {
         self.engine.as_ref().expect("the engine is open")
     }
@@ -88,12 +98,17 @@ impl Client {
         Ok(())
     }
 
-    /// Oneself.
-    pub async fn me(&self) -> UserId {
+    /// The account that is open.
+    pub async fn account(&self) -> AccountView {
         match self.engine().app_state().await {
-            kith_client::view::AppState::SignedIn { account } => account.me.id,
+            AppState::SignedIn { account } => account,
             other => panic!("{} is not signed in: {other:?}", self.name),
         }
+    }
+
+    /// Oneself.
+    pub async fn me(&self) -> UserId {
+        self.account().await.me.id
     }
 
     pub async fn status(&self) -> StatusView {

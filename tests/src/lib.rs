@@ -6,10 +6,12 @@
 
 pub mod client;
 pub mod proxy;
+pub mod secrets;
 pub mod server;
 pub mod until;
 
 pub use client::Client;
 pub use proxy::Proxy;
+pub use secrets::TestSecrets;
 pub use server::TestServer;
 pub use until::until;

@@ -6,9 +6,10 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 use tokio::{
-    io::copy_bidirectional,
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinHandle,
@@ -20,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 pub enum Network {
     /// Bytes pass.
     Up,
+    /// Bytes pass slowly: so many a second in each direction of each connection.
+    Slow(u32),
     /// Connections are refused and open ones are cut.
     Down,
 }
@@ -76,6 +79,11 @@ impl Proxy {
         self.network.send_replace(Network::Up);
     }
 
+    /// Lets only so many bytes a second pass, on open connections too.
+    pub fn slow(&self, bytes_per_s: u32) {
+        self.network.send_replace(Network::Slow(bytes_per_s));
+    }
+
     /// Connections that have been passed on.
     pub fn accepted(&self) -> u64 {
         self.accepted.load(Ordering::Relaxed)
@@ -105,18 +113,46 @@ async fn accept(
             continue; // dropped at once: the engine sees a closed connection
         }
         accepted.fetch_add(1, Ordering::Relaxed);
-        let (cut, target) = (lock(&cut).clone(), *lock(&target));
+        let (cut, target, network) = (lock(&cut).clone(), *lock(&target), network.clone());
         tokio::spawn(async move {
             let pass = async {
                 let mut outside = TcpStream::connect(target).await?;
                 outside.set_nodelay(true)?;
                 inside.set_nodelay(true)?;
-                copy_bidirectional(&mut inside, &mut outside).await
+                let ((from_inside, to_inside), (from_outside, to_outside)) =
+                    (inside.split(), outside.split());
+                // The end of one direction is the end of the connection.
+                tokio::select! {
+                    done = copy(from_inside, to_outside, &network) => done,
+                    done = copy(from_outside, to_inside, &network) => done,
+                }
             };
             tokio::select! {
                 _ = pass => {}
                 () = cut.cancelled() => {}
             }
         });
+    }
+}
+
+/// Passes bytes on until their end, as fast as the network is at that moment.
+async fn copy(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    network: &watch::Receiver<Network>,
+) -> std::io::Result<()> {
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        let state = *network.borrow();
+        let most = if let Network::Slow(_) = state { 512 } else { buffer.len() };
+        let count = from.read(&mut buffer[..most]).await?;
+        if count == 0 {
+            return to.shutdown().await;
+        }
+        let state = *network.borrow();
+        if let Network::Slow(bytes_per_s) = state {
+            tokio::time::sleep(Duration::from_secs_f64(count as f64 / f64::from(bytes_per_s))).await;
+        }
+        to.write_all(&buffer[..count]).await?;
     }
 }

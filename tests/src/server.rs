@@ -2,6 +2,7 @@
 
 use crate::{Client, Proxy};
 use anyhow::{Context, Result};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use kith_pgbox::testing::TestDb;
 use kith_protocol::{ConversationId, EventId};
 use kith_server::config::Config;
@@ -113,6 +114,23 @@ impl TestServer {
         let client = Client::new(person.name(), Proxy::start(self.address).await?).await?;
         client.sign_in().await?;
         Ok(client)
+    }
+
+    /// The token, as it would be after its end: signed by the server's key.
+    pub async fn ended(&self, token: &str) -> Result<String> {
+        let pool = PgPool::connect(&self.database_url).await?;
+        let (kid, secret): (String, Vec<u8>) =
+            sqlx::query_as("SELECT kid, secret FROM server_keys WHERE purpose = 'access'")
+                .fetch_one(&pool)
+                .await?;
+        let payload = token.split('.').nth(1).context("not a token")?;
+        let mut claims: serde_json::Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload)?)?;
+        for claim in ["iat", "nbf", "exp"] {
+            claims[claim] = (claims[claim].as_u64().context("no time")? - 3600).into();
+        }
+        let mut header = jsonwebtoken::decode_header(token)?;
+        header.kid = Some(kid);
+        Ok(jsonwebtoken::encode(&header, &claims, &jsonwebtoken::EncodingKey::from_secret(&secret))?)
     }
 
     /// The log of a conversation as PostgreSQL holds it.
