@@ -35,16 +35,25 @@ pub struct Arguments {
     scripted: bool,
 }
 
+/// On what the windows open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Desktop {
+    /// On a display, session bus and keyring of their own.
+    Own,
+    /// On the user's display, with a keyring of their own.
+    OwnKeyring,
+    /// In the user's session.
+    Users,
+}
+
 /// The demo's folders.
 struct Place {
     home: PathBuf,
+    /// A profile's key is in the keyring of the desk on which it was signed in, so each kind of desk has its own.
+    profiles: PathBuf,
 }
 
 impl Place {
-    fn profiles(&self) -> PathBuf {
-        self.home.join("profiles")
-    }
-
     fn server(&self) -> PathBuf {
         self.home.join("server")
     }
@@ -87,8 +96,13 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     steps.step("server and app", |_| {
         run_cargo(&["build", "--package", "kith-server", "--package", "kith-desktop", "--bins"])
     })?;
-    let place = prepare(arguments.fresh)?;
-    let desk = steps.step("desk", |_| desk_for(&place, scripted))?;
+    let kind = match (scripted, desk::has_secret_service()) {
+        (true, _) => Desktop::Own,
+        (false, false) => Desktop::OwnKeyring,
+        (false, true) => Desktop::Users,
+    };
+    let place = prepare(arguments.fresh, kind)?;
+    let desk = steps.step("desk", |_| desk_for(&place, kind))?;
     let mut server = steps.step("server and PostgreSQL", |_| Server::start(&place))?;
     steps.step("people and history", |_| people::settle(&server.address))?;
     steps.step("signing in", |_| sign_in(&place, &server, desk.as_ref()))?;
@@ -111,13 +125,19 @@ fn run_cargo(arguments: &[&str]) -> Result<()> {
     process::run(cargo(arguments).args(FEATURES))
 }
 
-fn prepare(fresh: bool) -> Result<Place> {
-    let place = Place { home: root().join(".kith").join("demo") };
+fn prepare(fresh: bool, kind: Desktop) -> Result<Place> {
+    let home = root().join(".kith").join("demo");
+    let profiles = home.join(match kind {
+        Desktop::Own => "profiles-scripted",
+        Desktop::OwnKeyring => "profiles-own-keyring",
+        Desktop::Users => "profiles",
+    });
+    let place = Place { home, profiles };
     if fresh && place.home.exists() {
         remove_cluster_elsewhere(&place.server());
         fs::remove_dir_all(&place.home).context("removing the old demo")?;
     }
-    fs::create_dir_all(place.profiles()).context("making the demo's folder")?;
+    fs::create_dir_all(&place.profiles).context("making the demo's folder")?;
     Ok(place)
 }
 
@@ -134,17 +154,19 @@ fn remove_cluster_elsewhere(dir: &Path) {
 }
 
 /// A whole desk without a display; on a display only what the session lacks.
-fn desk_for(place: &Place, scripted: bool) -> Result<Option<Desk>> {
+fn desk_for(place: &Place, kind: Desktop) -> Result<Option<Desk>> {
     let home = place.home.join("home");
-    if scripted {
-        println!("no display: the windows open on one of their own");
-        return Desk::start(&home, Display::Private).map(Some);
+    match kind {
+        Desktop::Own => {
+            println!("the windows open on a display of their own");
+            Desk::start(&home, Display::Private).map(Some)
+        }
+        Desktop::OwnKeyring => {
+            println!("this session keeps no secrets: the windows get a keyring of their own");
+            Desk::start(&home, Display::Users).map(Some)
+        }
+        Desktop::Users => Ok(None),
     }
-    if desk::has_secret_service() {
-        return Ok(None);
-    }
-    println!("this session keeps no secrets: the windows get a keyring of their own");
-    Desk::start(&home, Display::Users).map(Some)
 }
 
 /// The server with its embedded PostgreSQL.
@@ -186,7 +208,7 @@ impl Server {
 
 /// The arguments with which a person's window starts.
 fn arguments_of(place: &Place, server: &Server, person: &Person) -> Vec<String> {
-    let profiles = place.profiles().to_string_lossy().into_owned();
+    let profiles = place.profiles.to_string_lossy().into_owned();
     ["--profile", person.profile, "--data-dir", &profiles, "--server", &server.url()]
         .map(str::to_owned)
         .to_vec()
@@ -201,7 +223,7 @@ fn enter(desk: Option<&Desk>, command: &mut Command) {
 /// Signs a profile in once; it stays so until its folder is removed.
 fn sign_in(place: &Place, server: &Server, desk: Option<&Desk>) -> Result<()> {
     for person in WINDOWS {
-        let stamp = place.home.join(format!("{}.signed-in", person.profile));
+        let stamp = place.profiles.join(format!("{}.signed-in", person.profile));
         if fs::read_to_string(&stamp).is_ok_and(|address| address == server.address) {
             println!("{} is signed in", person.display_name);
             continue;
