@@ -494,7 +494,8 @@ mod tests {
     #[test]
     fn w3_body_hash_does_not_depend_on_key_order() {
         let one = body_hash("message", None, &json!({"text": "x", "mentions": []}));
-        let other = body_hash("message", None, &serde_json::from_str(r#"{"mentions":[],"text":"x"}"#).unwrap());
+        let other =
+            body_hash("message", None, &serde_json::from_str(r#"{"mentions":[],"text":"x"}"#).unwrap());
         assert_eq!(one, other);
         assert_ne!(one, body_hash("message", None, &json!({"text": "y", "mentions": []})));
         assert_ne!(one, body_hash("edit", None, &json!({"text": "x", "mentions": []})));
@@ -504,7 +505,11 @@ mod tests {
     fn content_survives_the_wire() {
         let target = EventId::mint();
         for content in [
-            EventContent::Message(MessageBody { text: "hi".into(), reply_to: Some(target), ..Default::default() }),
+            EventContent::Message(MessageBody {
+                text: "hi".into(),
+                reply_to: Some(target),
+                ..Default::default()
+            }),
             EventContent::Edit { target, text: "ho".into() },
             EventContent::Delete { target },
             EventContent::Reaction { target, reaction: ReactionBody { emoji: "👍".into(), on: true } },

@@ -1,10 +1,7 @@
 //! Client → server.
 
 use super::{Context, ConversationKind, frames};
-use crate::{
-    ConversationId, DeviceId, EventId, Seq, TimestampMs, UserId,
-    ephemeral::PresenceState,
-};
+use crate::{ConversationId, DeviceId, EventId, Seq, TimestampMs, UserId, ephemeral::PresenceState};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 

@@ -60,11 +60,8 @@ fn frames_read_back_what_was_written() {
 #[test]
 fn presence_is_a_short_array() {
     let user = crate::UserId::mint();
-    let online = crate::ephemeral::Presence {
-        user,
-        state: crate::ephemeral::PresenceState::Online,
-        last_seen: None,
-    };
+    let online =
+        crate::ephemeral::Presence { user, state: crate::ephemeral::PresenceState::Online, last_seen: None };
     let text = serde_json::to_string(&online).unwrap();
     assert_eq!(text, format!(r#"["{user}","online"]"#));
     assert_eq!(serde_json::from_str::<crate::ephemeral::Presence>(&text).unwrap(), online);
