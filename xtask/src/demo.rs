@@ -20,7 +20,7 @@ use crate::{
     desk::{self, Desk, Display},
     process::{self, Background, background, built, cargo, root},
     setup,
-    steps::Steps,
+    steps::{Steps, seconds},
     ui,
 };
 use people::{Person, WINDOWS};
@@ -108,7 +108,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     steps.step("signing in", |_| sign_in(&place, &server, desk.as_ref()))?;
     match &desk {
         Some(desk) if scripted => {
-            steps.step("a short talk", |_| talk::play(&place, desk, &mut server))?;
+            let talkers = steps.step("two windows", |_| talk::open(&place, desk, &server))?;
+            println!("\nThe demo runs after {}.", seconds(steps.elapsed()));
+            steps.step("a short talk", |_| talk::play(talkers, &mut server))?;
             steps.table();
             println!("\nThe pictures are in {}", talk::pictures().display());
             Ok(())
@@ -116,6 +118,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         _ => {
             let windows = WINDOWS.map(|person| open(&place, &server, person, desk.as_ref()));
             steps.table();
+            println!("\nThe demo runs after {}.", seconds(steps.elapsed()));
             live(windows, &server)
         }
     }

@@ -43,6 +43,10 @@ impl Steps {
         self.failed += failed;
     }
 
+    pub fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
     /// Shows which step took how long.
     pub fn table(&self) {
         let width = self.done.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);

@@ -34,7 +34,7 @@ pub fn pictures() -> PathBuf {
 }
 
 /// Somebody at a window.
-struct Talker {
+pub struct Talker {
     window: Window,
     person: &'static Person,
     folder: PathBuf,
@@ -96,11 +96,15 @@ fn state(state: &str) -> String {
     format!("{LINK}[data-state='{state}']")
 }
 
-pub fn play(place: &Place, desk: &Desk, server: &mut Server) -> Result<()> {
+/// Opens both windows, and waits until they are connected and show what there is.
+pub fn open(place: &Place, desk: &Desk, server: &Server) -> Result<[Talker; 2]> {
     std::fs::create_dir_all(pictures())?;
     place.count_talk()?;
     let [ada, bo] = WINDOWS.map(|person| Talker::open(place, desk, server, person));
-    let (ada, bo) = (ada?, bo?);
+    Ok([ada?, bo?])
+}
+
+pub fn play([ada, bo]: [Talker; 2], server: &mut Server) -> Result<()> {
     let result = talk(&ada, &bo, server);
     if result.is_err() {
         // What the windows show says more than what was waited for.
