@@ -40,6 +40,7 @@ export class App {
   detailVersion = $state(0);
   selected = $derived(this.timeline?.conversation ?? null);
   #statusTold = 0;
+  #heardBefore: Promise<void> = Promise.resolve();
   // eslint-disable-next-line svelte/prefer-svelte-reactivity -- nothing is drawn from it
   #composers = new Map<ConversationId, Composer>();
 
@@ -51,7 +52,7 @@ export class App {
   /** Listens, then reads everything once. Answers a function that ends it. */
   async start(): Promise<() => void> {
     const ends = await Promise.all([
-      this.shell.onEngine((events) => void this.#heard(events)),
+      this.shell.onEngine((events) => this.#hear(events)),
       this.shell.onLink((link) => void this.follow(link)),
       this.shell.onQuitAsked((asked) => (this.quitAsked = asked.unsent)),
     ]);
@@ -87,6 +88,14 @@ export class App {
     await this.timeline?.refresh();
     this.outboxVersion += 1;
     this.detailVersion += 1;
+  }
+
+  /** One burst after the other: an older notice never comes after a newer one. */
+  #hear(events: EngineEvent[]): void {
+    const before = this.#heardBefore;
+    this.#heardBefore = before
+      .then(() => this.#heard(events))
+      .catch((error) => this.toasts.show(explain(error), 'error'));
   }
 
   async #heard(events: EngineEvent[]): Promise<void> {
