@@ -181,10 +181,19 @@ impl Profile {
         let answer: api::Session = api.post("/v1/sessions", &body).await?;
         self.end().await;
         let account = LastAccount::new(server.clone(), answer.device.id, answer.user.clone());
-        let secret = SessionSecret::from(answer);
-        let mut opened = self.open_database(&server, account.user).await?;
-        let kept = self.vault.set_session(&server, &secret).await;
-        if kept == Kept::InMemory {
+        let begun = self.begin(account, SessionSecret::from(answer)).await;
+        if let Err(error) = &begun {
+            // Whoever was signed in before is not any more.
+            self.set(Open::Nobody { server: Some(server), reason: Some(reason_of(error)) });
+            self.hub.tell(EngineEvent::AppChanged);
+        }
+        begun
+    }
+
+    /// Opens the database of who just signed in, keeps the session, and starts.
+    async fn begin(&self, account: LastAccount, secret: SessionSecret) -> Result<(), ClientError> {
+        let mut opened = self.open_database(&account.server, account.user).await?;
+        if self.vault.set_session(&account.server, &secret).await == Kept::InMemory {
             opened.key_store = KeyStore::SessionOnly;
         }
         self.folder.set_last_account(&account)?;

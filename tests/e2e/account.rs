@@ -172,6 +172,29 @@ async fn a_database_without_its_key_is_never_replaced() -> Result<()> {
     Ok(())
 }
 
+/// A database that a newer version wrote is refused with that reason, and left as it is.
+#[tokio::test]
+async fn a_newer_versions_database_is_refused_and_left_alone() -> Result<()> {
+    let server = TestServer::start().await?;
+    let [mut alice] = server.people(["alice"]).await?;
+    alice.quit().await;
+    let file = databases(alice.folder()).pop().context("a database")?;
+    let key = alice.secrets().stored("key").pop().context("a key")?.1;
+    let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    let database = rusqlite::Connection::open(&file)?;
+    database.execute_batch(&format!("PRAGMA key = \"x'{key}'\"; PRAGMA user_version = 99;"))?;
+    database.close().map_err(|(_, error)| error)?;
+    let before = fs::read(&file)?;
+    alice.restart().await?;
+    let refused = alice.sign_in().await.expect_err("refused");
+    assert!(refused.to_string().contains("schema 99"), "{refused}");
+    let state = alice.engine().app_state().await;
+    let newer = Some(SignedOutReason::NewerFile);
+    assert!(matches!(state, AppState::SignedOut { reason, .. } if reason == newer), "{state:?}");
+    assert_eq!(fs::read(&file)?, before);
+    Ok(())
+}
+
 /// A30 without a passphrase store: no usable secret store is said, and a session lasts until quit.
 #[tokio::test]
 async fn a30_without_a_secret_store_a_session_lasts_until_quit() -> Result<()> {
