@@ -55,11 +55,13 @@ export class Timeline {
   /** Reads the window again: something in it, or after it, changed. */
   async refresh(): Promise<void> {
     const first = this.items[0];
-    const view = first
+    // What the server has not numbered moves when it does: no place to read from.
+    const isFixed = first !== undefined && !(first.type === 'message' && first.seq === null);
+    const view = isFixed
       ? await this.#ask({ at: 'from', order: first.order }, this.#windowLength())
-      : await this.#ask({ at: 'newest' }, PAGE);
+      : await this.#ask({ at: 'newest' }, this.#windowLength());
     if (!view) return;
-    const atStart = first ? this.atStart : view.at_start;
+    const atStart = isFixed ? this.atStart : view.at_start;
     this.#show({ ...view, at_start: atStart || view.at_start });
   }
 
