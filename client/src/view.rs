@@ -112,6 +112,9 @@ pub struct StatusView {
     pub parked: u32,
 }
 
+/// What a person is called whose profile has not come yet.
+pub const UNKNOWN_NAME: &str = "…";
+
 /// A person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]

@@ -13,7 +13,13 @@ pub(crate) async fn has_tray() -> bool {
     const LIMIT: std::time::Duration = std::time::Duration::from_secs(1);
     let ask = async {
         let bus = zbus::Connection::session().await?;
-        let watcher = zbus::Proxy::new(&bus, WATCHER, "/StatusNotifierWatcher", WATCHER).await?;
+        let watcher: zbus::Proxy<'_> = zbus::proxy::Builder::new(&bus)
+            .destination(WATCHER)?
+            .path("/StatusNotifierWatcher")?
+            .interface(WATCHER)?
+            .cache_properties(zbus::proxy::CacheProperties::No)
+            .build()
+            .await?;
         watcher.get_property::<bool>("IsStatusNotifierHostRegistered").await
     };
     // No bus, no watcher and no answer all mean that an icon would not be seen.

@@ -1,7 +1,10 @@
 //! From the engine to the window, the title, the tray and the notifications.
 
 use crate::{notifications::Announcement, settings::NotificationMode, shell::Shell, tray, window};
-use kith_client::{Engine, EngineEvent, EventStream, view::AppState};
+use kith_client::{
+    Engine, EngineEvent, EventStream,
+    view::{AppState, UNKNOWN_NAME},
+};
 use serde::Serialize;
 use std::time::Duration;
 use tauri::Emitter as _;
@@ -18,6 +21,8 @@ pub(crate) const QUIT_ASKED: &str = "quit_asked";
 const GATHER: Duration = Duration::from_millis(50);
 /// After a pause the first notice waits only this long for those that belong to it.
 const GATHER_FIRST: Duration = Duration::from_millis(5);
+/// No announcement waits longer for its sender's name.
+const NAME_LIMIT: Duration = Duration::from_secs(3);
 /// A longer burst is handed over in parts.
 const BURST_MAX: usize = 256;
 
@@ -66,7 +71,7 @@ async fn heed(shell: &Shell, engine: &Engine, event: &EngineEvent) {
         EngineEvent::MessageArrived { conversation, title, message, sender, text, count } => {
             let mode = shell.settings().notifications;
             if mode != NotificationMode::Off && !shell.sees(*conversation) {
-                shell.notifier().announce(Announcement {
+                let announcement = Announcement {
                     conversation: *conversation,
                     message: *message,
                     title: title.clone(),
@@ -74,7 +79,16 @@ async fn heed(shell: &Shell, engine: &Engine, event: &EngineEvent) {
                     text: text.clone(),
                     count: *count,
                     is_private: mode == NotificationMode::Private,
-                });
+                };
+                if sender == UNKNOWN_NAME {
+                    tauri::async_runtime::spawn(announce_by_name(
+                        shell.clone(),
+                        engine.clone(),
+                        announcement,
+                    ));
+                } else {
+                    shell.notifier().announce(announcement);
+                }
             }
         }
         EngineEvent::MessagesRead { conversation } => shell.notifier().withdraw(*conversation),
@@ -86,6 +100,30 @@ async fn heed(shell: &Shell, engine: &Engine, event: &EngineEvent) {
         | EngineEvent::OutboxChanged
         | EngineEvent::Problem { .. } => {}
     }
+}
+
+/// Announces the first message of somebody whom this device has not met: their profile follows the message, and the
+/// announcement waits for it, but not for long.
+async fn announce_by_name(shell: Shell, engine: Engine, mut announcement: Announcement) {
+    let mut stream = engine.subscribe();
+    let until = Instant::now() + NAME_LIMIT;
+    loop {
+        let rows = engine.conversations().await.unwrap_or_default();
+        let row = rows.iter().find(|row| row.id == announcement.conversation);
+        let sender = row.and_then(|row| Some((row, row.preview.as_ref()?.sender.as_ref()?)));
+        if row.is_some_and(|row| row.unread == 0) || shell.sees(announcement.conversation) {
+            return; // read meanwhile
+        }
+        if let Some((row, sender)) = sender.filter(|(_, sender)| sender.display_name != UNKNOWN_NAME) {
+            announcement.title.clone_from(&row.title);
+            announcement.sender.clone_from(&sender.display_name);
+            break;
+        }
+        if !matches!(timeout_at(until, stream.next()).await, Ok(Some(_))) {
+            break;
+        }
+    }
+    shell.notifier().announce(announcement);
 }
 
 async fn reread(shell: &Shell, engine: &Engine) {

@@ -1,7 +1,10 @@
 //! People: profiles as far as they are known here.
 
 use super::{Db, Tx, sql};
-use crate::{ClientError, view::PersonView};
+use crate::{
+    ClientError,
+    view::{PersonView, UNKNOWN_NAME},
+};
 use kith_protocol::{UserId, api::Profile};
 use rusqlite::{OptionalExtension, Row, named_params, params};
 
@@ -20,7 +23,7 @@ pub(crate) fn get(db: &Db<'_>, user: UserId) -> Result<PersonView, ClientError> 
     Ok(find(db, user)?.unwrap_or_else(|| PersonView {
         id: user,
         username: String::new(),
-        display_name: "…".to_owned(),
+        display_name: UNKNOWN_NAME.to_owned(),
         role: None,
         avatar: None,
     }))
