@@ -10,3 +10,5 @@ mod members;
 mod offline;
 mod receipts;
 mod reconnect;
+mod window_desktop;
+mod window_talk;

@@ -9,6 +9,7 @@ pub mod proxy;
 pub mod secrets;
 pub mod server;
 pub mod until;
+pub mod window;
 
 pub use client::Client;
 pub use proxy::Proxy;

@@ -1,0 +1,271 @@
+//! The window on its desktop: notifications, keyring, tray, links, one instance, and what the page may not do.
+
+use anyhow::{Context, Result};
+use kith_tests::{
+    until,
+    window::{Notification, Shown, Stage, Window, is_running, run, windows_of},
+};
+use serde_json::{Value, json};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+async fn start_chat(window: &Window, username: &str, text: &str) -> Result<()> {
+    window.click("new-chat-button").await?;
+    window.fill("new-chat-query", username).await?;
+    window.click(&format!("person-row[data-username=\"{username}\"]")).await?;
+    window.fill("first-message", text).await?;
+    window.click("first-message-send").await?;
+    window.find("composer-input").await.map(drop)
+}
+
+fn has(text: &'static str) -> impl Fn(&[Shown]) -> bool {
+    move |shown| shown.iter().any(|message| message.text == text)
+}
+
+/// Two signed-in windows.
+async fn two(stage: &Stage) -> Result<(Window, Window)> {
+    let (ada, bob) = tokio::try_join!(stage.window("ada"), stage.window("bob"))?;
+    stage.sign_up(&ada, "ada", "Ada Lindqvist").await?;
+    stage.sign_up(&bob, "bob", "Bob Tran").await?;
+    Ok((ada, bob))
+}
+
+async fn title_is(window: &Window, title: &str) {
+    let look = || async { windows_of(window.pid()).await.unwrap_or_default() };
+    until("the window's title", look, |windows| windows.iter().any(|(_, text)| text == title)).await;
+}
+
+/// A28, and the same unread number in list and title: a message that is not in view is announced, a click opens its
+/// conversation, reading withdraws it; one from before a restart still leads there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a28_a_notification_leads_to_its_message_also_after_a_restart() -> Result<()> {
+    let Some(stage) = Stage::set("window_desktop::a28").await? else { return Ok(()) };
+    let (ada, bob) = two(&stage).await?;
+    Notification::clear().await?;
+    ada.focus().await?;
+    start_chat(&ada, "bob", "Is <b>Tuesday</b> & \"noon\" fine?").await?;
+    Notification::until_displayed(1).await;
+    title_is(&bob, "(1) Kith").await;
+    bob.find("conversation-row[data-unread=\"1\"]").await?;
+    Notification::click().await?;
+    bob.shows("the announced message", has("Is <b>Tuesday</b> & \"noon\" fine?")).await?;
+    title_is(&bob, "Kith").await;
+    Notification::until_displayed(0).await;
+    let history = Notification::history().await?;
+    let shown = history.first().context("the daemon has shown something")?;
+    assert_eq!(shown.summary, "Ada Lindqvist");
+    assert!(shown.body.contains("Tuesday") && !shown.body.contains("<b>"), "{shown:?}");
+
+    // One conversation, one notification, whatever comes; and it outlives the app.
+    ada.focus().await?;
+    ada.say("one more").await?;
+    Notification::until_displayed(1).await;
+    ada.say("and another").await?;
+    title_is(&bob, "(2) Kith").await;
+    Notification::until_displayed(1).await;
+    bob.quit().await?;
+    let bob = stage.window("bob").await?;
+    ada.focus().await?;
+    bob.link_is("connected").await?;
+    Notification::until_displayed(1).await;
+    Notification::click().await?;
+    bob.shows("the newest message", has("and another")).await?;
+    title_is(&bob, "Kith").await;
+    bob.quit().await?;
+    ada.quit().await
+}
+
+/// The token is in the Secret Service; in the profile's folder neither it nor any message can be read.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_token_is_in_the_keyring_and_the_folder_tells_nothing() -> Result<()> {
+    const TEXT: &str = "The offer is 71,500 and stays between us";
+    let Some(stage) = Stage::set("window_desktop::keyring").await? else { return Ok(()) };
+    let (ada, bob) = two(&stage).await?;
+    start_chat(&ada, "bob", TEXT).await?;
+    bob.sees("conversation-preview", "71,500").await?;
+    ada.say("written in one window, drafted in the other").await?;
+    bob.sees("conversation-preview", "drafted in the other").await?;
+
+    for window in [&ada, &bob] {
+        let session = session_secret(&stage, window).await?;
+        let tokens: Vec<&str> = ["access", "refresh"]
+            .into_iter()
+            .filter_map(|name| session.as_object()?.iter().find(|(key, _)| key.contains(name))?.1.as_str())
+            .collect();
+        assert_eq!(tokens.len(), 2, "two tokens in the session's entry");
+        let mut files = 0;
+        for path in files_under(&window.profile_dir()) {
+            // The database is written while this reads: one that went away has nothing to tell.
+            let Ok(bytes) = fs::read(&path) else { continue };
+            files += 1;
+            for secret in tokens.iter().copied().chain([TEXT, "71,500", "drafted in the other"]) {
+                assert!(!contains(&bytes, secret.as_bytes()), "{secret:?} stands in {}", path.display());
+            }
+        }
+        assert!(files > 2, "the profile has a database");
+    }
+    ada.quit().await?;
+    bob.quit().await
+}
+
+/// The `session` entry of a window's profile.
+async fn session_secret(stage: &Stage, window: &Window) -> Result<Value> {
+    let service = format!("kith/{}/{}", window.profile(), stage.url());
+    Ok(serde_json::from_str(
+        &run("secret-tool", &["lookup", "service", &service, "username", "session"]).await?,
+    )?)
+}
+
+fn files_under(dir: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
+    let paths = entries.flatten().map(|entry| entry.path());
+    paths.flat_map(|path| if path.is_dir() { files_under(&path) } else { vec![path] }).collect()
+}
+
+fn contains(bytes: &[u8], text: &[u8]) -> bool {
+    bytes.windows(text.len()).any(|window| window == text)
+}
+
+/// A37: a link reaches the running window and opens no second one; after a cold start it is followed too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a37_a_link_opens_in_the_one_window_cold_and_warm() -> Result<()> {
+    let Some(stage) = Stage::set("window_desktop::a37").await? else { return Ok(()) };
+    stage.account("bob", "Bob Tran").await?;
+    stage.account("cyd", "Cyd Okafor").await?;
+    let ada = stage.window("ada").await?;
+    stage.sign_up(&ada, "ada", "Ada Lindqvist").await?;
+    start_chat(&ada, "bob", "Hello Bob").await?;
+    let with_bob = opened(&ada, None).await;
+    start_chat(&ada, "cyd", "Hello Cyd").await?;
+    let with_cyd = opened(&ada, Some(&with_bob)).await;
+
+    let link = format!("kith://c/{with_bob}");
+    assert!(stage.start_again("ada", &[&link]).await?.success());
+    assert_eq!(opened(&ada, Some(&with_cyd)).await, with_bob);
+    assert_eq!(windows_of(ada.pid()).await?.len(), 1);
+
+    // A link that is not valid changes nothing; a person's link opens the conversation that exists.
+    assert!(stage.start_again("ada", &["kith://c/../../etc/passwd"]).await?.success());
+    assert!(stage.start_again("ada", &["kith://start?with=cyd"]).await?.success());
+    assert_eq!(opened(&ada, Some(&with_bob)).await, with_cyd);
+
+    ada.quit().await?;
+    let ada = stage.window_with("ada", &[&link]).await?;
+    let look = || async { ada.open_conversation().await.ok().flatten() };
+    until("the link's conversation", look, |open| open.as_deref() == Some(&with_bob)).await;
+    ada.quit().await
+}
+
+/// The conversation that is open, once it is another than that one.
+async fn opened(window: &Window, before: Option<&str>) -> String {
+    let look = || async { window.open_conversation().await.ok().flatten() };
+    let open =
+        until("another conversation is open", look, |open| open.is_some() && open.as_deref() != before).await;
+    open.unwrap_or_default()
+}
+
+/// A34: without a tray, closing the window ends the process; with one it hides, and a second start brings it back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a34_closing_never_leaves_an_invisible_process() -> Result<()> {
+    let Some(stage) = Stage::set("window_desktop::a34").await? else { return Ok(()) };
+    let window = stage.window("ada").await?;
+    close(&window).await?;
+    window.ended().await;
+
+    let tray = tray::host().await?;
+    let window = stage.window("ada").await?;
+    close(&window).await?;
+    let pid = window.pid();
+    let look = || async { windows_of(pid).await.unwrap_or_default().len() };
+    until("the window is hidden", look, |count| *count == 0).await;
+    assert!(is_running(pid));
+    assert!(stage.start_again("ada", &[]).await?.success());
+    until("the window is back", look, |count| *count == 1).await;
+    window.quit().await?;
+    drop(tray);
+    Ok(())
+}
+
+async fn close(window: &Window) -> Result<()> {
+    let pid = window.pid();
+    let windows =
+        until("a window", || async { windows_of(pid).await.unwrap_or_default() }, |seen| !seen.is_empty())
+            .await;
+    run("wmctrl", &["-i", "-c", &windows[0].0]).await.map(drop)
+}
+
+/// The page may call the commands of the table and nothing else, may load nothing from elsewhere, and stays where it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_can_neither_leave_nor_call_what_it_was_not_given() -> Result<()> {
+    let Some(stage) = Stage::set("window_desktop::page").await? else { return Ok(()) };
+    let window = stage.window("ada").await?;
+    window.find("signin-submit").await?;
+    assert_eq!(window.run("return window.__TAURI__ === undefined").await?, json!(true));
+    for command in
+        ["plugin:window|set_title", "plugin:fs|read_file", "plugin:shell|open", "plugin:event|emit", "eval"]
+    {
+        let answer =
+            window.invoke(command, json!({ "title": "x", "path": "/etc/passwd", "event": "engine" })).await?;
+        assert!(answer.get("error").is_some(), "{command} answered {answer}");
+    }
+    for url in ["file:///etc/passwd", "javascript:alert(1)", "smb://host/x", "kith://start?with=bob"] {
+        let answer = window.invoke("open_link", json!({ "url": url })).await?;
+        assert_eq!(answer["error"]["code"], json!("link_refused"), "{url}");
+    }
+    let blocked = window
+        .run(
+            "const inline = document.createElement('script'); inline.textContent = 'window.injected = 1'; \
+             document.body.append(inline); \
+             const markup = document.createElement('div'); markup.innerHTML = '<img src=x onerror=\"window.injected = 2\">'; \
+             document.body.append(markup); \
+             try { new Function('window.injected = 3')() } catch {} \
+             window.open('https://example.org'); location.href = 'https://example.org/'; \
+             return window.injected ?? null",
+        )
+        .await?;
+    assert_eq!(blocked, Value::Null);
+    let place = || async { window.run("return location.href + ' ' + (window.injected ?? '')").await.ok() };
+    let place = until("the page answers", place, Option::is_some).await.unwrap_or_default();
+    assert!(
+        place.as_str().is_some_and(|place| place.starts_with("tauri://localhost") && place.ends_with(' ')),
+        "{place}"
+    );
+    window.quit().await
+}
+
+mod tray {
+    //! A tray host that accepts every icon and shows none.
+
+    use anyhow::Result;
+    use zbus::{connection::Builder, interface};
+
+    struct Watcher;
+
+    #[interface(name = "org.kde.StatusNotifierWatcher")]
+    impl Watcher {
+        fn register_status_notifier_item(&self, _service: &str) {}
+        fn register_status_notifier_host(&self, _service: &str) {}
+
+        #[zbus(property)]
+        fn is_status_notifier_host_registered(&self) -> bool {
+            true
+        }
+
+        #[zbus(property)]
+        fn registered_status_notifier_items(&self) -> Vec<String> {
+            Vec::new()
+        }
+
+        #[zbus(property)]
+        fn protocol_version(&self) -> i32 {
+            0
+        }
+    }
+
+    pub(super) async fn host() -> Result<zbus::Connection> {
+        let name = "org.kde.StatusNotifierWatcher";
+        Ok(Builder::session()?.name(name)?.serve_at("/StatusNotifierWatcher", Watcher)?.build().await?)
+    }
+}
