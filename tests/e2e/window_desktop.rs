@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use kith_tests::{
     until,
-    window::{Notification, Shown, Stage, Window, is_running, run, windows_of},
+    window::{Notification, Shown, Stage, Window, is_running, password, run, windows_of},
 };
 use serde_json::{Value, json};
 use std::{
@@ -126,6 +126,23 @@ fn files_under(dir: &Path) -> Vec<PathBuf> {
 
 fn contains(bytes: &[u8], text: &[u8]) -> bool {
     bytes.windows(text.len()).any(|window| window == text)
+}
+
+/// `kith sign-in` needs no window, says in a sentence what is wrong, and the window opens signed in afterwards.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_profile_signed_in_by_the_command_line_opens_signed_in() -> Result<()> {
+    let Some(stage) = Stage::set("window_desktop::sign_in").await? else { return Ok(()) };
+    stage.account("ada", "Ada Lindqvist").await?;
+    let (worked, said) = stage.sign_in("ada", "ada", "not the password").await?;
+    assert!(!worked && said.contains("The user name or the password is wrong."), "{said}");
+    let (worked, said) = stage.sign_in("ada", "ada", &password("ada")).await?;
+    assert!(worked, "{said}");
+    let window = stage.window("ada").await?;
+    window.find("new-chat-button").await?;
+    window.link_is("connected").await?;
+    let (worked, said) = stage.sign_in("ada", "ada", &password("ada")).await?;
+    assert!(!worked && said.contains("in use"), "{said}");
+    window.quit().await
 }
 
 /// A37: a link reaches the running window and opens no second one; after a cold start it is followed too.

@@ -7,7 +7,7 @@ mod desktop;
 mod stage;
 
 pub use desktop::{Notification, is_running, run, windows_of};
-pub use stage::{Logged, Stage};
+pub use stage::{Logged, Stage, password};
 
 use crate::until;
 use anyhow::{Context, Result, bail};

@@ -7,7 +7,10 @@ use kith_pgbox::testing::TestDb;
 use sqlx::PgPool;
 use std::{env, net::TcpListener, path::PathBuf, process::Stdio, time::Duration};
 use tempfile::TempDir;
-use tokio::process::{Child, Command};
+use tokio::{
+    io::AsyncWriteExt as _,
+    process::{Child, Command},
+};
 
 /// Everything one story needs.
 pub struct Stage {
@@ -115,6 +118,23 @@ impl Stage {
             .context("a second process stayed")??)
     }
 
+    /// Signs a profile in without a window, by `kith sign-in`, and returns whether it worked and what it said.
+    pub async fn sign_in(&self, profile: &str, username: &str, password: &str) -> Result<(bool, String)> {
+        let arguments = self.arguments(profile, &["sign-in", "--username", username, "--password-stdin"]);
+        let mut process = Command::new(&self.app)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .context("starting kith sign-in")?;
+        let mut input = process.stdin.take().context("its input")?;
+        input.write_all(format!("{password}\n").as_bytes()).await?;
+        drop(input);
+        let output = tokio::time::timeout(Duration::from_secs(60), process.wait_with_output()).await??;
+        Ok((output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned()))
+    }
+
     fn arguments(&self, profile: &str, more: &[&str]) -> Vec<String> {
         let data_dir = self.data_dir().to_string_lossy().into_owned();
         let url = self.url();
@@ -155,6 +175,6 @@ impl Stage {
 }
 
 /// Everybody's password on a stage.
-pub(crate) fn password(username: &str) -> String {
+pub fn password(username: &str) -> String {
     format!("{username} keeps a secret")
 }
