@@ -34,10 +34,12 @@ pub fn unit(steps: &mut Steps) -> Result<()> {
 pub fn windows(cluster: &TestCluster, steps: &mut Steps) -> Result<()> {
     let home = env::temp_dir().join(format!("kith-desk-{}", std::process::id()));
     let desk = Desk::start(&home, Display::Private)?;
-    let only = ["--package", "kith-tests", "--test", "e2e"];
+    // The whole workspace is named, so that nothing is compiled again with other features.
+    let only = ["--workspace", "--test", "e2e"];
     let mut nextest = only.to_vec();
     nextest.extend(["--no-fail-fast", "--no-tests=fail", "-E", WINDOWS]);
     let mut tests = runner(&nextest, &only);
+    tests.args(FEATURES);
     if !has_nextest() {
         tests.args(["--", "window", "--test-threads=1"]);
     }
