@@ -117,7 +117,7 @@ impl Shell {
             Ok(engine) => {
                 let stream = engine.subscribe();
                 self.0.engine.send_replace(Slot::Open(engine.clone()));
-                self.0.notifier.reopen(&engine).await;
+                self.0.notifier.reopen(&engine, self.settings().notifications).await;
                 events::listen(self, engine, stream).await;
             }
             Err(error) => {

@@ -135,6 +135,35 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_configuration_allows_nothing_from_elsewhere() {
+        let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        let app = &read(include_str!("../tauri.conf.json"))["app"];
+        assert_eq!(app["withGlobalTauri"], false);
+        assert_eq!(app["security"]["freezePrototype"], true);
+        let policy = app["security"]["csp"].as_str().unwrap();
+        let rules: Vec<&str> = policy.split("; ").collect();
+        for rule in [
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            "object-src 'none'",
+            "base-uri 'none'",
+        ] {
+            assert!(rules.contains(&rule), "{rule}");
+        }
+        assert!(
+            !policy.contains("unsafe") && !policy.contains('*') && !policy.contains("https:"),
+            "{policy}"
+        );
+
+        let capability = read(include_str!("../capabilities/main.json"));
+        assert!(capability.get("remote").is_none());
+        let permissions = capability["permissions"].as_array().unwrap();
+        let own = |name: &str| name.starts_with("allow-") || name.starts_with("core:event:allow-");
+        assert!(permissions.iter().all(|name| name.as_str().is_some_and(own)), "{permissions:?}");
+    }
+
+    #[test]
     fn only_the_apps_own_pages_are_shown() {
         assert!(is_app(&Url::parse("tauri://localhost/index.html").unwrap()));
         for elsewhere in [

@@ -15,7 +15,12 @@ use linux::Daemon;
 #[cfg(not(target_os = "linux"))]
 use other::Daemon;
 
-use crate::{link::Link, settings::write_whole, shell::Shell, window};
+use crate::{
+    link::Link,
+    settings::{NotificationMode, write_whole},
+    shell::Shell,
+    window,
+};
 use kith_client::Engine;
 use kith_protocol::{ConversationId, EventId};
 use serde::{Deserialize, Serialize};
@@ -122,10 +127,13 @@ impl Notifier {
 
     /// Takes over what an earlier start of the app has shown: a daemon tells a click only to the process that showed
     /// the notification, so what is still unread is shown again in its place, and the rest is removed.
-    pub(crate) async fn reopen(&self, engine: &Engine) {
+    pub(crate) async fn reopen(&self, engine: &Engine, mode: NotificationMode) {
         let earlier = Announced::open(self.announced.clone()).by_conversation;
         if earlier.is_empty() {
             return;
+        }
+        if mode == NotificationMode::Off {
+            return self.withdraw_all();
         }
         let conversations = engine.conversations().await.unwrap_or_default();
         for (conversation, shown) in earlier {
@@ -143,7 +151,7 @@ impl Notifier {
                         .unwrap_or_default(),
                     text: preview.text.clone(),
                     count: row.unread,
-                    is_private: false,
+                    is_private: mode == NotificationMode::Private,
                 }),
                 None => Order::Withdraw(conversation),
             });
