@@ -1,0 +1,73 @@
+/** The list's rows, their members, drafts and read markers. */
+import type { Commands } from '../engine';
+import { ME, byId } from './people';
+import { refusal, type World } from './world';
+
+export function conversations(world: World) {
+  const findDirect = async (user: string) =>
+    [...world.rows.values()].find(({ view }) => view.peer?.id === user)?.view.id ?? null;
+  const openDirect = async (user: string) =>
+    (await findDirect(user)) ??
+    world.add(`d-${user}`, byId(user).display_name, [byId(user)], 'direct').view.id;
+
+  return {
+    conversations: async () => world.list(),
+    async conversation(id) {
+      const view = world.list().find((each) => each.id === id);
+      if (!view) throw refusal('not_found');
+      return { conversation: view, members: world.row(id).members };
+    },
+    findDirect,
+    openDirect,
+    async startDirect(user, text) {
+      const id = await openDirect(user);
+      world.push(id, ME, text);
+      world.changed(id);
+      return id;
+    },
+    async createGroup(title, members) {
+      const { id } = world.add(`g${world.next++}`, title, members.map(byId), 'group').view;
+      world.changed(id);
+      return id;
+    },
+    async addMembers(id, members) {
+      const added = members.map((user) => ({ person: byId(user), role: 'member' as const, read: null }));
+      world.row(id).members.push(...added);
+      world.changed(id);
+    },
+    async removeMember(id, user) {
+      const row = world.row(id);
+      row.members = row.members.filter(({ person }) => person.id !== user);
+      world.changed(id);
+    },
+    async setRole(id, user, role) {
+      const row = world.row(id);
+      row.members = row.members.map((each) => (each.person.id === user ? { ...each, role } : each));
+      world.changed(id);
+    },
+    async leave(id) {
+      const row = world.row(id);
+      row.view.my_role = null;
+      row.members = row.members.filter(({ person }) => person !== ME);
+      world.changed(id);
+    },
+    setTitle: async (id, title) => world.alter(id, { title }),
+    setMute: async (id, mute) => world.alter(id, { mute }),
+    setPin: async (id, pin) => world.alter(id, { pin }),
+    setArchive: async (id, archive) => world.alter(id, { archive }),
+    setUnread: async (id, unread_flag) => world.alter(id, { unread_flag }),
+    async hide(id) {
+      world.rows.delete(id);
+      world.changed(id);
+    },
+    async markRead(id, upTo) {
+      const row = world.row(id);
+      row.read = Math.max(row.read, upTo);
+      world.tell({ type: 'conversations_changed', conversations: [id] });
+    },
+    setDraft: async (id, text) => world.alter(id, { draft: text || null }),
+    keepDraft: async (id, text) => world.alter(id, { draft: text || null, draft_conflict: null }),
+    setTyping: async () => undefined,
+    setFocus: async () => undefined,
+  } satisfies Partial<Commands>;
+}
