@@ -29,6 +29,9 @@ pub struct KnownRow {
 }
 
 /// Finds which of the pairs (key, id) exist.
+///
+/// `LATERAL … LIMIT 1` keeps this a look-up by index for each pair: as a plain join, a plan made while the table was
+/// small scans all of it for each batch until the next `ANALYZE`.
 pub async fn known(
     conn: &mut PgConnection,
     keys: &[i64],
@@ -39,7 +42,9 @@ pub async fn known(
         r#"SELECT e.conversation_key, e.id, e.seq, e.sender, e.ts, e.countable, e.chain, e.kind, e.body_hash,
                   e.body IS NULL AS "is_redacted!"
            FROM UNNEST($1::bigint[], $2::uuid[]) AS asked (key, id)
-           JOIN events e ON e.conversation_key = asked.key AND e.id = asked.id"#,
+           CROSS JOIN LATERAL (
+               SELECT * FROM events WHERE conversation_key = asked.key AND id = asked.id LIMIT 1
+           ) AS e"#,
         keys,
         ids,
     )
