@@ -1,32 +1,6 @@
-import { cleanup, fireEvent, render, screen, waitFor, within } from '@testing-library/svelte';
-import { afterEach, describe, expect, it, vi } from 'vitest';
-import Root from './Root.svelte';
-import { createFake, type Fake, type FakeOptions } from './lib/ipc/fake';
-
-afterEach(cleanup);
-
-async function start(options: FakeOptions = {}): Promise<Fake> {
-  const shell = createFake({ history: 20, ...options });
-  render(Root, { shell });
-  await waitFor(() => expect(document.querySelector('main')).not.toBeNull());
-  return shell;
-}
-
-async function open(id: string): Promise<HTMLTextAreaElement> {
-  const row = await waitFor(() => {
-    const found = document.querySelector<HTMLElement>(`[data-testid=conversation-row][data-id=${id}]`);
-    expect(found).not.toBeNull();
-    return found as HTMLElement;
-  });
-  await fireEvent.click(row);
-  return (await screen.findByTestId('composer-input')) as HTMLTextAreaElement;
-}
-
-async function write(area: HTMLTextAreaElement, text: string): Promise<void> {
-  await fireEvent.input(area, { target: { value: text } });
-}
-
-const texts = () => screen.getAllByTestId('message-text').map((element) => element.textContent);
+import { fireEvent, screen, waitFor, within } from '@testing-library/svelte';
+import { describe, expect, it, vi } from 'vitest';
+import { open, start, texts, write } from './test-kit';
 
 describe('signing in', () => {
   it('says what to do about an address, a name or a password that cannot be right', async () => {
@@ -48,65 +22,6 @@ describe('signing in', () => {
     await fireEvent.input(screen.getByTestId('signin-password'), { target: { value: 'correct horse' } });
     await fireEvent.click(screen.getByTestId('signin-submit'));
     await waitFor(() => expect(screen.getByTestId('signin-error').textContent).toContain('do not fit'));
-  });
-});
-
-describe('the composer', () => {
-  it('000-14: sends with Enter, not with Shift+Enter, and never nothing', async () => {
-    const shell = await start();
-    const send = vi.spyOn(shell, 'sendMessage');
-    const area = await open('c1');
-    await fireEvent.keyDown(area, { key: 'Enter' });
-    await write(area, '   ');
-    await fireEvent.keyDown(area, { key: 'Enter' });
-    await write(area, 'line one');
-    await fireEvent.keyDown(area, { key: 'Enter', shiftKey: true });
-    expect(send).not.toHaveBeenCalled();
-    await fireEvent.keyDown(area, { key: 'Enter' });
-    await waitFor(() => expect(texts()).toContain('line one'));
-    expect(send).toHaveBeenCalledTimes(1);
-    expect(area.value).toBe('');
-  });
-
-  it('000-14: shows the limit and refuses what is longer', async () => {
-    const shell = await start();
-    const send = vi.spyOn(shell, 'sendMessage');
-    const area = await open('c1');
-    await write(area, 'x'.repeat(16_001));
-    await fireEvent.keyDown(area, { key: 'Enter' });
-    expect(send).not.toHaveBeenCalled();
-    expect(document.querySelector('.over')?.textContent).toContain('-1');
-  });
-
-  it('O1: keeps the text and says so when it cannot be stored', async () => {
-    await start({ failing: { sendMessage: 'disk_full' } });
-    const area = await open('c1');
-    await write(area, 'do not lose me');
-    await fireEvent.keyDown(area, { key: 'Enter' });
-    await waitFor(() => expect(screen.getByTestId('composer-error').textContent).toContain('disk is full'));
-    expect(area.value).toBe('do not lose me');
-  });
-
-  it('A25: keeps a draft for each conversation', async () => {
-    const shell = await start();
-    const area = await open('c1');
-    await write(area, 'half a thought');
-    await open('c2');
-    await waitFor(async () =>
-      expect((await shell.conversations()).find((row) => row.id === 'c1')?.draft).toBe('half a thought'),
-    );
-    expect((await open('c1')).value).toBe('half a thought');
-  });
-
-  it('edits the last own message with the up arrow and gives back what was written', async () => {
-    const shell = await start();
-    const area = await open('c2');
-    await fireEvent.keyDown(area, { key: 'ArrowUp' });
-    expect(area.value).not.toBe('');
-    await write(area, 'better words');
-    await fireEvent.keyDown(area, { key: 'Enter' });
-    await waitFor(() => expect(texts()).toContain('better words'));
-    expect((await shell.timeline('c2', { at: 'newest' }, 50)).items.length).toBe(3);
   });
 });
 

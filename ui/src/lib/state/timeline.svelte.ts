@@ -2,9 +2,14 @@
 import type { Anchor, ConversationId, EventId, Shell, TimelineItem, TimelineView } from '../ipc/engine';
 
 /** Entries read at a time. */
-const PAGE = 50;
+export const PAGE = 50;
 /** Entries kept; beyond, the far end is let go and read again when it is scrolled to. */
-const KEPT_MAX = 300;
+export const KEPT_MAX = 300;
+
+/** An entry's key: it stays when the entry is read again. */
+export function keyOf(item: TimelineItem): string {
+  return item.type === 'gap' ? `gap ${item.from}` : item.id;
+}
 
 export class Timeline {
   items = $state.raw<TimelineItem[]>([]);
@@ -12,6 +17,8 @@ export class Timeline {
   atEnd = $state(true);
   loading = $state(false);
   loaded = $state(false);
+  /** The reader is at the newest entry and stays there when another comes. */
+  following = $state(true);
   /** Where the "new messages" line stands; it stays until the conversation is left. */
   divider = $state<EventId | null>(null);
   read = $state(0);
@@ -19,18 +26,23 @@ export class Timeline {
   target = $state<EventId | null>(null);
   readonly conversation: ConversationId;
   #shell: Shell;
-  #asked = 0;
-  #busy = false;
+  #before: Promise<unknown> = Promise.resolve();
+  #isTurning = false;
 
   constructor(shell: Shell, conversation: ConversationId) {
     this.#shell = shell;
     this.conversation = conversation;
   }
 
-  async #ask(anchor: Anchor, limit: number): Promise<TimelineView | null> {
-    const ask = ++this.#asked;
-    const view = await this.#shell.timeline(this.conversation, anchor, limit);
-    return ask === this.#asked ? view : null; // an older answer never replaces a newer one
+  /** One change of the window after the other: none is worked out from what another is about to replace. */
+  #inTurn(work: () => Promise<void>): Promise<void> {
+    const done = this.#before.then(work);
+    this.#before = done.catch(() => undefined);
+    return done;
+  }
+
+  #ask(anchor: Anchor, limit: number): Promise<TimelineView> {
+    return this.#shell.timeline(this.conversation, anchor, limit);
   }
 
   #show(view: TimelineView): void {
@@ -42,78 +54,87 @@ export class Timeline {
     this.loaded = true;
   }
 
+  /** Keeps the window bounded: what is too much goes at the end that the reader is far from. */
+  #keep(items: TimelineItem[], near: 'start' | 'end'): void {
+    const isTooLong = items.length > KEPT_MAX;
+    if (isTooLong && near === 'start') this.atEnd = false;
+    if (isTooLong && near === 'end') this.atStart = false;
+    this.items = near === 'start' ? items.slice(0, KEPT_MAX) : items.slice(-KEPT_MAX);
+  }
+
   /** Opens at the first unread message, or at one that is looked for. */
-  async open(target: EventId | null): Promise<void> {
-    const anchor: Anchor = target ? { at: 'around', id: target } : { at: 'first_unread' };
-    const view = await this.#ask(anchor, PAGE);
-    if (!view) return;
-    this.#show(view);
-    this.divider ??= view.first_unread;
-    this.target = target;
+  open(target: EventId | null): Promise<void> {
+    return this.#inTurn(async () => {
+      const view = await this.#ask(target ? { at: 'around', id: target } : { at: 'first_unread' }, PAGE);
+      this.divider ??= view.first_unread;
+      this.target = target;
+      this.#show(view);
+    });
   }
 
   /** Reads the window again: something in it, or after it, changed. */
-  async refresh(): Promise<void> {
-    const first = this.items[0];
-    // What the server has not numbered moves when it does: no place to read from.
-    const isFixed = first !== undefined && !(first.type === 'message' && first.seq === null);
-    const view = isFixed
-      ? await this.#ask({ at: 'from', order: first.order }, this.#windowLength())
-      : await this.#ask({ at: 'newest' }, this.#windowLength());
-    if (!view) return;
-    const atStart = isFixed ? this.atStart : view.at_start;
-    this.#show({ ...view, at_start: atStart || view.at_start });
+  refresh(): Promise<void> {
+    return this.#inTurn(async () => {
+      const first = this.items[0];
+      // What the server has not numbered moves when it does: no place to read from.
+      const isFixed = first !== undefined && !(first.type === 'message' && first.seq === null);
+      const anchor: Anchor = isFixed ? { at: 'from', order: first.order } : { at: 'newest' };
+      // At the end, what is new must fit in; elsewhere the window keeps its length.
+      const limit = this.atEnd ? Math.max(this.items.length, PAGE) + PAGE : this.items.length;
+      const view = await this.#ask(anchor, limit);
+      if (this.following && this.atEnd && !view.at_end) {
+        this.#show(await this.#ask({ at: 'newest' }, PAGE));
+        return;
+      }
+      this.#show({ ...view, at_start: (isFixed && this.atStart) || view.at_start });
+      this.#keep(view.items, this.following ? 'end' : 'start');
+    });
   }
 
-  /** At the end, what is new must fit in; elsewhere the window keeps its length. */
-  #windowLength(): number {
-    return this.atEnd ? Math.max(this.items.length, PAGE) + PAGE : this.items.length;
-  }
-
-  async older(): Promise<void> {
-    const first = this.items[0];
-    if (!first || this.atStart || this.#busy) return;
-    this.#busy = true;
-    try {
-      const view = await this.#shell.timeline(this.conversation, { at: 'before', order: first.order }, PAGE);
-      if (this.items[0] !== first) return; // the window moved meanwhile
+  /** Puts the page before the window in front of it. */
+  older(): Promise<void> {
+    return this.#turn(async () => {
+      const first = this.items[0];
+      if (!first || this.atStart) return;
+      const view = await this.#ask({ at: 'before', order: first.order }, PAGE);
       this.atStart = view.at_start;
       this.loading = view.loading;
-      const all = [...view.items, ...this.items];
-      this.atEnd = this.atEnd && all.length <= KEPT_MAX;
-      this.items = all.slice(0, KEPT_MAX);
-    } finally {
-      this.#busy = false;
-    }
+      this.#keep([...view.items, ...this.items], 'start');
+    });
   }
 
-  async newer(): Promise<void> {
-    const last = this.items.at(-1);
-    if (!last || this.atEnd || this.#busy) return;
-    this.#busy = true;
-    try {
-      const view = await this.#shell.timeline(this.conversation, { at: 'from', order: last.order }, PAGE + 1);
-      if (this.items.at(-1) !== last) return;
-      const all = [...this.items.slice(0, -1), ...view.items];
-      this.atStart = this.atStart && all.length <= KEPT_MAX;
-      this.items = all.slice(-KEPT_MAX);
+  /** Puts the page after the window behind it. */
+  newer(): Promise<void> {
+    return this.#turn(async () => {
+      const last = this.items.at(-1);
+      if (!last || this.atEnd) return;
+      const view = await this.#ask({ at: 'from', order: last.order }, PAGE + 1);
       this.atEnd = view.at_end;
+      this.#keep([...this.items.slice(0, -1), ...view.items], 'end');
+    });
+  }
+
+  /** Scrolling asks many times; one page at a time is read. */
+  async #turn(work: () => Promise<void>): Promise<void> {
+    if (this.#isTurning) return;
+    this.#isTurning = true;
+    try {
+      await this.#inTurn(work);
     } finally {
-      this.#busy = false;
+      this.#isTurning = false;
     }
   }
 
-  async newest(): Promise<void> {
-    const view = await this.#ask({ at: 'newest' }, PAGE);
-    if (view) this.#show(view);
+  newest(): Promise<void> {
+    return this.#inTurn(async () => this.#show(await this.#ask({ at: 'newest' }, PAGE)));
   }
 
-  async jump(id: EventId): Promise<void> {
-    const view = await this.#ask({ at: 'around', id }, PAGE);
-    if (!view) return;
-    this.#show(view);
-    this.target = null; // the same message again is a new jump
-    this.target = id;
+  jump(id: EventId): Promise<void> {
+    return this.#inTurn(async () => {
+      this.#show(await this.#ask({ at: 'around', id }, PAGE));
+      this.target = null; // the same message again is a new jump
+      this.target = id;
+    });
   }
 
   /** What was seen is read: the marker moves, never back. */

@@ -1,0 +1,161 @@
+import { fireEvent, screen, waitFor } from '@testing-library/svelte';
+import { beforeEach, describe, expect, it, vi } from 'vitest';
+import { DANA } from '../../lib/ipc/fake/people';
+import {
+  ROW_PX,
+  VIEW_PX,
+  attend,
+  layOut,
+  message,
+  open,
+  row,
+  scrollTo,
+  settled,
+  start,
+} from '../../test-kit';
+
+const entries = () => [...document.querySelectorAll<HTMLElement>('[data-order]')];
+const box = () => screen.getByTestId('timeline');
+/** The first entry that is in view, and where its top is. */
+function place(): [string | undefined, number] {
+  const found = entries().find((each) => each.getBoundingClientRect().bottom > 0);
+  return [found?.dataset.order, found?.getBoundingClientRect().top ?? NaN];
+}
+
+/** Opens the long conversation and goes up in it, after an older page was read. */
+async function readOlder(top: number): Promise<void> {
+  await open('c1');
+  await settled();
+  await scrollTo(0);
+  await scrollTo(top);
+}
+
+beforeEach(() => {
+  layOut();
+  attend(true);
+});
+
+describe('the place in a timeline', () => {
+  it('is kept when older pages are put in front', async () => {
+    await start({ history: 200 });
+    await open('c1');
+    await settled();
+    const before = entries().length;
+    const third = entries()[2]?.dataset.order;
+    await scrollTo(ROW_PX * 2 + 15);
+    expect(entries().length).toBeGreaterThan(before);
+    expect(place()).toEqual([third, -15]);
+  });
+
+  it('is kept for a reader of older messages when another one comes', async () => {
+    const shell = await start({ history: 200 });
+    await readOlder(ROW_PX * 20 + 7);
+    const seen = place();
+    shell.receive('c1', 'the newest');
+    await message('the newest');
+    expect(place()).toEqual(seen);
+    expect(screen.getByTestId('jump-to-bottom')).toBeTruthy();
+  });
+
+  it('is the end for who is at the end, and the button there goes away', async () => {
+    const shell = await start({ history: 200 });
+    await readOlder(ROW_PX * 20);
+    await fireEvent.click(screen.getByTestId('jump-to-bottom'));
+    await settled();
+    expect(screen.queryByTestId('jump-to-bottom')).toBeNull();
+    shell.receive('c1', 'the newest');
+    await message('the newest');
+    await settled();
+    expect(box().scrollTop).toBe(entries().length * ROW_PX - VIEW_PX);
+    expect(screen.queryByTestId('jump-to-bottom')).toBeNull();
+  });
+});
+
+describe('reading', () => {
+  async function unreadInView(isFocused: boolean, visibility?: DocumentVisibilityState) {
+    attend(isFocused, visibility);
+    const shell = await start();
+    const mark = vi.spyOn(shell, 'markRead');
+    await open('c2');
+    shell.receive('c2', 'look at me');
+    await message('look at me');
+    await settled();
+    return { shell, mark };
+  }
+
+  it('marks what is in view in a window that has the focus', async () => {
+    const { mark } = await unreadInView(true);
+    expect(mark).toHaveBeenLastCalledWith('c2', 4);
+  });
+
+  it('waits for the focus', async () => {
+    const { mark } = await unreadInView(false);
+    expect(mark).not.toHaveBeenCalled();
+    attend(true);
+    await fireEvent.focus(window);
+    await waitFor(() => expect(mark).toHaveBeenLastCalledWith('c2', 4));
+  });
+
+  it('waits until the window is visible', async () => {
+    const { mark } = await unreadInView(true, 'hidden');
+    expect(mark).not.toHaveBeenCalled();
+    attend(true);
+    await fireEvent(document, new Event('visibilitychange'));
+    await waitFor(() => expect(mark).toHaveBeenLastCalledWith('c2', 4));
+  });
+
+  it('leaves out what is below the view until it is scrolled to', async () => {
+    const shell = await start({ history: 200 });
+    await readOlder(ROW_PX * 20);
+    const mark = vi.spyOn(shell, 'markRead');
+    shell.receive('c1', 'far below');
+    await message('far below');
+    await settled();
+    expect(mark.mock.calls.filter(([, seq]) => seq === 201)).toEqual([]);
+    await scrollTo(1e6);
+    expect(mark).toHaveBeenLastCalledWith('c1', 201);
+  });
+});
+
+describe('the line before new messages', () => {
+  it('stands before the first unread message and stays until the conversation is left', async () => {
+    const shell = await start();
+    shell.receive('c2', 'first new');
+    shell.receive('c2', 'second new');
+    await waitFor(async () => expect((await row('c2')).dataset.unread).toBe('2'));
+    await open('c2');
+    const divider = await screen.findByTestId('new-divider');
+    const after = divider.nextElementSibling?.querySelector('[data-testid=message-text]');
+    expect(after?.textContent).toBe('first new');
+    await waitFor(async () => expect((await row('c2')).dataset.unread).toBe('0'));
+    expect(screen.getByTestId('new-divider')).toBeTruthy();
+    await open('c3');
+    await open('c2');
+    await settled();
+    expect(screen.queryByTestId('new-divider')).toBeNull();
+  });
+
+  it('is what the view opens at', async () => {
+    await start({ history: 200 });
+    await open('c1');
+    await settled();
+    const top = screen.getByTestId('new-divider').getBoundingClientRect().top;
+    expect(top).toBeGreaterThanOrEqual(0);
+    expect(top).toBeLessThan(VIEW_PX);
+  });
+});
+
+describe('typing', () => {
+  it('is shown in the list, in the header and at the end, and is gone when it ended', async () => {
+    const shell = await start();
+    await open('c5');
+    shell.type('c5', DANA);
+    expect((await screen.findByTestId('typing')).textContent).toMatch(/Dana\s+is typing…/);
+    expect(screen.getByTestId('header-presence').textContent).toContain('Dana typing');
+    expect((await row('c5')).textContent).toContain('typing…');
+    shell.type('c5');
+    await waitFor(() => expect(screen.queryByTestId('typing')).toBeNull());
+    expect(screen.getByTestId('header-presence').textContent).toContain('members');
+    expect((await row('c5')).textContent).not.toContain('typing…');
+  });
+});
