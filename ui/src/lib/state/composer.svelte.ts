@@ -65,6 +65,18 @@ export class Composer {
     }
   }
 
+  /** Chooses the draft after two devices wrote one at the same time. */
+  async keep(text: string): Promise<void> {
+    clearTimeout(this.#timer);
+    this.text = text;
+    try {
+      await this.#shell.keepDraft(this.conversation, text);
+      this.#saved = text;
+    } catch (error) {
+      this.error = this.#onError(error);
+    }
+  }
+
   reply(to: MessageView): void {
     this.cancel();
     this.mode = { kind: 'reply', to };
