@@ -7,6 +7,7 @@ import type {
   EngineEvent,
   EventId,
   Link,
+  PersonView,
   Problem,
   Settings,
   Shell,
@@ -18,7 +19,7 @@ import { Timeline } from './timeline.svelte';
 import { Toasts } from './toasts.svelte';
 
 export type View = 'chat' | 'unsent' | 'settings';
-export type Overlay = 'new-chat' | 'new-group' | 'shortcuts' | 'details' | null;
+export type Overlay = 'new-chat' | 'new-group' | 'shortcuts' | 'details' | 'switcher' | null;
 
 const KEY = Symbol('app');
 
@@ -40,6 +41,8 @@ export class App {
   detailVersion = $state(0);
   selected = $derived(this.timeline?.conversation ?? null);
   #statusTold = 0;
+  /** A link that came while nobody was signed in. */
+  #linkBefore: Link | null = null;
   #heardBefore: Promise<void> = Promise.resolve();
   // eslint-disable-next-line svelte/prefer-svelte-reactivity -- nothing is drawn from it
   #composers = new Map<ConversationId, Composer>();
@@ -75,9 +78,14 @@ export class App {
       this.close();
       this.#composers.clear();
       this.conversations.list = [];
+      this.view = 'chat';
+      this.overlay = null;
       return;
     }
     await this.#everything();
+    const link = this.#linkBefore;
+    this.#linkBefore = null;
+    if (link) await this.follow(link);
   }
 
   async #everything(): Promise<void> {
@@ -183,9 +191,20 @@ export class App {
     if (next) await this.open(next.id);
   }
 
+  /** Opens the conversation with a person, or asks for its first message. */
+  async meet(person: PersonView): Promise<void> {
+    const id = await this.try(this.shell.findDirect(person.id));
+    if (id) return this.open(id);
+    this.startWith = person;
+    this.overlay = 'new-chat';
+  }
+
   /** Follows a link: it shows where it leads and never does anything by itself. */
   async follow(link: Link): Promise<void> {
-    if (this.state?.state !== 'signed_in') return;
+    if (this.state?.state !== 'signed_in') {
+      this.#linkBefore = link;
+      return;
+    }
     if (link.kind === 'conversation') {
       if (!this.conversations.get(link.id)) await this.conversations.refresh();
       if (this.conversations.get(link.id)) return this.open(link.id, link.message);
@@ -196,8 +215,8 @@ export class App {
     this.overlay = 'new-chat';
   }
 
-  /** Whom a link wants a chat with; the dialog takes it. */
-  startWith = $state<string | null>(null);
+  /** Whom a chat is wanted with, or how a link calls them; the dialog takes it. */
+  startWith = $state.raw<PersonView | string | null>(null);
 
   /** Runs something and says what went wrong. */
   async try<T>(work: Promise<T>): Promise<T | undefined> {

@@ -43,6 +43,7 @@ export function conversations(world: World) {
     async setRole(id, user, role) {
       const row = world.row(id);
       row.members = row.members.map((each) => (each.person.id === user ? { ...each, role } : each));
+      if (user === ME.id) row.view.my_role = role;
       world.changed(id);
     },
     async leave(id) {
