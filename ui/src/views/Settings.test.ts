@@ -1,0 +1,156 @@
+import { fireEvent, screen, waitFor, within } from '@testing-library/svelte';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { open, start, write } from '../test-kit';
+
+async function settings(options = {}) {
+  const shell = await start(options);
+  await fireEvent.click(await screen.findByTestId('settings-button'));
+  await screen.findByText('Old computer');
+  return shell;
+}
+
+afterEach(() => delete document.documentElement.dataset.theme);
+
+describe('settings', () => {
+  it('change how the window looks at once, and follow the system again', async () => {
+    const shell = await settings();
+    await fireEvent.click(screen.getByLabelText('Dark'));
+    await waitFor(() => expect(document.documentElement.dataset.theme).toBe('dark'));
+    expect(await shell.getSettings()).toMatchObject({ theme: 'dark' });
+    await fireEvent.click(screen.getByLabelText('As the system'));
+    await waitFor(() => expect(document.documentElement.dataset.theme).toBeUndefined());
+  });
+
+  it('choose what notifications say without touching the rest', async () => {
+    const shell = await settings();
+    await fireEvent.click(screen.getByLabelText('Only that a message came'));
+    await fireEvent.click(screen.getByLabelText(/in the tray/));
+    await waitFor(async () =>
+      expect(await shell.getSettings()).toEqual({
+        theme: 'system',
+        notifications: 'private',
+        close_to_tray: false,
+      }),
+    );
+  });
+
+  it('show what is stored when a change cannot be stored', async () => {
+    await settings({ failing: { setSettings: 'disk_full' } });
+    await fireEvent.click(screen.getByLabelText('None'));
+    expect((await screen.findByTestId('toast')).textContent).toContain('disk is full');
+    await waitFor(() =>
+      expect((screen.getByLabelText('Name and text') as HTMLInputElement).checked).toBe(true),
+    );
+    expect((screen.getByLabelText('None') as HTMLInputElement).checked).toBe(false);
+  });
+
+  it('change the name that others see', async () => {
+    await settings();
+    await write(screen.getByLabelText('Your name, as others see it'), ' Augusta ');
+    await fireEvent.click(screen.getByRole('button', { name: 'Rename' }));
+    await waitFor(() => expect(document.querySelector('aside .me')?.textContent).toContain('Augusta'));
+    expect((screen.getByRole('button', { name: 'Rename' }) as HTMLButtonElement).disabled).toBe(true);
+  });
+});
+
+describe('devices', () => {
+  it('are listed, the own one without a way to end it from here', async () => {
+    await settings();
+    const own = screen.getByText('This laptop').closest('li') as HTMLElement;
+    expect(own.textContent).toContain('this one');
+    expect(within(own).queryByRole('button')).toBeNull();
+  });
+
+  async function revoke(password: string) {
+    const other = screen.getByText('Old computer').closest('li') as HTMLElement;
+    await fireEvent.click(within(other).getByRole('button', { name: /Sign out/ }));
+    const dialog = await screen.findByRole('dialog');
+    const end = within(dialog).getByRole('button', { name: 'Sign it out' }) as HTMLButtonElement;
+    expect(end.disabled).toBe(true);
+    await write(within(dialog).getByLabelText('Your password'), password);
+    await fireEvent.click(end);
+    return dialog;
+  }
+
+  it('are signed out with the password', async () => {
+    const shell = await settings();
+    const end = vi.spyOn(shell, 'revokeSession');
+    await revoke('correct horse');
+    await waitFor(() => expect(screen.queryByText('Old computer')).toBeNull());
+    expect(end).toHaveBeenCalledWith('d2', 'correct horse');
+    expect(screen.queryByRole('dialog')).toBeNull();
+  });
+
+  it('stay when the password is wrong, and it says so', async () => {
+    await settings({ failing: { revokeSession: 'credentials_invalid' } });
+    const dialog = await revoke('wrong');
+    expect((await within(dialog).findByRole('alert')).textContent).toContain('do not fit');
+    expect(screen.getByText('Old computer')).toBeTruthy();
+  });
+
+  it('are asked for again when the server comes back', async () => {
+    const shell = await start({ failing: { sessions: 'offline' } });
+    shell.online(false);
+    await fireEvent.click(await screen.findByTestId('settings-button'));
+    await screen.findByText(/server cannot be reached/);
+    shell.sessions = async () => [
+      { device: 'd9', name: 'Back again', created_at: 1, last_seen: 1, current: false },
+    ];
+    shell.online(true);
+    expect(await screen.findByText('Back again')).toBeTruthy();
+  });
+});
+
+describe('signing out', () => {
+  it('tells what is unsent and keeps the history unless it is told otherwise', async () => {
+    const shell = await start();
+    const area = await open('c1');
+    shell.online(false);
+    await write(area, 'not there yet');
+    await fireEvent.keyDown(area, { key: 'Enter' });
+    const out = vi.spyOn(shell, 'signOut');
+    await fireEvent.click(screen.getByTestId('settings-button'));
+    await fireEvent.click(await screen.findByTestId('sign-out-button'));
+    const dialog = await screen.findByRole('dialog');
+    expect(dialog.textContent).toMatch(/1\s+item has not reached the server yet. They are kept/);
+    await fireEvent.click(screen.getByTestId('sign-out-wipe'));
+    expect(dialog.textContent).toContain('will be lost');
+    await fireEvent.click(screen.getByTestId('sign-out-wipe'));
+    await fireEvent.click(screen.getByTestId('sign-out-confirm'));
+    expect(await screen.findByTestId('signin-submit')).toBeTruthy();
+    expect(out).toHaveBeenCalledWith(false);
+  });
+
+  it('wipes when it is told to, and nothing of the account is left in the window', async () => {
+    const shell = await settings();
+    const out = vi.spyOn(shell, 'signOut');
+    await fireEvent.click(screen.getByTestId('sign-out-button'));
+    await fireEvent.click(await screen.findByTestId('sign-out-wipe'));
+    await fireEvent.click(screen.getByTestId('sign-out-confirm'));
+    await screen.findByTestId('signin-submit');
+    expect(out).toHaveBeenCalledWith(true);
+    expect(document.body.textContent).not.toContain('Bo Nilsson');
+    expect(document.title).toBe('Kith');
+  });
+
+  it('can be left', async () => {
+    const shell = await settings();
+    const out = vi.spyOn(shell, 'signOut');
+    await fireEvent.click(screen.getByTestId('sign-out-button'));
+    await fireEvent.click(await screen.findByRole('button', { name: 'Stay signed in' }));
+    expect(screen.queryByRole('dialog')).toBeNull();
+    expect(out).not.toHaveBeenCalled();
+  });
+
+  it('shows the list, not the settings, to who signs in next', async () => {
+    await settings();
+    await fireEvent.click(screen.getByTestId('sign-out-button'));
+    await fireEvent.click(await screen.findByTestId('sign-out-confirm'));
+    await write(await screen.findByTestId('signin-server'), 'chat.example.org');
+    await write(screen.getByTestId('signin-username'), 'ada');
+    await write(screen.getByTestId('signin-password'), 'correct horse');
+    await fireEvent.click(screen.getByTestId('signin-submit'));
+    await screen.findAllByTestId('conversation-row');
+    expect(screen.queryByTestId('settings-view')).toBeNull();
+  });
+});
