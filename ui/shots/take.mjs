@@ -1,64 +1,31 @@
-// Screenshots of the interface against its in-memory twin: `npm run shots`, then look at shots/out/.
+// Screenshots of the interface against its in-memory twin, each looked over by axe: `npm run shots [state]`, then look
+// at shots/out/. It fails when axe finds something or the page reports an error.
+import { createRequire } from 'node:module';
 import { chromium } from 'playwright-core';
 import { createServer } from 'vite';
+import { STATES } from './states.mjs';
 
-const STATES = [
-  ['sign-in', 'signed-out', null],
-  ['empty', 'empty', null],
-  ['chat', '', async (page) => open(page, 'c1')],
-  ['group', '', async (page) => open(page, 'c5')],
-  ['rtl', '', async (page) => open(page, 'c4')],
-  [
-    'offline',
-    'offline',
-    async (page) => {
-      await open(page, 'c1');
-      await page.getByTestId('composer-input').fill('Written on the train');
-      await page.keyboard.press('Enter');
-      await page.locator('[data-testid=unsent-button]:visible').waitFor();
-    },
-  ],
-  [
-    'unsent',
-    'offline',
-    async (page) => {
-      await open(page, 'c1');
-      await page.getByTestId('composer-input').fill('Written on the train');
-      await page.keyboard.press('Enter');
-      await page.locator('[data-testid=unsent-button]:visible').click();
-    },
-  ],
-  [
-    'menu',
-    '',
-    async (page) => {
-      await open(page, 'c1');
-      await page.getByTestId('message').last().click({ button: 'right' });
-    },
-  ],
-  [
-    'search',
-    '',
-    async (page) => {
-      await page.getByTestId('search-input').fill('tuesday');
-      await page.getByTestId('search-hit').first().waitFor();
-    },
-  ],
-  ['settings', '', async (page) => page.getByTestId('settings-button').click()],
-  [
-    'new-chat',
-    '',
-    async (page) => {
-      await page.getByTestId('new-chat-button').click();
-      await page.getByTestId('person-row').first().waitFor();
-    },
-  ],
-];
 const SIZES = { wide: { width: 1280, height: 800 }, narrow: { width: 480, height: 800 } };
+const AXE = createRequire(import.meta.url).resolve('axe-core/axe.min.js');
+const findings = [];
 
-async function open(page, id) {
-  await page.locator(`[data-testid=conversation-row][data-id=${id}]`).click();
-  await page.getByTestId('message').first().waitFor();
+async function look(page, [, query, act], label) {
+  page.on('pageerror', (error) => findings.push(`${label}: ${error.message}`));
+  await page.goto(`${address}?fake&${query}`);
+  await page.locator('#app > *').first().waitFor();
+  if (act) await act(page);
+  // What moves and fades is not measured half way.
+  await page.evaluate(async () => {
+    await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+    await Promise.all(document.getAnimations().map((each) => each.finished.catch(() => undefined)));
+  });
+  await page.screenshot({ path: `shots/out/${label}.png` });
+  await page.addScriptTag({ path: AXE });
+  const { violations } = await page.evaluate(() => window.axe.run());
+  for (const { id, help, nodes } of violations) {
+    const where = nodes.map((node) => `    ${node.target.join(' ')} ${node.any[0]?.message ?? ''}`);
+    findings.push(`${label}: ${id}: ${help}\n${where.join('\n')}`);
+  }
 }
 
 const only = process.argv[2];
@@ -79,17 +46,11 @@ const browser = await chromium.launch({
 for (const scheme of ['light', 'dark']) {
   for (const [size, viewport] of Object.entries(SIZES)) {
     const context = await browser.newContext({ viewport, colorScheme: scheme });
-    for (const [name, query, act] of STATES) {
-      if (only && only !== name) continue;
+    for (const state of STATES) {
+      if (only && only !== state[0]) continue;
       const page = await context.newPage();
-      page.on('pageerror', (error) => console.error(name, error.message));
-      await page.goto(`${address}?fake&${query}`);
-      await page.locator('#app > *').first().waitFor();
-      if (act) await act(page);
-      await page.evaluate(
-        () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))),
-      );
-      await page.screenshot({ path: `shots/out/${name}-${size}-${scheme}.png` });
+      const label = `${state[0]}-${size}-${scheme}`;
+      await look(page, state, label).catch((error) => findings.push(`${label}: ${error.message}`));
       await page.close();
     }
     await context.close();
@@ -97,3 +58,5 @@ for (const scheme of ['light', 'dark']) {
 }
 await browser.close();
 await server.close();
+for (const finding of findings) console.error(finding);
+if (findings.length > 0) process.exitCode = 1;

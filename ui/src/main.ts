@@ -4,7 +4,10 @@ import { connect, type Shell } from './lib/ipc/engine';
 import './styles/tokens.css';
 import './styles/base.css';
 
-/** In development a browser can show the interface without the app: `?fake`, `?fake&empty`, `?fake&signed-out`. */
+/**
+ * In development a browser can show the interface without the app: `?fake`, `?fake&empty`, `?fake&signed-out`. There
+ * `window.fake` is the twin itself, to let others write, type and refuse.
+ */
 async function shell(): Promise<Shell> {
   if (import.meta.env.DEV) {
     const query = new URLSearchParams(location.search);
@@ -16,6 +19,7 @@ async function shell(): Promise<Shell> {
         history: Number(query.get('history') ?? 120),
       });
       if (query.has('offline')) fake.online(false);
+      Object.assign(window, { fake });
       return fake;
     }
   }

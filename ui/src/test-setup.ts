@@ -6,8 +6,13 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
-// jsdom has neither of these; components only need them to exist.
+// jsdom has none of these; components only need them to exist.
 Element.prototype.scrollIntoView ??= () => {};
+globalThis.ResizeObserver ??= class {
+  observe() {}
+  unobserve() {}
+  disconnect() {}
+};
 HTMLDialogElement.prototype.showModal ??= function (this: HTMLDialogElement) {
   this.open = true;
 };

@@ -48,7 +48,7 @@ describe('settings', () => {
     await settings();
     await write(screen.getByLabelText('Your name, as others see it'), ' Augusta ');
     await fireEvent.click(screen.getByRole('button', { name: 'Rename' }));
-    await waitFor(() => expect(document.querySelector('aside .me')?.textContent).toContain('Augusta'));
+    await waitFor(() => expect(document.querySelector('.sidebar .me')?.textContent).toContain('Augusta'));
     expect((screen.getByRole('button', { name: 'Rename' }) as HTMLButtonElement).disabled).toBe(true);
   });
 });

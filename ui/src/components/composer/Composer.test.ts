@@ -159,3 +159,37 @@ describe('drafts', () => {
     expect(await screen.findByTestId('draft-conflict')).toBeTruthy();
   });
 });
+
+describe('emoji', () => {
+  const picker = () => screen.queryByTestId('emoji-picker');
+
+  async function picking() {
+    await start();
+    const area = await open('c1');
+    await write(area, 'ab');
+    area.setSelectionRange(1, 1);
+    await fireEvent.click(screen.getByRole('button', { name: 'Insert an emoji' }));
+    return area;
+  }
+
+  it('are chosen with the keyboard and put where the writer is', async () => {
+    const area = await picking();
+    expect(document.activeElement?.textContent).toBe('😀');
+    await fireEvent.keyDown(document.activeElement as Element, { key: 'ArrowDown' });
+    await fireEvent.click(document.activeElement as Element);
+    expect(area.value).toBe('a👎b');
+    expect(picker()).toBeNull();
+    expect(document.activeElement).toBe(area);
+  });
+
+  it('are left with Escape or by a click elsewhere', async () => {
+    const area = await picking();
+    await fireEvent.keyDown(document.activeElement as Element, { key: 'Escape' });
+    expect(picker()).toBeNull();
+    expect(document.activeElement).toBe(area);
+    await fireEvent.click(screen.getByRole('button', { name: 'Insert an emoji' }));
+    await fireEvent.mouseDown(screen.getByTestId('timeline'));
+    expect(picker()).toBeNull();
+    expect(area.value).toBe('ab');
+  });
+});

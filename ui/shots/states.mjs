@@ -1,0 +1,182 @@
+// What is looked at: a name, the twin's options, and the steps that lead there.
+
+const composer = (page) => page.getByTestId('composer-input');
+const seen = (page, id) => page.getByTestId(id).first().waitFor();
+const press = (page, key) => page.keyboard.press(key);
+
+async function open(page, id) {
+  await page.locator(`[data-testid=conversation-row][data-id=${id}]`).click();
+  await seen(page, 'message');
+}
+
+async function writeOffline(page) {
+  await open(page, 'c1');
+  await composer(page).fill('Written on the train');
+  await press(page, 'Enter');
+  await page.evaluate(() => window.fake.refuse('c1', 'Not for everybody', 'not_allowed'));
+  await page.locator('[data-testid=unsent-button]:visible').waitFor();
+}
+
+export const STATES = [
+  ['sign-in', 'signed-out'],
+  [
+    'sign-up',
+    'signed-out',
+    async (page) => {
+      await page.getByTestId('signin-switch').click();
+      await page.getByTestId('signin-submit').click();
+      await seen(page, 'signin-error');
+    },
+  ],
+  ['empty', 'empty'],
+  ['list', ''],
+  ['chat', '', (page) => open(page, 'c1')],
+  ['group', '', (page) => open(page, 'c5')],
+  ['long-name', '', (page) => open(page, 'c2')],
+  ['rtl', '', (page) => open(page, 'c4')],
+  [
+    'scrolled',
+    '',
+    async (page) => {
+      await open(page, 'c1');
+      await page.getByTestId('timeline').hover();
+      await page.mouse.wheel(0, -500);
+      await seen(page, 'jump-to-bottom');
+    },
+  ],
+  [
+    'draft-conflict',
+    '',
+    async (page) => {
+      await open(page, 'c5');
+      await page.evaluate(() =>
+        window.fake.clash('c5', 'I will bring the drawings, the projector and the list of all candidates'),
+      );
+      await seen(page, 'draft-conflict');
+    },
+  ],
+  ['offline', 'offline', writeOffline],
+  [
+    'unsent',
+    'offline',
+    async (page) => {
+      await writeOffline(page);
+      await page.locator('[data-testid=unsent-button]:visible').click();
+      await seen(page, 'unsent-item');
+    },
+  ],
+  [
+    'menu',
+    '',
+    async (page) => {
+      await open(page, 'c1');
+      await page.getByTestId('message').last().click({ button: 'right' });
+    },
+  ],
+  [
+    'list-menu',
+    '',
+    async (page) => {
+      await page.getByTestId('conversation-row').nth(1).click({ button: 'right' });
+    },
+  ],
+  [
+    'delete',
+    '',
+    async (page) => {
+      await open(page, 'c1');
+      await page.locator('[data-testid=message][data-mine=true]').last().click({ button: 'right' });
+      await page.locator('[data-action=delete]').click();
+      await seen(page, 'delete-confirm');
+    },
+  ],
+  [
+    'emoji',
+    '',
+    async (page) => {
+      await open(page, 'c1');
+      await page.getByRole('button', { name: 'Insert an emoji' }).click();
+    },
+  ],
+  [
+    'search',
+    '',
+    async (page) => {
+      await page.getByTestId('search-input').fill('tuesday');
+      await seen(page, 'search-hit');
+    },
+  ],
+  [
+    'switcher',
+    '',
+    async (page) => {
+      await seen(page, 'conversation-row');
+      await press(page, 'Control+k');
+      await page.getByTestId('switcher-input').fill('n');
+      await page.locator('[data-testid=switcher-item][data-kind=person]').first().waitFor();
+    },
+  ],
+  [
+    'shortcuts',
+    '',
+    async (page) => {
+      await seen(page, 'conversation-row');
+      await press(page, '?');
+    },
+  ],
+  ['settings', '', (page) => page.getByTestId('settings-button').click()],
+  [
+    'settings-end',
+    '',
+    async (page) => {
+      await page.getByTestId('settings-button').click();
+      await page.getByTestId('sign-out-button').scrollIntoViewIfNeeded();
+    },
+  ],
+  [
+    'sign-out',
+    '',
+    async (page) => {
+      await page.getByTestId('settings-button').click();
+      await page.getByTestId('sign-out-button').click();
+      await seen(page, 'sign-out-confirm');
+    },
+  ],
+  [
+    'details',
+    '',
+    async (page) => {
+      await open(page, 'c5');
+      await page.getByTestId('details-button').click();
+      await page.getByTestId('add-people').click();
+      await page.getByTestId('group-query').fill('');
+      await page.locator('[data-testid=person-row][aria-pressed]').first().waitFor();
+    },
+  ],
+  [
+    'new-chat',
+    '',
+    async (page) => {
+      await page.getByTestId('new-chat-button').click();
+      await seen(page, 'person-row');
+    },
+  ],
+  [
+    'first-message',
+    '',
+    async (page) => {
+      await page.getByTestId('new-chat-button').click();
+      await page.locator('[data-testid=person-row][data-username=dana]').click();
+      await page.getByTestId('first-message').fill('Hello Dana');
+    },
+  ],
+  [
+    'new-group',
+    '',
+    async (page) => {
+      await page.getByTestId('new-group-button').click();
+      await page.getByTestId('person-row').nth(1).click();
+      await page.getByTestId('person-row').nth(0).click();
+    },
+  ],
+];
