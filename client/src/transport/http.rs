@@ -3,7 +3,7 @@
 use super::ws::refusal;
 use crate::sync::ConnectError;
 use kith_protocol::{
-    ClientFrame, ErrorCode, ServerFrame,
+    ClientFrame, ServerFrame,
     api::{ErrorBody, ExchangeAnswer, ExchangeRequest},
     limits,
 };
@@ -54,9 +54,31 @@ impl Exchange {
         if !status.is_success() {
             return Err(refusal(status.as_u16(), serde_json::from_slice::<ErrorBody>(&text).ok().as_ref()));
         }
-        let answer: ExchangeAnswer =
-            serde_json::from_slice(&text).map_err(|_| ConnectError::Refused(ErrorCode::UpgradeRequired))?;
+        // A proxy's page of its own, and no word of this server: only a code says what is wrong with this version.
+        let answer: ExchangeAnswer = serde_json::from_slice(&text).map_err(|_| ConnectError::Unreachable)?;
         let read = |frame: serde_json::Value| ServerFrame::decode(&frame.to_string()).ok();
         Ok(answer.frames.into_iter().filter_map(read).map(|received| received.frame).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    #[tokio::test]
+    async fn s12_a_page_of_a_proxy_is_no_answer_of_the_server() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let proxy = tokio::spawn(async move {
+            let (mut tcp, _) = listener.accept().await?;
+            let _request = tcp.read(&mut [0; 4096]).await?;
+            let page =
+                b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 13\r\n\r\n<html></html>";
+            tcp.write_all(page).await
+        });
+        let exchange = Exchange::new(url::Url::parse(&format!("http://{address}/v1/exchange")).unwrap());
+        assert_eq!(exchange.run("t", &[]).await, Err(ConnectError::Unreachable));
+        proxy.await.unwrap().unwrap();
     }
 }

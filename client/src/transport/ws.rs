@@ -36,6 +36,8 @@ const INBOUND_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub(crate) struct Socket {
     stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
     dead_at: Instant,
+    /// The end, which came together with frames.
+    ended: Option<Received>,
 }
 
 /// What came.
@@ -65,7 +67,9 @@ impl Socket {
             .max_frame_size(Some(INBOUND_BYTES_MAX));
         let connecting = connect_async_with_config(request, Some(config), true);
         match timeout(CONNECT_WITHIN, connecting).await {
-            Ok(Ok((stream, _))) => Ok(Self { stream, dead_at: Instant::now() + limits::DEAD_AFTER }),
+            Ok(Ok((stream, _))) => {
+                Ok(Self { stream, dead_at: Instant::now() + limits::DEAD_AFTER, ended: None })
+            }
             Ok(Err(error)) => Err(failure(&error)),
             Err(_) => Err(ConnectError::Unreachable),
         }
@@ -73,6 +77,9 @@ impl Socket {
 
     /// Waits for frames. Safe to cancel: nothing that was read is lost.
     pub(crate) async fn receive(&mut self) -> Received {
+        if let Some(ended) = self.ended.take() {
+            return ended;
+        }
         let mut frames = Vec::new();
         loop {
             let next = tokio::select! {
@@ -86,8 +93,12 @@ impl Socket {
                 && let Some(next) = self.stream.next().now_or_never()
             {
                 if let Some(closed) = self.take(next, &mut frames) {
-                    // What came before the end counts; the end shows at the next call.
-                    return if frames.is_empty() { closed } else { Received::Frames(frames) };
+                    // What came before the end counts; a server's `bye` comes right before its close code.
+                    if frames.is_empty() {
+                        return closed;
+                    }
+                    self.ended = Some(closed);
+                    return Received::Frames(frames);
                 }
             }
             if !frames.is_empty() {
@@ -228,5 +239,31 @@ mod tests {
             ConnectError::Unauthorized(ErrorCode::DeviceRevoked)
         );
         assert_eq!(refusal(401, None), ConnectError::Unauthorized(ErrorCode::TokenInvalid));
+    }
+
+    #[tokio::test]
+    async fn s10_a_close_code_that_comes_with_other_frames_counts() {
+        use kith_protocol::frame::Bye;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (said, heard) = tokio::sync::oneshot::channel();
+        let server = tokio::spawn(async move {
+            let (tcp, _) = listener.accept().await.unwrap();
+            let mut stream = tokio_tungstenite::accept_async(tcp).await.unwrap();
+            let bye = ServerFrame::Bye(Bye { code: 4200, after_ms: 1 });
+            stream.feed(Message::text(bye.encode())).await.unwrap();
+            let close = CloseFrame { code: 4200.into(), reason: "".into() };
+            stream.send(Message::Close(Some(close))).await.unwrap();
+            said.send(()).unwrap();
+            let _ = stream.next().await;
+        });
+        let (stream, _) = tokio_tungstenite::connect_async(format!("ws://{address}")).await.unwrap();
+        let mut socket = Socket { stream, dead_at: Instant::now() + limits::DEAD_AFTER, ended: None };
+        heard.await.unwrap();
+        let first = socket.receive().await;
+        assert!(matches!(&first, Received::Frames(frames) if frames.len() == 1), "{first:?}");
+        assert_eq!(socket.receive().await, Received::Closed(Some(4200)));
+        drop(socket);
+        server.await.unwrap();
     }
 }
