@@ -21,7 +21,7 @@ use crate::{
     events::{EngineEvent, Problem},
     secrets::SecretStore,
     session::{Profile, Session},
-    store::Tx,
+    store::{Changes, Tx},
     sync::ops::OutboxUpdate,
     view::{AppState, StatusView},
 };
@@ -96,7 +96,15 @@ impl Engine {
         work: impl FnOnce(&mut Tx<'_>) -> Result<T, ClientError> + Send + 'static,
     ) -> Result<T, ClientError> {
         let session = self.session()?;
-        let (value, mut changes) = match session.store.write(work).await {
+        let driver = session.driver.clone();
+        // On the writer's thread: the driver hears of rows in the order of their numbers, whoever wrote them.
+        let hand_over = move |changes: &mut Changes| {
+            let update = std::mem::take(&mut changes.update);
+            if update != OutboxUpdate::default() {
+                driver.outbox(update);
+            }
+        };
+        let (value, mut changes) = match session.store.write_then(work, hand_over).await {
             Err(error @ ClientError::DiskFull) => {
                 self.inner.hub.tell(EngineEvent::Problem { problem: Problem::DiskFull });
                 return Err(error);
@@ -104,9 +112,6 @@ impl Engine {
             other => other?,
         };
         session.live.changed(changes.take_notices());
-        if changes.update != OutboxUpdate::default() {
-            session.driver.outbox(changes.update);
-        }
         Ok(value)
     }
 

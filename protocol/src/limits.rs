@@ -73,6 +73,8 @@ pub const GAP_BUFFER_EVENTS_MAX: usize = 256;
 
 /// How long a client waits for a hole to close by itself (C1).
 pub const GAP_WAIT: Duration = Duration::from_millis(300);
+/// What has waited in an outbox for longer leaves only by the user's word (O5).
+pub const OUTBOX_ASK_AFTER: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How often a server pings (S10).
 pub const PING_EVERY: Duration = Duration::from_secs(12);
 /// Either side is dead after this long without a byte (S10).

@@ -26,6 +26,9 @@ use tokio_util::sync::CancellationToken;
 /// How long after a failure the store is read again at the start.
 const LOAD_AGAIN: Duration = Duration::from_secs(2);
 
+/// How long a sleep of the computer may go unnoticed.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
 /// What an errand (a connection, an exchange, a renewal) brought back.
 enum Brought {
     Socket(Result<Box<Socket>, ConnectError>),
@@ -117,7 +120,9 @@ impl Driver {
 
     /// Waits for the socket, an errand or the time. Safe to cancel.
     async fn next(&mut self, deadline: Option<u64>) -> VecDeque<Input> {
-        let at = deadline.map(|ms| self.began + Duration::from_millis(ms));
+        // A timer does not run while the computer sleeps; looking at the clock often shows that it has (S10).
+        let look = self.began.elapsed() + LOOK_EVERY;
+        let at = self.began + deadline.map_or(look, |ms| look.min(Duration::from_millis(ms)));
         let input = tokio::select! {
             received = receive(&mut self.socket) => match received {
                 Received::Frames(frames) => return frames.into_iter().map(Input::Frame).collect(),
@@ -135,7 +140,7 @@ impl Driver {
                 }
                 Brought::Socket(Err(error)) => Input::ConnectFailed(error),
             },
-            () = sleep_until(at.unwrap_or(self.began)), if at.is_some() => Input::Timer,
+            () = sleep_until(at) => Input::Timer,
         };
         VecDeque::from([input])
     }

@@ -6,9 +6,7 @@ use crate::{
     store::{conversations, drafts, receipts},
     view::PresenceView,
 };
-use kith_protocol::{
-    ConversationId, ErrorCode, Seq, UserId, ephemeral::PresenceState, frame::StateChange, limits,
-};
+use kith_protocol::{ConversationId, ErrorCode, Seq, UserId, ephemeral::PresenceState, limits};
 
 impl Engine {
     /// Marks as read up to a seq (R3: visible, in a focused window, unlocked). The numbers here change at once; the
@@ -19,11 +17,8 @@ impl Engine {
     pub async fn mark_read(&self, conversation: ConversationId, up_to: Seq) -> Result<(), ClientError> {
         let store = &self.session()?.store;
         // Nothing is written where nothing changes: this is called at every scroll.
-        let advance = store.read(move |db| receipts::advance(db, conversation, up_to)).await?;
-        match advance {
-            Some(read) => {
-                self.change_own(StateChange { read: Some(read), ..StateChange::of(conversation) }).await
-            }
+        match store.read(move |db| receipts::advance(db, conversation, up_to)).await? {
+            Some(change) => self.change_own(change).await,
             None => Ok(()),
         }
     }

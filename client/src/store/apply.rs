@@ -16,15 +16,25 @@ use rusqlite::{OptionalExtension, named_params, params};
 
 impl SyncStore for Store {
     fn load_sync_state(&self) -> Boxed<'_, Result<LocalState, ClientError>> {
-        Box::pin(async { Ok(self.writer.write(self.me, Durability::Full, load).await?.0) })
+        Box::pin(async { Ok(self.writer.write(self.me, Durability::Full, load, |_| ()).await?.0) })
     }
 
     fn apply(&self, ops: Vec<StoreOp>) -> Boxed<'_, Result<Stored, ClientError>> {
-        // A power cut may take back what the server has; it may not bring a row back to life that was answered, but
-        // that would only send it once more. What must not be lost is written by `Store::write`.
+        // A power cut may take back what the server has: it comes again. It may not make a row that has left look
+        // untried, which would let the user change in place what others have read (O7).
+        let is_kept = ops.iter().any(|op| {
+            matches!(
+                op,
+                StoreOp::Sending { .. }
+                    | StoreOp::Parked { .. }
+                    | StoreOp::Rewind { .. }
+                    | StoreOp::DraftConflict { .. }
+            )
+        });
+        let durability = if is_kept { Durability::Full } else { Durability::Normal };
         let work = move |tx: &mut Tx<'_>| ops.into_iter().try_for_each(|op| apply(tx, op));
         Box::pin(async move {
-            let ((), changes) = self.writer.write(self.me, Durability::Normal, work).await?;
+            let ((), changes) = self.writer.write(self.me, durability, work, |_| ()).await?;
             Ok(changes.into_stored())
         })
     }
@@ -51,8 +61,8 @@ fn apply(tx: &mut Tx<'_>, op: StoreOp) -> Result<(), ClientError> {
             set_meta(tx, "generation", "0")?;
             set_meta(tx, "user_seq", "0")
         }
-        StoreOp::Heads { last, user_seq, items, gone, .. } => {
-            put_heads(tx, &items)?;
+        StoreOp::Heads { greeting, last, user_seq, items, gone, .. } => {
+            put_heads(tx, &items, greeting)?;
             gone.into_iter().try_for_each(|id| conversations::hide_gone(tx, id))?;
             if last { set_meta(tx, "user_seq", &user_seq.to_string()) } else { Ok(()) }
         }
@@ -78,9 +88,10 @@ fn apply(tx: &mut Tx<'_>, op: StoreOp) -> Result<(), ClientError> {
     }
 }
 
-fn put_heads(tx: &mut Tx<'_>, items: &[HeadsItem]) -> Result<(), ClientError> {
+fn put_heads(tx: &mut Tx<'_>, items: &[HeadsItem], greeting: bool) -> Result<(), ClientError> {
     let is_first_sync = meta(tx, "user_seq")?.is_none();
-    items.iter().try_for_each(|item| conversations::put_head(tx, item, is_first_sync))
+    let source = if greeting { Source::Heads } else { Source::Change };
+    items.iter().try_for_each(|item| conversations::put_head(tx, item, is_first_sync, source))
 }
 
 fn put_own_states(tx: &mut Tx<'_>, user_seq: Option<u64>, items: &[OwnState]) -> Result<(), ClientError> {

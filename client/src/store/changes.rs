@@ -1,6 +1,6 @@
 //! What a transaction changed, gathered while it runs and told after the commit.
 
-use super::{Db, list, messages, people};
+use super::{Db, conversations, list, messages, people};
 use crate::{
     ClientError,
     events::{EngineEvent, Problem},
@@ -34,9 +34,31 @@ pub(crate) struct Changes {
     pub(super) members_wanted: BTreeSet<ConversationId>,
 }
 
-struct Arrived {
-    newest: EventId,
-    count: u32,
+/// Messages that arrived together, oldest first.
+#[derive(Default)]
+struct Arrived(Vec<EventId>);
+
+impl Arrived {
+    /// Words it, without what was deleted in the same transaction.
+    fn notice(&self, db: &Db<'_>, conversation: ConversationId) -> Result<Option<EngineEvent>, ClientError> {
+        let Some(cid) = conversations::cid(db, conversation)? else { return Ok(None) };
+        let (mut newest, mut count) = (None, 0);
+        for id in &self.0 {
+            if let Some(message) = messages::get_in(db, cid, *id)?.filter(|message| !message.is_deleted) {
+                newest = Some(message);
+                count += 1;
+            }
+        }
+        let Some(message) = newest else { return Ok(None) };
+        Ok(Some(EngineEvent::MessageArrived {
+            conversation,
+            title: list::title_of(db, conversation)?,
+            message: message.id,
+            sender: people::get(db, message.sender)?.display_name,
+            text: messages::one_line(&message.text),
+            count,
+        }))
+    }
 }
 
 impl Changes {
@@ -59,9 +81,7 @@ impl Changes {
 
     /// A message of somebody else, newer than those before it.
     pub(super) fn arrived(&mut self, conversation: ConversationId, message: EventId) {
-        let arrived = self.arrived.entry(conversation).or_insert(Arrived { newest: message, count: 0 });
-        arrived.newest = message;
-        arrived.count += 1;
+        self.arrived.entry(conversation).or_default().0.push(message);
     }
 
     pub(super) fn problem(&mut self, problem: Problem) {
@@ -80,16 +100,7 @@ impl Changes {
         self.notices
             .extend(self.timelines.iter().map(|&conversation| EngineEvent::TimelineChanged { conversation }));
         for (&conversation, arrived) in &self.arrived {
-            if let Some(message) = messages::get(db, arrived.newest)? {
-                self.notices.push(EngineEvent::MessageArrived {
-                    conversation,
-                    title: list::title_of(db, conversation)?,
-                    message: arrived.newest,
-                    sender: people::get(db, message.sender)?.display_name,
-                    text: messages::one_line(&message.text),
-                    count: arrived.count,
-                });
-            }
+            self.notices.extend(arrived.notice(db, conversation)?);
         }
         self.notices.extend(self.read.iter().map(|&conversation| EngineEvent::MessagesRead { conversation }));
         if self.outbox_changed {

@@ -51,6 +51,15 @@ pub(super) fn is_local(db: &Db<'_>, cid: i64) -> Result<bool, ClientError> {
     Ok(query.query_row([cid], |row| row.get(0))?)
 }
 
+/// Whether it was made here and nothing was written in it: the server never hears of it.
+pub(super) fn is_unused(db: &Db<'_>, cid: i64) -> Result<bool, ClientError> {
+    let mut query = db.conn.prepare_cached(
+        "SELECT is_local = 1 AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.cid = c.cid)
+         FROM conversations c WHERE cid = ?1",
+    )?;
+    Ok(query.query_row([cid], |row| row.get(0))?)
+}
+
 pub(super) fn facts(db: &Db<'_>, cid: i64) -> Result<Facts, ClientError> {
     let mut query =
         db.conn.prepare_cached("SELECT head, facts_as_of, announced FROM conversations WHERE cid = ?1")?;
@@ -68,6 +77,11 @@ pub(super) fn facts(db: &Db<'_>, cid: i64) -> Result<Facts, ClientError> {
 pub(super) fn visible(db: &Db<'_>, cid: i64) -> Result<Vec<(Seq, Option<Seq>)>, ClientError> {
     let mut query = db.conn.prepare_cached("SELECT visible FROM conversations WHERE cid = ?1")?;
     Ok(query.query_row([cid], |row| sql::json(row, "visible"))?)
+}
+
+/// Whether one is not in it any more.
+pub(super) fn has_left(db: &Db<'_>, cid: i64) -> Result<bool, ClientError> {
+    Ok(visible(db, cid)?.last().is_some_and(|(_, to)| to.is_some()))
 }
 
 pub(super) fn set_visible(tx: &Tx<'_>, cid: i64, visible: &[(Seq, Option<Seq>)]) -> Result<(), ClientError> {
@@ -113,7 +127,12 @@ pub(super) fn remove_local(tx: &mut Tx<'_>, cid: i64) -> Result<(), ClientError>
 }
 
 /// Takes a heads item (S3). `is_first_sync`: this device has never been in sync, so nothing in it is news.
-pub(super) fn put_head(tx: &mut Tx<'_>, item: &HeadsItem, is_first_sync: bool) -> Result<(), ClientError> {
+pub(super) fn put_head(
+    tx: &mut Tx<'_>,
+    item: &HeadsItem,
+    is_first_sync: bool,
+    source: own_state::Source,
+) -> Result<(), ClientError> {
     let id = item.own.conversation;
     let known_before = cid(tx, id)?;
     let before = known_before.map(|cid| state_of(tx, cid)).transpose()?;
@@ -126,7 +145,10 @@ pub(super) fn put_head(tx: &mut Tx<'_>, item: &HeadsItem, is_first_sync: bool) -
              VALUES (:id, :kind, :title, :context, :head, :countable, :floor, :last_ts, :visible, :member_count,
                  :head, :announced, :now)
              ON CONFLICT (id) DO UPDATE SET kind = excluded.kind, title = excluded.title, context = excluded.context,
-                 head = excluded.head, countable = excluded.countable, floor = excluded.floor,
+                 -- What is stored may be newer than a snapshot that was on its way.
+                 head = max(excluded.head, (SELECT ifnull(max(r.high), 0) FROM log_range r WHERE r.cid = conversations.cid)),
+                 countable = CASE WHEN excluded.head >= head THEN excluded.countable ELSE countable END,
+                 floor = excluded.floor,
                  last_ts = max(last_ts, excluded.last_ts), visible = excluded.visible,
                  member_count = excluded.member_count, facts_as_of = max(facts_as_of, excluded.facts_as_of),
                  is_local = 0",
@@ -147,7 +169,13 @@ pub(super) fn put_head(tx: &mut Tx<'_>, item: &HeadsItem, is_first_sync: bool) -
         })?;
     let cid = known(tx, id)?;
     put_members(tx, cid, item)?;
-    own_state::put(tx, cid, &item.own, item.head, own_state::Source::Heads)?;
+    // After having left, own state is this device's; only a newer word of the server's counts.
+    let source = match known_before {
+        None => own_state::Source::Heads,
+        Some(cid) if has_left(tx, cid)? => own_state::Source::Change,
+        Some(_) => source,
+    };
+    own_state::put(tx, cid, &item.own, item.head, source)?;
     if was_local {
         drafts::send_if_dirty(tx, cid)?;
     }

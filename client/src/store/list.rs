@@ -211,6 +211,12 @@ pub(super) fn send_state(db: &Db<'_>, message: &Message, others: &Others) -> Res
         Some("parked") => {
             SendState::Failed { code: row.and_then(|row| row.code).unwrap_or(ErrorCode::Invalid) }
         }
-        _ => SendState::Queued,
+        // Where the conversation could not be opened, nothing of it leaves.
+        _ => match outbox::of_kind(db, message.cid, "open")?.first() {
+            Some(open) if open.state == "parked" => {
+                SendState::Failed { code: open.code.unwrap_or(ErrorCode::Invalid) }
+            }
+            _ => SendState::Queued,
+        },
     })
 }

@@ -118,7 +118,16 @@ impl Store {
         &self,
         work: impl FnOnce(&mut Tx<'_>) -> Result<T, ClientError> + Send + 'static,
     ) -> Result<(T, Changes), ClientError> {
-        self.writer.write(self.me, Durability::Full, work).await
+        self.write_then(work, |_| ()).await
+    }
+
+    /// The same; `after` is called in the order of the commits, before this returns. It must not block.
+    pub(crate) async fn write_then<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Tx<'_>) -> Result<T, ClientError> + Send + 'static,
+        after: impl FnOnce(&mut Changes) + Send + 'static,
+    ) -> Result<(T, Changes), ClientError> {
+        self.writer.write(self.me, Durability::Full, work, after).await
     }
 
     /// The numbers of the whole account.

@@ -32,7 +32,12 @@ pub(crate) struct OutboxRow {
 impl OutboxRow {
     /// Whether the server cannot have it: not tried yet, or refused (O7).
     pub(super) fn is_ours_alone(&self) -> bool {
-        self.state == "parked" || (self.tries == 0 && self.state != "sending" && self.state != "acked")
+        match self.state.as_str() {
+            // Asked about for its age only: an earlier try may have arrived.
+            "parked" => self.code != Some(ErrorCode::TooOld) || self.tries == 0,
+            "sending" | "acked" => false,
+            _ => self.tries == 0,
+        }
     }
 }
 
@@ -182,9 +187,12 @@ pub(super) fn set_content(tx: &mut Tx<'_>, item: i64, content: &str) -> Result<(
     tell_changed(tx, item)
 }
 
-/// Makes a row wait for its turn again.
+/// Makes a row wait for its turn again, by the user's word, which counts from now (O5).
 pub(super) fn requeue(tx: &mut Tx<'_>, item: i64) -> Result<(), ClientError> {
     set_state(tx, item, "queued")?;
+    tx.conn
+        .prepare_cached("UPDATE outbox SET written_at = ?2 WHERE item = ?1")?
+        .execute(params![item, tx.now.as_i64()])?;
     tell_changed(tx, item)
 }
 
@@ -238,6 +246,7 @@ pub(super) fn entry(db: &Db<'_>, row: &OutboxRow) -> Result<OutboxEntry, ClientE
         bytes: u32::try_from(row.content.len()).unwrap_or(u32::MAX),
         state,
         tries: row.tries,
+        written_at: row.written_at,
     })
 }
 
@@ -295,7 +304,7 @@ pub(super) fn sending(tx: &mut Tx<'_>, items: &[i64]) -> Result<(), ClientError>
 /// These rows were not answered, or were skipped.
 pub(super) fn queued(tx: &mut Tx<'_>, items: &[i64]) -> Result<(), ClientError> {
     for &item in items {
-        if let Some(row) = get(tx, item)?.filter(|row| row.state == "sending") {
+        if let Some(row) = get(tx, item)?.filter(|row| matches!(row.state.as_str(), "sending" | "acked")) {
             set_state(tx, item, "queued")?;
             tell_place(tx, Some(&row))?;
         }
@@ -305,7 +314,9 @@ pub(super) fn queued(tx: &mut Tx<'_>, items: &[i64]) -> Result<(), ClientError> 
 
 fn set_state(tx: &Tx<'_>, item: i64, state: &str) -> Result<(), ClientError> {
     tx.conn
-        .prepare_cached("UPDATE outbox SET state = ?2, code = NULL, retry_at = NULL WHERE item = ?1")?
+        .prepare_cached(
+            "UPDATE outbox SET state = ?2, code = NULL, retry_at = NULL, seq = NULL WHERE item = ?1",
+        )?
         .execute(params![item, state])?;
     Ok(())
 }

@@ -128,8 +128,35 @@ pub(crate) fn change(tx: &mut Tx<'_>, cid: i64, change: StateChange) -> Result<(
     if after == before {
         return Ok(());
     }
+    if change.hidden == Some(true) && conversations::is_unused(tx, cid)? {
+        return conversations::remove_local(tx, cid);
+    }
+    if conversations::has_left(tx, cid)? {
+        keep_here(tx, cid, &after)?;
+        return tell(tx, cid, &before);
+    }
     outbox::push_state(tx, cid, change)?;
     tell(tx, cid, &before)
+}
+
+/// Whoever has left reads and tidies up on this device alone: the server takes no more from them.
+fn keep_here(tx: &Tx<'_>, cid: i64, own: &Own) -> Result<(), ClientError> {
+    tx.conn
+        .prepare_cached(
+            "UPDATE conversations SET read = :read, unread_flag = :unread_flag, mute = :mute, pin = :pin,
+                 archive = :archive, hidden = :hidden
+             WHERE cid = :cid",
+        )?
+        .execute(named_params! {
+            ":cid": cid,
+            ":read": own.read.as_i64(),
+            ":unread_flag": own.unread_flag,
+            ":mute": own.mute.as_i64(),
+            ":pin": own.pin,
+            ":archive": own.archive,
+            ":hidden": own.hidden,
+        })?;
+    Ok(())
 }
 
 fn tell(tx: &mut Tx<'_>, cid: i64, before: &Own) -> Result<(), ClientError> {

@@ -41,7 +41,11 @@ pub(super) fn put_state(
     let known = state_of(tx, cid, id)?;
     let is_plain =
         state.edited_seq.is_none() && !state.deleted && !state.pinned && state.reactions.is_empty();
-    if known.as_ref().is_some_and(|(at, _)| *at >= as_of) || (known.is_none() && is_plain) {
+    if known.as_ref().is_some_and(|(at, _)| *at >= as_of) {
+        return Ok(false);
+    }
+    // Worth a row only where it takes back what a stored relation says.
+    if known.is_none() && is_plain && !has_relation(tx, cid, id, as_of)? {
         return Ok(false);
     }
     // The text of a message that was never edited is in its event.
@@ -56,6 +60,13 @@ pub(super) fn put_state(
             ":cid": cid, ":id": id.as_bytes(), ":as_of": as_of.as_i64(), ":state": sql::write_json(&state)?,
         })?;
     Ok(true)
+}
+
+fn has_relation(db: &Db<'_>, cid: i64, target: EventId, up_to: Seq) -> Result<bool, ClientError> {
+    let mut query = db.conn.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM events WHERE cid = ?1 AND target = ?2 AND seq <= ?3)",
+    )?;
+    Ok(query.query_row(params![cid, target.as_bytes(), up_to.as_i64()], |row| row.get(0))?)
 }
 
 fn state_of(db: &Db<'_>, cid: i64, id: EventId) -> Result<Option<(Seq, MessageState)>, ClientError> {
@@ -118,6 +129,9 @@ pub(super) fn message(tx: &mut Tx<'_>, cid: i64, id: EventId) -> Result<(), Clie
     let read = serde_json::from_value::<MessageBody>(body.clone()).ok();
     let text = body.get("text").and_then(Value::as_str).unwrap_or_default().to_owned();
     let outcome = outcome(&base, text, state_of(tx, cid, id)?, &relations(tx, cid, id)?);
+    if outcome.is_deleted {
+        erase(tx, cid, id)?;
+    }
     let reactions =
         if outcome.reactions.is_empty() { None } else { Some(sql::write_json(&outcome.reactions)?) };
     let row = messages::Projected {
@@ -133,6 +147,20 @@ pub(super) fn message(tx: &mut Tx<'_>, cid: i64, id: EventId) -> Result<(), Clie
         reactions,
     };
     messages::put_projected(tx, cid, &row)
+}
+
+/// What was deleted leaves the file, not only the screen (W9): the message's body and those of its edits.
+fn erase(tx: &Tx<'_>, cid: i64, id: EventId) -> Result<(), ClientError> {
+    for which in ["id = ?2", "target = ?2 AND kind = 'edit'"] {
+        let sql = format!(
+            "UPDATE events SET body = NULL, is_redacted = 1 WHERE cid = ?1 AND {which} AND body IS NOT NULL"
+        );
+        tx.conn.prepare_cached(&sql)?.execute(params![cid, id.as_bytes()])?;
+    }
+    tx.conn
+        .prepare_cached("UPDATE states SET state = json_remove(state, '$.text') WHERE cid = ?1 AND id = ?2")?
+        .execute(params![cid, id.as_bytes()])?;
+    Ok(())
 }
 
 fn outcome(base: &Event, text: String, state: Option<(Seq, MessageState)>, relations: &[Event]) -> Outcome {

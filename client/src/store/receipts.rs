@@ -2,7 +2,7 @@
 
 use super::{Db, Tx, conversations, own_state, ranges};
 use crate::{ClientError, view::SendState};
-use kith_protocol::{ConversationId, Seq, UserId};
+use kith_protocol::{ConversationId, Seq, UserId, frame::StateChange};
 use rusqlite::{named_params, params};
 use std::collections::HashMap;
 
@@ -113,15 +113,20 @@ fn count_others(db: &Db<'_>, cid: i64, above: Seq, to: Seq) -> Result<u32, Clien
     Ok(query.query_row(bound, |row| row.get(0))?)
 }
 
-/// How far a read marker may move (R1): never back, never above the head; `None` if nothing changes.
+/// What reading up to a seq changes (R1): the marker never falls and never passes the head, and whoever looks ends the
+/// flag "unread". `None` if nothing changes.
 pub(crate) fn advance(
     db: &Db<'_>,
     conversation: ConversationId,
     up_to: Seq,
-) -> Result<Option<Seq>, ClientError> {
+) -> Result<Option<StateChange>, ClientError> {
     let cid = conversations::known(db, conversation)?;
     let own = own_state::effective(db, cid)?;
     let up_to = up_to.min(conversations::facts(db, cid)?.head);
-    let is_change = up_to > own.read || (own.unread_flag && up_to >= own.read);
-    Ok(Some(up_to).filter(|_| is_change))
+    let change = StateChange {
+        read: Some(up_to).filter(|up_to| *up_to > own.read),
+        unread_flag: (own.unread_flag && up_to >= own.read).then_some(false),
+        ..StateChange::of(conversation)
+    };
+    Ok(Some(change).filter(|change| *change != StateChange::of(conversation)))
 }

@@ -4,6 +4,7 @@ use super::{Tx, conversations, log, messages, outbox, project, ranges};
 use crate::ClientError;
 use kith_protocol::{Chain, ConversationId, NewEvent, Seq};
 use rusqlite::params;
+use std::collections::HashSet;
 
 /// Ends the stored log at the greatest seq at which its chain is the server's.
 pub(super) fn rewind(
@@ -29,6 +30,8 @@ pub(super) fn rewind(
              WHERE cid = ?1",
         )?
         .execute(params![cid, keep.as_i64()])?;
+    // What was deleted is not written again, and neither is its deletion.
+    let erased: HashSet<_> = above.iter().filter(|event| event.redacted).map(|event| event.id).collect();
     for event in above {
         if event.kind == "message" {
             messages::remove(tx, cid, event.id)?;
@@ -36,7 +39,9 @@ pub(super) fn rewind(
         if let Some(target) = event.target {
             project::message(tx, cid, target)?;
         }
-        let Some(body) = event.body.filter(|_| event.sender == tx.me) else { continue };
+        let is_about_erased = event.target.is_some_and(|target| erased.contains(&target));
+        let is_own = event.sender == tx.me && !is_about_erased;
+        let Some(body) = event.body.filter(|_| is_own) else { continue };
         let again = NewEvent {
             id: event.id,
             kind: event.kind,

@@ -133,10 +133,7 @@ fn cancel_row(tx: &mut Tx<'_>, row: &OutboxRow) -> Result<(), ClientError> {
             conversations::remove_local(tx, row.cid)
         }
         ("message", Some(id)) if row.is_ours_alone() => drop_message(tx, row, id),
-        ("message", Some(id)) => {
-            outbox::push_event(tx, row.cid, EventId::mint(), &EventContent::Delete { target: id })?;
-            Ok(())
-        }
+        ("message", Some(id)) => push_delete(tx, row.cid, id),
         _ if row.state == "acked" => Err(ClientError::NotFound),
         _ => outbox::drop_row(tx, row.item),
     }
@@ -203,8 +200,20 @@ pub(crate) fn delete(tx: &mut Tx<'_>, target: EventId) -> Result<(), ClientError
     if let Some(row) = outbox::of_event(tx, message.cid, target)?.filter(OutboxRow::is_ours_alone) {
         return drop_message(tx, &row, target);
     }
-    drop_waiting(tx, message.cid, target, |content| !matches!(content, EventContent::Message(_)))?;
-    outbox::push_event(tx, message.cid, EventId::mint(), &EventContent::Delete { target })?;
+    push_delete(tx, message.cid, target)
+}
+
+/// Queues a delete, once: what waits for the message goes without it.
+fn push_delete(tx: &mut Tx<'_>, cid: i64, target: EventId) -> Result<(), ClientError> {
+    drop_waiting(tx, cid, target, |content| {
+        !matches!(content, EventContent::Message(_) | EventContent::Delete { .. })
+    })?;
+    for row in outbox::of_kind(tx, cid, "delete")? {
+        if sql::read_json::<NewEvent>(&row.content)?.target == Some(target) {
+            return if row.state == "parked" { outbox::requeue(tx, row.item) } else { Ok(()) };
+        }
+    }
+    outbox::push_event(tx, cid, EventId::mint(), &EventContent::Delete { target })?;
     Ok(())
 }
 

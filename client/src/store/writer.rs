@@ -55,17 +55,23 @@ impl Writer {
         Ok(Self(Arc::new(Thread { orders: Some(orders), thread: Some(thread) })))
     }
 
-    /// Carries out `work` in one transaction; answers after the commit.
+    /// Carries out `work` in one transaction; answers after the commit. `after` is called right behind the commit, on
+    /// this thread, so that calls come in the order of the commits. It must not block.
     pub(super) async fn write<T: Send + 'static>(
         &self,
         me: UserId,
         durability: Durability,
         work: impl FnOnce(&mut Tx<'_>) -> Result<T, ClientError> + Send + 'static,
+        after: impl FnOnce(&mut Changes) + Send + 'static,
     ) -> Result<(T, Changes), ClientError> {
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |conn| {
             // Whoever asked may have gone; the transaction stands all the same.
-            let _ = answer.send(transact(conn, me, durability, work));
+            let mut result = transact(conn, me, durability, work);
+            if let Ok((_, changes)) = &mut result {
+                after(changes);
+            }
+            let _ = answer.send(result);
         });
         self.send(Order::Do(job)).await?;
         answered.await.map_err(|_| ClientError::Closed)?

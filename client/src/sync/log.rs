@@ -64,6 +64,8 @@ pub(crate) struct Log {
     pub others_high: Seq,
     /// A fork is being resolved (S7): nothing is applied.
     pub probing: bool,
+    /// The probe was refused; it is repeated then, monotonic ms.
+    pub probe_after: Option<u64>,
 }
 
 impl Log {
@@ -89,6 +91,7 @@ impl Log {
             wants: VecDeque::new(),
             delivered: local.delivered,
             probing: false,
+            probe_after: None,
         }
     }
 
@@ -244,7 +247,7 @@ impl Log {
         self.others_high = self.others_high.min(self.ranges.high());
         self.buffer.clear();
         self.wants.clear();
-        self.probing = false;
+        (self.probing, self.probe_after) = (false, None);
         self.wait_until = None;
     }
 
@@ -255,7 +258,7 @@ impl Log {
         self.fruitless = 0;
         self.wait_until = None;
         self.buffer.clear();
-        self.probing = false;
+        (self.probing, self.probe_after) = (false, None);
     }
 
     /// Whether the newest part is missing.
@@ -266,7 +269,7 @@ impl Log {
     /// Whether anything is to be pulled, now or later.
     pub(crate) fn has_work(&self) -> bool {
         let old = !self.denied && (self.gap().is_some() || self.history().is_some());
-        self.is_behind() || !self.wants.is_empty() || old
+        self.is_behind() || !self.wants.is_empty() || old || self.probe_after.is_some()
     }
 
     /// The pull that brings the newest part.

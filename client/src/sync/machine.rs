@@ -29,7 +29,9 @@ use super::{
     outbox::Outbox,
 };
 use crate::view::LinkView;
-use kith_protocol::{ClientFrame, ConversationId, DeviceId, EventId, NewEvent, TimestampMs, UserId, frame};
+use kith_protocol::{
+    ClientFrame, ConversationId, DeviceId, ErrorCode, EventId, NewEvent, TimestampMs, UserId, frame,
+};
 use live::Live;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -37,6 +39,10 @@ pub(crate) use link::Link;
 
 /// An answer that has not come after this long, ms: the link is taken for dead.
 const ANSWER_WITHIN_MS: u64 = 30_000;
+/// What was refused without a time is asked again after this long, ms.
+const ASK_AGAIN_MS: u64 = 5_000;
+/// The clocks part by this much, ms: the computer slept. Setting the clock looks the same and does no harm.
+const SLEPT_MS: i128 = 5_000;
 
 /// Who the machine works for.
 #[derive(Debug, Clone)]
@@ -60,11 +66,11 @@ enum Asked {
     Open { item: i64 },
     State { items: Vec<i64>, draft: bool },
     Pull { conversation: ConversationId },
-    Probe,
+    Probe { conversation: ConversationId },
     Heads,
-    Profiles,
-    Members { first: bool },
-    Markers,
+    Profiles { users: Vec<UserId> },
+    Members { conversation: ConversationId, first: bool },
+    Markers { conversation: ConversationId },
 }
 
 #[derive(Debug)]
@@ -82,6 +88,8 @@ pub(crate) struct Machine {
     polling: polling::Polling,
     backoff: Backoff,
     since: TimestampMs,
+    /// What the wall clock was ahead of the monotonic one, which stands still while the computer sleeps.
+    ahead: Option<i128>,
     shown: Option<LinkView>,
     /// The token at hand was refused, or is about to end.
     token_is_stale: bool,
@@ -118,6 +126,7 @@ impl Machine {
             polling: polling::Polling::default(),
             backoff,
             since: TimestampMs(0),
+            ahead: None,
             shown: None,
             token_is_stale: false,
             token_is_untried: false,
@@ -143,6 +152,7 @@ impl Machine {
     /// Takes what happened, answers what to do.
     pub(crate) fn handle(&mut self, input: Input, now: Now) -> Vec<Action> {
         self.now = now;
+        self.notice_sleep();
         match input {
             Input::Start => self.start(),
             Input::Timer => {}
@@ -173,6 +183,15 @@ impl Machine {
         std::mem::take(&mut self.actions)
     }
 
+    /// The computer has slept: what was connected is likely dead, and no wait makes sense any more (S10).
+    fn notice_sleep(&mut self) {
+        let ahead = i128::from(self.now.wall.0) - i128::from(self.now.mono);
+        let before = self.ahead.replace(ahead);
+        if before.is_some_and(|before| ahead - before > SLEPT_MS) {
+            self.network_changed();
+        }
+    }
+
     /// When [`Input::Timer`] is wanted; monotonic ms.
     pub(crate) fn deadline(&self) -> Option<u64> {
         let mut at = self.link_deadline();
@@ -183,6 +202,7 @@ impl Machine {
             sooner(self.pull_deadline());
             sooner(self.heads_at);
             sooner(self.live.deliver_deadline());
+            sooner(self.live.ask_deadline(self.now.mono));
             sooner(self.requests.values().map(|request| request.deadline).min());
         }
         at
@@ -211,7 +231,9 @@ impl Machine {
             self.check_deadlines();
         }
         if self.is_live() {
+            self.ask_about_old();
             self.send_outbox();
+            self.probe_again();
             self.send_pulls();
             self.send_live();
             self.ask_heads_if_due();
@@ -249,6 +271,14 @@ impl Machine {
     }
 
     // --- the outbox ---
+
+    /// What has waited too long does not leave without the user's word (O5).
+    fn ask_about_old(&mut self) {
+        let items = self.outbox.park_old(self.now.wall);
+        if !items.is_empty() {
+            self.store(StoreOp::Parked { items, code: ErrorCode::TooOld });
+        }
+    }
 
     fn send_outbox(&mut self) {
         let items = self.outbox.take_turns(self.now.mono);

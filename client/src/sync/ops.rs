@@ -70,6 +70,8 @@ pub struct OutboxEntry {
     pub state: EntryState,
     /// How often it was tried.
     pub tries: u32,
+    /// When the user wrote it, or last said that it is to go, by the local clock.
+    pub written_at: TimestampMs,
 }
 
 /// What an outbox row does, as far as the order of sending depends on it (O5).
@@ -149,6 +151,9 @@ pub enum StoreOp {
     Heads {
         /// Every conversation comes, in this and further parts. What is here and not there stays.
         full: bool,
+        /// They begin a connection: what they say counts even where it is older (another lineage). Later heads are a
+        /// snapshot that what is pushed may have overtaken.
+        greeting: bool,
         /// The last part.
         last: bool,
         /// Own state is complete up to here; to be stored with the last part.
@@ -186,7 +191,7 @@ pub enum StoreOp {
         /// Ascending.
         items: Vec<i64>,
     },
-    /// These rows were not answered, or were skipped: `sending` becomes `queued`.
+    /// These rows were not answered, were skipped, or what was acknowledged was lost: they become `queued`.
     Queued {
         /// Which.
         items: Vec<i64>,

@@ -30,6 +30,7 @@ struct Row {
     what: OutboxWhat,
     bytes: usize,
     tries: u32,
+    written_at: TimestampMs,
     phase: Phase,
     /// Monotonic ms.
     retry_at: u64,
@@ -85,6 +86,7 @@ impl Outbox {
                     what: entry.what,
                     bytes: entry.bytes as usize,
                     tries: entry.tries,
+                    written_at: entry.written_at,
                     phase,
                     retry_at: 0,
                 },
@@ -112,11 +114,37 @@ impl Outbox {
     }
 
     /// Acknowledged rows whose events are not stored yet.
-    pub(crate) fn acked(&self) -> impl Iterator<Item = (ConversationId, Seq)> + '_ {
-        self.rows.values().filter_map(|row| match row.phase {
-            Phase::Acked(seq) => Some((row.conversation, seq)),
+    pub(crate) fn acked(&self) -> impl Iterator<Item = (i64, ConversationId, Seq)> + '_ {
+        self.rows.iter().filter_map(|(item, row)| match row.phase {
+            Phase::Acked(seq) => Some((*item, row.conversation, seq)),
             Phase::Queued | Phase::Leaving | Phase::Sent | Phase::Parked => None,
         })
+    }
+
+    /// Rows that were written so long ago that the user is to be asked first; they are parked from here on (O5). Own
+    /// state is never asked about.
+    pub(crate) fn park_old(&mut self, wall: TimestampMs) -> Vec<i64> {
+        let oldest = wall.0.saturating_sub(limits::OUTBOX_ASK_AFTER.as_millis() as u64);
+        let is_old = |row: &Row| {
+            row.phase == Phase::Queued && row.what != OutboxWhat::State && row.written_at.0 < oldest
+        };
+        let old: Vec<_> = self.rows.iter().filter(|(_, row)| is_old(row)).map(|(item, _)| *item).collect();
+        for item in &old {
+            if let Some(row) = self.rows.get_mut(item) {
+                row.phase = Phase::Parked;
+            }
+        }
+        old
+    }
+
+    /// What the server has acknowledged and does not have leaves once more (S7).
+    pub(crate) fn send_again(&mut self, items: Vec<i64>) -> Option<StoreOp> {
+        for item in &items {
+            if let Some(row) = self.rows.get_mut(item) {
+                row.phase = Phase::Queued;
+            }
+        }
+        (!items.is_empty()).then_some(StoreOp::Queued { items })
     }
 
     /// The rows whose turn it is, ascending; they count as on their way from here on.

@@ -6,6 +6,7 @@ mod log;
 mod searching;
 mod timeline;
 mod unsent;
+mod upkeep;
 
 use super::{Changes, Db, Key, Store, Tx, conversations, people, unsent as doing};
 use crate::{
@@ -109,7 +110,14 @@ impl Fixture {
     }
 
     pub(super) fn heads(&self, full: bool) -> StoreOp {
-        StoreOp::Heads { full, last: true, user_seq: 1, items: vec![self.item()], gone: Vec::new() }
+        StoreOp::Heads {
+            full,
+            greeting: full,
+            last: true,
+            user_seq: 1,
+            items: vec![self.item()],
+            gone: Vec::new(),
+        }
     }
 
     /// The server numbers an event.

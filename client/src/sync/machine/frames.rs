@@ -2,7 +2,6 @@
 
 use super::{Asked, Link, Machine};
 use crate::sync::{
-    Action,
     log::{Continued, Log},
     ops::StoreOp,
     ranges::Mismatch,
@@ -47,10 +46,7 @@ impl Machine {
                 self.store(StoreOp::Notifications(notifications.items))
             }
             ServerFrame::Ephemeral(ephemeral) => self.ephemeral(ephemeral),
-            ServerFrame::AuthExpiring(_) => {
-                self.token_is_stale = true;
-                self.actions.push(Action::RenewToken { new_device: false });
-            }
+            ServerFrame::AuthExpiring(_) => self.renew_beside(),
             ServerFrame::Bye(bye) => self.live.bye_ms = Some(bye.after_ms),
             ServerFrame::Error(error) => self.error(error, asked),
         }
@@ -85,6 +81,7 @@ impl Machine {
         }
         self.store(StoreOp::Heads {
             full: heads.full,
+            greeting,
             last,
             user_seq: if last { heads.user_seq } else { self.user_seq },
             items: heads.items,
@@ -113,17 +110,32 @@ impl Machine {
 
     /// The last heads of a connection: everything may be sent.
     fn greeted(&mut self) {
-        self.heard = true;
+        let is_first = !std::mem::replace(&mut self.heard, true);
         self.heard_this_round = true;
         if matches!(self.link, Link::Greeting { .. }) {
             self.link = Link::Live { since: self.now.mono };
         }
         let acked: Vec<_> = self.outbox.acked().collect();
-        for (conversation, seq) in acked {
-            self.want_acked(conversation, seq);
+        let mut lost = Vec::new();
+        for (item, conversation, seq) in acked {
+            if self.is_lost(conversation, seq) {
+                lost.push(item);
+            } else {
+                self.want_acked(conversation, seq);
+            }
+        }
+        if let Some(op) = self.outbox.send_again(lost) {
+            self.store(op);
         }
         self.plan_catch_up();
-        self.greet_live();
+        if is_first {
+            self.greet_live();
+        }
+    }
+
+    /// Whether the server does not have what it has acknowledged: its log ends below, or has another event there (S7).
+    fn is_lost(&self, conversation: ConversationId, seq: Seq) -> bool {
+        self.logs.get(&conversation).is_some_and(|log| seq > log.head || log.ranges.contains(seq))
     }
 
     /// An acknowledged event of one's own that is not stored: its row ends only with it (O2).
@@ -229,7 +241,30 @@ impl Machine {
             self.store(StoreOp::Rewind { conversation, chains: Vec::new() });
             return;
         }
-        self.request(ClientFrame::Probe(Probe { conversation, seqs }), Asked::Probe);
+        self.request(ClientFrame::Probe(Probe { conversation, seqs }), Asked::Probe { conversation });
+    }
+
+    /// A probe that was not answered is repeated; until then the conversation stands still.
+    pub(super) fn probe_later(&mut self, conversation: ConversationId, retry_after_ms: Option<u64>) {
+        if let Some(log) = self.logs.get_mut(&conversation) {
+            let wait = retry_after_ms.unwrap_or(super::ASK_AGAIN_MS);
+            log.probe_after = Some(self.now.mono + wait);
+            self.attention.insert(conversation);
+        }
+    }
+
+    pub(super) fn probe_again(&mut self) {
+        let now = self.now.mono;
+        let due = |id: &&ConversationId| {
+            self.logs.get(*id).and_then(|log| log.probe_after).is_some_and(|at| at <= now)
+        };
+        let due: Vec<_> = self.attention.iter().filter(due).copied().collect();
+        for conversation in due {
+            if let Some(log) = self.logs.get_mut(&conversation) {
+                (log.probing, log.probe_after) = (false, None);
+            }
+            self.fork(conversation);
+        }
     }
 
     fn chains(&mut self, chains: Chains) {
@@ -259,15 +294,15 @@ impl Machine {
                 }
                 self.store(StoreOp::Done { items });
             }
+            Asked::Auth => self.token_is_untried = false,
             Asked::Hello
-            | Asked::Auth
             | Asked::Open { .. }
             | Asked::Pull { .. }
-            | Asked::Probe
+            | Asked::Probe { .. }
             | Asked::Heads
-            | Asked::Profiles
+            | Asked::Profiles { .. }
             | Asked::Members { .. }
-            | Asked::Markers => {}
+            | Asked::Markers { .. } => {}
         }
     }
 
@@ -305,7 +340,7 @@ impl Machine {
     }
 
     fn members(&mut self, members: Members, asked: Option<Asked>) {
-        let first = matches!(asked, Some(Asked::Members { first: true }));
+        let first = matches!(asked, Some(Asked::Members { first: true, .. }));
         let conversation = members.conversation;
         let next = members.next;
         self.store(StoreOp::Members { conversation, items: members.items, first, last: next.is_none() });
@@ -320,10 +355,9 @@ impl Machine {
         let (now, wall) = (self.now.mono, self.now.wall);
         let (code, retry) = (error.code, error.retry_after_ms);
         if matches!(code, ErrorCode::TokenExpired | ErrorCode::TokenInvalid)
-            && !matches!(asked, Some(Asked::Hello))
+            && !matches!(asked, Some(Asked::Hello | Asked::Auth))
         {
-            self.token_is_stale = true;
-            self.actions.push(Action::RenewToken { new_device: false });
+            self.renew_beside();
         }
         match asked {
             Some(Asked::Hello) => self.hello_refused(code, retry),
@@ -355,8 +389,14 @@ impl Machine {
             Some(Asked::Heads) => {
                 self.heads_at = Some(now + retry.unwrap_or(limits::RECONNECT_MAX.as_millis() as u64))
             }
-            Some(Asked::Probe | Asked::Auth | Asked::Profiles | Asked::Members { .. } | Asked::Markers)
-            | None => {}
+            Some(Asked::Probe { conversation }) => self.probe_later(conversation, retry),
+            Some(asked @ (Asked::Profiles { .. } | Asked::Members { .. } | Asked::Markers { .. })) => {
+                if code.class() != ErrorClass::Permanent {
+                    self.ask_later(asked, retry);
+                }
+            }
+            // A token that is not taken ends the connection; what comes then decides (S11).
+            Some(Asked::Auth) | None => {}
         }
     }
 
@@ -367,6 +407,13 @@ impl Machine {
                     self.outbox.remove(*item);
                 }
                 self.store(StoreOp::DraftConflict { items, current: current.clone() });
+            }
+            // Own state never waits for the user (O5): what the server will not have is undone here.
+            (_, code) if code.class() == ErrorClass::Permanent => {
+                for item in &items {
+                    self.outbox.remove(*item);
+                }
+                self.store(StoreOp::Done { items });
             }
             (_, code) => {
                 for item in items {

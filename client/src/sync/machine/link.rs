@@ -41,7 +41,10 @@ pub(crate) enum Link {
     /// The server wants a sign-in. What is local goes on.
     SignIn,
     /// The server will not have this device or this version.
-    Stopped,
+    Stopped {
+        /// Why.
+        code: ErrorCode,
+    },
     /// The store could not write; reading it again is tried.
     Broken {
         /// When.
@@ -72,7 +75,7 @@ impl Machine {
             | Link::Renewing
             | Link::Exchanging
             | Link::SignIn
-            | Link::Stopped => None,
+            | Link::Stopped { .. } => None,
         }
     }
 
@@ -105,7 +108,7 @@ impl Machine {
             | Link::Renewing
             | Link::Exchanging
             | Link::SignIn
-            | Link::Stopped => {}
+            | Link::Stopped { .. } => {}
         }
     }
 
@@ -159,6 +162,7 @@ impl Machine {
     pub(super) fn break_link(&mut self) {
         self.requests.clear();
         self.polling.queue.clear();
+        self.catching_up = true;
         self.heads_at = None;
         for log in self.logs.values_mut() {
             log.disconnected();
@@ -183,7 +187,6 @@ impl Machine {
             self.since = self.now.wall;
         }
         self.break_link();
-        self.catching_up = true;
         let wait = self.backoff.next_ms().max(least_ms);
         self.link = Link::Waiting { until: self.now.mono + wait };
     }
@@ -223,7 +226,7 @@ impl Machine {
     pub(super) fn stop(&mut self, code: ErrorCode) {
         self.actions.push(Action::Close);
         self.break_link();
-        self.link = Link::Stopped;
+        self.link = Link::Stopped { code };
         self.actions.push(Action::Stopped(code));
     }
 
@@ -290,7 +293,12 @@ impl Machine {
             Link::Greeting { .. } | Link::Live { .. } => self.actions.push(Action::Check),
             // What is under way may have begun in the old network: if it fails, the next try comes soon.
             Link::Connecting | Link::Renewing | Link::Exchanging => self.backoff.reset(),
-            Link::Stopped | Link::Broken { .. } => {}
+            // Another server may stand there now, or a newer one; only a revoked device stays out.
+            Link::Stopped { code } if code != ErrorCode::DeviceRevoked => {
+                self.backoff.reset();
+                self.link = Link::Waiting { until: self.now.mono };
+            }
+            Link::Stopped { .. } | Link::Broken { .. } => {}
         }
     }
 
@@ -309,7 +317,7 @@ impl Machine {
                 self.link = Link::Waiting { until: self.now.mono };
             }
             Link::Live { .. } | Link::Greeting { .. } => {
-                self.token_is_stale = false;
+                (self.token_is_stale, self.token_is_untried) = (false, true);
                 self.last_request += 1;
                 let request =
                     super::Request { asked: Asked::Auth, deadline: self.now.mono + super::ANSWER_WITHIN_MS };
@@ -321,8 +329,16 @@ impl Machine {
             | Link::Exchanging
             | Link::Between { .. }
             | Link::SignIn
-            | Link::Stopped
+            | Link::Stopped { .. }
             | Link::Broken { .. } => self.token_is_stale = false,
+        }
+    }
+
+    /// Renews the token of a connection that goes on, unless that is under way or was of no use.
+    pub(super) fn renew_beside(&mut self) {
+        if !self.token_is_stale && !self.token_is_untried {
+            self.token_is_stale = true;
+            self.actions.push(Action::RenewToken { new_device: false });
         }
     }
 
@@ -333,7 +349,9 @@ impl Machine {
         }
         match error {
             TokenError::Unreachable => self.wait(0),
-            TokenError::Refused(ErrorCode::DeviceRevoked) => self.stop(ErrorCode::DeviceRevoked),
+            TokenError::Refused(code @ (ErrorCode::DeviceRevoked | ErrorCode::UpgradeRequired)) => {
+                self.stop(code);
+            }
             TokenError::Refused(_) => self.link = Link::SignIn,
         }
     }
@@ -345,7 +363,6 @@ impl Machine {
         self.actions.push(Action::Close);
         self.break_link();
         self.actions.retain(|action| !matches!(action, Action::Store(_)));
-        self.catching_up = true;
         self.link = Link::Broken { until: self.now.mono + BROKEN_MS };
     }
 

@@ -44,6 +44,8 @@ pub(super) struct Live {
     profiles_asked: HashSet<UserId>,
     pub members_wanted: BTreeSet<ConversationId>,
     pub markers_wanted: BTreeSet<ConversationId>,
+    /// Profiles, members and markers are asked for after this.
+    ask_after: u64,
     /// What the server said in `bye`.
     pub bye_ms: Option<u64>,
 }
@@ -61,7 +63,7 @@ impl Live {
     pub(super) fn disconnected(&mut self) {
         self.deliverable.clear();
         self.to_deliver.clear();
-        self.deliver_after = 0;
+        (self.deliver_after, self.ask_after) = (0, 0);
         self.profiles_asked.clear();
         for typing in self.own_typing.values_mut() {
             typing.told = None;
@@ -73,6 +75,14 @@ impl Live {
         let own = self.own_typing.values().map(|typing| typing.key + idle);
         let others = self.typing.values().copied();
         own.chain(others).min()
+    }
+
+    /// When what was refused for now is asked again.
+    pub(super) fn ask_deadline(&self, now: u64) -> Option<u64> {
+        let waits = !self.profiles_wanted.is_empty()
+            || !self.members_wanted.is_empty()
+            || !self.markers_wanted.is_empty();
+        (waits && self.ask_after > now).then_some(self.ask_after)
     }
 
     /// When the next `delivered` may go out, while connected.
@@ -93,6 +103,12 @@ impl Machine {
 
     /// After the last heads of a connection: what the server does not remember of the one before.
     pub(super) fn greet_live(&mut self) {
+        self.tell_again();
+        self.live.markers_wanted.extend(self.markers_after_absence());
+    }
+
+    /// What a server forgets with each connection, and with each exchange. Where nobody pushes, ticks are asked for.
+    pub(super) fn tell_again(&mut self) {
         if !self.live.focus.is_empty() {
             self.send_focus();
         }
@@ -102,12 +118,22 @@ impl Machine {
         if self.live.presence.is_some_and(|state| state != PresenceState::Online) {
             self.send_presence();
         }
-        self.live.markers_wanted = self.markers_after_absence();
+        if self.is_polling() {
+            for conversation in self.live.focus.clone() {
+                self.live.markers_wanted.remove(&conversation);
+                if self.is_known(conversation) {
+                    self.ask_markers(conversation);
+                }
+            }
+        }
     }
 
     pub(super) fn send_live(&mut self) {
         self.send_delivered();
         self.send_typing();
+        if self.live.ask_after > self.now.mono {
+            return;
+        }
         self.ask_profiles();
         let asking = |machine: &Self, is: fn(&Asked) -> bool| machine.requests.values().any(|r| is(&r.asked));
         if !asking(self, |asked| matches!(asked, Asked::Members { .. }))
@@ -115,11 +141,36 @@ impl Machine {
         {
             self.ask_members(conversation, None);
         }
-        if !asking(self, |asked| matches!(asked, Asked::Markers))
+        if !asking(self, |asked| matches!(asked, Asked::Markers { .. }))
             && let Some(conversation) = self.live.markers_wanted.pop_first()
         {
-            self.request(ClientFrame::Markers(MarkersRequest { conversation }), Asked::Markers);
+            self.ask_markers(conversation);
         }
+    }
+
+    fn ask_markers(&mut self, conversation: ConversationId) {
+        let request = ClientFrame::Markers(MarkersRequest { conversation });
+        self.request(request, Asked::Markers { conversation });
+    }
+
+    /// What was refused for now, or not answered, is asked again.
+    pub(super) fn ask_later(&mut self, asked: Asked, retry_after_ms: Option<u64>) {
+        match asked {
+            Asked::Profiles { users } => {
+                for user in users {
+                    self.live.profiles_asked.remove(&user);
+                    self.live.profiles_wanted.insert(user);
+                }
+            }
+            Asked::Members { conversation, .. } => {
+                self.live.members_wanted.insert(conversation);
+            }
+            Asked::Markers { conversation } => {
+                self.live.markers_wanted.insert(conversation);
+            }
+            _ => {}
+        }
+        self.live.ask_after = self.now.mono + retry_after_ms.unwrap_or(super::ASK_AGAIN_MS);
     }
 
     fn send_delivered(&mut self) {
@@ -142,7 +193,7 @@ impl Machine {
     }
 
     fn ask_profiles(&mut self) {
-        let busy = self.requests.values().any(|request| matches!(request.asked, Asked::Profiles));
+        let busy = self.requests.values().any(|request| matches!(request.asked, Asked::Profiles { .. }));
         if busy || self.live.profiles_wanted.is_empty() {
             return;
         }
@@ -153,12 +204,15 @@ impl Machine {
             self.live.profiles_asked.insert(user);
             users.push(user);
         }
-        self.request(ClientFrame::Profiles(ProfilesRequest { users }), Asked::Profiles);
+        self.request(
+            ClientFrame::Profiles(ProfilesRequest { users: users.clone() }),
+            Asked::Profiles { users },
+        );
     }
 
     pub(super) fn ask_members(&mut self, conversation: ConversationId, after: Option<UserId>) {
         let request = MembersRequest { conversation, after, max: limits::LIST_ITEMS_MAX };
-        self.request(ClientFrame::Members(request), Asked::Members { first: after.is_none() });
+        self.request(ClientFrame::Members(request), Asked::Members { conversation, first: after.is_none() });
     }
 
     // --- focus and presence ---

@@ -46,6 +46,9 @@ impl Machine {
         self.link = Link::Exchanging;
         let queued = std::mem::take(&mut self.polling.queue);
         self.hello();
+        if self.heard {
+            self.tell_again();
+        }
         self.polling.queue.extend(queued);
         let frames = std::mem::take(&mut self.polling.queue);
         self.polling.sent_up_to = self.last_request;
@@ -95,13 +98,11 @@ impl Machine {
                 }
                 return;
             }
-            Asked::Hello
-            | Asked::Auth
-            | Asked::Probe
-            | Asked::Heads
-            | Asked::Profiles
-            | Asked::Members { .. }
-            | Asked::Markers => return,
+            Asked::Probe { conversation } => return self.probe_later(conversation, None),
+            Asked::Profiles { .. } | Asked::Members { .. } | Asked::Markers { .. } => {
+                return self.ask_later(asked, None);
+            }
+            Asked::Hello | Asked::Auth | Asked::Heads => return,
         };
         if let Some(op) = self.outbox.requeued(items) {
             self.store(op);

@@ -120,6 +120,9 @@ impl Machine {
     pub(super) fn pull_deadline(&self) -> Option<u64> {
         let waits = self.attention.iter().filter_map(|id| {
             let log = self.logs.get(id)?;
+            if log.probing {
+                return log.probe_after;
+            }
             let urgent = log.is_behind() || !log.wants.is_empty() || log.has_gap();
             let history = if urgent { 0 } else { self.live.history_after };
             let until = log.pull_after.max(log.wait_until.unwrap_or(0)).max(history);

@@ -31,7 +31,7 @@ impl Machine {
                     LinkView::Connected { polling: self.is_polling() }
                 }
             }
-            Link::SignIn | Link::Stopped => LinkView::SignInNeeded,
+            Link::SignIn | Link::Stopped { .. } => LinkView::SignInNeeded,
             Link::Waiting { until } | Link::Broken { until } if !calm => {
                 LinkView::Offline { since: self.since, next_try: Some(wall_at(until)) }
             }

@@ -3,6 +3,7 @@
 mod links;
 mod logs;
 mod outbox;
+mod refused;
 
 use super::*;
 use crate::sync::{
@@ -126,7 +127,15 @@ fn kept(id: ConversationId, events: &[Event], low: u64, high: u64) -> LocalConve
 }
 
 fn entry(item: i64, conversation: ConversationId, what: OutboxWhat) -> OutboxEntry {
-    OutboxEntry { item, conversation, what, bytes: 100, state: EntryState::Queued, tries: 0 }
+    OutboxEntry {
+        item,
+        conversation,
+        what,
+        bytes: 100,
+        state: EntryState::Queued,
+        tries: 0,
+        written_at: TimestampMs(0),
+    }
 }
 
 impl Bench {

@@ -79,6 +79,8 @@ impl MemoryStore {
             bytes: 100,
             state,
             tries: row.tries,
+            // Never old: the simulation's clock begins at 0, the driver's is the computer's.
+            written_at: kith_protocol::TimestampMs(u64::MAX),
         }
     }
 

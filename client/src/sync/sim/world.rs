@@ -188,7 +188,8 @@ impl World {
             }
             Happening::Down { client, connection, frame } => {
                 if self.clients[client].connection == Some(connection) {
-                    self.feed(client, Input::Frame(*frame));
+                    let batch = self.frames_together(client, connection, *frame);
+                    self.feed_many(client, batch);
                 }
             }
             Happening::Connected { client, life } => self.connected(client, life),
@@ -221,14 +222,38 @@ impl World {
         self.clients[client].opening = false;
     }
 
-    /// Feeds a machine as the driver does: what the inputs ask to be written is one transaction, then the rest.
+    /// A frame, and what may have come behind it before anybody looked.
+    fn frames_together(&mut self, client: usize, connection: u64, frame: ServerFrame) -> Vec<Input> {
+        let mut batch = vec![Input::Frame(frame)];
+        let until = self.now + self.rng.up_to(400);
+        let is_same = |happening: &Happening| {
+            matches!(happening, Happening::Down { client: to, connection: by, .. }
+                if *to == client && *by == connection)
+        };
+        let due = self.queue.iter().take_while(|((at, _), _)| *at <= until);
+        let keys: Vec<_> = due.filter(|(_, happening)| is_same(happening)).map(|(key, _)| *key).collect();
+        for key in keys {
+            if let Some(Happening::Down { frame, .. }) = self.queue.remove(&key) {
+                batch.push(Input::Frame(*frame));
+            }
+        }
+        batch
+    }
+
+    /// Feeds a machine one input.
     pub(super) fn feed(&mut self, client: usize, input: Input) {
-        let mut inputs = VecDeque::from([input]);
-        while let Some(input) = inputs.pop_front() {
+        self.feed_many(client, vec![input]);
+    }
+
+    /// Feeds a machine as the driver does: what the inputs ask to be written is one transaction, then the rest.
+    fn feed_many(&mut self, client: usize, first: Vec<Input>) {
+        let mut inputs = VecDeque::from(first);
+        while !inputs.is_empty() {
             let now = Now { mono: self.now, wall: TimestampMs(self.now) };
             let Some(machine) = &mut self.clients[client].machine else { return };
-            let (ops, rest): (Vec<_>, Vec<_>) =
-                machine.handle(input, now).into_iter().partition(|action| matches!(action, Action::Store(_)));
+            let actions: Vec<_> = inputs.drain(..).flat_map(|input| machine.handle(input, now)).collect();
+            let (ops, mut rest): (Vec<_>, Vec<_>) =
+                actions.into_iter().partition(|action| matches!(action, Action::Store(_)));
             let ops: Vec<StoreOp> = ops
                 .into_iter()
                 .filter_map(|a| if let Action::Store(op) = a { Some(op) } else { None })
@@ -237,7 +262,11 @@ impl World {
                 return self.crash(client);
             }
             if !ops.is_empty() {
-                inputs.push_back(self.write(client, ops));
+                let answer = self.write(client, ops);
+                if answer == Input::StoreFailed {
+                    rest.retain(|a| !matches!(a, Action::Send(..) | Action::Exchange(_)));
+                }
+                inputs.push_back(answer);
             }
             if self.faults && self.rng.up_to(400) == 0 {
                 return self.crash(client);
