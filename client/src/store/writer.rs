@@ -2,6 +2,7 @@
 
 use super::{Changes, Db, Tx, now};
 use crate::ClientError;
+use kith_failpoint::places;
 use kith_protocol::UserId;
 use rusqlite::{Connection, TransactionBehavior};
 use std::{sync::Arc, thread::JoinHandle};
@@ -128,7 +129,9 @@ fn transact<T>(
         let value = work(&mut tx)?;
         let mut changes = tx.changes;
         changes.complete(&Db { conn: &transaction, me, now: now() })?;
+        kith_failpoint::pass(places::STORE_BEFORE_COMMIT);
         transaction.commit()?;
+        kith_failpoint::pass(places::STORE_AFTER_COMMIT);
         Ok((value, changes))
     })();
     if durability == Durability::Full {

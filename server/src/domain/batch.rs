@@ -11,6 +11,7 @@ use crate::{
     db::{self, contacts::PersonRow, events::EventColumns, heads::HeadColumns},
     hub::Published,
 };
+use kith_failpoint::places;
 use kith_protocol::{
     Chain, ConversationId, ErrorCode, EventContent, EventId, Seq, TimestampMs, UserId,
     event::MemberChange,
@@ -71,7 +72,9 @@ pub async fn commit(
     db::events::insert(&mut tx, &columns).await?;
     let announce = effects::write(&mut tx, &mut logs).await?;
     move_heads(&mut tx, &logs).await?;
+    kith_failpoint::pass(places::PUBLISH_BEFORE_COMMIT);
     tx.commit().await?;
+    kith_failpoint::pass(places::PUBLISH_AFTER_COMMIT);
     Ok(Committed { results, published, announce })
 }
 

@@ -7,6 +7,7 @@ use super::{
     publish::Job,
 };
 use crate::{db, error::ApiError, hub::Hub};
+use kith_failpoint::places;
 use kith_protocol::{ConversationId, Seq, UserId};
 use kith_protocol::{frame::AckResult, limits};
 use sqlx::{PgPool, Postgres, pool::PoolConnection};
@@ -20,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How soon after a failure the members are told where their logs stand.
 const SETTLE_AFTER: Duration = Duration::from_millis(500);
+/// How long an acknowledgement gets to leave before a test ends the process behind it.
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_millis(100);
 
 struct Lane {
     pool: PgPool,
@@ -119,11 +122,14 @@ impl Lane {
             self.announce(&committed).await;
         }
         let Committed { results, published, .. } = committed;
-        self.hub.publish(&published);
-        for (job, results) in jobs.into_iter().zip(results) {
-            let results: Vec<AckResult> = results;
-            let _ = job.reply.send(Ok(results));
+        if kith_failpoint::is_due(places::PUBLISH_ACKNOWLEDGED) {
+            acknowledge(jobs, results);
+            sleep(ACKNOWLEDGED_WITHIN).await;
+            kith_failpoint::end();
         }
+        self.hub.publish(&published);
+        kith_failpoint::pass(places::PUBLISH_UNACKNOWLEDGED);
+        acknowledge(jobs, results);
     }
 
     /// Hints at the heads of conversations whose commit failed, so that whoever is connected pulls what may be there.
@@ -170,6 +176,13 @@ impl Lane {
             }
         }
         self.connection = Some(connection);
+    }
+}
+
+fn acknowledge(jobs: Vec<Job>, results: Vec<Vec<AckResult>>) {
+    for (job, results) in jobs.into_iter().zip(results) {
+        // Whoever asked may have gone.
+        let _ = job.reply.send(Ok(results));
     }
 }
 

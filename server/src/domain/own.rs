@@ -2,6 +2,7 @@
 
 use super::{fetch, heads, markers};
 use crate::{db, db::items::ItemRow, db::members::OwnColumns, error::ApiError, state::AppState};
+use kith_failpoint::places;
 use kith_protocol::{
     Seq, ServerFrame, UserId,
     frame::{DraftChange, OwnState, OwnStates, StateChange},
@@ -92,6 +93,7 @@ async fn write(conn: &mut PgConnection, user: UserId, change: &StateChange) -> R
     }
     let own = outward(&mut tx, user, &row).await?;
     tx.commit().await?;
+    kith_failpoint::pass(places::STATE_AFTER_COMMIT);
     Ok(Written {
         marker_rose: before != (row.read_seq, row.delivered_seq),
         delivered: own.delivered,

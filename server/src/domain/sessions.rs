@@ -6,6 +6,7 @@
 
 use crate::{auth::Succession, config::Config, db, error::ApiError, state::AppState};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use kith_failpoint::places;
 use kith_protocol::{
     DeviceId, TimestampMs, UserId,
     api::{DeviceRef, DeviceRequest, Refresh, Session, SessionItem, SignIn},
@@ -157,6 +158,7 @@ pub async fn refresh(state: &AppState, request: Refresh) -> Result<Session, ApiE
     let most = i64::try_from(limits::DEVICES_PER_USER_MAX).unwrap_or(i64::MAX);
     let ended = db::devices::revoke_beyond(&mut tx, user, session.device.id, most).await?;
     tx.commit().await?;
+    kith_failpoint::pass(places::REFRESH_AFTER_COMMIT);
     close(state, &ended);
     Ok(session)
 }
