@@ -10,5 +10,6 @@ mod members;
 mod offline;
 mod receipts;
 mod reconnect;
+mod torture;
 mod window_desktop;
 mod window_talk;

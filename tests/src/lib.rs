@@ -8,6 +8,7 @@ pub mod client;
 pub mod proxy;
 pub mod secrets;
 pub mod server;
+pub mod torture;
 pub mod until;
 pub mod window;
 

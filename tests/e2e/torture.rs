@@ -1,0 +1,34 @@
+//! The whole system under faults, briefly: `cargo xtask torture` does it for as long as one likes.
+
+use anyhow::{Context, Result};
+use kith_tests::torture::{Plan, run};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// The server's program: named by who runs the tests, else beside the hand's.
+fn server(hand: &Path) -> Result<PathBuf> {
+    let path =
+        std::env::var_os("KITH_SERVER").map_or_else(|| hand.with_file_name("kith-server"), PathBuf::from);
+    let path =
+        if path.extension().is_none() { path.with_extension(std::env::consts::EXE_EXTENSION) } else { path };
+    path.exists().then_some(path).context("kith-server is not built: cargo build -p kith-server")
+}
+
+/// I1–I3, I5–I7, I9, S11: six devices of four people write for 75 seconds while connections are cut and stalled, engines,
+/// server and PostgreSQL are killed, and tokens end. Then nothing is lost, nothing is there twice, everybody has one order,
+/// and unread numbers, edits and reactions are those that PostgreSQL's log gives.
+#[tokio::test]
+async fn torture_of_75_seconds_loses_doubles_and_reorders_nothing() -> Result<()> {
+    let hand = PathBuf::from(env!("CARGO_BIN_EXE_kith-hand"));
+    let during = Duration::from_secs(75);
+    let plan =
+        Plan { seed: 20_261_121, during, pause: Duration::from_millis(40), server: server(&hand)?, hand };
+    let tally = run(plan).await?;
+    println!("{tally}");
+    assert!(tally.is_clean(), "{tally}");
+    assert!(tally.messages > 500 && tally.cuts > 20, "too little was done: {tally}");
+    assert!(tally.server_kills > 1 && tally.engine_kills > 5 && tally.database_restarts > 0, "{tally}");
+    Ok(())
+}

@@ -1,0 +1,371 @@
+//! `kith-hand FOLDER SERVER NAME SEED EMOJI [--new] [--host]`
+//!
+//! One engine as a process of its own: signs in, does what is ordered on standard input, and says on standard output what
+//! it is about to do and what the engine has accepted. It may be killed at any moment and started again on its folder. It
+//! ends when standard input does.
+
+#![expect(clippy::expect_used, reason = "a hand that cannot go on says why and ends")]
+
+use anyhow::{Context, Result};
+use kith_client::{
+    ClientError, Engine, EngineOptions,
+    view::{
+        Anchor, AppState, ConversationView, LinkView, MessageView, OutboxItemView, OutboxState, TimelineItem,
+    },
+};
+use kith_protocol::{ConversationId, EventId, UserId, frame::ConversationKind};
+use kith_tests::{
+    client::PASSWORD,
+    torture::{
+        secret_file::SecretFile,
+        words::{Deed, Order, Report, Said},
+    },
+};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Write,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+/// The group whose members come and go; the host's alone to change.
+const COMING_AND_GOING: &str = "Coming and going";
+/// Above, a hand waits before it writes more.
+const UNSENT_MAX: u32 = 150;
+/// Messages among which a hand chooses.
+const NEWEST: u32 = 30;
+const PAGE: u32 = 200;
+const REPORT_EVERY: Duration = Duration::from_millis(500);
+const SIGN_IN_AGAIN: Duration = Duration::from_millis(300);
+/// The list of conversations is read again after so many deeds.
+const LOOK_AGAIN: u64 = 25;
+
+struct Arguments {
+    folder: PathBuf,
+    server: String,
+    name: String,
+    seed: u64,
+    emoji: String,
+    is_new: bool,
+    is_host: bool,
+}
+
+impl Arguments {
+    fn parse() -> Result<Self> {
+        let mut words = std::env::args().skip(1);
+        let mut next = || words.next().context("an argument is missing");
+        let (folder, server, name) = (PathBuf::from(next()?), next()?, next()?);
+        let (seed, emoji) = (next()?.parse()?, next()?);
+        let flags: Vec<String> = words.collect();
+        let has = |flag: &str| flags.iter().any(|word| word == flag);
+        Ok(Self { folder, server, name, seed, emoji, is_new: has("--new"), is_host: has("--host") })
+    }
+}
+
+enum Mode {
+    Idle,
+    Writing { pause_ms: u64 },
+    Resting,
+}
+
+struct Hand {
+    engine: Engine,
+    me: UserId,
+    arguments: Arguments,
+    random: StdRng,
+    written: u64,
+    deeds: u64,
+    talks: Vec<ConversationView>,
+    /// Conversations that were read to their beginning.
+    complete: BTreeSet<ConversationId>,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let arguments = Arguments::parse()?;
+    let options = EngineOptions {
+        profile: "default".to_owned(),
+        data_dir: arguments.folder.clone(),
+        app: "kith-hand/1".to_owned(),
+        device_name: format!("{}'s computer", arguments.name),
+        secrets: Arc::new(SecretFile::of(&arguments.folder)),
+    };
+    let engine = Engine::open(options).await?;
+    let me = signed_in(&engine, &arguments).await?;
+    say(&Said::Ready { user: me });
+    let random = StdRng::seed_from_u64(arguments.seed);
+    let (talks, complete) = (Vec::new(), BTreeSet::new());
+    Hand { engine, me, arguments, random, written: 0, deeds: 0, talks, complete }.serve().await
+}
+
+/// Who is signed in; with `--new` the account is made first.
+async fn signed_in(engine: &Engine, arguments: &Arguments) -> Result<UserId> {
+    loop {
+        if let AppState::SignedIn { account } = engine.app_state().await {
+            return Ok(account.me.id);
+        }
+        let (server, name) = (arguments.server.clone(), arguments.name.clone());
+        let password = PASSWORD.to_owned();
+        let tried = if arguments.is_new {
+            engine.sign_up(server, name.clone(), password, name, None).await
+        } else {
+            engine.sign_in(server, name, password).await
+        };
+        match tried {
+            Ok(_) => {}
+            Err(ClientError::Offline | ClientError::RefusedFor { .. }) => {
+                tokio::time::sleep(SIGN_IN_AGAIN).await
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn say(said: &Said) {
+    let mut line = serde_json::to_vec(said).expect("plain data");
+    line.push(b'\n');
+    let mut out = std::io::stdout().lock();
+    // One write a line, so that a kill leaves whole lines. Whoever closed the pipe has ended.
+    let _ = out.write_all(&line).and_then(|()| out.flush());
+}
+
+impl Hand {
+    async fn serve(mut self) -> Result<()> {
+        let mut lines = BufReader::new(tokio::io::stdin()).lines();
+        let mut mode = Mode::Idle;
+        loop {
+            let pause = match mode {
+                Mode::Idle => Duration::from_secs(3600),
+                Mode::Writing { pause_ms } => {
+                    Duration::from_millis(self.random.random_range(0..=2 * pause_ms))
+                }
+                Mode::Resting => REPORT_EVERY,
+            };
+            tokio::select! {
+                line = lines.next_line() => {
+                    let Some(line) = line? else { return Ok(()) };
+                    match serde_json::from_str(&line)? {
+                        Order::Group { title, members } => {
+                            let conversation = self.engine.create_group(title, members).await?;
+                            say(&Said::Made { conversation });
+                        }
+                        Order::Direct { user } => {
+                            let conversation = self.engine.open_direct(user).await?;
+                            self.write_message(conversation).await;
+                            say(&Said::Made { conversation });
+                        }
+                        Order::Write { pause_ms } => mode = Mode::Writing { pause_ms },
+                        Order::Rest => {
+                            self.engine.network_changed().await?;
+                            mode = Mode::Resting;
+                        }
+                        Order::Quit => {
+                            self.engine.shutdown().await;
+                            return Ok(());
+                        }
+                    }
+                }
+                () = tokio::time::sleep(pause) => match mode {
+                    Mode::Idle => {}
+                    Mode::Writing { .. } => self.act().await?,
+                    Mode::Resting => self.report().await?,
+                },
+            }
+        }
+    }
+
+    /// Does one thing that a user does.
+    async fn act(&mut self) -> Result<()> {
+        if self.deeds.is_multiple_of(LOOK_AGAIN) || self.talks.is_empty() {
+            self.talks = self.engine.conversations().await?;
+        }
+        self.deeds += 1;
+        let open: Vec<usize> =
+            (0..self.talks.len()).filter(|index| self.talks[*index].my_role.is_some()).collect();
+        if open.is_empty() || self.engine.status().await.unsent > UNSENT_MAX {
+            return Ok(());
+        }
+        let talk = &self.talks[open[self.random.random_range(0..open.len())]];
+        let (id, is_changing) =
+            (talk.id, talk.kind == ConversationKind::Group && talk.title == COMING_AND_GOING);
+        match self.random.random_range(0..100) {
+            0..65 => self.write_message(id).await,
+            65..74 => self.change(id, |hand, own| hand.edit_of(id, own)).await,
+            74..78 => {
+                let delete = |_: &mut Self, own: &MessageView| {
+                    own.mine.then_some(Deed::Delete { conversation: id, message: own.id })
+                };
+                self.change(id, delete).await;
+            }
+            78..89 => self.change(id, |hand, any| Some(hand.reaction_to(id, any))).await,
+            89..97 => self.attempt(Deed::Read { conversation: id }).await,
+            _ if is_changing && self.arguments.is_host => self.change_members(id).await?,
+            _ => self.try_again(id).await?,
+        }
+        Ok(())
+    }
+
+    async fn write_message(&mut self, conversation: ConversationId) {
+        let text = self.new_text("");
+        self.attempt(Deed::Message { conversation, text }).await;
+    }
+
+    /// A text that nobody else writes, ever.
+    fn new_text(&mut self, what: &str) -> String {
+        self.written += 1;
+        let Arguments { name, emoji, seed, .. } = &self.arguments;
+        format!("{name} {emoji} {seed:x} {what}{}", self.written)
+    }
+
+    fn edit_of(&mut self, conversation: ConversationId, own: &MessageView) -> Option<Deed> {
+        own.mine.then(|| Deed::Edit { conversation, message: own.id, text: self.new_text("edit ") })
+    }
+
+    fn reaction_to(&mut self, conversation: ConversationId, message: &MessageView) -> Deed {
+        let emoji = self.arguments.emoji.clone();
+        let is_on = message.reactions.iter().any(|one| one.emoji == emoji && one.mine);
+        Deed::Reaction { conversation, message: message.id, emoji, on: !is_on }
+    }
+
+    /// Does something to one of the newest messages.
+    async fn change(
+        &mut self,
+        conversation: ConversationId,
+        deed: impl FnOnce(&mut Self, &MessageView) -> Option<Deed>,
+    ) {
+        let Ok(page) = self.engine.timeline(conversation, Anchor::Newest, NEWEST).await else { return };
+        let messages: Vec<MessageView> = page
+            .items
+            .into_iter()
+            .filter_map(|item| match item {
+                TimelineItem::Message(message) if !message.deleted => Some(message),
+                _ => None,
+            })
+            .collect();
+        if messages.is_empty() {
+            return;
+        }
+        let chosen = &messages[self.random.random_range(0..messages.len())];
+        if let Some(deed) = deed(self, chosen) {
+            self.attempt(deed).await;
+        }
+    }
+
+    /// Somebody goes who is there, or comes back.
+    async fn change_members(&mut self, conversation: ConversationId) -> Result<()> {
+        let present: BTreeSet<UserId> =
+            self.engine.conversation(conversation).await?.members.iter().map(|one| one.person.id).collect();
+        let everybody = self.engine.conversations().await?.into_iter().find(|talk| talk.title == "Everybody");
+        let Some(everybody) = everybody else { return Ok(()) };
+        let mut others: Vec<UserId> =
+            self.engine.conversation(everybody.id).await?.members.iter().map(|one| one.person.id).collect();
+        others.retain(|user| *user != self.me);
+        others.sort_unstable();
+        // The first of them stays.
+        if others.len() > 1 {
+            let user = others[self.random.random_range(1..others.len())];
+            let added = !present.contains(&user);
+            self.attempt(Deed::Member { conversation, user, added }).await;
+        }
+        Ok(())
+    }
+
+    /// Tries again what was refused while one was not a member; what it held back follows (O5).
+    async fn try_again(&mut self, conversation: ConversationId) -> Result<()> {
+        let is_parked = |one: &OutboxItemView| {
+            one.conversation == Some(conversation) && matches!(one.state, OutboxState::Parked { .. })
+        };
+        if let Some(first) = self.engine.outbox().await?.into_iter().find(is_parked) {
+            match self.engine.retry(first.item).await {
+                // It has left meanwhile.
+                Ok(()) | Err(ClientError::NotFound) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Says what it will do, does it, and says what came of it.
+    async fn attempt(&mut self, deed: Deed) {
+        say(&Said::Will { deed: deed.clone() });
+        match self.carry_out(&deed).await {
+            Ok(id) => say(&Said::Did { deed, id }),
+            Err(error) => say(&Said::Refused { deed, code: error.code().to_owned() }),
+        }
+    }
+
+    async fn carry_out(&self, deed: &Deed) -> Result<Option<EventId>, ClientError> {
+        let engine = &self.engine;
+        match deed.clone() {
+            Deed::Message { conversation, text } => {
+                engine.send_message(conversation, text, None).await.map(Some)
+            }
+            Deed::Edit { message, text, .. } => engine.edit_message(message, text).await.map(|()| None),
+            Deed::Delete { message, .. } => engine.delete_message(message).await.map(|()| None),
+            Deed::Reaction { message, emoji, on, .. } => {
+                engine.react(message, emoji, on).await.map(|()| None)
+            }
+            Deed::Member { conversation, user, added: true } => {
+                engine.add_members(conversation, vec![user]).await.map(|()| None)
+            }
+            Deed::Member { conversation, user, added: false } => {
+                engine.remove_member(conversation, user).await.map(|()| None)
+            }
+            Deed::Read { conversation } => {
+                let page = engine.timeline(conversation, Anchor::Newest, 1).await?;
+                let seq = page.items.iter().find_map(|item| match item {
+                    TimelineItem::Message(message) => message.seq,
+                    _ => None,
+                });
+                match seq {
+                    Some(seq) => engine.mark_read(conversation, seq).await.map(|()| None),
+                    None => Ok(None),
+                }
+            }
+        }
+    }
+
+    /// Reads everything to its beginning, as somebody does who scrolls up, and says how it stands.
+    async fn report(&mut self) -> Result<()> {
+        let talks = self.engine.conversations().await?;
+        for talk in talks.iter().filter(|talk| !talk.is_local) {
+            if !self.complete.contains(&talk.id) && self.scroll(talk.id).await? {
+                self.complete.insert(talk.id);
+            }
+        }
+        let status = self.engine.status().await;
+        let unread: BTreeMap<_, _> = talks.iter().map(|talk| (talk.id.to_string(), talk.unread)).collect();
+        say(&Said::Report(Report {
+            connected: matches!(status.link, LinkView::Connected { .. }),
+            complete: talks.iter().all(|talk| self.complete.contains(&talk.id)),
+            unread,
+        }));
+        Ok(())
+    }
+
+    /// Whether all of it is here.
+    async fn scroll(&self, conversation: ConversationId) -> Result<bool> {
+        let mut page = self.engine.timeline(conversation, Anchor::Newest, PAGE).await?;
+        loop {
+            if page.items.iter().any(|item| matches!(item, TimelineItem::Gap(_))) {
+                return Ok(false);
+            }
+            if page.at_start || page.loading {
+                return Ok(page.at_start);
+            }
+            let Some(order) = page.items.first().map(order_of) else { return Ok(false) };
+            page = self.engine.timeline(conversation, Anchor::Before { order }, PAGE).await?;
+        }
+    }
+}
+
+fn order_of(item: &TimelineItem) -> f64 {
+    match item {
+        TimelineItem::Message(message) => message.order,
+        TimelineItem::Notice(notice) => notice.order,
+        TimelineItem::Gap(gap) => gap.order,
+    }
+}

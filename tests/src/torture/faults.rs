@@ -1,0 +1,163 @@
+//! What is done to whom, and when: all of it follows from the seed.
+
+use kith_failpoint::places;
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use std::time::Duration;
+
+/// How long an engine stays away so that its access token has ended when it is back: the token's life and the leeway.
+const ABSENCE: Duration = Duration::from_secs(3 + super::server::TOKEN_SECONDS + 30);
+
+/// Something that happens at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The engine's process is killed and comes back after a while.
+    KillHand { hand: usize, back_after: Duration },
+    /// The server's process is killed and comes back after a while.
+    KillServer { back_after: Duration },
+    /// PostgreSQL ends as in a crash and starts again.
+    RestartDatabase,
+    /// Nothing passes for a while, nothing is cut.
+    Stall { hand: usize, during: Duration },
+    /// Open connections stay open and deaf.
+    HalfOpen { hand: usize },
+    /// Bytes pass slowly for a while.
+    Slow { hand: usize, bytes_per_s: u32, during: Duration },
+    /// Nobody reaches the server for a while.
+    AllDown { during: Duration },
+}
+
+/// Kinds of faults, and how many of each a minute has.
+const A_MINUTE: &[(Kind, u32)] = &[
+    (Kind::KillHand, 14),
+    (Kind::KillServer, 4),
+    (Kind::RestartDatabase, 2),
+    (Kind::Stall, 8),
+    (Kind::HalfOpen, 4),
+    (Kind::Slow, 4),
+    (Kind::AllDown, 1),
+    (Kind::Absence, 1),
+];
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    KillHand,
+    KillServer,
+    RestartDatabase,
+    Stall,
+    HalfOpen,
+    Slow,
+    AllDown,
+    Absence,
+}
+
+/// How a connection is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// At once.
+    Now,
+    /// In the middle of what passes after so many bytes.
+    After(u32),
+}
+
+/// The seed's decisions. Each kind has a source of its own, so that how often one is asked changes no other.
+pub struct Decisions {
+    cuts: StdRng,
+    arming: StdRng,
+    hands: usize,
+}
+
+impl Decisions {
+    pub fn new(seed: u64, hands: usize) -> Self {
+        Self { cuts: source(seed, 1), arming: source(seed, 2), hands }
+    }
+
+    /// After how many messages the next cut comes (one in twenty on average), whose and how.
+    pub fn next_cut(&mut self) -> (u64, usize, Cut) {
+        let after = self.cuts.random_range(5..=35);
+        let hand = self.cuts.random_range(0..self.hands);
+        let cut =
+            if self.cuts.random_bool(0.5) { Cut::Now } else { Cut::After(self.cuts.random_range(1..4_000)) };
+        (after, hand, cut)
+    }
+
+    /// The fail point with which the server starts next, if any.
+    pub fn server_fail_point(&mut self) -> Option<String> {
+        let most = |place| match place {
+            places::REFRESH_AFTER_COMMIT => 12,
+            places::STATE_AFTER_COMMIT => 60,
+            _ => 300,
+        };
+        self.fail_point(places::SERVER, 0.8, most)
+    }
+
+    /// The fail point with which an engine starts next, if any.
+    pub fn hand_fail_point(&mut self) -> Option<String> {
+        let most = |place| if place == places::RENEWAL_BEFORE_KEPT { 5 } else { 300 };
+        self.fail_point(places::ENGINE, 0.7, most)
+    }
+
+    fn fail_point(
+        &mut self,
+        places: &[&'static str],
+        armed: f64,
+        most: impl Fn(&'static str) -> u32,
+    ) -> Option<String> {
+        let place = places[self.arming.random_range(0..places.len())];
+        let pass = self.arming.random_range(1..=most(place));
+        self.arming.random_bool(armed).then(|| format!("{place}={pass}"))
+    }
+}
+
+fn source(seed: u64, number: u64) -> StdRng {
+    StdRng::seed_from_u64(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(number))
+}
+
+/// All faults of a run with their times, in order.
+pub fn schedule(seed: u64, hands: usize, during: Duration) -> Vec<(Duration, Fault)> {
+    let mut random = source(seed, 0);
+    let mut faults = Vec::new();
+    for (kind, a_minute) in A_MINUTE {
+        let count = (f64::from(*a_minute) * during.as_secs_f64() / 60.0).ceil() as u32;
+        for _ in 0..count {
+            let at = during.mul_f64(random.random_range(0.02..0.98));
+            faults.push((at, fault(*kind, hands, &mut random)));
+        }
+    }
+    faults.sort_by_key(|(at, _)| *at);
+    faults
+}
+
+fn fault(kind: Kind, hands: usize, random: &mut StdRng) -> Fault {
+    let hand = random.random_range(0..hands);
+    let mut ms = |range: std::ops::Range<u64>| Duration::from_millis(random.random_range(range));
+    match kind {
+        Kind::KillHand => Fault::KillHand { hand, back_after: ms(0..2_500) },
+        Kind::KillServer => Fault::KillServer { back_after: ms(0..2_500) },
+        Kind::RestartDatabase => Fault::RestartDatabase,
+        Kind::Stall => Fault::Stall { hand, during: ms(500..9_000) },
+        Kind::HalfOpen => Fault::HalfOpen { hand },
+        Kind::Slow => {
+            Fault::Slow { hand, during: ms(1_000..6_000), bytes_per_s: random.random_range(2_000..40_000) }
+        }
+        Kind::AllDown => Fault::AllDown { during: ms(500..4_000) },
+        Kind::Absence => Fault::KillHand { hand, back_after: ABSENCE },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_is_a_schedule() {
+        let of = |seed| schedule(seed, 6, Duration::from_secs(90));
+        assert_eq!(of(7), of(7));
+        assert_ne!(of(7), of(8));
+        assert!(of(7).iter().any(|(_, fault)| *fault == Fault::RestartDatabase));
+        let cuts = |seed| {
+            let mut decisions = Decisions::new(seed, 6);
+            std::iter::repeat_with(move || decisions.next_cut()).take(50).collect::<Vec<_>>()
+        };
+        assert_eq!(cuts(7), cuts(7));
+    }
+}

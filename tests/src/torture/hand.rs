@@ -1,0 +1,234 @@
+//! An engine's process as a run sees it: orders go in, what it says is kept, and it may die at any moment.
+
+use super::{
+    server::guarded,
+    words::{Deed, Order, Report, Said},
+};
+use crate::Proxy;
+use anyhow::{Context, Result, ensure};
+use kith_protocol::{ConversationId, EventId, UserId};
+use std::{
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    process::{Child, ChildStdin, ChildStdout},
+    task::JoinHandle,
+};
+
+/// A hand that is asked to end gets this long.
+const QUIT_WITHIN: Duration = Duration::from_secs(20);
+
+/// What came of a deed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// The hand died: done or not.
+    Unknown,
+    /// Accepted; the id is a message's.
+    Done(Option<EventId>),
+    Refused(String),
+}
+
+/// Everything that a hand has said in all its lives.
+#[derive(Debug, Default)]
+pub struct Heard {
+    pub user: Option<UserId>,
+    pub made: Option<ConversationId>,
+    /// In the order of doing.
+    pub deeds: Vec<(Deed, End)>,
+    /// Messages that the engine accepted.
+    pub messages: u64,
+    /// Of the present life.
+    pub report: Option<Report>,
+    pub is_ready: bool,
+}
+
+impl Heard {
+    fn take(&mut self, said: Said) {
+        match said {
+            Said::Ready { user } => {
+                self.user = Some(user);
+                self.is_ready = true;
+            }
+            Said::Made { conversation } => self.made = Some(conversation),
+            Said::Will { deed } => self.deeds.push((deed, End::Unknown)),
+            Said::Did { deed, id } => {
+                self.messages += u64::from(matches!(deed, Deed::Message { .. }));
+                self.end(End::Done(id));
+            }
+            Said::Refused { code, .. } => self.end(End::Refused(code)),
+            Said::Report(report) => self.report = Some(report),
+        }
+    }
+
+    fn end(&mut self, end: End) {
+        if let Some((_, last)) = self.deeds.last_mut() {
+            *last = end;
+        }
+    }
+}
+
+struct Life {
+    child: Child,
+    stdin: ChildStdin,
+    listening: JoinHandle<()>,
+    is_armed: bool,
+}
+
+/// A device of somebody, with its folder, its network and its present process.
+pub struct Hand {
+    pub name: String,
+    pub emoji: String,
+    pub folder: PathBuf,
+    pub proxy: Proxy,
+    program: PathBuf,
+    flags: Vec<String>,
+    seed: u64,
+    lives: u64,
+    heard: Arc<Mutex<Heard>>,
+    life: Option<Life>,
+    /// When it comes back.
+    pub back_at: Option<Instant>,
+}
+
+impl Hand {
+    pub fn new(
+        program: &Path,
+        folder: PathBuf,
+        proxy: Proxy,
+        (name, emoji): (&str, &str),
+        seed: u64,
+        flags: &[&str],
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            emoji: emoji.to_owned(),
+            folder,
+            proxy,
+            program: program.to_owned(),
+            flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
+            seed,
+            lives: 0,
+            heard: Arc::default(),
+            life: None,
+            back_at: None,
+        }
+    }
+
+    /// How reports call it.
+    pub fn label(&self) -> String {
+        format!("{} {}", self.name, self.emoji)
+    }
+
+    pub fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn is_alive(&self) -> bool {
+        self.life.is_some()
+    }
+
+    /// Starts its next life.
+    pub fn start(&mut self, fail_point: Option<String>) -> Result<()> {
+        ensure!(self.life.is_none(), "{} lives", self.name);
+        self.lives += 1;
+        self.back_at = None;
+        {
+            let mut heard = self.heard();
+            (heard.is_ready, heard.report) = (false, None);
+        }
+        let mut command = guarded(&self.program);
+        command
+            .arg(&self.folder)
+            .args([
+                &self.proxy.url(),
+                &self.name,
+                &(self.seed * 10_000 + self.lives).to_string(),
+                &self.emoji,
+            ])
+            .args(&self.flags)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(std::fs::File::options().create(true).append(true).open(self.log())?);
+        let is_armed = fail_point.is_some();
+        if let Some(fail_point) = fail_point {
+            command.env(kith_failpoint::VARIABLE, fail_point);
+        }
+        let mut child = command.spawn().with_context(|| format!("starting {}", self.program.display()))?;
+        let stdin = child.stdin.take().context("a piped input")?;
+        let stdout = child.stdout.take().context("a piped output")?;
+        let listening = tokio::spawn(listen(stdout, self.heard.clone()));
+        self.life = Some(Life { child, stdin, listening, is_armed });
+        Ok(())
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.join("stderr.log")
+    }
+
+    /// The end of what it wrote to standard error.
+    pub fn last_words(&self) -> String {
+        let text = std::fs::read_to_string(self.log()).unwrap_or_default();
+        text.lines().rev().take(5).collect::<Vec<_>>().join(" | ")
+    }
+
+    pub async fn order(&mut self, order: &Order) -> Result<()> {
+        if let Some(life) = &mut self.life {
+            let mut line = serde_json::to_vec(order)?;
+            line.push(b'\n');
+            // One that has just died gets it in its next life.
+            let _ = life.stdin.write_all(&line).await;
+        }
+        Ok(())
+    }
+
+    /// If its process has ended: how, and whether a fail point was set.
+    pub async fn found_dead(&mut self) -> Option<(ExitStatus, bool)> {
+        let status = self.life.as_mut()?.child.try_wait().ok().flatten()?;
+        let is_armed = self.life.as_ref().is_some_and(|life| life.is_armed);
+        self.bury().await;
+        Some((status, is_armed))
+    }
+
+    /// Kills its process.
+    pub async fn kill(&mut self) {
+        if let Some(life) = &mut self.life {
+            // It may have ended by itself.
+            let _ = life.child.kill().await;
+        }
+        self.bury().await;
+    }
+
+    /// Hears what it still said.
+    async fn bury(&mut self) {
+        if let Some(life) = self.life.take() {
+            drop(life.stdin);
+            let _ = life.listening.await;
+        }
+    }
+
+    /// Ends in order.
+    pub async fn quit(&mut self) -> Result<()> {
+        self.order(&Order::Quit).await?;
+        if let Some(life) = &mut self.life {
+            let ended = tokio::time::timeout(QUIT_WITHIN, life.child.wait()).await;
+            let status = ended.with_context(|| format!("{} does not end", self.name))??;
+            ensure!(status.success(), "{} ended badly: {status}", self.name);
+        }
+        self.bury().await;
+        Ok(())
+    }
+}
+
+async fn listen(stdout: ChildStdout, heard: Arc<Mutex<Heard>>) {
+    let mut lines = BufReader::new(stdout).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        // A kill may leave half a line.
+        if let Ok(said) = serde_json::from_str(&line) {
+            heard.lock().unwrap_or_else(PoisonError::into_inner).take(said);
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Compares what every engine said, what every file holds and what PostgreSQL holds.
+
+use super::{
+    files::{File, Stored},
+    hand::{End, Heard},
+    tally::Findings,
+    truth::{Log, Membership, Outcome},
+    words::Deed,
+};
+use kith_protocol::{ConversationId, EventId, UserId};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+type Logs = BTreeMap<ConversationId, Log>;
+
+/// A device: what it said and what it holds.
+pub struct Witness<'a> {
+    pub label: String,
+    pub heard: &'a Heard,
+    pub file: File,
+}
+
+/// Judges everything.
+pub fn judge(logs: &Logs, witnesses: &[Witness<'_>]) -> Findings {
+    let mut findings = Findings::default();
+    for (id, log) in logs {
+        if let Err(error) = log.check(*id) {
+            findings.reordered.push(format!("PostgreSQL: {error}"));
+        }
+    }
+    let outcomes: BTreeMap<ConversationId, BTreeMap<EventId, Outcome>> =
+        logs.iter().map(|(id, log)| (*id, log.outcomes())).collect();
+    texts(logs, witnesses, &mut findings);
+    for witness in witnesses {
+        accepted(logs, witness, &mut findings);
+        holds(logs, &outcomes, witness, &mut findings);
+        for row in witness.file.outbox().1 {
+            findings.different.push(format!("{}: {row:?} is in the outbox", witness.label));
+        }
+    }
+    last_words(logs, &outcomes, witnesses, &mut findings);
+    findings
+}
+
+/// No text is in the log twice, and none that nobody wrote.
+fn texts(logs: &Logs, witnesses: &[Witness<'_>], findings: &mut Findings) {
+    let written: HashSet<&str> =
+        witnesses.iter().flat_map(|one| &one.heard.deeds).filter_map(|(deed, _)| deed.text()).collect();
+    let mut seen: HashMap<&str, i64> = HashMap::new();
+    for (id, log) in logs {
+        for fact in log.facts.iter().filter(|fact| fact.kind == "message" || fact.kind == "edit") {
+            let Some(text) = fact.text() else { continue };
+            if let Some(before) = seen.insert(text, fact.seq) {
+                findings.double.push(format!("{id}: {text:?} is at {before} and at {}", fact.seq));
+            }
+            if !written.contains(text) {
+                findings.different.push(format!("{id}: nobody wrote {text:?}"));
+            }
+        }
+    }
+}
+
+/// I1, I5, I9: every accepted message is in PostgreSQL once, in the order of writing, or its user deleted it before it left,
+/// or it is parked.
+fn accepted(logs: &Logs, witness: &Witness<'_>, findings: &mut Findings) {
+    let Witness { label, heard, file } = witness;
+    let deleted: HashSet<EventId> = heard
+        .deeds
+        .iter()
+        .filter_map(|(deed, _)| match deed {
+            Deed::Delete { message, .. } => Some(*message),
+            _ => None,
+        })
+        .collect();
+    let parked: HashSet<EventId> = file.outbox().0.into_iter().filter_map(|row| row.id).collect();
+    let places: HashMap<EventId, (ConversationId, i64)> = logs
+        .iter()
+        .flat_map(|(id, log)| log.facts.iter().map(move |fact| (fact.id, (*id, fact.seq))))
+        .collect();
+    let mut last: HashMap<ConversationId, i64> = HashMap::new();
+    for (deed, end) in &heard.deeds {
+        let (Deed::Message { conversation, text }, End::Done(Some(message))) = (deed, end) else { continue };
+        match places.get(message) {
+            Some((at, seq)) if at == conversation => {
+                let before = last.insert(*conversation, *seq).unwrap_or_default();
+                if before > *seq {
+                    findings.reordered.push(format!("{label}: {text:?} is at {seq}, after {before}"));
+                }
+            }
+            Some((at, _)) => findings.different.push(format!("{label}: {text:?} went to {at}")),
+            None if parked.contains(message) => findings.parked += 1,
+            None if deleted.contains(message) => {}
+            None => findings.lost.push(format!("{label}: {text:?} was accepted and is not in PostgreSQL")),
+        }
+    }
+}
+
+/// I3, I7: the file equals PostgreSQL in the user's visible range, and so do the numbers that the engine shows.
+fn holds(
+    logs: &Logs,
+    outcomes: &BTreeMap<ConversationId, BTreeMap<EventId, Outcome>>,
+    witness: &Witness<'_>,
+    findings: &mut Findings,
+) {
+    let Some(user) = witness.heard.user else { return };
+    let empty = Stored::default();
+    for (id, log) in logs {
+        let Some(member) = log.members.iter().find(|member| member.user == user) else { continue };
+        let name = format!("{} in {id}", witness.label);
+        let stored = witness.file.conversations.get(id).unwrap_or(&empty);
+        same_log(log, member, stored, &name, findings);
+        let shown = witness.heard.report.as_ref().and_then(|report| report.unread.get(&id.to_string()));
+        let counted = log.unread(member);
+        if member.is_active && shown.is_some_and(|shown| *shown as usize != counted) {
+            findings.different.push(format!("{name}: {shown:?} unread, {counted} by count"));
+        }
+        if member.is_whole()
+            && let Some(truth) = outcomes.get(id)
+            && *truth != stored.outcomes
+        {
+            let differs = |message: &&EventId| truth.get(message) != stored.outcomes.get(message);
+            for message in truth.keys().chain(stored.outcomes.keys()).filter(differs).take(3) {
+                let (here, there) = (stored.outcomes.get(message), truth.get(message));
+                findings.different.push(format!("{name}: {message} is {here:?}, in PostgreSQL {there:?}"));
+            }
+        }
+    }
+}
+
+fn same_log(log: &Log, member: &Membership, stored: &Stored, name: &str, findings: &mut Findings) {
+    let here: BTreeMap<i64, _> = stored.facts.iter().map(|fact| (fact.seq, fact)).collect();
+    let mut missing = Vec::new();
+    for fact in log.facts.iter().filter(|fact| member.sees(fact.seq)) {
+        let Some(found) = here.get(&fact.seq) else {
+            missing.push(fact.seq);
+            continue;
+        };
+        if found.id != fact.id || found.chain != fact.chain {
+            findings.reordered.push(format!("{name}: at {} is {found:?}, not {fact:?}", fact.seq));
+        } else if found.body != fact.body && (member.is_whole() || fact.body.is_some()) {
+            findings.different.push(format!("{name}: at {} is {found:?}, not {fact:?}", fact.seq));
+        }
+    }
+    if let (Some(first), Some(last)) = (missing.first(), missing.last()) {
+        let count = missing.len();
+        findings.lost.push(format!("{name}: {count} events between {first} and {last} are not in the file"));
+    }
+    if let Some(fact) = stored.facts.iter().find(|fact| !member.sees(fact.seq)) {
+        findings.different.push(format!("{name}: {fact:?} is not to be seen there"));
+    }
+}
+
+/// What a device last did to a message, and what it may have done after that before it died.
+#[derive(Default)]
+struct Last<T> {
+    done: Option<T>,
+    perhaps: Vec<T>,
+}
+
+impl<T> Last<T> {
+    fn add(&mut self, value: T, end: &End) {
+        match end {
+            End::Done(_) => (self.done, self.perhaps) = (Some(value), Vec::new()),
+            End::Unknown => self.perhaps.push(value),
+            End::Refused(_) => {}
+        }
+    }
+}
+
+/// An accepted edit or reaction that no later one of its kind replaced is what PostgreSQL shows, in conversations whose
+/// members stay.
+fn last_words(
+    logs: &Logs,
+    outcomes: &BTreeMap<ConversationId, BTreeMap<EventId, Outcome>>,
+    witnesses: &[Witness<'_>],
+    findings: &mut Findings,
+) {
+    let stay =
+        |id: &ConversationId| logs.get(id).is_some_and(|log| log.members.iter().all(Membership::is_whole));
+    let mut edits: HashMap<(ConversationId, EventId), HashMap<&str, Last<&str>>> = HashMap::new();
+    let mut reactions: HashMap<(ConversationId, EventId, &str, UserId), Last<bool>> = HashMap::new();
+    for witness in witnesses {
+        let Some(user) = witness.heard.user else { continue };
+        for (deed, end) in &witness.heard.deeds {
+            match deed {
+                Deed::Edit { conversation, message, text } if stay(conversation) => {
+                    let by = edits.entry((*conversation, *message)).or_default();
+                    by.entry(&witness.label).or_default().add(text, end);
+                }
+                Deed::Reaction { conversation, message, emoji, on } if stay(conversation) => {
+                    reactions.entry((*conversation, *message, emoji, user)).or_default().add(*on, end);
+                }
+                _ => {}
+            }
+        }
+    }
+    let outcome =
+        |id, message| outcomes.get(id)?.get(message).filter(|outcome: &&Outcome| !outcome.is_deleted);
+    for ((id, message), by) in &edits {
+        let Some(outcome) = outcome(id, message) else { continue };
+        let may: BTreeSet<&str> =
+            by.values().flat_map(|last| last.done.iter().chain(&last.perhaps)).copied().collect();
+        let is_certain = by.values().any(|last| last.done.is_some());
+        if is_certain && !may.contains(outcome.text.as_str()) {
+            findings.lost.push(format!("{id}: {message} says {:?}, its edits {may:?}", outcome.text));
+        }
+    }
+    for ((id, message, emoji, user), last) in &reactions {
+        let (Some(outcome), Some(done)) = (outcome(id, message), last.done) else { continue };
+        let is_on = outcome.reactions.contains(&((*emoji).to_owned(), *user));
+        if is_on != done && !last.perhaps.contains(&is_on) {
+            findings.lost.push(format!("{id}: {emoji} on {message} by {user} is {is_on}, not {done}"));
+        }
+    }
+}

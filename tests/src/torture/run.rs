@@ -1,0 +1,271 @@
+//! A run from start to verdict.
+
+use super::{
+    faults::Decisions,
+    files,
+    hand::Hand,
+    judge::{Witness, judge},
+    server::Server,
+    tally::{Findings, Tally},
+    truth,
+    words::Order,
+};
+use crate::Proxy;
+use anyhow::{Context, Result, bail, ensure};
+use kith_pgbox::{Cluster, Durability, Options};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{task::JoinHandle, time::sleep};
+
+/// Names, the emoji that tells a person's devices apart, and what else a hand is told.
+const HANDS: &[(&str, &str, &[&str])] = &[
+    ("alice", "👍", &["--new", "--host"]),
+    ("bob", "👍", &["--new"]),
+    ("cleo", "👍", &["--new"]),
+    ("dora", "👍", &["--new"]),
+    ("alice", "🎉", &[]),
+    ("bob", "🎉", &[]),
+];
+const ALICE: usize = 0;
+const BOB: usize = 1;
+const CLEO: usize = 2;
+const DORA: usize = 3;
+
+/// How often a run looks around.
+pub(super) const TICK: Duration = Duration::from_millis(50);
+const SETUP_WITHIN: Duration = Duration::from_secs(60);
+/// From healing until everything is equal everywhere.
+const REST_WITHIN: Duration = Duration::from_secs(120);
+const JUDGE_EVERY: Duration = Duration::from_millis(500);
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub seed: u64,
+    /// How long faults go on.
+    pub during: Duration,
+    /// Between two deeds of one engine, on average.
+    pub pause: Duration,
+    /// The programs.
+    pub server: PathBuf,
+    pub hand: PathBuf,
+}
+
+/// What ends a fault that lasts.
+pub(super) struct Healing {
+    pub(super) at: Instant,
+    pub(super) hand: usize,
+}
+
+pub(super) struct Run {
+    pub(super) plan: Plan,
+    folder: PathBuf,
+    pub(super) cluster: Arc<Cluster>,
+    database: String,
+    pub(super) server: Option<Server>,
+    pub(super) server_back_at: Option<Instant>,
+    pub(super) hands: Vec<Hand>,
+    pub(super) decisions: Decisions,
+    pub(super) healings: Vec<Healing>,
+    pub(super) restarting: Option<JoinHandle<Result<()>>>,
+    /// What the hands do at the moment.
+    pub(super) order: Option<Order>,
+    pub(super) tally: Tally,
+}
+
+/// Runs a plan and judges it. Every process that it starts has ended when it returns.
+///
+/// # Errors
+/// When something could not be started or ended by itself; what was found wrong is in the tally.
+pub async fn run(plan: Plan) -> Result<Tally> {
+    let folder = tempfile::Builder::new().prefix("kith-torture-").tempdir()?;
+    #[cfg(unix)]
+    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    let place = folder.path().join("pg");
+    let options = Options { durability: Durability::Throwaway, ..Options::new(&place) };
+    let cluster = Arc::new(Cluster::start(options).await?);
+    let result = run_on(plan, folder.path(), cluster.clone()).await;
+    if let Some(cluster) = Arc::into_inner(cluster) {
+        cluster.stop().await?;
+    }
+    // As root the cluster may lie elsewhere; the note says where.
+    if let Ok(note) = std::fs::read_to_string(place.join("LOCATION.txt"))
+        && let Some(home) = note.lines().nth(1)
+    {
+        let _ = std::fs::remove_dir_all(home);
+    }
+    result
+}
+
+async fn run_on(plan: Plan, folder: &Path, cluster: Arc<Cluster>) -> Result<Tally> {
+    cluster.ensure_database("kith").await?;
+    let database = cluster.url("kith");
+    let tally = Tally { seed: plan.seed, engines: HANDS.len(), during: plan.during, ..Tally::default() };
+    let decisions = Decisions::new(plan.seed, HANDS.len());
+    let mut run = Run {
+        plan,
+        folder: folder.to_owned(),
+        cluster,
+        database,
+        server: None,
+        server_back_at: None,
+        hands: Vec::new(),
+        decisions,
+        healings: Vec::new(),
+        restarting: None,
+        order: None,
+        tally,
+    };
+    let result = run.whole().await;
+    for hand in &mut run.hands {
+        hand.kill().await;
+    }
+    if let Some(server) = run.server.take() {
+        server.kill().await;
+    }
+    if let Some(restarting) = run.restarting.take() {
+        restarting.await??;
+    }
+    result.map(|()| run.tally)
+}
+
+impl Run {
+    async fn whole(&mut self) -> Result<()> {
+        self.start_server(None).await?;
+        self.set_up().await?;
+        self.torment().await?;
+        self.heal().await?;
+        self.rest().await
+    }
+
+    pub(super) fn server_log(&self) -> PathBuf {
+        self.folder.join("server.log")
+    }
+
+    /// Starts the server; the hands' networks lead to it from here on.
+    pub(super) async fn start_server(&mut self, fail_point: Option<String>) -> Result<()> {
+        let server = Server::start(&self.plan.server, &self.database, fail_point, &self.server_log()).await?;
+        for hand in &self.hands {
+            hand.proxy.retarget(server.address);
+        }
+        self.server_back_at = None;
+        self.server = Some(server);
+        Ok(())
+    }
+
+    fn address(&self) -> Result<SocketAddr> {
+        Ok(self.server.as_ref().context("no server")?.address)
+    }
+
+    /// Accounts, devices, two groups and two direct conversations, without faults.
+    async fn set_up(&mut self) -> Result<()> {
+        for (number, (name, emoji, flags)) in HANDS.iter().enumerate() {
+            let folder = self.folder.join(format!("hand-{number}"));
+            std::fs::create_dir_all(&folder)?;
+            let proxy = Proxy::start(self.address()?).await?;
+            let seed = self.plan.seed.wrapping_mul(100).wrapping_add(number as u64) % 1_000_000_000;
+            let mut hand = Hand::new(&self.plan.hand, folder, proxy, (name, emoji), seed, flags);
+            hand.start(None)?;
+            self.hands.push(hand);
+            self.until_heard(number, "sign in", |hand| hand.heard().is_ready.then_some(())).await?;
+        }
+        let user = |number: usize| self.hands[number].heard().user.context("nobody");
+        let (bob, cleo, dora) = (user(BOB)?, user(CLEO)?, user(DORA)?);
+        for title in ["Everybody", "Coming and going"] {
+            let members = vec![bob, cleo, dora];
+            self.make(ALICE, &Order::Group { title: title.to_owned(), members }).await?;
+        }
+        self.make(ALICE, &Order::Direct { user: bob }).await?;
+        self.make(DORA, &Order::Direct { user: cleo }).await
+    }
+
+    async fn make(&mut self, number: usize, order: &Order) -> Result<()> {
+        self.hands[number].heard().made = None;
+        self.hands[number].order(order).await?;
+        self.until_heard(number, "make a conversation", |hand| hand.heard().made.map(drop)).await
+    }
+
+    async fn until_heard(
+        &mut self,
+        number: usize,
+        what: &str,
+        fact: impl Fn(&Hand) -> Option<()>,
+    ) -> Result<()> {
+        let end = Instant::now() + SETUP_WITHIN;
+        while fact(&self.hands[number]).is_none() {
+            let hand = &mut self.hands[number];
+            if let Some((status, _)) = hand.found_dead().await {
+                bail!("{} ended ({status}): {}", hand.label(), hand.last_words());
+            }
+            ensure!(Instant::now() < end, "{} does not {what}: {}", hand.label(), hand.last_words());
+            sleep(TICK).await;
+        }
+        Ok(())
+    }
+
+    pub(super) fn messages(&self) -> u64 {
+        self.hands.iter().map(|hand| hand.heard().messages).sum()
+    }
+
+    pub(super) async fn order_all(&mut self, order: Order) -> Result<()> {
+        for hand in &mut self.hands {
+            hand.order(&order).await?;
+        }
+        self.order = Some(order);
+        Ok(())
+    }
+
+    /// Waits until nothing is wrong, at most [`REST_WITHIN`], ends the engines and judges what they left.
+    async fn rest(&mut self) -> Result<()> {
+        let healed = Instant::now();
+        let mut findings = self.judge_when_quiet().await?;
+        while !findings.as_ref().is_some_and(Findings::is_clean) && healed.elapsed() < REST_WITHIN {
+            sleep(JUDGE_EVERY).await;
+            self.look_after(false).await?;
+            findings = self.judge_when_quiet().await?;
+        }
+        self.tally.rest_after = healed.elapsed();
+        for hand in &mut self.hands {
+            hand.quit().await?;
+            files::check(&hand.folder)?;
+        }
+        self.tally.findings = self.judge().await?;
+        self.tally.messages = self.messages();
+        let deeds: usize = self.hands.iter().map(|hand| hand.heard().deeds.len()).sum();
+        self.tally.other_deeds = (deeds as u64).saturating_sub(self.tally.messages);
+        self.tally.events = truth::read(&self.database).await?.values().map(|log| log.facts.len()).sum();
+        Ok(())
+    }
+
+    async fn judge_when_quiet(&self) -> Result<Option<Findings>> {
+        let is_quiet = |hand: &Hand| {
+            let heard = hand.heard();
+            heard.report.as_ref().is_some_and(|one| one.connected && one.complete)
+        };
+        if !self.hands.iter().all(is_quiet) {
+            return Ok(None);
+        }
+        self.judge().await.map(Some)
+    }
+
+    async fn judge(&self) -> Result<Findings> {
+        let logs = truth::read(&self.database).await?;
+        let heard: Vec<_> = self.hands.iter().map(Hand::heard).collect();
+        let mut witnesses = Vec::with_capacity(heard.len());
+        for (hand, heard) in self.hands.iter().zip(&heard) {
+            witnesses.push(Witness { label: hand.label(), heard, file: files::read(&hand.folder)? });
+        }
+        let mut findings = judge(&logs, &witnesses);
+        let waiting = witnesses.iter().filter(|one| {
+            !one.heard.report.as_ref().is_some_and(|report| report.connected && report.complete)
+        });
+        let waiting: Vec<_> =
+            waiting.map(|one| format!("{} is not at rest: {:?}", one.label, one.heard.report)).collect();
+        findings.different.extend(waiting);
+        Ok(findings)
+    }
+}

@@ -1,0 +1,98 @@
+//! What a run did and what it found.
+
+use std::{fmt, time::Duration};
+
+/// Findings that are shown; the counts say how many there are.
+const SHOWN_MAX: usize = 40;
+
+/// What is wrong.
+#[derive(Debug, Default, Clone)]
+pub struct Findings {
+    pub lost: Vec<String>,
+    pub double: Vec<String>,
+    pub reordered: Vec<String>,
+    /// Outbox, unread numbers, edits, reactions.
+    pub different: Vec<String>,
+    /// Messages that wait for the user because a member wrote them while being removed; no fault.
+    pub parked: usize,
+}
+
+impl Findings {
+    pub fn is_clean(&self) -> bool {
+        [&self.lost, &self.double, &self.reordered, &self.different].iter().all(|list| list.is_empty())
+    }
+}
+
+/// The result of a run.
+#[derive(Debug, Default)]
+pub struct Tally {
+    pub seed: u64,
+    pub engines: usize,
+    pub during: Duration,
+    /// From healing until nothing was wrong.
+    pub rest_after: Duration,
+    pub messages: u64,
+    pub other_deeds: u64,
+    pub events: usize,
+    pub cuts: u32,
+    pub stalls: u32,
+    pub half_open: u32,
+    pub slow: u32,
+    pub all_down: u32,
+    pub engine_kills: u32,
+    pub engine_fail_points: u32,
+    pub server_kills: u32,
+    pub server_fail_points: u32,
+    pub database_restarts: u32,
+    /// Times that an engine came back after its access token had ended.
+    pub tokens_ended: u32,
+    pub findings: Findings,
+}
+
+impl Tally {
+    /// Nothing lost, nothing twice, one order, everything equal.
+    pub fn is_clean(&self) -> bool {
+        self.findings.is_clean()
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Findings { lost, double, reordered, different, parked } = &self.findings;
+        writeln!(f, "seed {}: {} engines, {} s of faults", self.seed, self.engines, self.during.as_secs())?;
+        writeln!(
+            f,
+            "  written      {} messages, {} edits, deletions, reactions, read marks and members; {} events",
+            self.messages, self.other_deeds, self.events
+        )?;
+        writeln!(
+            f,
+            "  network      {} cuts, {} stalls, {} half-open, {} slow, {} times nobody reached the server",
+            self.cuts, self.stalls, self.half_open, self.slow, self.all_down
+        )?;
+        writeln!(
+            f,
+            "  engines      {} killed, {} ended at a fail point, {} back after their token's end",
+            self.engine_kills, self.engine_fail_points, self.tokens_ended
+        )?;
+        writeln!(
+            f,
+            "  server       {} killed, {} ended at a fail point; PostgreSQL restarted {} times",
+            self.server_kills, self.server_fail_points, self.database_restarts
+        )?;
+        writeln!(f, "  at rest      {:.1} s after healing", self.rest_after.as_secs_f64())?;
+        writeln!(f, "  parked       {parked} messages of members who had been removed")?;
+        write!(
+            f,
+            "  lost {}, double {}, reordered {}, different {}",
+            lost.len(),
+            double.len(),
+            reordered.len(),
+            different.len()
+        )?;
+        for finding in [lost, double, reordered, different].into_iter().flatten().take(SHOWN_MAX) {
+            write!(f, "\n  - {finding}")?;
+        }
+        Ok(())
+    }
+}

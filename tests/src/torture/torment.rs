@@ -1,0 +1,168 @@
+//! What is done to a run's programs and network, and how they come back.
+
+use super::{
+    faults::{self, Cut, Fault},
+    run::{Healing, Run, TICK},
+    server::Server,
+    words::Order,
+};
+use anyhow::{Result, ensure};
+use std::time::{Duration, Instant};
+use tokio::{task::JoinHandle, time::sleep};
+
+/// An engine or a server that a fail point ended comes back after this.
+const BACK_AFTER: Duration = Duration::from_millis(400);
+
+impl Run {
+    /// Lets the hands write, and does to them what the seed says.
+    pub(super) async fn torment(&mut self) -> Result<()> {
+        let pause_ms = u64::try_from(self.plan.pause.as_millis())?;
+        self.order_all(Order::Write { pause_ms }).await?;
+        let began = Instant::now();
+        let mut due =
+            faults::schedule(self.plan.seed, self.hands.len(), self.plan.during).into_iter().peekable();
+        let (after, mut whose, mut how) = self.decisions.next_cut();
+        let mut cut_at = self.messages() + after;
+        while began.elapsed() < self.plan.during {
+            sleep(TICK).await;
+            self.look_after(true).await?;
+            while let Some((_, fault)) = due.next_if(|(at, _)| *at <= began.elapsed()) {
+                self.inflict(fault).await;
+            }
+            while self.messages() >= cut_at {
+                match how {
+                    Cut::Now => self.hands[whose].proxy.cut(),
+                    Cut::After(bytes) => self.hands[whose].proxy.cut_after(bytes),
+                }
+                self.tally.cuts += 1;
+                let after;
+                (after, whose, how) = self.decisions.next_cut();
+                cut_at += after;
+            }
+        }
+        Ok(())
+    }
+
+    async fn inflict(&mut self, fault: Fault) {
+        let now = Instant::now();
+        match fault {
+            Fault::KillHand { hand, back_after } => {
+                let one = &mut self.hands[hand];
+                if one.is_alive() {
+                    one.kill().await;
+                    self.tally.engine_kills += 1;
+                    self.tally.tokens_ended += u32::from(back_after > Duration::from_secs(30));
+                }
+                one.back_at = Some(now + back_after);
+            }
+            Fault::KillServer { back_after } => {
+                if let Some(server) = self.server.take() {
+                    server.kill().await;
+                    self.tally.server_kills += 1;
+                    self.server_back_at = Some(now + back_after);
+                }
+            }
+            Fault::RestartDatabase => {
+                if self.restarting.as_ref().is_none_or(JoinHandle::is_finished) {
+                    let cluster = self.cluster.clone();
+                    self.restarting = Some(tokio::spawn(async move { Ok(cluster.restart().await?) }));
+                    self.tally.database_restarts += 1;
+                }
+            }
+            Fault::Stall { hand, during } => {
+                self.hands[hand].proxy.stall();
+                self.tally.stalls += 1;
+                self.healings.push(Healing { at: now + during, hand });
+            }
+            Fault::HalfOpen { hand } => {
+                self.hands[hand].proxy.half_open();
+                self.tally.half_open += 1;
+            }
+            Fault::Slow { hand, bytes_per_s, during } => {
+                self.hands[hand].proxy.slow(bytes_per_s);
+                self.tally.slow += 1;
+                self.healings.push(Healing { at: now + during, hand });
+            }
+            Fault::AllDown { during } => {
+                self.tally.all_down += 1;
+                for (hand, one) in self.hands.iter().enumerate() {
+                    one.proxy.down();
+                    self.healings.push(Healing { at: now + during, hand });
+                }
+            }
+        }
+    }
+
+    /// Ends what is over, notices who died, brings back whose time has come.
+    pub(super) async fn look_after(&mut self, with_faults: bool) -> Result<()> {
+        let now = Instant::now();
+        let (over, left) = std::mem::take(&mut self.healings).into_iter().partition(|one| one.at <= now);
+        self.healings = left;
+        let over: Vec<Healing> = over;
+        for healing in over {
+            self.hands[healing.hand].proxy.up();
+        }
+        for number in 0..self.hands.len() {
+            let hand = &mut self.hands[number];
+            if let Some((status, is_armed)) = hand.found_dead().await {
+                ensure!(
+                    is_armed && status.code().is_none(),
+                    "{} ended by itself ({status}): {}",
+                    hand.label(),
+                    hand.last_words()
+                );
+                self.tally.engine_fail_points += 1;
+                hand.back_at = Some(now + BACK_AFTER);
+            }
+            if hand.back_at.is_some_and(|at| at <= now) {
+                let fail_point = with_faults.then(|| self.decisions.hand_fail_point()).flatten();
+                let hand = &mut self.hands[number];
+                hand.start(fail_point)?;
+                if let Some(order) = &self.order {
+                    hand.order(order).await?;
+                }
+            }
+        }
+        self.look_after_server(with_faults).await
+    }
+
+    async fn look_after_server(&mut self, with_faults: bool) -> Result<()> {
+        let now = Instant::now();
+        if let Some(status) = self.server.as_mut().and_then(Server::ended) {
+            let is_armed = self.server.take().is_some_and(|server| server.is_armed);
+            let log = std::fs::read_to_string(self.server_log()).unwrap_or_default();
+            ensure!(is_armed && status.code().is_none(), "the server ended by itself ({status}): {log}");
+            self.tally.server_fail_points += 1;
+            self.server_back_at = Some(now + BACK_AFTER);
+        }
+        if self.server_back_at.is_some_and(|at| at <= now) {
+            let fail_point = with_faults.then(|| self.decisions.server_fail_point()).flatten();
+            if self.start_server(fail_point).await.is_err() {
+                // PostgreSQL is away at the moment.
+                self.server_back_at = Some(Instant::now() + BACK_AFTER);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends all faults; what is dead comes back at once.
+    pub(super) async fn heal(&mut self) -> Result<()> {
+        if let Some(restarting) = self.restarting.take() {
+            restarting.await??;
+        }
+        if let Some(server) = self.server.take() {
+            server.kill().await;
+            self.tally.server_kills += 1;
+        }
+        self.start_server(None).await?;
+        self.healings.clear();
+        for hand in &mut self.hands {
+            hand.proxy.up();
+            hand.proxy.cut();
+            if !hand.is_alive() {
+                hand.start(None)?;
+            }
+        }
+        self.order_all(Order::Rest).await
+    }
+}

@@ -1,0 +1,78 @@
+//! What a run and its hands (engines as processes of their own) tell each other: a JSON object a line.
+
+use kith_protocol::{ConversationId, EventId, UserId};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// To a hand.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "order", rename_all = "snake_case")]
+pub enum Order {
+    /// Make a group.
+    Group { title: String, members: Vec<UserId> },
+    /// Begin a direct conversation.
+    Direct { user: UserId },
+    /// Write until told otherwise, with a pause of about so many milliseconds between two deeds.
+    Write { pause_ms: u64 },
+    /// Do nothing more, look at everything, and report.
+    Rest,
+    /// End in order.
+    Quit,
+}
+
+/// Something that a hand does as its user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "deed", rename_all = "snake_case")]
+pub enum Deed {
+    /// Writes a message. No two texts of a run are equal.
+    Message { conversation: ConversationId, text: String },
+    /// Changes an own one.
+    Edit { conversation: ConversationId, message: EventId, text: String },
+    /// Deletes an own one.
+    Delete { conversation: ConversationId, message: EventId },
+    /// Sets a reaction or takes it back. Every device has an emoji of its own.
+    Reaction { conversation: ConversationId, message: EventId, emoji: String, on: bool },
+    /// Moves the read marker.
+    Read { conversation: ConversationId },
+    /// Adds or removes a member.
+    Member { conversation: ConversationId, user: UserId, added: bool },
+}
+
+impl Deed {
+    /// The texts that may be in the log because of it.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Message { text, .. } | Self::Edit { text, .. } => Some(text),
+            _ => None,
+        }
+    }
+}
+
+/// From a hand.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "said", rename_all = "snake_case")]
+pub enum Said {
+    /// The engine is open and somebody is signed in.
+    Ready { user: UserId },
+    /// The conversation was made.
+    Made { conversation: ConversationId },
+    /// A deed begins: a kill may leave it done or not.
+    Will { deed: Deed },
+    /// The engine has accepted it; `id` is a message's.
+    Did { deed: Deed, id: Option<EventId> },
+    /// The engine has not.
+    Refused { deed: Deed, code: String },
+    /// How it stands, again and again while resting.
+    Report(Report),
+}
+
+/// What an engine shows to its user.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Report {
+    /// Connected and in sync.
+    pub connected: bool,
+    /// All that is visible has been read to its beginning, without a gap.
+    pub complete: bool,
+    /// Unread messages by conversation.
+    pub unread: BTreeMap<String, u32>,
+}
