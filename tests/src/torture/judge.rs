@@ -212,3 +212,6 @@ fn last_words(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
