@@ -1,4 +1,4 @@
-//! The chores of this repository: `cargo xtask demo`, `test`, `check`, `bench`, `bindings`, `sqlx`, `setup`.
+//! The chores of this repository: `cargo xtask demo`, `test`, `check`, `torture`, `bench`, `bindings`, `sqlx`, `setup`.
 //!
 //! Small on purpose: it starts programs, waits for them, shows what takes how long, and ends all of them when it ends.
 
@@ -12,6 +12,7 @@ mod setup;
 mod stages;
 mod steps;
 mod tests;
+mod torture;
 mod ui;
 mod webdriver;
 
@@ -36,6 +37,8 @@ enum Chore {
     },
     /// Runs the quick part of `test`, for daily work
     Check,
+    /// Kills, cuts and stalls everything while engines write, then judges what they and PostgreSQL hold
+    Torture(torture::Arguments),
     /// Measures; `bench quick` prints the main figures
     Bench {
         /// Handed to the benchmark
@@ -78,6 +81,7 @@ fn run() -> Result<()> {
         Chore::Demo(arguments) => demo::run(&arguments),
         Chore::Test { part } => stages::test(part),
         Chore::Check => stages::check(),
+        Chore::Torture(arguments) => torture::torture(&arguments),
         Chore::Bench { arguments } => stages::bench(&arguments),
         Chore::Bindings { check } => generated::bindings(check),
         Chore::Sqlx { check } => generated::sqlx(check),

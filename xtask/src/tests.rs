@@ -20,6 +20,7 @@ pub fn headless(cluster: &TestCluster, steps: &mut Steps) -> Result<()> {
     let filter = format!("not ({WINDOWS})");
     let mut tests = runner(&[&nextest[..], &[&filter]].concat(), &["--workspace", "--no-fail-fast"]);
     tests.args(FEATURES).env("KITH_TEST_PG", &cluster.url).env("KITH_BINDINGS", "check");
+    tests.env("KITH_SERVER", built("kith-server"));
     judge(&mut tests, steps)
 }
 
