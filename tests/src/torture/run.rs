@@ -72,6 +72,8 @@ pub(super) struct Run {
     pub(super) decisions: Decisions,
     pub(super) healings: Vec<Healing>,
     pub(super) restarting: Option<JoinHandle<Result<()>>>,
+    /// When PostgreSQL ended last.
+    pub(super) restarted_at: Option<Instant>,
     /// What the hands do at the moment.
     pub(super) order: Option<Order>,
     pub(super) tally: Tally,
@@ -117,6 +119,7 @@ async fn run_on(plan: Plan, folder: &Path, cluster: Arc<Cluster>) -> Result<Tall
         decisions,
         healings: Vec::new(),
         restarting: None,
+        restarted_at: None,
         order: None,
         tally,
     };
