@@ -7,7 +7,6 @@ use super::{
     publish::Job,
 };
 use crate::{db, error::ApiError, hub::Hub};
-use kith_failpoint::places;
 use kith_protocol::{ConversationId, Seq, UserId};
 use kith_protocol::{frame::AckResult, limits};
 use sqlx::{PgPool, Postgres, pool::PoolConnection};
@@ -122,13 +121,13 @@ impl Lane {
             self.announce(&committed).await;
         }
         let Committed { results, published, .. } = committed;
-        if kith_failpoint::is_due(places::PUBLISH_ACKNOWLEDGED) {
+        if kith_failpoint::is_due(kith_failpoint::places::PUBLISH_ACKNOWLEDGED) {
             acknowledge(jobs, results);
-            sleep(ACKNOWLEDGED_WITHIN).await;
+            tokio::time::sleep(ACKNOWLEDGED_WITHIN).await;
             kith_failpoint::end();
         }
         self.hub.publish(&published);
-        kith_failpoint::pass(places::PUBLISH_UNACKNOWLEDGED);
+        kith_failpoint::pass(kith_failpoint::places::PUBLISH_UNACKNOWLEDGED);
         acknowledge(jobs, results);
     }
 
