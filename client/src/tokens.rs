@@ -6,7 +6,6 @@ use crate::{
     secrets::{Kept, Vault},
     transport::api::{Api, server_text},
 };
-use kith_failpoint::places;
 use kith_protocol::{DeviceId, ErrorCode, UserId, api, error::ErrorClass};
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -64,7 +63,6 @@ impl Tokens {
     ) -> Result<DeviceId, ClientError> {
         let body = api::Refresh { refresh_token: secret.refresh_token.to_string(), device };
         let session: api::Session = self.api.post("/v1/sessions/refresh", &body).await?;
-        kith_failpoint::pass(places::RENEWAL_BEFORE_KEPT);
         let successor = SessionSecret::from(session);
         if self.vault.set_session(&server_text(self.api.server()), &successor).await == Kept::InMemory {
             tracing::warn!("a renewed session could not be stored; it lasts until the app quits");

@@ -106,6 +106,7 @@ impl Vault {
 
     /// Keeps the session of a server.
     pub(crate) async fn set_session<T: Serialize>(&self, server: &str, session: &T) -> Kept {
+        kith_failpoint::pass(kith_failpoint::places::RENEWAL_BEFORE_KEPT);
         // Plain strings: serialisation has no way to fail.
         let bytes = Zeroizing::new(serde_json::to_vec(session).unwrap_or_default());
         self.set(self.session_name(server), bytes).await
