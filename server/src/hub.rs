@@ -11,6 +11,7 @@ pub use outbox::{Outbox, Outgoing};
 use kith_protocol::{ConversationId, DeviceId, Seq, UserId, error::close};
 use std::{
     collections::{HashMap, HashSet},
+    ops::Deref,
     sync::{
         Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicU64, Ordering},
@@ -73,6 +74,33 @@ impl Drop for Admitted {
     }
 }
 
+/// A connection's place in the hub: it is gone when the value is dropped, however its request or socket ends.
+#[derive(Debug)]
+pub struct Connected {
+    hub: Hub,
+    connection: Connection,
+}
+
+impl Deref for Connected {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        let mut users = self.hub.write();
+        if let Some(connections) = users.get_mut(&self.connection.user) {
+            connections.retain(|other| other.id != self.connection.id);
+            if connections.is_empty() {
+                users.remove(&self.connection.user);
+            }
+        }
+    }
+}
+
 /// The live connections of this process; a handle that is cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Hub(Arc<Inner>);
@@ -87,7 +115,7 @@ impl Hub {
     }
 
     /// Adds a connection. With `replaces`, older ones of the same device are closed with 4001.
-    pub fn connect(&self, user: UserId, device: DeviceId, outbox: Arc<Outbox>, replaces: bool) -> Connection {
+    pub fn connect(&self, user: UserId, device: DeviceId, outbox: Arc<Outbox>, replaces: bool) -> Connected {
         let id = self.0.next_id.fetch_add(1, Ordering::Relaxed) + 1;
         let connection = Connection { id, user, device, outbox };
         let mut users = self.write();
@@ -99,18 +127,8 @@ impl Hub {
             }
         }
         connections.push(connection.clone());
-        connection
-    }
-
-    /// Removes a connection.
-    pub fn disconnect(&self, connection: &Connection) {
-        let mut users = self.write();
-        if let Some(connections) = users.get_mut(&connection.user) {
-            connections.retain(|other| other.id != connection.id);
-            if connections.is_empty() {
-                users.remove(&connection.user);
-            }
-        }
+        drop(users);
+        Connected { hub: self.clone(), connection }
     }
 
     /// Whether the user has a connection here.

@@ -4,7 +4,7 @@ use crate::{
     auth::Authed,
     error::ApiError,
     http::extract::JsonBody,
-    hub::Outbox,
+    hub::{Connection, Outbox},
     state::AppState,
     ws::{
         self,
@@ -48,7 +48,7 @@ pub async fn exchange(
     let wait = Duration::from_millis(request.wait_ms.unwrap_or_default()).min(limits::EXCHANGE_WAIT_MAX);
     let outbox = Arc::new(Outbox::new(false));
     let greeted = hello::greet(&state, &authed, &hello, received.request, outbox).await?;
-    let connected = Connected { state: &state, greeted: &greeted };
+    let present = Present { state: &state, connection: greeted.connection.clone() };
     state.presence.set(&greeted.connection, PresenceState::Online);
     let mut frames: Vec<Value> = Vec::new();
     for frame in &greeted.frames {
@@ -57,7 +57,7 @@ pub async fn exchange(
     for text in answers(&state, &authed, &greeted, &texts[1..], wait).await {
         frames.push(parse(&text)?);
     }
-    drop(connected);
+    drop(present);
     Ok(Json(ExchangeAnswer { frames }))
 }
 
@@ -92,18 +92,16 @@ async fn answers(
     frames
 }
 
-/// Leaves the hub however the request ends. The person stays present until the next poll is overdue.
-struct Connected<'a> {
+/// Whoever polls stays present, however the request ends, until the next poll is overdue.
+struct Present<'a> {
     state: &'a AppState,
-    greeted: &'a Greeted,
+    connection: Connection,
 }
 
-impl Drop for Connected<'_> {
+impl Drop for Present<'_> {
     fn drop(&mut self) {
-        let connection = self.greeted.connection.clone();
-        self.state.hub.disconnect(&connection);
-        self.state.presence.watch(&connection, HashSet::new());
-        let state = self.state.clone();
+        let (state, connection) = (self.state.clone(), self.connection.clone());
+        state.presence.watch(&connection, HashSet::new());
         self.state.tasks.spawn(async move {
             tokio::select! {
                 () = state.shutdown.cancelled() => {}

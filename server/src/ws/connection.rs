@@ -130,8 +130,9 @@ async fn serve(state: AppState, authed: Authed, socket: WebSocket, greeted: Gree
         }
         _ = &mut writing => {}
     }
-    state.hub.disconnect(&connection);
-    leave(&state, &connection).await;
+    let left = connection.clone();
+    drop(connection);
+    leave(&state, &left).await;
     let closed = async { while let Some(Ok(_)) = stream.next().await {} };
     if timeout(CLOSE_WITHIN, closed).await.is_err() {
         tracing::debug!("the other side did not close");
