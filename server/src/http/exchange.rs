@@ -17,6 +17,7 @@ use kith_protocol::{
     ClientFrame,
     api::{ExchangeAnswer, ExchangeRequest},
     ephemeral::PresenceState,
+    error::close,
     limits,
 };
 use serde_json::Value;
@@ -57,6 +58,9 @@ pub async fn exchange(
     for text in answers(&state, &authed, &greeted, &texts[1..], wait).await {
         frames.push(parse(&text)?);
     }
+    if greeted.connection.outbox.closing() == Some(close::REVOKED) {
+        return Err(ApiError::DeviceRevoked);
+    }
     drop(present);
     Ok(Json(ExchangeAnswer { frames }))
 }
@@ -75,7 +79,8 @@ async fn answers(
 ) -> Vec<Arc<str>> {
     let mut session = Session::new(state.clone(), greeted.connection.clone(), authed.expires_at);
     for text in texts {
-        if session.receive(text, Instant::now()).await.is_err() {
+        let is_closing = session.connection.outbox.closing().is_some();
+        if is_closing || session.receive(text, Instant::now()).await.is_err() {
             break;
         }
     }

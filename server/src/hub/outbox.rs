@@ -5,12 +5,13 @@
 //! missing; the inbound rates bound them, and a connection that takes none of them for too long is closed.
 
 use super::{Published, frames::Frames};
-use kith_protocol::{ConversationId, Seq, ServerFrame, frame::Hint, limits};
+use kith_protocol::{ConversationId, Seq, ServerFrame, error::close, frame::Hint, limits};
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 /// Bytes that the writer takes at once. The rest stays where it can still become hints.
 const TAKE_BYTES: usize = 64 * 1024;
@@ -61,13 +62,20 @@ pub struct Outbox {
     state: Mutex<State>,
     wake: Notify,
     drained: Notify,
+    closed: CancellationToken,
     is_socket: bool,
 }
 
 impl Outbox {
     /// An empty queue; `is_socket` is false for an exchange.
     pub fn new(is_socket: bool) -> Self {
-        Self { state: Mutex::default(), wake: Notify::new(), drained: Notify::new(), is_socket }
+        Self {
+            state: Mutex::default(),
+            wake: Notify::new(),
+            drained: Notify::new(),
+            closed: CancellationToken::new(),
+            is_socket,
+        }
     }
 
     /// Whether a socket is behind it.
@@ -83,9 +91,7 @@ impl Outbox {
     pub fn push(&self, outgoing: Outgoing) {
         let mut state = self.state();
         state.put(outgoing);
-        state.shrink();
-        drop(state);
-        self.wake.notify_one();
+        self.shrink(state);
     }
 
     /// Puts an answer in.
@@ -103,8 +109,16 @@ impl Outbox {
                 json: Arc::clone(&event.json),
             });
         }
-        state.shrink();
+        self.shrink(state);
+    }
+
+    /// Brings what waits back within its bounds, or ends the connection, and wakes the writer.
+    fn shrink(&self, mut state: MutexGuard<'_, State>) {
+        let is_lost = !state.shrink();
         drop(state);
+        if is_lost {
+            self.close(close::SLOW);
+        }
         self.wake.notify_one();
     }
 
@@ -117,11 +131,17 @@ impl Outbox {
         self.wake.notify_one();
     }
 
-    /// Ends the connection with `code` once the writer sees it. The first code stays.
+    /// Ends the connection with `code`: nothing more is read from it, and no write is waited for. The first code stays.
     pub fn close(&self, code: u16) {
         self.state().closing.get_or_insert(code);
+        self.closed.cancel();
         self.wake.notify_one();
         self.drained.notify_one();
+    }
+
+    /// Waits until the connection is to be closed.
+    pub async fn closed(&self) {
+        self.closed.cancelled().await;
     }
 
     /// The code that the connection is to be closed with.
@@ -229,9 +249,10 @@ impl State {
         self.bytes > limits::OUTBOUND_BYTES_MAX || self.queue.len() > limits::OUTBOUND_FRAMES_MAX
     }
 
-    fn shrink(&mut self) {
+    /// False when it cannot be done: the connection is to be closed.
+    fn shrink(&mut self) -> bool {
         if !self.is_over() {
-            return;
+            return true;
         }
         self.keep(|_, outgoing| !matches!(outgoing, Outgoing::Ephemeral(_)));
         if self.is_over() {
@@ -243,11 +264,12 @@ impl State {
         if self.is_over() {
             self.keep(|_, outgoing| !matches!(outgoing, Outgoing::Event { .. }));
         }
-        if self.bytes > FRAMES_BYTES_MAX {
-            self.closing.get_or_insert(kith_protocol::error::close::SLOW);
-            self.queue.clear();
-            self.bytes = 0;
+        if self.bytes <= FRAMES_BYTES_MAX {
+            return true;
         }
+        self.queue.clear();
+        self.bytes = 0;
+        false
     }
 
     /// Keeps what `keeps` says; events that go leave a hint.

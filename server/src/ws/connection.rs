@@ -160,11 +160,16 @@ async fn read(
     let mut heard = tokio::time::Instant::now();
     let mut warned_for = None;
     loop {
-        session.connection.outbox.has_room().await;
+        let outbox = &session.connection.outbox;
+        outbox.has_room().await;
+        if let Some(code) = outbox.closing() {
+            return code;
+        }
         let (warn_in, end_in) = token_times(session.expires_at);
         let now = tokio::time::Instant::now();
         let message = tokio::select! {
             message = stream.next() => message,
+            () = outbox.closed() => continue,
             () = shutdown.cancelled() => return close::RESTART,
             () = sleep_until(heard + limits::DEAD_AFTER) => return close::PROTOCOL,
             () = sleep_until(now + warn_in), if warned_for != Some(session.expires_at) => {
