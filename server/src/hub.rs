@@ -5,8 +5,10 @@
 
 mod frames;
 mod outbox;
+mod queue;
 
-pub use outbox::{Outbox, Outgoing};
+pub use outbox::Outbox;
+pub use queue::{Latest, Outgoing, Topic};
 
 use kith_protocol::{ConversationId, DeviceId, Seq, UserId, error::close};
 use std::{
@@ -171,6 +173,13 @@ impl Hub {
             if Some(connection.id) != except {
                 connection.outbox.push(Outgoing::Frame(Arc::clone(frame)));
             }
+        }
+    }
+
+    /// Offers a fact of which only the newest counts to all connections of a user.
+    pub fn send_latest(&self, user: UserId, fact: &Latest) {
+        for connection in self.read().get(&user).into_iter().flatten() {
+            connection.outbox.push(Outgoing::Latest(fact.clone()));
         }
     }
 

@@ -122,6 +122,10 @@ impl Session {
             }
             (Ok(Answer::Frames(frames)), Some(_)) => {
                 for frame in frames {
+                    // An exchange gathers all its answers.
+                    if self.connection.outbox.is_socket() {
+                        self.connection.outbox.has_room().await;
+                    }
                     self.answer(&replying(frame, request));
                 }
             }
