@@ -3,6 +3,7 @@
 use crate::{
     auth::Tokens,
     config::Config,
+    devices::Allowances,
     domain::{passwords::Passwords, publish::Publisher},
     http::limits::SignInLimits,
     hub::Hub,
@@ -28,6 +29,8 @@ pub struct Inner {
     pub passwords: Passwords,
     /// Tries to sign in, per account and per address.
     pub sign_in_limits: SignInLimits,
+    /// What each device may still ask for.
+    pub allowances: Allowances,
     /// Live connections.
     pub hub: Hub,
     /// Who is there.
@@ -49,6 +52,7 @@ impl AppState {
         Self(Arc::new(Inner {
             passwords: Passwords::new(config.password_cost),
             sign_in_limits: SignInLimits::default(),
+            allowances: Allowances::default(),
             presence: Presence::default(),
             config,
             pool,

@@ -46,6 +46,7 @@ pub async fn exchange(
     let ClientFrame::Hello(hello) = received.frame else {
         return Err(ApiError::invalid("hello comes first"));
     };
+    let _place = state.allowances.of(authed.device).begin_exchange()?;
     let wait = Duration::from_millis(request.wait_ms.unwrap_or_default()).min(limits::EXCHANGE_WAIT_MAX);
     let outbox = Arc::new(Outbox::new(false));
     let greeted = hello::greet(&state, &authed, &hello, received.request, outbox).await?;

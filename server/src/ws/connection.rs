@@ -3,7 +3,6 @@
 use super::{
     dispatch::Session,
     hello::{self, Greeted},
-    rates::Refused,
     writer,
 };
 use crate::{
@@ -12,6 +11,7 @@ use crate::{
     domain::batch::now_ms,
     error::ApiError,
     hub::{Admitted, Connection, Outbox},
+    rates::Refused,
     state::AppState,
 };
 use axum::extract::ws::{CloseFrame, Message, WebSocket};

@@ -1,12 +1,12 @@
 //! The first frame: who connects, with which copy of a profile, and where everything stands (S2, S8).
 
-use super::rates::Rates;
 use crate::{
     auth::Authed,
     db,
     domain::{batch::now_ms, heads},
     error::ApiError,
     hub::{Connected, Outbox},
+    rates::Rates,
     state::AppState,
 };
 use kith_protocol::{

@@ -1,6 +1,7 @@
 //! The socket's twin over HTTP (S12).
 
 use crate::support::{Person, SOON, World, message};
+use futures_util::future::select_all;
 use kith_protocol::{ClientFrame, ConversationId};
 use kith_server::{Config, auth::Tokens, hub::Outbox, state::AppState, ws::hello};
 use reqwest::Method;
@@ -129,4 +130,15 @@ async fn s12_an_exchange_that_is_given_up_while_it_is_greeted_leaves_the_hub() {
         connected = timeout(SOON, connected) => connected.unwrap(),
     }
     assert!(!state.hub.is_connected(ada.user), "nobody is there any more");
+}
+
+#[tokio::test]
+async fn l2_a_device_has_few_exchanges_at_the_same_time() {
+    let world = World::start().await;
+    let [ada] = world.people(["ada"]).await;
+    let body = json!({"frames": [ada.hello(0)], "wait_ms": 25_000});
+    let asked = (0..5).map(|_| Box::pin(ada.ask(Method::POST, "/v1/exchange", Some(body.clone()))));
+    let ((status, answer), _, others) = timeout(SOON, select_all(asked)).await.expect("four wait");
+    assert_eq!((status, &answer["code"]), (503, &json!("busy")));
+    drop(others);
 }

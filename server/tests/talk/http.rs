@@ -146,3 +146,19 @@ async fn strangers_and_unknown_ids_are_the_same_not_member_over_http() {
     let (status, answer) = eve.ask(Method::POST, "/v1/conversations", Some(taken)).await;
     assert_eq!((status, &answer["code"]), (409, &json!("id_conflict")));
 }
+
+#[tokio::test]
+async fn l2_routes_have_rates_by_device() {
+    let world = World::start().await;
+    let [ada] = world.people(["ada"]).await;
+    let two = world.sign_in("ada").await;
+    let asked = (0..200).map(|_| ada.ask(Method::GET, "/v1/users?query=a", None));
+    let answers = futures_util::future::join_all(asked).await;
+    let refused: Vec<_> = answers.iter().filter(|(status, _)| *status == 429).collect();
+    let served = answers.iter().filter(|(status, _)| *status == 200).count();
+    assert!(served >= 50 && !refused.is_empty() && served + refused.len() == 200, "{served}");
+    assert_eq!(refused[0].1["code"], "rate_limited");
+    assert!(refused[0].1["retry_after_ms"].as_u64().is_some_and(|ms| ms >= 1));
+    two.get("/v1/users?query=a").await;
+    ada.get("/v1/conversations").await;
+}

@@ -271,3 +271,22 @@ async fn s11_a_device_that_is_signed_out_is_not_served_further_even_if_it_does_n
     ada.until(|frame| frame["presence"][0][1] == "offline").await;
     assert_eq!(ada.pull(chat, json!({})).await["high"], 5, "nothing is written after the end");
 }
+
+#[tokio::test]
+async fn s13_full_heads_are_counted_for_a_device_however_often_it_connects() {
+    let world = World::start().await;
+    let [ada] = world.people(["ada"]).await;
+    let full = json!({"type": "heads", "full": true, "request": 7});
+    for generation in 0..2 {
+        let mut line = ada.online_as(generation).await;
+        assert_eq!(line.call(full.clone()).await["type"], "heads");
+    }
+    let mut line = ada.online_as(2).await;
+    assert_eq!(line.error(full.clone()).await, "rate_limited");
+    let exchange = json!({"frames": [ada.hello(3), full.clone()]});
+    let (_, answer) = ada.ask(reqwest::Method::POST, "/v1/exchange", Some(exchange)).await;
+    let refused = answer["frames"].as_array().unwrap().iter().find(|frame| frame["reply_to"] == 7).unwrap();
+    assert_eq!(refused["code"], "rate_limited");
+    let two = world.sign_in("ada").await;
+    assert_eq!(two.online().await.call(full).await["type"], "heads", "each device for itself");
+}
