@@ -150,6 +150,13 @@ impl Hub {
         Some(Admitted { hub: self.clone(), user })
     }
 
+    /// Offers a fact of which only the newest counts to all connections of a user.
+    pub fn send_latest(&self, user: UserId, fact: &Latest) {
+        for connection in self.read().get(&user).into_iter().flatten() {
+            connection.outbox.push(Outgoing::Latest(fact.clone()));
+        }
+    }
+
     /// Offers events, in order, to the connections of each one's audience.
     pub fn publish(&self, events: &[Published]) {
         let users = self.read();
@@ -173,13 +180,6 @@ impl Hub {
             if Some(connection.id) != except {
                 connection.outbox.push(Outgoing::Frame(Arc::clone(frame)));
             }
-        }
-    }
-
-    /// Offers a fact of which only the newest counts to all connections of a user.
-    pub fn send_latest(&self, user: UserId, fact: &Latest) {
-        for connection in self.read().get(&user).into_iter().flatten() {
-            connection.outbox.push(Outgoing::Latest(fact.clone()));
         }
     }
 
