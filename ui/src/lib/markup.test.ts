@@ -136,9 +136,14 @@ describe('reading takes bounded time', () => {
     '!',
   ])('%j over and over', (part) => {
     const text = part.repeat(Math.ceil(LENGTH / part.length)).slice(0, LENGTH);
-    const started = performance.now();
+    // The best of three: a busy machine may interrupt one.
+    const took = [1, 2, 3].map(() => {
+      const started = performance.now();
+      blocks(text);
+      return performance.now() - started;
+    });
+    expect(Math.min(...took)).toBeLessThan(200);
     const read = blocks(text);
-    expect(performance.now() - started).toBeLessThan(400);
     expect(JSON.stringify(read).length).toBeGreaterThan(2);
     const depth = (children: Inline[]): number =>
       Math.max(0, ...children.map((each) => ('children' in each ? 1 + depth(each.children) : 0)));
