@@ -10,7 +10,8 @@ describe('links in a text', () => {
     ['**https://example.org**', ['https://example.org']],
     ['HTTPS://EXAMPLE.org and mailto:a@b.example!', ['HTTPS://EXAMPLE.org', 'mailto:a@b.example']],
     ['kith://start?with=ada', ['kith://start?with=ada']],
-    ['日本https://example.org', []],
+    ['日本https://example.org 日本', ['https://example.org']],
+    ['xhttps://example.org', []],
     ['<b>javascript:alert(1)</b> file:///etc ftp://x.example data:text/html,x', []],
   ])('%s', (text, links) => {
     expect(found(text)).toEqual(links);

@@ -17,7 +17,7 @@ export interface LinkTarget {
 }
 
 const URL_CHARS_MAX = 2_048;
-const ADDRESS = /(?<![\p{L}\p{N}])(?:https?:\/\/|mailto:|kith:\/\/)[^\s<>"'`\\]+/giu;
+const ADDRESS = /\b(?:https?:\/\/|mailto:|kith:\/\/)[^\s<>"'`\\]+/giu;
 /** Ends a sentence or a markup, not an address. */
 const AFTER = '.,;:!?*_~)]}';
 const PAIRS: Record<string, string> = { ')': '(', ']': '[', '}': '{' };
