@@ -1,6 +1,9 @@
 //! A profile and the account that is open in it: which server, user, key and file belong together, and what is
 //! started and ended with them.
 
+#[cfg(test)]
+mod tests;
+
 use crate::{
     ClientError, EngineOptions,
     driver::{DriverHandle, DriverOptions},
@@ -29,10 +32,14 @@ pub(crate) struct Session {
     pub(crate) tokens: Arc<Tokens>,
     file: PathBuf,
     /// The file goes when the session ends: its key is in memory only.
-    is_temporary: bool,
+    pub(crate) is_temporary: bool,
 }
 
 impl Session {
+    fn is_of(&self, account: &LastAccount) -> bool {
+        self.account.server == account.server && self.account.me.id == account.user
+    }
+
     async fn close(&self) {
         self.driver.stop().await;
         self.live.stop();
@@ -104,11 +111,17 @@ impl Profile {
         let key = key.ok_or(Some(SignedOutReason::KeyMissing))?;
         let store = Store::open(&file, &key, last.user).await.map_err(|error| Some(reason_of(&error)))?;
         let opened = Opened { store, file, key_store: KeyStore::SecretStore, is_temporary: false };
-        self.start(last, secret, opened).map_err(|_| None)
+        self.start(last, secret, opened, None).map_err(|_| None)
     }
 
-    /// Starts what belongs to an open database.
-    fn start(&self, account: LastAccount, secret: SessionSecret, opened: Opened) -> Result<(), ClientError> {
+    /// Starts what belongs to an open database, or goes on in the place of a session on the same one.
+    fn start(
+        &self,
+        account: LastAccount,
+        secret: SessionSecret,
+        opened: Opened,
+        before: Option<&Session>,
+    ) -> Result<(), ClientError> {
         let server = parse_server(&account.server)?;
         let options = DriverOptions {
             server: server.clone(),
@@ -117,10 +130,16 @@ impl Profile {
             app: self.options.app.clone(),
         };
         let device = secret.device;
-        let live = Live::start(opened.store.clone(), self.hub.clone());
+        let live = before.map_or_else(
+            || Live::start(opened.store.clone(), self.hub.clone()),
+            |before| before.live.clone(),
+        );
         let tokens = Arc::new(Tokens::new(Api::new(server), self.vault.clone(), secret));
-        let driver =
-            DriverHandle::start(options, Arc::new(opened.store.clone()), tokens.clone(), live.clone());
+        let store = Arc::new(opened.store.clone());
+        let driver = match before {
+            Some(before) => before.driver.succeed(options, store, tokens.clone(), live.clone()),
+            None => DriverHandle::start(options, store, tokens.clone(), live.clone()),
+        };
         let me = PersonView {
             id: account.user,
             username: account.username,
@@ -161,7 +180,7 @@ impl Profile {
         AppState::SignedOut { server, reason, secret_store_usable }
     }
 
-    /// Signs in and opens the user's database: the one that was there, or a new one.
+    /// Signs in and opens the user's database: the one that is open, the one that was there, or a new one.
     pub(crate) async fn sign_in(
         &self,
         server: &str,
@@ -179,9 +198,15 @@ impl Profile {
         };
         let body = api::SignIn { username: username.to_owned(), password: password.to_owned(), device };
         let answer: api::Session = api.post("/v1/sessions", &body).await?;
-        self.end().await;
         let account = LastAccount::new(server.clone(), answer.device.id, answer.user.clone());
-        let begun = self.begin(account, SessionSecret::from(answer)).await;
+        let secret = SessionSecret::from(answer);
+        if let Ok(open) = self.session()
+            && open.is_of(&account)
+        {
+            return self.go_on(&open, account, secret).await;
+        }
+        self.end().await;
+        let begun = self.begin(account, secret).await;
         if let Err(error) = &begun {
             // Whoever was signed in before is not any more.
             self.set(Open::Nobody { server: Some(server), reason: Some(reason_of(error)) });
@@ -190,17 +215,49 @@ impl Profile {
         begun
     }
 
+    /// Goes on with the open database: whoever is signed in did so again. A temporary one is the only place of what
+    /// is unsent.
+    async fn go_on(
+        &self,
+        open: &Session,
+        account: LastAccount,
+        secret: SessionSecret,
+    ) -> Result<(), ClientError> {
+        open.driver.stop().await;
+        let opened = Opened {
+            store: open.store.clone(),
+            file: open.file.clone(),
+            key_store: if open.is_temporary { KeyStore::SessionOnly } else { KeyStore::SecretStore },
+            is_temporary: open.is_temporary,
+        };
+        self.keep(account, secret, opened, Some(open)).await
+    }
+
     /// Opens the database of who just signed in, keeps the session, and starts.
     async fn begin(&self, account: LastAccount, secret: SessionSecret) -> Result<(), ClientError> {
-        let mut opened = self.open_database(&account.server, account.user).await?;
+        let opened = self.open_database(&account.server, account.user).await?;
+        self.keep(account, secret, opened, None).await
+    }
+
+    async fn keep(
+        &self,
+        account: LastAccount,
+        secret: SessionSecret,
+        mut opened: Opened,
+        before: Option<&Session>,
+    ) -> Result<(), ClientError> {
         if self.vault.set_session(&account.server, &secret).await == Kept::InMemory {
             opened.key_store = KeyStore::SessionOnly;
         }
-        self.folder.set_last_account(&account)?;
+        match self.folder.set_last_account(&account) {
+            // The file names the same user already.
+            Err(error) if before.is_some() => tracing::warn!(%error, "profile.json could not be written"),
+            written => written?,
+        }
         if opened.key_store == KeyStore::SessionOnly {
             self.hub.tell(EngineEvent::Problem { problem: Problem::NoSecretStore });
         }
-        self.start(account, secret, opened)
+        self.start(account, secret, opened, before)
     }
 
     /// Opens the user's database. One that exists is never replaced or re-keyed: without its key it stays as it is,

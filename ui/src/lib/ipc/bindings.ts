@@ -775,7 +775,11 @@ unsent: number,
 /**
  * Messages stored here.
  */
-messages: number, };
+messages: number,
+/**
+ * The database ends with the session, for want of a key that is kept: any sign-out loses what is unsent.
+ */
+is_temporary: boolean, };
 
 /**
  * Why nobody is signed in.

@@ -45,7 +45,11 @@ export function account(world: World) {
     },
     signUp: async () => signed(true),
     signIn: async () => signed(true),
-    signOutPreview: async () => ({ unsent: world.outbox.length, messages: 1_234 }),
+    signOutPreview: async () => ({
+      unsent: world.outbox.length,
+      messages: 1_234,
+      is_temporary: false,
+    }),
     signOut: async () => signed(false),
     sessions: async () => sessions,
     async revokeSession(device) {

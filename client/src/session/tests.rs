@@ -1,0 +1,169 @@
+//! Signing in and out of a profile, with a server that only answers sign-ins and a secret store that can be locked.
+
+use super::*;
+use crate::{
+    Engine,
+    secrets::{MemorySecrets, SecretName, SecretStore},
+};
+use kith_protocol::DeviceId;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
+
+/// A secret store that can be locked, as the system's own can.
+#[derive(Default)]
+struct Lockable {
+    locked: AtomicBool,
+    inner: MemorySecrets,
+}
+
+impl Lockable {
+    fn set_locked(&self, locked: bool) {
+        self.locked.store(locked, Ordering::Relaxed);
+    }
+
+    fn unlocked(&self) -> Result<&MemorySecrets, SecretError> {
+        if self.locked.load(Ordering::Relaxed) { Err(SecretError) } else { Ok(&self.inner) }
+    }
+}
+
+impl SecretStore for Lockable {
+    fn get(&self, name: &SecretName) -> Result<Option<Zeroizing<Vec<u8>>>, SecretError> {
+        self.unlocked()?.get(name)
+    }
+    fn set(&self, name: &SecretName, secret: &[u8]) -> Result<(), SecretError> {
+        self.unlocked()?.set(name, secret)
+    }
+    fn delete(&self, name: &SecretName) -> Result<(), SecretError> {
+        self.unlocked()?.delete(name)
+    }
+}
+
+async fn read_request(tcp: &mut TcpStream) -> Option<String> {
+    let mut bytes = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&bytes).to_lowercase();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+            if body.len() >= length.unwrap_or(0) {
+                return Some(text.lines().next()?.to_owned());
+            }
+        }
+        if tcp.read_buf(&mut bytes).await.ok()? == 0 {
+            return None;
+        }
+    }
+}
+
+/// A server on which `ada` can sign in; it is too busy for everything else.
+async fn server() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let user = UserId::mint();
+    tokio::spawn(async move {
+        while let Ok((tcp, _)) = listener.accept().await {
+            tokio::spawn(answer(tcp, user));
+        }
+    });
+    format!("http://{address}")
+}
+
+async fn answer(mut tcp: TcpStream, user: UserId) -> Option<()> {
+    let request = read_request(&mut tcp).await?;
+    let (status, body) = if request.starts_with("post /v1/sessions ") {
+        let user = api::Profile {
+            id: user,
+            username: "ada".into(),
+            display_name: "Ada".into(),
+            role: None,
+            avatar: None,
+            email: None,
+            version: 1,
+        };
+        let session = api::Session {
+            access_token: "access".into(),
+            access_expires_in_s: 600,
+            refresh_token: "refresh".into(),
+            user,
+            device: api::DeviceRef { id: DeviceId::mint(), name: "a computer".into() },
+        };
+        ("200 OK", serde_json::to_string(&session).ok()?)
+    } else {
+        ("503 Service Unavailable", r#"{"code":"unavailable","message":""}"#.to_owned())
+    };
+    let head = format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\nconnection: close\r\n");
+    let text = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
+    tcp.write_all(text.as_bytes()).await.ok()
+}
+
+/// One installation: its folder, its secret store, and the server that it knows.
+struct Computer {
+    dir: tempfile::TempDir,
+    secrets: Arc<Lockable>,
+    server: String,
+}
+
+impl Computer {
+    async fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap(), secrets: Arc::default(), server: server().await }
+    }
+
+    async fn open(&self) -> Engine {
+        let options = EngineOptions {
+            profile: "ada".into(),
+            data_dir: self.dir.path().to_owned(),
+            app: "test/1".into(),
+            device_name: "a computer".into(),
+            secrets: self.secrets.clone(),
+        };
+        Engine::open(options).await.unwrap()
+    }
+
+    async fn sign_in(&self, engine: &Engine) {
+        engine.sign_in(self.server.clone(), "ada".into(), "password".into()).await.unwrap();
+    }
+
+    /// A profile that is signed in.
+    async fn signed_in(&self) -> Engine {
+        let engine = self.open().await;
+        self.sign_in(&engine).await;
+        engine
+    }
+}
+
+async fn unsent(engine: &Engine) -> u32 {
+    engine.sign_out_preview().await.unwrap().unsent
+}
+
+#[tokio::test]
+async fn signing_in_again_keeps_what_is_unsent() {
+    for locked in [true, false] {
+        let computer = Computer::new().await;
+        computer.secrets.set_locked(locked);
+        let engine = computer.signed_in().await;
+        let talk = engine.start_direct(UserId::mint(), "unsent".into()).await.unwrap();
+        assert_eq!(unsent(&engine).await, 2, "the conversation and the message");
+        computer.sign_in(&engine).await;
+        assert_eq!(unsent(&engine).await, 2, "locked: {locked}");
+        engine.send_message(talk, "goes on".into(), None).await.unwrap();
+        assert_eq!(unsent(&engine).await, 3);
+    }
+}
+
+#[tokio::test]
+async fn what_a_sign_out_loses_is_said_before() {
+    let computer = Computer::new().await;
+    let engine = computer.signed_in().await;
+    assert!(!engine.sign_out_preview().await.unwrap().is_temporary);
+    engine.start_direct(UserId::mint(), "unsent".into()).await.unwrap();
+    engine.sign_out(false).await.unwrap();
+    computer.sign_in(&engine).await;
+    assert_eq!(unsent(&engine).await, 2, "kept");
+
+    let computer = Computer::new().await;
+    computer.secrets.set_locked(true);
+    let engine = computer.signed_in().await;
+    assert!(engine.sign_out_preview().await.unwrap().is_temporary);
+}
