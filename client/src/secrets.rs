@@ -3,6 +3,7 @@
 //! Never in plain text on a disk. What can be used is found out by writing, not by reading: a locked store answers a
 //! read as if nothing were there.
 
+mod ahead;
 mod keyring;
 mod memory;
 mod vault;

@@ -279,7 +279,7 @@ impl Profile {
             Some(key) => key,
             None => {
                 let key = new_key();
-                if self.vault.set_key(server, user, &key).await == Kept::InMemory {
+                if self.vault.set_key(server, user, &key).await.is_err() {
                     return self.open_temporary(user).await;
                 }
                 key
@@ -331,6 +331,7 @@ impl Profile {
     pub(crate) async fn close(&self) {
         let _changing = self.changing.lock().await;
         self.end().await;
+        self.vault.settle().await;
     }
 
     /// Remembers one's own new name, for a start without a network.
