@@ -29,7 +29,7 @@ pub(crate) struct Session {
     pub(crate) store: Store,
     pub(crate) driver: DriverHandle,
     pub(crate) live: Arc<Live>,
-    pub(crate) tokens: Arc<Tokens>,
+    pub(crate) tokens: Tokens,
     file: PathBuf,
     /// The file goes when the session ends: its key is in memory only.
     pub(crate) is_temporary: bool,
@@ -40,10 +40,20 @@ impl Session {
         self.account.server == account.server && self.account.me.id == account.user
     }
 
+    /// The account as it stands.
+    fn view(&self) -> AccountView {
+        let mut account = self.account.clone();
+        if self.tokens.is_in_memory() {
+            account.key_store = KeyStore::SessionOnly;
+        }
+        account
+    }
+
     async fn close(&self) {
         self.driver.stop().await;
         self.live.stop();
         self.store.close().await;
+        self.tokens.close().await;
         if self.is_temporary
             && let Err(error) = Folder::remove_database(&self.file)
         {
@@ -134,11 +144,11 @@ impl Profile {
             || Live::start(opened.store.clone(), self.hub.clone()),
             |before| before.live.clone(),
         );
-        let tokens = Arc::new(Tokens::new(Api::new(server), self.vault.clone(), secret));
+        let tokens = Tokens::new(Api::new(server), self.vault.clone(), self.hub.clone(), secret);
         let store = Arc::new(opened.store.clone());
         let driver = match before {
-            Some(before) => before.driver.succeed(options, store, tokens.clone(), live.clone()),
-            None => DriverHandle::start(options, store, tokens.clone(), live.clone()),
+            Some(before) => before.driver.succeed(options, store, Arc::new(tokens.clone()), live.clone()),
+            None => DriverHandle::start(options, store, Arc::new(tokens.clone()), live.clone()),
         };
         let me = PersonView {
             id: account.user,
@@ -173,7 +183,7 @@ impl Profile {
     /// What the interface shows first.
     pub(crate) async fn app_state(&self) -> AppState {
         let (server, reason) = match &*self.open.lock().unwrap_or_else(PoisonError::into_inner) {
-            Open::Account(session) => return AppState::SignedIn { account: session.account.clone() },
+            Open::Account(session) => return AppState::SignedIn { account: session.view() },
             Open::Nobody { server, reason } => (server.clone(), *reason),
         };
         let secret_store_usable = self.vault.is_usable().await;
@@ -224,6 +234,7 @@ impl Profile {
         secret: SessionSecret,
     ) -> Result<(), ClientError> {
         open.driver.stop().await;
+        open.tokens.close().await;
         let opened = Opened {
             store: open.store.clone(),
             file: open.file.clone(),
