@@ -23,6 +23,9 @@ pub(crate) struct LastAccount {
     pub(crate) role: Option<String>,
     #[serde(default)]
     pub(crate) avatar: Option<String>,
+    /// Signed out since: whatever the secret store still holds, nobody is signed in.
+    #[serde(default)]
+    pub(crate) is_signed_out: bool,
 }
 
 impl LastAccount {
@@ -35,6 +38,7 @@ impl LastAccount {
             display_name: profile.display_name,
             role: profile.role,
             avatar: profile.avatar,
+            is_signed_out: false,
         }
     }
 }
@@ -90,6 +94,17 @@ impl Folder {
         file.write_all(&serde_json::to_vec_pretty(account).unwrap_or_default())?;
         file.sync_all()?;
         Ok(std::fs::rename(part, self.account_file())?)
+    }
+
+    /// Notes that who signed in last is not signed in any more.
+    ///
+    /// # Errors
+    /// [`ClientError::File`].
+    pub(crate) fn note_signed_out(&self) -> Result<(), ClientError> {
+        match self.last_account() {
+            Some(last) => self.set_last_account(&LastAccount { is_signed_out: true, ..last }),
+            None => Ok(()),
+        }
     }
 
     /// The database of one user of one server (S9).

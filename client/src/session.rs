@@ -20,8 +20,12 @@ use kith_protocol::{UserId, api};
 use std::{
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 use zeroize::Zeroizing;
+
+/// How long a sign-out waits for the server.
+const SERVER_HEARS_WITHIN: Duration = Duration::from_secs(5);
 
 /// An open account.
 pub(crate) struct Session {
@@ -98,7 +102,8 @@ impl Profile {
             Self { options, hub, folder, vault, open: Mutex::new(nobody), changing: Default::default() };
         if let Some(last) = profile.folder.last_account() {
             let server = last.server.clone();
-            if let Err(reason) = profile.open_last(last).await {
+            let opened = if last.is_signed_out { Err(None) } else { profile.open_last(last).await };
+            if let Err(reason) = opened {
                 profile.set(Open::Nobody { server: Some(server), reason });
             }
         }
@@ -311,24 +316,41 @@ impl Profile {
     pub(crate) async fn sign_out(&self, wipe: bool) -> Result<(), ClientError> {
         let _changing = self.changing.lock().await;
         let session = self.session()?;
-        let (server, user) = (session.account.server.clone(), session.account.me.id);
-        let token = session.tokens.access().await;
-        // The server forgets the device if it can be reached; if not, the session ends there by itself.
-        let forget =
-            session.tokens.api().change(reqwest::Method::DELETE, "/v1/sessions/current", None::<&()>, &token);
-        if let Err(error) = forget.await {
-            tracing::info!(code = error.code(), "the server was not told of the sign-out");
-        }
+        let server = session.account.server.clone();
+        self.tell_server(&session).await;
+        // First of all, and without the secret store: the next start is not signed in, whatever fails below.
+        let noted = self.folder.note_signed_out();
         self.end().await;
-        let forgotten = self.vault.delete_session(&server).await;
+        let forgotten = match self.vault.delete_session(&server).await {
+            // It was never in the store.
+            Err(SecretError) if session.account.key_store == KeyStore::SessionOnly => Ok(()),
+            other => other.map_err(|SecretError| ClientError::SecretStore),
+        };
         // A temporary database went with its session; the one that is closed for want of its key is never touched.
-        if wipe && !session.is_temporary {
-            Folder::remove_database(&session.file)?;
-            self.vault.delete_key(&server, user).await.map_err(|SecretError| ClientError::SecretStore)?;
-        }
+        let wiped = if wipe && !session.is_temporary { self.wipe(&session).await } else { Ok(()) };
         self.set(Open::Nobody { server: Some(server), reason: None });
         self.hub.tell(EngineEvent::AppChanged);
-        forgotten.map_err(|SecretError| ClientError::SecretStore)
+        noted.and(wiped).and(forgotten)
+    }
+
+    /// The server forgets the device if it can be reached; if not, the session ends there by itself.
+    async fn tell_server(&self, session: &Session) {
+        let tokens = &session.tokens;
+        let forget = tokens.authorised(|token| async move {
+            tokens.api().change(reqwest::Method::DELETE, "/v1/sessions/current", None::<&()>, &token).await
+        });
+        let told = tokio::time::timeout(SERVER_HEARS_WITHIN, forget).await;
+        if let Err(error) = told.unwrap_or(Err(ClientError::Offline)) {
+            tracing::info!(code = error.code(), "the server was not told of the sign-out");
+        }
+    }
+
+    /// Removes key and database. The key goes first: without it a file that cannot be removed is worth nothing.
+    async fn wipe(&self, session: &Session) -> Result<(), ClientError> {
+        let account = &session.account;
+        let key = self.vault.delete_key(&account.server, account.me.id).await;
+        let file = Folder::remove_database(&session.file);
+        key.map_err(|SecretError| ClientError::SecretStore).and(file)
     }
 
     async fn end(&self) {

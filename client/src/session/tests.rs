@@ -48,7 +48,7 @@ async fn read_request(tcp: &mut TcpStream) -> Option<String> {
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
             let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
             if body.len() >= length.unwrap_or(0) {
-                return Some(text.lines().next()?.to_owned());
+                return Some(head.to_owned());
             }
         }
         if tcp.read_buf(&mut bytes).await.ok()? == 0 {
@@ -57,22 +57,31 @@ async fn read_request(tcp: &mut TcpStream) -> Option<String> {
     }
 }
 
-/// A server on which `ada` can sign in; it is too busy for everything else.
-async fn server() -> String {
+/// A server on which `ada` can sign in, with a token that has ended at once, and out; it is too busy for everything
+/// else. Notes the sign-out.
+async fn server(signed_out: Arc<AtomicBool>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let user = UserId::mint();
     tokio::spawn(async move {
         while let Ok((tcp, _)) = listener.accept().await {
-            tokio::spawn(answer(tcp, user));
+            tokio::spawn(answer(tcp, user, signed_out.clone()));
         }
     });
     format!("http://{address}")
 }
 
-async fn answer(mut tcp: TcpStream, user: UserId) -> Option<()> {
+async fn answer(mut tcp: TcpStream, user: UserId, signed_out: Arc<AtomicBool>) -> Option<()> {
     let request = read_request(&mut tcp).await?;
-    let (status, body) = if request.starts_with("post /v1/sessions ") {
+    let (status, body) = if request.starts_with("delete /v1/sessions/current ") {
+        if request.contains("bearer ended") {
+            ("401 Unauthorized", r#"{"code":"token_expired","message":""}"#.to_owned())
+        } else {
+            signed_out.store(true, Ordering::Relaxed);
+            ("200 OK", String::new())
+        }
+    } else if request.starts_with("post /v1/sessions") {
+        let is_sign_in = request.starts_with("post /v1/sessions ");
         let user = api::Profile {
             id: user,
             username: "ada".into(),
@@ -83,7 +92,7 @@ async fn answer(mut tcp: TcpStream, user: UserId) -> Option<()> {
             version: 1,
         };
         let session = api::Session {
-            access_token: "access".into(),
+            access_token: if is_sign_in { "ended" } else { "renewed" }.into(),
             access_expires_in_s: 600,
             refresh_token: "refresh".into(),
             user,
@@ -103,11 +112,14 @@ struct Computer {
     dir: tempfile::TempDir,
     secrets: Arc<Lockable>,
     server: String,
+    signed_out: Arc<AtomicBool>,
 }
 
 impl Computer {
     async fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap(), secrets: Arc::default(), server: server().await }
+        let signed_out = Arc::<AtomicBool>::default();
+        let server = server(signed_out.clone()).await;
+        Self { dir: tempfile::tempdir().unwrap(), secrets: Arc::default(), server, signed_out }
     }
 
     async fn open(&self) -> Engine {
@@ -166,4 +178,42 @@ async fn what_a_sign_out_loses_is_said_before() {
     computer.secrets.set_locked(true);
     let engine = computer.signed_in().await;
     assert!(engine.sign_out_preview().await.unwrap().is_temporary);
+}
+
+#[tokio::test]
+async fn a_sign_out_with_an_ended_token_reaches_the_server() {
+    let computer = Computer::new().await;
+    let engine = computer.signed_in().await;
+    engine.sign_out(false).await.unwrap();
+    assert!(computer.signed_out.load(Ordering::Relaxed));
+}
+
+#[tokio::test]
+async fn signing_out_of_a_session_until_quit_is_no_error() {
+    let computer = Computer::new().await;
+    computer.secrets.set_locked(true);
+    let engine = computer.signed_in().await;
+    assert_eq!(engine.sign_out(false).await.map_err(|error| error.code()), Ok(()));
+}
+
+#[tokio::test]
+async fn a_sign_out_that_fails_is_one_all_the_same() {
+    for wipe in [true, false] {
+        let computer = Computer::new().await;
+        let engine = computer.signed_in().await;
+        computer.secrets.set_locked(true);
+        let mut events = engine.subscribe();
+        let failed = engine.sign_out(wipe).await.map_err(|error| error.code());
+        assert_eq!(failed, Err("no_secret_store"));
+        engine.shutdown().await;
+        let mut is_told = false;
+        while let Some(event) = events.next().await {
+            is_told |= event == EngineEvent::AppChanged;
+        }
+        assert!(is_told, "wipe: {wipe}");
+        drop(engine);
+        computer.secrets.set_locked(false);
+        let state = computer.open().await.app_state().await;
+        assert!(matches!(state, AppState::SignedOut { reason: None, .. }), "{state:?}");
+    }
 }
