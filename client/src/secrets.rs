@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 /// An entry of the secret store.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SecretName {
-    /// Profile and server.
+    /// Profile, its folder's id, and server.
     pub service: String,
     /// `session`, or `key` with the user.
     pub user: String,

@@ -94,7 +94,11 @@ impl Profile {
     /// Locks the folder and opens what was signed in.
     pub(crate) async fn open(options: EngineOptions, hub: Arc<NoticeHub>) -> Result<Self, ClientError> {
         let folder = Folder::open(&options.data_dir, &options.profile)?;
-        let vault = Vault::new(&options.profile, options.secrets.clone());
+        let owner = match folder.id() {
+            Some(id) => format!("{}.{id}", options.profile),
+            None => options.profile.clone(),
+        };
+        let vault = Vault::new(owner, options.secrets.clone());
         let nobody = Open::Nobody { server: None, reason: None };
         // What a crash left of a session until quit cannot be read by anybody.
         Folder::remove_database(&folder.temporary_database())?;

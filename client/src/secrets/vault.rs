@@ -13,7 +13,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 /// Reads and writes the secrets of one profile.
 #[derive(Clone)]
 pub(crate) struct Vault {
-    profile: String,
+    /// Profile and folder.
+    owner: String,
     store: Arc<dyn SecretStore>,
     ahead: Arc<Ahead>,
 }
@@ -26,12 +27,13 @@ pub(crate) enum Kept {
 }
 
 impl Vault {
-    pub(crate) fn new(profile: &str, store: Arc<dyn SecretStore>) -> Self {
-        Self { profile: profile.to_owned(), store, ahead: Arc::default() }
+    /// `owner` names the profile in this folder: no two may share an entry.
+    pub(crate) fn new(owner: String, store: Arc<dyn SecretStore>) -> Self {
+        Self { owner, store, ahead: Arc::default() }
     }
 
     fn service(&self, server: &str) -> String {
-        format!("kith/{}/{server}", self.profile)
+        format!("kith/{}/{server}", self.owner)
     }
 
     fn session_name(&self, server: &str) -> SecretName {
@@ -192,7 +194,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn of_writes_that_hang_the_newest_is_stored_last() {
         let (store, prompts, inner) = Prompting::new();
-        let vault = Vault::new("default", Arc::new(store));
+        let vault = Vault::new("default".to_owned(), Arc::new(store));
         let mut hanging = Vec::new();
         for session in ["first", "second"] {
             assert_eq!(vault.set_session("https://x", &session).await, Kept::InMemory);
@@ -241,7 +243,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a30_a_store_that_hangs_or_is_locked_is_found_out_and_memory_serves() {
         for broken in [Broken::Refuses, Broken::Hangs, Broken::Locked] {
-            let vault = Vault::new("default", Arc::new(broken));
+            let vault = Vault::new("default".to_owned(), Arc::new(broken));
             assert!(!vault.is_usable().await);
             assert_eq!(vault.set_session("https://x", &"session").await, Kept::InMemory);
             assert_eq!(vault.session::<String>("https://x").await.unwrap().as_deref(), Some("session"));
@@ -251,7 +253,7 @@ mod tests {
 
     #[tokio::test]
     async fn secrets_of_servers_and_users_stay_apart() {
-        let vault = Vault::new("default", Arc::new(MemorySecrets::default()));
+        let vault = Vault::new("default".to_owned(), Arc::new(MemorySecrets::default()));
         assert!(vault.is_usable().await);
         let (one, other) = (UserId::mint(), UserId::mint());
         assert_eq!(vault.set_key("https://x", one, &Zeroizing::new([1; 32])).await.ok(), Some(()));

@@ -122,6 +122,16 @@ impl Computer {
         Self { dir: tempfile::tempdir().unwrap(), secrets: Arc::default(), server, signed_out }
     }
 
+    /// The same computer with another data folder.
+    fn elsewhere(&self) -> Self {
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+            secrets: self.secrets.clone(),
+            server: self.server.clone(),
+            signed_out: self.signed_out.clone(),
+        }
+    }
+
     async fn open(&self) -> Engine {
         let options = EngineOptions {
             profile: "ada".into(),
@@ -216,4 +226,17 @@ async fn a_sign_out_that_fails_is_one_all_the_same() {
         let state = computer.open().await.app_state().await;
         assert!(matches!(state, AppState::SignedOut { reason: None, .. }), "{state:?}");
     }
+}
+
+#[tokio::test]
+async fn a_wipe_in_another_folder_leaves_this_ones_key_alone() {
+    let here = Computer::new().await;
+    here.signed_in().await.shutdown().await;
+    let there = here.elsewhere();
+    let engine = there.signed_in().await;
+    engine.sign_out(true).await.unwrap();
+    let AppState::SignedIn { account } = here.open().await.app_state().await else {
+        panic!("the account cannot be opened any more")
+    };
+    assert_eq!(account.key_store, KeyStore::SecretStore);
 }

@@ -38,7 +38,7 @@ impl Bench {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = parse_server(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
         let (vault, hub, user) =
-            (Vault::new("default", store), Arc::new(NoticeHub::default()), UserId::mint());
+            (Vault::new("default".to_owned(), store), Arc::new(NoticeHub::default()), UserId::mint());
         let secret = SessionSecret {
             user,
             device: DeviceId::mint(),
