@@ -1,9 +1,11 @@
 //! A profile and the account that is open in it: which server, user, key and file belong together, and what is
 //! started and ended with them.
 
+mod database;
 #[cfg(test)]
 mod tests;
 
+use self::database::Opened;
 use crate::{
     ClientError, EngineOptions,
     driver::{DriverHandle, DriverOptions},
@@ -11,18 +13,17 @@ use crate::{
     events::{EngineEvent, Problem},
     profile::{Folder, LastAccount},
     secrets::{Kept, SecretError, Vault},
-    store::{Key, Store},
+    store::Store,
     tokens::{SessionSecret, Tokens},
     transport::api::{Api, parse_server, server_text},
     view::{AccountView, AppState, KeyStore, PersonView, SignedOutReason},
 };
-use kith_protocol::{UserId, api};
+use kith_protocol::api;
 use std::{
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use zeroize::Zeroizing;
 
 /// How long a sign-out waits for the server.
 const SERVER_HEARS_WITHIN: Duration = Duration::from_secs(5);
@@ -82,14 +83,6 @@ enum Open {
     Account(Arc<Session>),
 }
 
-/// A database, the key that opens it, and where that key is kept.
-struct Opened {
-    store: Store,
-    file: PathBuf,
-    key_store: KeyStore,
-    is_temporary: bool,
-}
-
 impl Profile {
     /// Locks the folder and opens what was signed in.
     pub(crate) async fn open(options: EngineOptions, hub: Arc<NoticeHub>) -> Result<Self, ClientError> {
@@ -104,14 +97,27 @@ impl Profile {
         Folder::remove_database(&folder.temporary_database())?;
         let profile =
             Self { options, hub, folder, vault, open: Mutex::new(nobody), changing: Default::default() };
-        if let Some(last) = profile.folder.last_account() {
-            let server = last.server.clone();
-            let opened = if last.is_signed_out { Err(None) } else { profile.open_last(last).await };
-            if let Err(reason) = opened {
-                profile.set(Open::Nobody { server: Some(server), reason });
-            }
-        }
+        profile.open_whoever_was_last().await;
         Ok(profile)
+    }
+
+    async fn open_whoever_was_last(&self) {
+        let Some(last) = self.folder.last_account() else { return };
+        let server = last.server.clone();
+        let opened = if last.is_signed_out { Err(None) } else { self.open_last(last).await };
+        if let Err(reason) = opened {
+            self.set(Open::Nobody { server: Some(server), reason });
+        }
+    }
+
+    /// Opens what was signed in, if it could not be opened before: the secret store may have been unlocked since.
+    pub(crate) async fn try_again(&self) {
+        let _changing = self.changing.lock().await;
+        if self.session().is_err() {
+            self.vault.look_again();
+            self.open_whoever_was_last().await;
+            self.hub.tell(EngineEvent::AppChanged);
+        }
     }
 
     fn set(&self, open: Open) {
@@ -122,12 +128,13 @@ impl Profile {
     async fn open_last(&self, last: LastAccount) -> Result<(), Option<SignedOutReason>> {
         let missing = |SecretError| Some(SignedOutReason::KeyMissing);
         let secret: Option<SessionSecret> = self.vault.session(&last.server).await.map_err(missing)?;
-        let Some(secret) = secret.filter(|secret| secret.user == last.user) else {
-            return Err(None);
-        };
         let file = self.folder.database(&last.server, last.user);
+        // A locked store may answer as if nothing were there; the file says that something was. Without one (a
+        // session until quit) nothing is missed.
+        let nothing_there = || file.exists().then_some(SignedOutReason::KeyMissing);
+        let secret = secret.filter(|secret| secret.user == last.user).ok_or_else(nothing_there)?;
         let key = self.vault.key(&last.server, last.user).await.map_err(missing)?;
-        let key = key.ok_or(Some(SignedOutReason::KeyMissing))?;
+        let key = key.ok_or_else(nothing_there)?;
         let store = Store::open(&file, &key, last.user).await.map_err(|error| Some(reason_of(&error)))?;
         let opened = Opened { store, file, key_store: KeyStore::SecretStore, is_temporary: false };
         self.start(last, secret, opened, None).map_err(|_| None)
@@ -280,42 +287,6 @@ impl Profile {
         self.start(account, secret, opened, before)
     }
 
-    /// Opens the user's database. One that exists is never replaced or re-keyed: without its key it stays as it is,
-    /// and a temporary one serves until the app quits.
-    async fn open_database(&self, server: &str, user: UserId) -> Result<Opened, ClientError> {
-        let file = self.folder.database(server, user);
-        let found = self.vault.key(server, user).await.unwrap_or(None);
-        if file.exists() {
-            let Some(key) = found else { return self.open_temporary(user).await };
-            return match Store::open(&file, &key, user).await {
-                Ok(store) => {
-                    Ok(Opened { store, file, key_store: KeyStore::SecretStore, is_temporary: false })
-                }
-                Err(ClientError::KeyMissing) => self.open_temporary(user).await,
-                Err(error) => Err(error),
-            };
-        }
-        let key = match found {
-            Some(key) => key,
-            None => {
-                let key = new_key();
-                if self.vault.set_key(server, user, &key).await.is_err() {
-                    return self.open_temporary(user).await;
-                }
-                key
-            }
-        };
-        let store = Store::open(&file, &key, user).await?;
-        Ok(Opened { store, file, key_store: KeyStore::SecretStore, is_temporary: false })
-    }
-
-    async fn open_temporary(&self, user: UserId) -> Result<Opened, ClientError> {
-        let file = self.folder.temporary_database();
-        Folder::remove_database(&file)?;
-        let store = Store::open(&file, &new_key(), user).await?;
-        Ok(Opened { store, file, key_store: KeyStore::SessionOnly, is_temporary: true })
-    }
-
     /// Signs out: the session's entry goes, and with `wipe` key and database too.
     pub(crate) async fn sign_out(&self, wipe: bool) -> Result<(), ClientError> {
         let _changing = self.changing.lock().await;
@@ -380,10 +351,6 @@ impl Profile {
             None => Ok(()),
         }
     }
-}
-
-fn new_key() -> Key {
-    Zeroizing::new(rand::random())
 }
 
 fn reason_of(error: &ClientError) -> SignedOutReason {

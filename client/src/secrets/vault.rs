@@ -4,11 +4,18 @@ use super::{SecretError, SecretName, SecretStore, ahead::Ahead};
 use crate::store::Key;
 use kith_protocol::UserId;
 use serde::{Serialize, de::DeserializeOwned};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 /// A store that does not answer within this counts as unusable.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+
+/// How long a look at the store counts.
+const USABLE_FOR: Duration = Duration::from_secs(30);
 
 /// Reads and writes the secrets of one profile.
 #[derive(Clone)]
@@ -17,6 +24,7 @@ pub(crate) struct Vault {
     owner: String,
     store: Arc<dyn SecretStore>,
     ahead: Arc<Ahead>,
+    looked: Arc<Mutex<Option<(Instant, bool)>>>,
 }
 
 /// Where a secret ended up.
@@ -29,7 +37,7 @@ pub(crate) enum Kept {
 impl Vault {
     /// `owner` names the profile in this folder: no two may share an entry.
     pub(crate) fn new(owner: String, store: Arc<dyn SecretStore>) -> Self {
-        Self { owner, store, ahead: Arc::default() }
+        Self { owner, store, ahead: Arc::default(), looked: Arc::default() }
     }
 
     fn service(&self, server: &str) -> String {
@@ -61,8 +69,26 @@ impl Vault {
         }
     }
 
-    /// Whether the store can be used: by writing, because a locked one answers a read with "nothing there".
+    /// Whether the store can be used, as found out within the last [`USABLE_FOR`]: each look may open a prompt.
     pub(crate) async fn is_usable(&self) -> bool {
+        let known = *self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, is_usable)) = known
+            && at.elapsed() < USABLE_FOR
+        {
+            return is_usable;
+        }
+        let is_usable = self.probe().await;
+        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), is_usable));
+        is_usable
+    }
+
+    /// Forgets what was found out.
+    pub(crate) fn look_again(&self) {
+        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Finds out by writing, because a locked store answers a read with "nothing there".
+    async fn probe(&self) -> bool {
         let name = SecretName { service: self.service("probe"), user: "probe".to_owned() };
         let probe = move |store: &dyn SecretStore| {
             store.set(&name, b"probe")?;
@@ -249,6 +275,18 @@ mod tests {
             assert_eq!(vault.session::<String>("https://x").await.unwrap().as_deref(), Some("session"));
             assert!(vault.set_key("https://x", UserId::mint(), &Zeroizing::new([7; 32])).await.is_err());
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_at_the_store_counts_for_a_while() {
+        let (store, prompts, _) = Prompting::new();
+        let vault = Vault::new("default".to_owned(), Arc::new(store));
+        assert!(!vault.is_usable().await && !vault.is_usable().await);
+        let prompt = prompts.recv().unwrap();
+        assert!(prompts.try_recv().is_err(), "one prompt for both");
+        vault.look_again();
+        assert!(!vault.is_usable().await);
+        drop((prompt, prompts.recv().unwrap()));
     }
 
     #[tokio::test]

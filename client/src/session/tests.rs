@@ -5,17 +5,20 @@ use crate::{
     Engine,
     secrets::{MemorySecrets, SecretName, SecretStore},
 };
-use kith_protocol::DeviceId;
+use kith_protocol::{DeviceId, UserId};
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
 };
+use zeroize::Zeroizing;
 
 /// A secret store that can be locked, as the system's own can.
 #[derive(Default)]
 struct Lockable {
     locked: AtomicBool,
+    /// Locked, it answers a read as if nothing were there.
+    says_nothing: AtomicBool,
     inner: MemorySecrets,
 }
 
@@ -31,7 +34,10 @@ impl Lockable {
 
 impl SecretStore for Lockable {
     fn get(&self, name: &SecretName) -> Result<Option<Zeroizing<Vec<u8>>>, SecretError> {
-        self.unlocked()?.get(name)
+        match self.unlocked() {
+            Err(SecretError) if self.says_nothing.load(Ordering::Relaxed) => Ok(None),
+            unlocked => unlocked?.get(name),
+        }
     }
     fn set(&self, name: &SecretName, secret: &[u8]) -> Result<(), SecretError> {
         self.unlocked()?.set(name, secret)
@@ -239,4 +245,37 @@ async fn a_wipe_in_another_folder_leaves_this_ones_key_alone() {
         panic!("the account cannot be opened any more")
     };
     assert_eq!(account.key_store, KeyStore::SecretStore);
+}
+
+#[tokio::test]
+async fn a_store_that_is_locked_at_the_start_can_be_unlocked_later() {
+    for says_nothing in [true, false] {
+        let computer = Computer::new().await;
+        computer.signed_in().await.shutdown().await;
+        computer.secrets.says_nothing.store(says_nothing, Ordering::Relaxed);
+        computer.secrets.set_locked(true);
+        let engine = computer.open().await;
+        for _ in 0..2 {
+            let AppState::SignedOut { reason, secret_store_usable, .. } = engine.app_state().await else {
+                panic!("opened without its key")
+            };
+            assert_eq!((reason, secret_store_usable), (Some(SignedOutReason::KeyMissing), false));
+            engine.try_again().await;
+        }
+        computer.secrets.set_locked(false);
+        engine.try_again().await;
+        assert!(matches!(engine.app_state().await, AppState::SignedIn { .. }));
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_missed_after_a_session_until_quit() {
+    let computer = Computer::new().await;
+    computer.secrets.set_locked(true);
+    let engine = computer.signed_in().await;
+    computer.secrets.set_locked(false);
+    engine.shutdown().await;
+    drop(engine);
+    let state = computer.open().await.app_state().await;
+    assert!(matches!(state, AppState::SignedOut { reason: None, .. }), "{state:?}");
 }

@@ -43,6 +43,7 @@ export function account(world: World) {
       } as const;
       return { state: 'signed_in', account };
     },
+    tryAgain: async () => undefined,
     signUp: async () => signed(true),
     signIn: async () => signed(true),
     signOutPreview: async () => ({
