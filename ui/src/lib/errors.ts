@@ -31,6 +31,8 @@ const SENTENCES: Record<string, string> = {
   profile_locked: 'Kith is already open with this profile. Use the other window, or close it first.',
   key_missing: 'The key of the stored history was not found. The file is kept as it is.',
   newer_file: 'The stored history was written by a newer version of Kith. Update Kith to open it.',
+  link_refused: 'This link is not opened: it may lead elsewhere than it says.',
+  link_failed: 'No program opened this link. Copy its address instead.',
   disk_full: 'The disk is full. Free some space and try again; your text is still here.',
   no_secret_store: 'The secret store of this computer cannot be used.',
   store_failed: 'The stored history cannot be read or written. Restart Kith; if it stays so, check the disk.',
