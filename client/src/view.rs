@@ -535,4 +535,6 @@ pub struct SignOutPreview {
     pub unsent: u32,
     /// Messages stored here.
     pub messages: u32,
+    /// The database ends with the session, for want of a key that is kept: any sign-out loses what is unsent.
+    pub is_temporary: bool,
 }
