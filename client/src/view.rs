@@ -96,6 +96,12 @@ pub enum LinkView {
     },
     /// The server answers, but wants a sign-in. Everything local goes on working.
     SignInNeeded,
+    /// The server will not talk to this version, or is not the one that this account belongs to. Everything local goes
+    /// on working; it is tried again when the user asks.
+    Stopped {
+        /// Why.
+        code: ErrorCode,
+    },
 }
 
 /// The numbers of the whole account.

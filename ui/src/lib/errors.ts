@@ -16,7 +16,7 @@ const SENTENCES: Record<string, string> = {
   id_conflict: 'It clashes with something else. Send it as a new message.',
   too_large: 'It is too long. Shorten it and try again.',
   invalid: 'The server does not accept this. Check what you entered.',
-  too_old: 'It is too old to be accepted.',
+  too_old: 'It was written more than 30 days ago. Send it with a retry, or remove it.',
   target_missing: 'The message it is about is gone.',
   attachment_missing: 'The file is not on the server.',
   conversation_closed: 'This conversation takes no more messages.',

@@ -318,7 +318,11 @@ since: TimestampMs,
 /**
  * When the next try starts, if one is planned.
  */
-next_try: TimestampMs | null, } | { "state": "sign_in_needed" };
+next_try: TimestampMs | null, } | { "state": "sign_in_needed" } | { "state": "stopped",
+/**
+ * Why.
+ */
+code: ErrorCode, };
 
 /**
  * What a `member` event changes.
