@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn l2_memory_stays_bounded_while_nobody_reads() {
+    fn l2_l5_memory_stays_bounded_while_nobody_reads() {
         let outbox = Outbox::new(true);
         let conversation = ConversationId::mint();
         outbox.set_focus(vec![conversation]);

@@ -94,7 +94,7 @@ describe('reading', () => {
     return { shell, mark };
   }
 
-  it('marks what is in view in a window that has the focus', async () => {
+  it('R3: marks what is in view in a window that has the focus', async () => {
     const { mark } = await unreadInView(true);
     expect(mark).toHaveBeenLastCalledWith('c2', 4);
   });
