@@ -183,13 +183,6 @@ impl Hub {
         }
     }
 
-    /// Hints at a head to all connections of a user.
-    pub fn hint(&self, user: UserId, conversation: ConversationId, head: Seq) {
-        for connection in self.read().get(&user).into_iter().flatten() {
-            connection.outbox.push_hint(conversation, head);
-        }
-    }
-
     /// Offers a frame that may be dropped (typing, presence) to all connections of these users.
     pub fn send_ephemeral<'a>(&self, users: impl IntoIterator<Item = &'a UserId>, frame: &Arc<str>) {
         let connected = self.read();

@@ -5,6 +5,7 @@ use crate::{
     config::Config,
     devices::Allowances,
     domain::{passwords::Passwords, publish::Publisher},
+    error::ApiError,
     http::limits::SignInLimits,
     hub::Hub,
     presence::Presence,
@@ -62,6 +63,19 @@ impl AppState {
             shutdown,
             tasks,
         }))
+    }
+}
+
+impl AppState {
+    /// Does work that must not stop half-way when whoever asked hangs up: what is committed is also told.
+    ///
+    /// # Errors
+    /// Those of the work; `unavailable` if it panicked.
+    pub async fn to_the_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, ApiError>> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        self.tasks.spawn(work).await.unwrap_or(Err(ApiError::Unavailable))
     }
 }
 

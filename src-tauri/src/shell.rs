@@ -10,11 +10,7 @@ use crate::{
     settings::{NotificationMode, Settings, SettingsFile},
     window,
 };
-use kith_client::{
-    Engine, EngineOptions,
-    secrets::KeyringSecrets,
-    view::{AppState, KeyStore},
-};
+use kith_client::{Engine, EngineOptions, secrets::KeyringSecrets};
 use kith_protocol::ConversationId;
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -177,17 +173,14 @@ impl Shell {
         self.0.app.exit(0);
     }
 
-    /// How many unsent items quitting would lose: those of a sign-in that lasts until then.
+    /// How many unsent items quitting would lose: those of a database that lasts until then.
     async fn would_lose(&self) -> Option<u32> {
         let engine = match &*self.0.engine.borrow() {
             Slot::Open(engine) => engine.clone(),
             Slot::Opening | Slot::Failed(_) => return None,
         };
-        let AppState::SignedIn { account } = engine.app_state().await else { return None };
-        if account.key_store != KeyStore::SessionOnly {
-            return None;
-        }
-        Some(engine.status().await.unsent).filter(|unsent| *unsent > 0)
+        let preview = engine.sign_out_preview().await.ok()?;
+        (preview.is_temporary && preview.unsent > 0).then_some(preview.unsent)
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {

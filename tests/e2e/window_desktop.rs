@@ -112,7 +112,8 @@ async fn the_token_is_in_the_keyring_and_the_folder_tells_nothing() -> Result<()
 
 /// The `session` entry of a window's profile.
 async fn session_secret(stage: &Stage, window: &Window) -> Result<Value> {
-    let service = format!("kith/{}/{}", window.profile(), stage.url());
+    let folder = fs::read_to_string(window.profile_dir().join("id"))?;
+    let service = format!("kith/{}.{folder}/{}", window.profile(), stage.url());
     Ok(serde_json::from_str(
         &run("secret-tool", &["lookup", "service", &service, "username", "session"]).await?,
     )?)

@@ -190,7 +190,7 @@ pub async fn rename(state: &AppState, user: UserId, display_name: &str) -> Resul
     Ok(own)
 }
 
-fn check_username(name: &str) -> Result<(), ApiError> {
+pub(crate) fn check_username(name: &str) -> Result<(), ApiError> {
     let length = limits::USERNAME_CHARS_MIN..=limits::USERNAME_CHARS_MAX;
     let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
     if length.contains(&name.len()) && name.bytes().all(is_allowed) {

@@ -72,12 +72,6 @@ impl Outbox {
         self.wake.notify_one();
     }
 
-    /// Hints at a head.
-    pub fn push_hint(&self, conversation: ConversationId, head: Seq) {
-        self.state().hint(conversation, head);
-        self.wake.notify_one();
-    }
-
     /// Ends the connection with `code`: nothing more is read from it, and no write is waited for. The first code stays.
     pub fn close(&self, code: u16) {
         self.state().closing.get_or_insert(code);
