@@ -70,7 +70,8 @@ fn parse(text: &str) -> Result<Value, ApiError> {
     serde_json::from_str(text).map_err(|_| ApiError::Internal)
 }
 
-/// Handles the frames in order, then waits for something to happen, unless it has happened already.
+/// Handles the frames in order, then waits for something to happen, unless it has happened already. Once the answers
+/// are as long as what may wait for a socket (L2), the frames that are left are `busy`.
 async fn answers(
     state: &AppState,
     authed: &Authed,
@@ -79,18 +80,24 @@ async fn answers(
     wait: Duration,
 ) -> Vec<Arc<str>> {
     let mut session = Session::new(state.clone(), greeted.connection.clone(), authed.expires_at);
+    let outbox = &greeted.connection.outbox;
+    let mut frames: Vec<Arc<str>> = Vec::new();
+    let mut bytes = 0;
     for text in texts {
-        let is_closing = session.connection.outbox.closing().is_some();
-        if is_closing || session.receive(text, Instant::now()).await.is_err() {
+        if bytes > limits::OUTBOUND_BYTES_MAX {
+            session.refuse(text, &ApiError::Busy);
+        } else if outbox.closing().is_some() || session.receive(text, Instant::now()).await.is_err() {
             break;
         }
+        let some = outbox.take_all();
+        bytes += some.iter().map(|frame| frame.len()).sum::<usize>();
+        frames.extend(some);
     }
     let mut answered = session.answered;
     for sending in std::mem::take(&mut session.sending) {
         answered += usize::from(sending.await.unwrap_or_default());
     }
-    let outbox = &greeted.connection.outbox;
-    let mut frames = outbox.take_all();
+    frames.extend(outbox.take_all());
     // More than answers: something live is there already.
     if frames.len() <= answered && !wait.is_zero() && timeout(wait, outbox.ready()).await.is_ok() {
         frames.extend(outbox.take_all());

@@ -104,6 +104,15 @@ impl Session {
         Ok(())
     }
 
+    /// Answers a frame with `error` instead of serving it.
+    pub fn refuse(&mut self, text: &str, error: &ApiError) {
+        let request = match ClientFrame::decode(text) {
+            Ok(received) => received.request,
+            Err(unread) => unread.reply_to,
+        };
+        self.answer(&error.frame(request));
+    }
+
     fn answer(&mut self, frame: &ServerFrame) {
         self.answered += 1;
         self.connection.outbox.answer(frame);

@@ -142,3 +142,20 @@ async fn l2_a_device_has_few_exchanges_at_the_same_time() {
     assert_eq!((status, &answer["code"]), (503, &json!("busy")));
     drop(others);
 }
+
+#[tokio::test]
+async fn s12_an_exchange_that_asks_for_too_much_is_answered_in_part_and_the_rest_is_busy() {
+    let world = World::start().await;
+    let [ada, bo] = world.people(["ada", "bo"]).await;
+    let mut line = ada.online().await;
+    let chat = line.start_chat(bo.user, "1").await;
+    let long: Vec<_> = (0..4).map(|_| message(&"é".repeat(16_000))).collect();
+    line.send(chat, &long).await;
+    let pull = |request: u64| json!({"type": "pull", "request": request, "conversation": chat, "direction": "backward", "max": 50});
+    let frames = [bo.hello(0)].into_iter().chain((2..142).map(pull)).collect();
+    let answers = exchange(&bo, frames, 0).await;
+    let reply = |request: u64| answers.iter().find(|frame| frame["reply_to"] == request).unwrap();
+    let pages = (2..142).take_while(|request| reply(*request)["type"] == "page").count() as u64;
+    assert!((2..20).contains(&pages), "{pages}");
+    assert!((2 + pages..142).all(|request| reply(request)["code"] == "busy"));
+}
