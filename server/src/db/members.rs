@@ -204,7 +204,8 @@ pub async fn unhide(
     Ok(())
 }
 
-/// The active members of a conversation that `user` is an active member of, at most `limit`; empty for anybody else.
+/// The active members of a conversation that `user` is an active member of, at most `limit`; empty for anybody else. In
+/// a direct one without events nobody else is met.
 pub async fn fellows(
     conn: &mut PgConnection,
     conversation: ConversationId,
@@ -215,8 +216,10 @@ pub async fn fellows(
         "SELECT m.user_id
          FROM members own
          JOIN conversation_head h ON h.conversation_key = own.conversation_key
+         JOIN conversations c ON c.key = own.conversation_key
          JOIN members m ON m.conversation_key = own.conversation_key AND m.is_active
          WHERE h.conversation_id = $1 AND own.user_id = $2 AND own.is_active
+           AND (c.kind <> 'direct' OR h.head > 0 OR m.user_id = own.user_id)
          LIMIT $3",
         conversation.as_uuid(),
         user.as_uuid(),
