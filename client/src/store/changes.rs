@@ -85,6 +85,7 @@ impl Changes {
                     conversation,
                     title: list::title_of(db, conversation)?,
                     message: arrived.newest,
+                    sender_id: message.sender,
                     sender: people::get(db, message.sender)?.display_name,
                     text: messages::one_line(&message.text),
                     count: arrived.count,
