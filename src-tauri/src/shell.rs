@@ -152,13 +152,12 @@ impl Shell {
         }
     }
 
-    /// Reads a link from outside; one that is not valid is only noted, shortened.
+    /// Reads a link from outside; of one that is not valid only the reason is noted, for it may name a person.
     pub(crate) fn follow_text(&self, text: &str) {
         match Link::parse(text) {
             Ok(link) => self.follow(link),
             Err(reason) => {
-                let start: String = text.chars().take(40).flat_map(char::escape_debug).collect();
-                tracing::warn!(%reason, start, "a link was ignored");
+                tracing::warn!(%reason, "a link was ignored");
             }
         }
     }
