@@ -182,11 +182,7 @@ impl Shell {
             Slot::Open(engine) => engine.clone(),
             Slot::Opening | Slot::Failed(_) => return None,
         };
-        let AppState::SignedIn { account } = engine.app_state().await else { return None };
-        if account.key_store != KeyStore::SessionOnly {
-            return None;
-        }
-        Some(engine.status().await.unsent).filter(|unsent| *unsent > 0)
+        lost_by_quitting(&engine.app_state().await, engine.status().await.unsent)
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -265,6 +261,15 @@ impl Shell {
     }
 }
 
+fn lost_by_quitting(state: &AppState, unsent: u32) -> Option<u32> {
+    match state {
+        AppState::SignedIn { account } if account.key_store == KeyStore::SessionOnly => {
+            Some(unsent).filter(|unsent| *unsent > 0)
+        }
+        AppState::SignedIn { .. } | AppState::SignedOut { .. } => None,
+    }
+}
+
 /// What the server and the device list call this app.
 pub(crate) const APP: &str = concat!("kith/", env!("CARGO_PKG_VERSION"));
 
@@ -281,5 +286,31 @@ pub(crate) fn device_name() -> String {
         system.to_owned()
     } else {
         format!("{} ({system})", name.chars().take(40).collect::<String>())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kith_client::view::{AccountView, PersonView};
+    use kith_protocol::{DeviceId, UserId};
+
+    fn signed_in(key_store: KeyStore) -> AppState {
+        let me = PersonView {
+            id: UserId::mint(),
+            username: "ada".to_owned(),
+            display_name: "Ada".to_owned(),
+            role: None,
+            avatar: None,
+        };
+        let server = "https://kith.example".to_owned();
+        AppState::SignedIn { account: AccountView { server, me, device: DeviceId::mint(), key_store } }
+    }
+
+    #[test]
+    fn quitting_asks_only_when_something_unsent_would_be_lost() {
+        assert_eq!(lost_by_quitting(&signed_in(KeyStore::SessionOnly), 2), Some(2));
+        assert_eq!(lost_by_quitting(&signed_in(KeyStore::SessionOnly), 0), None);
+        assert_eq!(lost_by_quitting(&signed_in(KeyStore::SecretStore), 2), None);
     }
 }
