@@ -58,6 +58,8 @@ fn log_filter(wanted: Option<String>) -> EnvFilter {
 }
 
 fn run(options: Options) -> ExitCode {
+    let mut context = tauri::generate_context!();
+    name_instance(context.config_mut(), &options);
     let app = tauri::Builder::default()
         // First: a second start hands its arguments over and ends before anything else is touched.
         .plugin(single_instance(&options))
@@ -65,13 +67,20 @@ fn run(options: Options) -> ExitCode {
         .plugin(window_state(&options))
         .invoke_handler(commands::handler())
         .setup(move |app| Ok(set_up(app.handle(), options)?))
-        .build(tauri::generate_context!());
+        .build(context);
     match app {
         Ok(app) => ExitCode::from(u8::try_from(app.run_return(on_run_event)).unwrap_or(1)),
         Err(error) => {
             eprintln!("Kith cannot start: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Elsewhere than on Linux an instance is found by the app's identifier, so each profile has one of its own.
+fn name_instance(config: &mut tauri::Config, options: &Options) {
+    if !cfg!(target_os = "linux") {
+        config.identifier = options.instance();
     }
 }
 
