@@ -190,8 +190,14 @@ impl Announced {
     }
 
     fn keep(&self) {
-        let shown = self.by_conversation.iter().filter(|(_, shown)| !self.dismissed.contains(&shown.id));
-        let written = serde_json::to_vec(&shown.collect::<HashMap<_, _>>()).map_err(Into::into);
+        let shown: HashMap<_, _> =
+            self.by_conversation.iter().filter(|(_, shown)| !self.dismissed.contains(&shown.id)).collect();
+        if shown.is_empty() {
+            // Usually there is none.
+            let _ = fs::remove_file(&self.path);
+            return;
+        }
+        let written = serde_json::to_vec(&shown).map_err(Into::into);
         if let Err(error) = written.and_then(|bytes| write_whole(&self.path, &bytes)) {
             tracing::debug!(%error, "what was announced is not noted");
         }
@@ -216,6 +222,13 @@ impl Announced {
         self.dismissed.remove(&shown.id);
         self.keep();
         Some(shown)
+    }
+
+    /// Forgets everything, also in the file.
+    fn forget_all(&mut self) {
+        self.by_conversation.clear();
+        self.dismissed.clear();
+        self.keep();
     }
 
     /// Forgets, in the file, a notification that the user has closed.
@@ -280,6 +293,17 @@ mod tests {
         assert_eq!(again.find(7), Some((conversation, shown.message)));
         assert_eq!(again.remove(conversation), Some(shown));
         assert_eq!(Announced::open(path).find(7), None);
+    }
+
+    #[test]
+    fn no_file_stays_behind_when_nothing_is_announced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("announced.json");
+        let mut announced = Announced::open(path.clone());
+        announced.insert(ConversationId::mint(), Shown { id: 7, message: EventId::mint() });
+        assert!(path.exists());
+        announced.forget_all();
+        assert!(!path.exists());
     }
 
     #[test]
