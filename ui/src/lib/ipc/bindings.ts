@@ -228,6 +228,10 @@ message: EventId,
 /**
  * Who wrote it.
  */
+sender_id: UserId,
+/**
+ * Their name as far as it is known.
+ */
 sender: string,
 /**
  * Its text, one line, at most 200 characters.
