@@ -143,8 +143,29 @@ impl DriverHandle {
         tokens: Arc<dyn TokenSource>,
         events: Arc<dyn DriverEvents>,
     ) -> Self {
-        let handle =
-            Self { inbox: Arc::default(), stop: CancellationToken::new(), tasks: TaskTracker::new() };
+        Self::start_with(Arc::default(), options, store, tokens, events)
+    }
+
+    /// Starts a driver in the place of this one, which has been stopped: what its handles are told reaches the
+    /// successor.
+    pub(crate) fn succeed(
+        &self,
+        options: DriverOptions,
+        store: Arc<dyn SyncStore>,
+        tokens: Arc<dyn TokenSource>,
+        events: Arc<dyn DriverEvents>,
+    ) -> Self {
+        Self::start_with(self.inbox.clone(), options, store, tokens, events)
+    }
+
+    fn start_with(
+        inbox: Arc<Inbox>,
+        options: DriverOptions,
+        store: Arc<dyn SyncStore>,
+        tokens: Arc<dyn TokenSource>,
+        events: Arc<dyn DriverEvents>,
+    ) -> Self {
+        let handle = Self { inbox, stop: CancellationToken::new(), tasks: TaskTracker::new() };
         let driver = run::Driver::new(options, store, tokens, events);
         let (inbox, stop) = (handle.inbox.clone(), handle.stop.clone());
         handle.tasks.spawn(driver.run(inbox, stop));

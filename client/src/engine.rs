@@ -82,6 +82,11 @@ impl Engine {
         self.inner.profile.app_state().await
     }
 
+    /// Tries again to open the account that was signed in, after the secret store was unlocked.
+    pub async fn try_again(&self) {
+        self.inner.profile.try_again().await;
+    }
+
     /// The connection and the account's numbers.
     pub async fn status(&self) -> StatusView {
         match self.session() {

@@ -1,7 +1,7 @@
 //! What the engine tells: that something changed, never what to draw. A listener re-reads what it shows.
 
 use crate::view::{PersonView, StatusView};
-use kith_protocol::{ConversationId, ErrorCode, EventId};
+use kith_protocol::{ConversationId, ErrorCode, EventId, UserId};
 use serde::Serialize;
 
 /// A change notice. Notices are bounded and gathered: many changes of one thing may arrive as one.
@@ -46,6 +46,8 @@ pub enum EngineEvent {
         /// The newest message.
         message: EventId,
         /// Who wrote it.
+        sender_id: UserId,
+        /// Their name as far as it is known.
         sender: String,
         /// Its text, one line, at most 200 characters.
         text: String,

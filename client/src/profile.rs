@@ -23,6 +23,9 @@ pub(crate) struct LastAccount {
     pub(crate) role: Option<String>,
     #[serde(default)]
     pub(crate) avatar: Option<String>,
+    /// Signed out since: whatever the secret store still holds, nobody is signed in.
+    #[serde(default)]
+    pub(crate) is_signed_out: bool,
 }
 
 impl LastAccount {
@@ -35,6 +38,7 @@ impl LastAccount {
             display_name: profile.display_name,
             role: profile.role,
             avatar: profile.avatar,
+            is_signed_out: false,
         }
     }
 }
@@ -42,6 +46,7 @@ impl LastAccount {
 /// A folder that this process has locked.
 pub(crate) struct Folder {
     path: PathBuf,
+    id: Option<String>,
     _lock: File,
 }
 
@@ -61,10 +66,15 @@ impl Folder {
         std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
         let lock = File::options().create(true).truncate(false).write(true).open(path.join("lock"))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path, _lock: lock }),
+            Ok(()) => Ok(Self { id: folder_id(&path)?, path, _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(ClientError::ProfileLocked),
             Err(TryLockError::Error(error)) => Err(error.into()),
         }
+    }
+
+    /// What tells this folder from one elsewhere with a profile of the same name.
+    pub(crate) fn id(&self) -> Option<&str> {
+        self.id.as_deref()
     }
 
     fn account_file(&self) -> PathBuf {
@@ -84,12 +94,19 @@ impl Folder {
     /// # Errors
     /// [`ClientError::File`].
     pub(crate) fn set_last_account(&self, account: &LastAccount) -> Result<(), ClientError> {
-        let part = self.path.join("profile.json.part");
-        let mut file = File::create(&part)?;
         // Plain strings and ids: serialisation has no way to fail.
-        file.write_all(&serde_json::to_vec_pretty(account).unwrap_or_default())?;
-        file.sync_all()?;
-        Ok(std::fs::rename(part, self.account_file())?)
+        write_whole(&self.account_file(), &serde_json::to_vec_pretty(account).unwrap_or_default())
+    }
+
+    /// Notes that who signed in last is not signed in any more.
+    ///
+    /// # Errors
+    /// [`ClientError::File`].
+    pub(crate) fn note_signed_out(&self) -> Result<(), ClientError> {
+        match self.last_account() {
+            Some(last) => self.set_last_account(&LastAccount { is_signed_out: true, ..last }),
+            None => Ok(()),
+        }
     }
 
     /// The database of one user of one server (S9).
@@ -122,9 +139,54 @@ impl Folder {
     }
 }
 
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), ClientError> {
+    let part = path.with_added_extension("part");
+    let mut file = File::create(&part)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    Ok(std::fs::rename(part, path)?)
+}
+
+/// Reads the folder's id. One without content gets one; one that was in use without keeps its secrets under the
+/// profile's name alone.
+fn folder_id(path: &Path) -> Result<Option<String>, ClientError> {
+    let file = path.join("id");
+    match std::fs::read_to_string(&file) {
+        Ok(id) => return Ok(Some(id.trim().to_owned())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error.into()),
+    }
+    for entry in std::fs::read_dir(path)? {
+        let name = PathBuf::from(entry?.file_name());
+        if name == Path::new("profile.json") || name.extension().is_some_and(|ending| ending == "db") {
+            return Ok(None);
+        }
+    }
+    let id = format!("{:08x}", rand::random::<u32>());
+    write_whole(&file, id.as_bytes())?;
+    Ok(Some(id))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_keeps_its_id_and_one_that_was_in_use_without_gets_none() {
+        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let id = |folder: &tempfile::TempDir, profile| {
+            Folder::open(folder.path(), profile).unwrap().id().map(str::to_owned)
+        };
+        assert!(id(&one, "ada").is_some());
+        assert_eq!(id(&one, "ada"), id(&one, "ada"));
+        assert_ne!(id(&one, "ada"), id(&other, "ada"));
+        for file in ["profile.json", "chat.example.org_1.db"] {
+            let profile = file.get(..4).unwrap();
+            std::fs::create_dir(one.path().join(profile)).unwrap();
+            std::fs::write(one.path().join(profile).join(file), "").unwrap();
+            assert_eq!(id(&one, profile), None);
+        }
+    }
 
     #[test]
     fn a_profile_belongs_to_one_process_and_its_name_is_plain() {

@@ -3,6 +3,7 @@
 //! Never in plain text on a disk. What can be used is found out by writing, not by reading: a locked store answers a
 //! read as if nothing were there.
 
+mod ahead;
 mod keyring;
 mod memory;
 mod vault;
@@ -15,7 +16,7 @@ use zeroize::Zeroizing;
 /// An entry of the secret store.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SecretName {
-    /// Profile and server.
+    /// Profile, its folder's id, and server.
     pub service: String,
     /// `session`, or `key` with the user.
     pub user: String,

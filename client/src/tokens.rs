@@ -3,12 +3,20 @@
 use crate::{
     ClientError,
     driver::{Boxed, TokenError, TokenSource},
+    engine::NoticeHub,
+    events::{EngineEvent, Problem},
     secrets::{Kept, Vault},
     transport::api::{Api, server_text},
 };
 use kith_protocol::{DeviceId, ErrorCode, UserId, api, error::ErrorClass};
 use serde::{Deserialize, Serialize};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 use tokio::sync::{Mutex, MutexGuard};
 use zeroize::Zeroizing;
 
@@ -32,55 +40,74 @@ impl From<api::Session> for SessionSecret {
     }
 }
 
-/// The tokens of the open account.
-pub(crate) struct Tokens {
+/// How long the end of a session waits for a renewal that is under way.
+const RENEWAL_ENDS_WITHIN: Duration = Duration::from_secs(3);
+
+/// The tokens of the open account. Clones are the same tokens.
+#[derive(Clone)]
+pub(crate) struct Tokens(Arc<Inner>);
+
+struct Inner {
     api: Api,
     vault: Vault,
+    hub: Arc<NoticeHub>,
     secret: Mutex<SessionSecret>,
     /// Rises with every renewal, so that who waited for one does not start another.
     renewals: AtomicU64,
+    /// The newest renewal is in memory only.
+    is_in_memory: AtomicBool,
+    /// The session has ended: nothing is written to its entry any more.
+    is_closed: AtomicBool,
 }
 
 impl Tokens {
-    pub(crate) fn new(api: Api, vault: Vault, secret: SessionSecret) -> Self {
-        Self { api, vault, secret: Mutex::new(secret), renewals: AtomicU64::new(0) }
+    pub(crate) fn new(api: Api, vault: Vault, hub: Arc<NoticeHub>, secret: SessionSecret) -> Self {
+        Self(Arc::new(Inner {
+            api,
+            vault,
+            hub,
+            secret: Mutex::new(secret),
+            renewals: AtomicU64::new(0),
+            is_in_memory: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
+        }))
     }
 
     pub(crate) fn api(&self) -> &Api {
-        &self.api
+        &self.0.api
     }
 
     /// The access token at hand; it may have ended.
     pub(crate) async fn access(&self) -> Zeroizing<String> {
-        self.secret.lock().await.access_token.clone()
+        self.0.secret.lock().await.access_token.clone()
     }
 
-    /// Exchanges the refresh token and keeps its successor before anybody can use it.
-    async fn exchange(
-        &self,
-        mut secret: MutexGuard<'_, SessionSecret>,
-        device: Option<DeviceId>,
-    ) -> Result<DeviceId, ClientError> {
-        let body = api::Refresh { refresh_token: secret.refresh_token.to_string(), device };
-        let session: api::Session = self.api.post("/v1/sessions/refresh", &body).await?;
-        let successor = SessionSecret::from(session);
-        if self.vault.set_session(&server_text(self.api.server()), &successor).await == Kept::InMemory {
-            tracing::warn!("a renewed session could not be stored; it lasts until the app quits");
-        }
-        *secret = successor;
-        self.renewals.fetch_add(1, Ordering::AcqRel);
-        Ok(secret.device)
+    /// Whether the newest renewal could not be stored.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        self.0.is_in_memory.load(Ordering::Acquire)
+    }
+
+    /// Ends the session's writing: a renewal that is under way may finish within three seconds, after that none is
+    /// stored.
+    pub(crate) async fn close(&self) {
+        let ended = tokio::time::timeout(RENEWAL_ENDS_WITHIN, self.0.secret.lock()).await;
+        self.0.is_closed.store(true, Ordering::Release);
+        drop(ended);
     }
 
     /// Renews; who asks while one is under way gets its result.
     pub(crate) async fn renew(&self) -> Result<DeviceId, ClientError> {
-        let before = self.renewals.load(Ordering::Acquire);
-        let secret = self.secret.lock().await;
-        if self.renewals.load(Ordering::Acquire) != before {
-            return Ok(secret.device);
-        }
-        let device = secret.device;
-        self.exchange(secret, Some(device)).await
+        let inner = self.0.clone();
+        let before = inner.renewals.load(Ordering::Acquire);
+        to_the_end(async move {
+            let secret = inner.secret.lock().await;
+            if inner.renewals.load(Ordering::Acquire) != before {
+                return Ok(secret.device);
+            }
+            let device = secret.device;
+            inner.exchange(secret, Some(device)).await
+        })
+        .await
     }
 
     /// Asks the server for something, with a renewed token if the one at hand has ended.
@@ -96,6 +123,49 @@ impl Tokens {
             }
             other => other,
         }
+    }
+}
+
+/// Works on when nobody waits any more: a request that has reached the server has used the refresh token up.
+async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, ClientError>> + Send + 'static,
+) -> Result<T, ClientError> {
+    tokio::spawn(work).await.unwrap_or(Err(ClientError::Closed))
+}
+
+impl Inner {
+    /// Exchanges the refresh token and keeps its successor before anybody can use it.
+    async fn exchange(
+        &self,
+        mut secret: MutexGuard<'_, SessionSecret>,
+        device: Option<DeviceId>,
+    ) -> Result<DeviceId, ClientError> {
+        if self.is_closed.load(Ordering::Acquire) {
+            return Err(ClientError::Closed);
+        }
+        let body = api::Refresh { refresh_token: secret.refresh_token.to_string(), device };
+        let session: api::Session = self.api.post("/v1/sessions/refresh", &body).await?;
+        let successor = SessionSecret::from(session);
+        if self.is_closed.load(Ordering::Acquire) {
+            return Err(ClientError::Closed);
+        }
+        let kept = self.vault.set_session(&server_text(self.api.server()), &successor).await;
+        self.tell(kept);
+        *secret = successor;
+        self.renewals.fetch_add(1, Ordering::AcqRel);
+        Ok(secret.device)
+    }
+
+    /// Tells when the sign-in came to last until the app quits, or to last again.
+    fn tell(&self, kept: Kept) {
+        let is_in_memory = kept == Kept::InMemory;
+        if self.is_in_memory.swap(is_in_memory, Ordering::AcqRel) == is_in_memory {
+            return;
+        }
+        if is_in_memory {
+            self.hub.tell(EngineEvent::Problem { problem: Problem::NoSecretStore });
+        }
+        self.hub.tell(EngineEvent::AppChanged);
     }
 }
 
@@ -121,8 +191,15 @@ impl TokenSource for Tokens {
 
     fn renew_as_new_device(&self) -> Boxed<'_, Result<DeviceId, TokenError>> {
         Box::pin(async {
-            let secret = self.secret.lock().await;
-            self.exchange(secret, None).await.map_err(|error| token_error(&error))
+            let inner = self.0.clone();
+            let renewed = to_the_end(async move {
+                let secret = inner.secret.lock().await;
+                inner.exchange(secret, None).await
+            });
+            renewed.await.map_err(|error| token_error(&error))
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

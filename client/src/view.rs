@@ -96,6 +96,12 @@ pub enum LinkView {
     },
     /// The server answers, but wants a sign-in. Everything local goes on working.
     SignInNeeded,
+    /// The server will not talk to this version, or is not the one that this account belongs to. Everything local goes
+    /// on working; it is tried again when the user asks.
+    Stopped {
+        /// Why.
+        code: ErrorCode,
+    },
 }
 
 /// The numbers of the whole account.
@@ -535,4 +541,6 @@ pub struct SignOutPreview {
     pub unsent: u32,
     /// Messages stored here.
     pub messages: u32,
+    /// The database ends with the session, for want of a key that is kept: any sign-out loses what is unsent.
+    pub is_temporary: bool,
 }

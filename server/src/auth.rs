@@ -4,7 +4,7 @@
 //! accept each other's. The algorithm is pinned, the key chosen by `kid` from the known ones alone; nothing else in
 //! a token's header is believed. A token comes in the `Authorization` header or in an `auth` frame, never in a URL.
 
-use crate::{db, error::ApiError, state::AppState};
+use crate::{db, error::ApiError, rates::Rate, state::AppState};
 use axum::{
     extract::FromRequestParts,
     http::{HeaderMap, header, request::Parts},
@@ -18,7 +18,7 @@ use sqlx::{PgConnection, PgPool};
 use std::{
     collections::HashMap,
     sync::{Arc, PoisonError, RwLock},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 const ISSUER: &str = "kith-server";
@@ -230,6 +230,9 @@ impl FromRequestParts<AppState> for Authed {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         let authed = state.tokens.verify(bearer(&parts.headers)?)?;
+        if let Some(Rate(name)) = parts.extensions.get() {
+            state.allowances.of(authed.device).take(name, Instant::now())?;
+        }
         check_live(&mut *state.pool.acquire().await?, &authed).await?;
         Ok(authed)
     }

@@ -5,12 +5,15 @@
 
 mod frames;
 mod outbox;
+mod queue;
 
-pub use outbox::{Outbox, Outgoing};
+pub use outbox::Outbox;
+pub use queue::{Latest, Outgoing, Topic};
 
 use kith_protocol::{ConversationId, DeviceId, Seq, UserId, error::close};
 use std::{
     collections::{HashMap, HashSet},
+    ops::Deref,
     sync::{
         Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicU64, Ordering},
@@ -73,6 +76,33 @@ impl Drop for Admitted {
     }
 }
 
+/// A connection's place in the hub: it is gone when the value is dropped, however its request or socket ends.
+#[derive(Debug)]
+pub struct Connected {
+    hub: Hub,
+    connection: Connection,
+}
+
+impl Deref for Connected {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        let mut users = self.hub.write();
+        if let Some(connections) = users.get_mut(&self.connection.user) {
+            connections.retain(|other| other.id != self.connection.id);
+            if connections.is_empty() {
+                users.remove(&self.connection.user);
+            }
+        }
+    }
+}
+
 /// The live connections of this process; a handle that is cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Hub(Arc<Inner>);
@@ -87,7 +117,7 @@ impl Hub {
     }
 
     /// Adds a connection. With `replaces`, older ones of the same device are closed with 4001.
-    pub fn connect(&self, user: UserId, device: DeviceId, outbox: Arc<Outbox>, replaces: bool) -> Connection {
+    pub fn connect(&self, user: UserId, device: DeviceId, outbox: Arc<Outbox>, replaces: bool) -> Connected {
         let id = self.0.next_id.fetch_add(1, Ordering::Relaxed) + 1;
         let connection = Connection { id, user, device, outbox };
         let mut users = self.write();
@@ -99,18 +129,8 @@ impl Hub {
             }
         }
         connections.push(connection.clone());
-        connection
-    }
-
-    /// Removes a connection.
-    pub fn disconnect(&self, connection: &Connection) {
-        let mut users = self.write();
-        if let Some(connections) = users.get_mut(&connection.user) {
-            connections.retain(|other| other.id != connection.id);
-            if connections.is_empty() {
-                users.remove(&connection.user);
-            }
-        }
+        drop(users);
+        Connected { hub: self.clone(), connection }
     }
 
     /// Whether the user has a connection here.
@@ -128,6 +148,13 @@ impl Hub {
         }
         *count += 1;
         Some(Admitted { hub: self.clone(), user })
+    }
+
+    /// Offers a fact of which only the newest counts to all connections of a user.
+    pub fn send_latest(&self, user: UserId, fact: &Latest) {
+        for connection in self.read().get(&user).into_iter().flatten() {
+            connection.outbox.push(Outgoing::Latest(fact.clone()));
+        }
     }
 
     /// Offers events, in order, to the connections of each one's audience.
@@ -153,13 +180,6 @@ impl Hub {
             if Some(connection.id) != except {
                 connection.outbox.push(Outgoing::Frame(Arc::clone(frame)));
             }
-        }
-    }
-
-    /// Hints at a head to all connections of a user.
-    pub fn hint(&self, user: UserId, conversation: ConversationId, head: Seq) {
-        for connection in self.read().get(&user).into_iter().flatten() {
-            connection.outbox.push_hint(conversation, head);
         }
     }
 

@@ -1,8 +1,8 @@
 //! All routes in one table: the router and `/openapi.json` are both made from it.
 
-use crate::{config::Config, error::ApiError, http, state::AppState, telemetry};
+use crate::{config::Config, error::ApiError, http, rates::Rate, state::AppState, telemetry};
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     extract::DefaultBodyLimit,
     middleware,
     routing::{MethodRouter, delete, get, patch, post, put},
@@ -27,6 +27,8 @@ struct Route {
     method: &'static str,
     path: &'static str,
     access: Access,
+    /// What it counts for among its device's rates (L2); nothing where no device is known.
+    rate: Option<Rate>,
     summary: &'static str,
     handler: MethodRouter<AppState>,
 }
@@ -37,16 +39,17 @@ fn open(
     summary: &'static str,
     handler: MethodRouter<AppState>,
 ) -> Route {
-    Route { method, path, access: Access::Open, summary, handler }
+    Route { method, path, access: Access::Open, rate: None, summary, handler }
 }
 
 fn signed_in(
     method: &'static str,
     path: &'static str,
+    rate: &'static str,
     summary: &'static str,
     handler: MethodRouter<AppState>,
 ) -> Route {
-    Route { method, path, access: Access::SignedIn, summary, handler }
+    Route { method, path, access: Access::SignedIn, rate: Some(Rate(rate)), summary, handler }
 }
 
 /// The whole HTTP surface.
@@ -56,28 +59,47 @@ fn routes() -> Vec<Route> {
         open("post", "/v1/accounts", "Make an account", post(accounts::create)),
         open("post", "/v1/sessions", "Sign in", post(sessions::create)),
         open("post", "/v1/sessions/refresh", "Exchange a refresh token", post(sessions::refresh)),
-        signed_in("get", "/v1/sessions", "One's own devices", get(sessions::list)),
-        signed_in("delete", "/v1/sessions/current", "Sign out", delete(sessions::sign_out)),
-        signed_in("delete", "/v1/sessions/{device}", "Sign another device out", delete(sessions::revoke)),
-        signed_in("get", "/v1/me", "One's own profile", get(me::get)),
-        signed_in("patch", "/v1/me", "Change one's own profile", patch(me::update)),
-        signed_in("put", "/v1/me/password", "Change one's own password", put(me::change_password)),
-        signed_in("get", "/v1/users", "Find people", get(users::list)),
-        signed_in("get", "/v1/users/{id}", "A profile", get(users::get)),
-        signed_in("post", "/v1/conversations", "Start a conversation", post(conversations::create)),
-        signed_in("get", "/v1/conversations", "One's own conversations", get(conversations::list)),
-        signed_in("get", "/v1/conversations/{id}", "A conversation", get(conversations::get)),
-        signed_in("delete", "/v1/conversations/{id}", "Leave or hide it", delete(conversations::remove)),
-        signed_in("get", "/v1/conversations/{id}/messages", "A page of its log", get(messages::page)),
-        signed_in("post", "/v1/conversations/{id}/messages", "Write a message", post(messages::post)),
+        signed_in("get", "/v1/sessions", "account", "One's own devices", get(sessions::list)),
+        signed_in("delete", "/v1/sessions/current", "account", "Sign out", delete(sessions::sign_out)),
+        signed_in(
+            "delete",
+            "/v1/sessions/{device}",
+            "account",
+            "Sign another device out",
+            delete(sessions::revoke),
+        ),
+        signed_in("get", "/v1/me", "account", "One's own profile", get(me::get)),
+        signed_in("patch", "/v1/me", "account", "Change one's own profile", patch(me::update)),
+        signed_in("put", "/v1/me/password", "account", "Change one's own password", put(me::change_password)),
+        signed_in("get", "/v1/users", "users", "Find people", get(users::list)),
+        signed_in("get", "/v1/users/{id}", "profiles", "A profile", get(users::get)),
+        signed_in("post", "/v1/conversations", "open", "Start a conversation", post(conversations::create)),
+        signed_in("get", "/v1/conversations", "pull", "One's own conversations", get(conversations::list)),
+        signed_in("get", "/v1/conversations/{id}", "pull", "A conversation", get(conversations::get)),
+        signed_in(
+            "delete",
+            "/v1/conversations/{id}",
+            "state",
+            "Leave or hide it",
+            delete(conversations::remove),
+        ),
+        signed_in("get", "/v1/conversations/{id}/messages", "pull", "A page of its log", get(messages::page)),
+        signed_in("post", "/v1/conversations/{id}/messages", "send", "Write a message", post(messages::post)),
         signed_in(
             "put",
             "/v1/conversations/{id}/read",
+            "state",
             "Move one's read marker",
             put(conversations::mark_read),
         ),
-        signed_in("get", SOCKET, "The sync protocol as a WebSocket", get(socket::upgrade)),
-        signed_in("post", "/v1/exchange", "The sync protocol without one", post(exchange::exchange)),
+        signed_in("get", SOCKET, "connect", "The sync protocol as a WebSocket", get(socket::upgrade)),
+        signed_in(
+            "post",
+            "/v1/exchange",
+            "exchange",
+            "The sync protocol without one",
+            post(exchange::exchange),
+        ),
         open("get", "/healthz", "Whether the process lives", get(health::alive)),
         open("get", "/readyz", "Whether it can serve", get(health::ready)),
     ]
@@ -97,6 +119,10 @@ pub fn router(state: AppState) -> Router {
             let guard = middleware::from_fn_with_state(state.clone(), http::origin::guard);
             let is_socket = route.path == SOCKET;
             let handler = if is_socket { route.handler.layer(guard) } else { route.handler };
+            let handler = match route.rate {
+                Some(rate) => handler.layer(Extension(rate)),
+                None => handler,
+            };
             router.route(route.path, handler)
         })
         .route("/openapi.json", get(|| async move { description }))

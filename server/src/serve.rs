@@ -145,6 +145,7 @@ async fn watch_revocations(state: AppState) {
 async fn tidy(state: AppState) {
     every(TIDY_EVERY, &state, || async {
         state.sign_in_limits.tidy();
+        state.allowances.tidy();
         if let Err(error) = state.tokens.reload(&state.pool).await {
             tracing::warn!(%error, "could not read the keys");
         }

@@ -3,7 +3,9 @@
 use crate::{
     auth::Tokens,
     config::Config,
+    devices::Allowances,
     domain::{passwords::Passwords, publish::Publisher},
+    error::ApiError,
     http::limits::SignInLimits,
     hub::Hub,
     presence::Presence,
@@ -28,6 +30,8 @@ pub struct Inner {
     pub passwords: Passwords,
     /// Tries to sign in, per account and per address.
     pub sign_in_limits: SignInLimits,
+    /// What each device may still ask for.
+    pub allowances: Allowances,
     /// Live connections.
     pub hub: Hub,
     /// Who is there.
@@ -49,6 +53,7 @@ impl AppState {
         Self(Arc::new(Inner {
             passwords: Passwords::new(config.password_cost),
             sign_in_limits: SignInLimits::default(),
+            allowances: Allowances::default(),
             presence: Presence::default(),
             config,
             pool,
@@ -58,6 +63,19 @@ impl AppState {
             shutdown,
             tasks,
         }))
+    }
+}
+
+impl AppState {
+    /// Does work that must not stop half-way when whoever asked hangs up: what is committed is also told.
+    ///
+    /// # Errors
+    /// Those of the work; `unavailable` if it panicked.
+    pub async fn to_the_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, ApiError>> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        self.tasks.spawn(work).await.unwrap_or(Err(ApiError::Unavailable))
     }
 }
 

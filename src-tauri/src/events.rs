@@ -5,10 +5,11 @@ use kith_client::{
     Engine, EngineEvent, EventStream,
     view::{AppState, UNKNOWN_NAME},
 };
+use kith_protocol::UserId;
 use serde::Serialize;
 use std::time::Duration;
 use tauri::Emitter as _;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// The window hears a list of the engine's notices, in their order.
 pub(crate) const ENGINE: &str = "engine";
@@ -68,7 +69,7 @@ async fn gather(first: EngineEvent, until: Instant, stream: &mut EventStream) ->
 async fn heed(shell: &Shell, engine: &Engine, event: &EngineEvent) {
     match event {
         EngineEvent::StatusChanged { status } => show_unread(shell, status.unread),
-        EngineEvent::MessageArrived { conversation, title, message, sender, text, count } => {
+        EngineEvent::MessageArrived { conversation, title, message, sender_id, sender, text, count } => {
             let mode = shell.settings().notifications;
             if mode != NotificationMode::Off && !shell.sees(*conversation) {
                 let announcement = Announcement {
@@ -85,6 +86,7 @@ async fn heed(shell: &Shell, engine: &Engine, event: &EngineEvent) {
                         shell.clone(),
                         engine.clone(),
                         announcement,
+                        *sender_id,
                     ));
                 } else {
                     shell.notifier().announce(announcement);
@@ -104,24 +106,17 @@ async fn heed(shell: &Shell, engine: &Engine, event: &EngineEvent) {
 
 /// Announces the first message of somebody whom this device has not met: their profile follows the message, and the
 /// announcement waits for it, but not for long.
-async fn announce_by_name(shell: Shell, engine: Engine, mut announcement: Announcement) {
-    let mut stream = engine.subscribe();
-    let until = Instant::now() + NAME_LIMIT;
-    loop {
-        let rows = engine.conversations().await.unwrap_or_default();
-        let row = rows.iter().find(|row| row.id == announcement.conversation);
-        let sender = row.and_then(|row| Some((row, row.preview.as_ref()?.sender.as_ref()?)));
-        if row.is_some_and(|row| row.unread == 0) || shell.sees(announcement.conversation) {
+async fn announce_by_name(shell: Shell, engine: Engine, mut announcement: Announcement, sender: UserId) {
+    if let Ok(Ok(person)) = timeout(NAME_LIMIT, engine.person(sender)).await {
+        announcement.sender = person.display_name;
+    }
+    let rows = engine.conversations().await.unwrap_or_default();
+    if let Some(row) = rows.into_iter().find(|row| row.id == announcement.conversation) {
+        if row.unread == 0 || shell.sees(row.id) {
             return; // read meanwhile
         }
-        if let Some((row, sender)) = sender.filter(|(_, sender)| sender.display_name != UNKNOWN_NAME) {
-            announcement.title.clone_from(&row.title);
-            announcement.sender.clone_from(&sender.display_name);
-            break;
-        }
-        if !matches!(timeout_at(until, stream.next()).await, Ok(Some(_))) {
-            break;
-        }
+        // That of a direct chat is the name that was waited for.
+        announcement.title = row.title;
     }
     shell.notifier().announce(announcement);
 }

@@ -27,11 +27,15 @@ fn checked(text: &str) -> Option<Url> {
     let no_user = || url.username().is_empty() && url.password().is_none();
     match url.scheme() {
         "https" | "http" => (plain_host() && no_user()).then_some(url),
-        "mailto" => {
-            (url.path().contains('@') && !url.as_str().to_ascii_lowercase().contains("attach")).then_some(url)
-        }
+        "mailto" => (url.path().contains('@') && url.query_pairs().all(|(name, _)| is_mail_field(&name)))
+            .then_some(url),
         _ => None,
     }
+}
+
+/// What a link may fill in for a mail: no attachments, under whatever name a program takes them.
+fn is_mail_field(name: &str) -> bool {
+    ["subject", "body", "to", "cc", "bcc"].iter().any(|field| name.eq_ignore_ascii_case(field))
 }
 
 #[cfg(test)]
@@ -44,6 +48,7 @@ mod tests {
             "https://example.org/a?b=c#d",
             "http://127.0.0.1:7480/",
             "mailto:ada@example.org?subject=hi",
+            "mailto:ada@example.org?Subject=how%20to%20attach&body=hi&cc=bo@example.org",
             "HTTPS://example.org",
         ] {
             assert!(checked(link).is_some(), "{link}");
@@ -79,6 +84,9 @@ mod tests {
             " https://example.org",
             "mailto:",
             "mailto:a@b?attach=/etc/passwd",
+            "mailto:a@b?%61ttach=/etc/passwd",
+            "mailto:a@b?subject=hi&attachment=/etc/passwd",
+            "mailto:a@b?subject=hi;attach=/etc/passwd&x",
             "about:blank",
             "ftp://example.org",
         ] {

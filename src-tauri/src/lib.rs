@@ -27,11 +27,11 @@ use shell::Shell;
 use std::process::ExitCode;
 use tauri::{AppHandle, Manager as _, RunEvent, Wry, plugin::TauriPlugin};
 use tauri_plugin_window_state::StateFlags;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 /// The whole program.
 pub fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_env("KITH_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    let filter = log_filter(std::env::var("KITH_LOG").ok());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let options = Options::parse();
     match &options.command {
@@ -40,7 +40,26 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// What is logged. Only Kith's own crates can be made to say more: others log requests with their tokens and frames
+/// with their texts.
+fn log_filter(wanted: Option<String>) -> EnvFilter {
+    const OTHERS: &str = "warn";
+    let level = |directive: &str| {
+        let plain = directive.parse::<LevelFilter>().ok()?;
+        Some(format!("kith_client={plain},kith_desktop={plain},kith_protocol={plain}"))
+    };
+    let wanted = wanted.unwrap_or_default();
+    let own =
+        wanted.split(',').map(str::trim).filter(|directive| !directive.is_empty()).filter_map(|directive| {
+            if directive.starts_with("kith_") { Some(directive.to_owned()) } else { level(directive) }
+        });
+    let all: Vec<_> = std::iter::once(OTHERS.to_owned()).chain(own).collect();
+    EnvFilter::try_new(all.join(",")).unwrap_or_else(|_| EnvFilter::new(OTHERS))
+}
+
 fn run(options: Options) -> ExitCode {
+    let mut context = tauri::generate_context!();
+    name_instance(context.config_mut(), &options);
     let app = tauri::Builder::default()
         // First: a second start hands its arguments over and ends before anything else is touched.
         .plugin(single_instance(&options))
@@ -48,13 +67,20 @@ fn run(options: Options) -> ExitCode {
         .plugin(window_state(&options))
         .invoke_handler(commands::handler())
         .setup(move |app| Ok(set_up(app.handle(), options)?))
-        .build(tauri::generate_context!());
+        .build(context);
     match app {
         Ok(app) => ExitCode::from(u8::try_from(app.run_return(on_run_event)).unwrap_or(1)),
         Err(error) => {
             eprintln!("Kith cannot start: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Elsewhere than on Linux an instance is found by the app's identifier, so each profile has one of its own.
+fn name_instance(config: &mut tauri::Config, options: &Options) {
+    if !cfg!(target_os = "linux") {
+        config.identifier = options.instance();
     }
 }
 
@@ -141,5 +167,30 @@ fn on_run_event(app: &AppHandle, event: RunEvent) {
         #[cfg(target_os = "macos")]
         RunEvent::Reopen { .. } => window::show(app),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tracing::{Level, enabled, subscriber::with_default};
+
+    #[test]
+    fn no_log_level_makes_others_log_tokens_and_texts() {
+        for wanted in ["trace", "debug,tungstenite=trace", "kith_client=trace,tungstenite::protocol=trace"] {
+            let filter = log_filter(Some(wanted.to_owned()));
+            let subscriber = tracing_subscriber::fmt().with_env_filter(filter).finish();
+            with_default(subscriber, || {
+                assert!(enabled!(target: "kith_client::driver", Level::DEBUG), "{wanted}");
+                assert!(!enabled!(target: "tungstenite::protocol", Level::INFO), "{wanted}");
+                assert!(!enabled!(target: "tungstenite::handshake::client", Level::TRACE), "{wanted}");
+            });
+        }
+    }
+
+    #[test]
+    fn a_filter_that_cannot_be_read_leaves_the_warnings() {
+        assert_eq!(log_filter(Some("kith_client=loud".to_owned())).to_string(), "warn");
+        assert_eq!(log_filter(None).to_string(), "warn");
     }
 }

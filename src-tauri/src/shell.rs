@@ -10,11 +10,7 @@ use crate::{
     settings::{NotificationMode, Settings, SettingsFile},
     window,
 };
-use kith_client::{
-    Engine, EngineOptions,
-    secrets::KeyringSecrets,
-    view::{AppState, KeyStore},
-};
+use kith_client::{Engine, EngineOptions, secrets::KeyringSecrets, view::SignOutPreview};
 use kith_protocol::ConversationId;
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -152,13 +148,12 @@ impl Shell {
         }
     }
 
-    /// Reads a link from outside; one that is not valid is only noted, shortened.
+    /// Reads a link from outside; of one that is not valid only the reason is noted, for it may name a person.
     pub(crate) fn follow_text(&self, text: &str) {
         match Link::parse(text) {
             Ok(link) => self.follow(link),
             Err(reason) => {
-                let start: String = text.chars().take(40).flat_map(char::escape_debug).collect();
-                tracing::warn!(%reason, start, "a link was ignored");
+                tracing::warn!(%reason, "a link was ignored");
             }
         }
     }
@@ -177,17 +172,13 @@ impl Shell {
         self.0.app.exit(0);
     }
 
-    /// How many unsent items quitting would lose: those of a sign-in that lasts until then.
+    /// How many unsent items quitting would lose: those of a database that lasts until then.
     async fn would_lose(&self) -> Option<u32> {
         let engine = match &*self.0.engine.borrow() {
             Slot::Open(engine) => engine.clone(),
             Slot::Opening | Slot::Failed(_) => return None,
         };
-        let AppState::SignedIn { account } = engine.app_state().await else { return None };
-        if account.key_store != KeyStore::SessionOnly {
-            return None;
-        }
-        Some(engine.status().await.unsent).filter(|unsent| *unsent > 0)
+        lost_by_quitting(&engine.sign_out_preview().await.ok()?)
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -266,6 +257,11 @@ impl Shell {
     }
 }
 
+/// How many items end with the process: those of a session that is kept nowhere.
+fn lost_by_quitting(preview: &SignOutPreview) -> Option<u32> {
+    Some(preview.unsent).filter(|unsent| preview.is_temporary && *unsent > 0)
+}
+
 /// What the server and the device list call this app.
 pub(crate) const APP: &str = concat!("kith/", env!("CARGO_PKG_VERSION"));
 
@@ -282,5 +278,19 @@ pub(crate) fn device_name() -> String {
         system.to_owned()
     } else {
         format!("{} ({system})", name.chars().take(40).collect::<String>())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quitting_asks_only_when_something_unsent_would_be_lost() {
+        let lost =
+            |unsent, is_temporary| lost_by_quitting(&SignOutPreview { unsent, messages: 10, is_temporary });
+        assert_eq!(lost(2, true), Some(2));
+        assert_eq!(lost(0, true), None);
+        assert_eq!(lost(2, false), None);
     }
 }

@@ -12,6 +12,7 @@ use std::{
     process::ExitCode,
     sync::Arc,
 };
+use url::Url;
 
 /// Signs in with the password from the standard input, and says in a sentence why if that fails.
 pub(crate) fn run(options: &Options, username: &str) -> ExitCode {
@@ -59,12 +60,8 @@ async fn sign_in_with(
     password: String,
 ) -> Result<(), String> {
     let server = match (server, engine.app_state().await) {
-        (_, AppState::SignedIn { account }) if account.me.username == username => return Ok(()),
-        (_, AppState::SignedIn { account }) => {
-            return Err(format!(
-                "This profile is signed in as {}. Sign out in its window first.",
-                account.me.username
-            ));
+        (server, AppState::SignedIn { account }) => {
+            return already(&account.me.username, &account.server, username, server.as_deref());
         }
         (Some(server), AppState::SignedOut { .. })
         | (None, AppState::SignedOut { server: Some(server), .. }) => server,
@@ -84,6 +81,20 @@ async fn sign_in_with(
     }
 }
 
+/// Signed in already: done if it is as that user on that server.
+fn already(
+    username: &str,
+    server: &str,
+    wanted_username: &str,
+    wanted_server: Option<&str>,
+) -> Result<(), String> {
+    let same = |wanted: &str| Url::parse(wanted).is_ok_and(|wanted| Url::parse(server) == Ok(wanted));
+    if username == wanted_username && wanted_server.is_none_or(same) {
+        return Ok(());
+    }
+    Err(format!("This profile is signed in as {username} on {server}. Sign out in its window first."))
+}
+
 fn sentence(error: &ClientError) -> String {
     match error {
         ClientError::Refused(ErrorCode::CredentialsInvalid) => {
@@ -93,5 +104,17 @@ fn sentence(error: &ClientError) -> String {
         ClientError::ProfileLocked => "The profile is in use: quit its window first.".to_owned(),
         ClientError::SecretStore => "The secret store cannot be used.".to_owned(),
         other => format!("Signing in failed: {other}."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signed_in_elsewhere_is_no_success() {
+        let at = |username, server| already("ada", "https://kith.example", username, server).is_ok();
+        assert!(at("ada", None) && at("ada", Some("https://kith.example/")));
+        assert!(!at("bo", None) && !at("ada", Some("https://other.example")));
     }
 }

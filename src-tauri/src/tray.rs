@@ -9,8 +9,8 @@ use tauri::{
 };
 
 const ID: &str = "main";
-const READ: Image<'_> = tauri::include_image!("icons/tray.png");
-const UNREAD: Image<'_> = tauri::include_image!("icons/tray-unread.png");
+const READ: Image<'static> = tauri::include_image!("icons/tray.png");
+const UNREAD: Image<'static> = tauri::include_image!("icons/tray-unread.png");
 
 /// Adds the icon; without a tray nothing is shown.
 pub(crate) fn build(app: &AppHandle) -> tauri::Result<()> {
@@ -49,12 +49,34 @@ fn quit_from_menu(app: &AppHandle) {
 /// Shows the number of unread messages.
 pub(crate) fn set_unread(app: &AppHandle, unread: u32) {
     let Some(tray) = app.tray_by_id(ID) else { return };
-    let tooltip = match unread {
-        0 => "Kith".to_owned(),
-        1 => "Kith: 1 unread message".to_owned(),
-        many => format!("Kith: {many} unread messages"),
-    };
+    let (icon, tooltip) = face(unread);
     // A tray that went away is no failure.
-    let _ = tray.set_icon(Some(if unread == 0 { READ } else { UNREAD }));
+    let _ = tray.set_icon(Some(icon));
     let _ = tray.set_tooltip(Some(tooltip));
+}
+
+/// What the tray shows for so many unread messages.
+fn face(unread: u32) -> (Image<'static>, String) {
+    match unread {
+        0 => (READ, "Kith".to_owned()),
+        1 => (UNREAD, "Kith: 1 unread message".to_owned()),
+        many => (UNREAD, format!("Kith: {many} unread messages")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn icon_and_tooltip_say_whether_something_is_unread() {
+        let seen = |unread| {
+            let (icon, tooltip) = face(unread);
+            (icon.rgba() == UNREAD.rgba(), tooltip)
+        };
+        assert_ne!(READ.rgba(), UNREAD.rgba());
+        assert_eq!(seen(0), (false, "Kith".to_owned()));
+        assert_eq!(seen(1), (true, "Kith: 1 unread message".to_owned()));
+        assert_eq!(seen(12), (true, "Kith: 12 unread messages".to_owned()));
+    }
 }

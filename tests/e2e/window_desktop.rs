@@ -40,8 +40,9 @@ async fn title_is(window: &Window, title: &str) {
 /// A28, and the same unread number in list and title: a message that is not in view is announced, a click opens its
 /// conversation, reading withdraws it; one from before a restart still leads there.
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "opens real windows: cargo xtask test windows"]
 async fn a28_a_notification_leads_to_its_message_also_after_a_restart() -> Result<()> {
-    let Some(stage) = Stage::set("window_desktop::a28").await? else { return Ok(()) };
+    let stage = Stage::set().await?;
     let (ada, bob) = two(&stage).await?;
     Notification::clear().await?;
     ada.focus().await?;
@@ -79,9 +80,10 @@ async fn a28_a_notification_leads_to_its_message_also_after_a_restart() -> Resul
 
 /// The token is in the Secret Service; in the profile's folder neither it nor any message can be read.
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "opens real windows: cargo xtask test windows"]
 async fn the_token_is_in_the_keyring_and_the_folder_tells_nothing() -> Result<()> {
     const TEXT: &str = "The offer is 71,500 and stays between us";
-    let Some(stage) = Stage::set("window_desktop::keyring").await? else { return Ok(()) };
+    let stage = Stage::set().await?;
     let (ada, bob) = two(&stage).await?;
     start_chat(&ada, "bob", TEXT).await?;
     bob.sees("conversation-preview", "71,500").await?;
@@ -112,7 +114,8 @@ async fn the_token_is_in_the_keyring_and_the_folder_tells_nothing() -> Result<()
 
 /// The `session` entry of a window's profile.
 async fn session_secret(stage: &Stage, window: &Window) -> Result<Value> {
-    let service = format!("kith/{}/{}", window.profile(), stage.url());
+    let folder = fs::read_to_string(window.profile_dir().join("id"))?;
+    let service = format!("kith/{}.{folder}/{}", window.profile(), stage.url());
     Ok(serde_json::from_str(
         &run("secret-tool", &["lookup", "service", &service, "username", "session"]).await?,
     )?)
@@ -130,8 +133,9 @@ fn contains(bytes: &[u8], text: &[u8]) -> bool {
 
 /// `kith sign-in` needs no window, says in a sentence what is wrong, and the window opens signed in afterwards.
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "opens real windows: cargo xtask test windows"]
 async fn a_profile_signed_in_by_the_command_line_opens_signed_in() -> Result<()> {
-    let Some(stage) = Stage::set("window_desktop::sign_in").await? else { return Ok(()) };
+    let stage = Stage::set().await?;
     stage.account("ada", "Ada Lindqvist").await?;
     let (worked, said) = stage.sign_in("ada", "ada", "not the password").await?;
     assert!(!worked && said.contains("The user name or the password is wrong."), "{said}");
@@ -147,8 +151,9 @@ async fn a_profile_signed_in_by_the_command_line_opens_signed_in() -> Result<()>
 
 /// A37: a link reaches the running window and opens no second one; after a cold start it is followed too.
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "opens real windows: cargo xtask test windows"]
 async fn a37_a_link_opens_in_the_one_window_cold_and_warm() -> Result<()> {
-    let Some(stage) = Stage::set("window_desktop::a37").await? else { return Ok(()) };
+    let stage = Stage::set().await?;
     stage.account("bob", "Bob Tran").await?;
     stage.account("cyd", "Cyd Okafor").await?;
     let ada = stage.window("ada").await?;
@@ -185,8 +190,9 @@ async fn opened(window: &Window, before: Option<&str>) -> String {
 
 /// A34: without a tray, closing the window ends the process; with one it hides, and a second start brings it back.
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "opens real windows: cargo xtask test windows"]
 async fn a34_closing_never_leaves_an_invisible_process() -> Result<()> {
-    let Some(stage) = Stage::set("window_desktop::a34").await? else { return Ok(()) };
+    let stage = Stage::set().await?;
     let window = stage.window("ada").await?;
     close(&window).await?;
     window.ended().await;
@@ -215,8 +221,9 @@ async fn close(window: &Window) -> Result<()> {
 
 /// The page may call the commands of the table and nothing else, may load nothing from elsewhere, and stays where it is.
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "opens real windows: cargo xtask test windows"]
 async fn the_page_can_neither_leave_nor_call_what_it_was_not_given() -> Result<()> {
-    let Some(stage) = Stage::set("window_desktop::page").await? else { return Ok(()) };
+    let stage = Stage::set().await?;
     let window = stage.window("ada").await?;
     window.find("signin-submit").await?;
     assert_eq!(window.run("return window.__TAURI__ === undefined").await?, json!(true));

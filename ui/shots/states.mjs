@@ -32,6 +32,18 @@ export const STATES = [
   ['list', ''],
   ['chat', '', (page) => open(page, 'c1')],
   ['group', '', (page) => open(page, 'c5')],
+  [
+    'markup',
+    '',
+    async (page) => {
+      await open(page, 'c5');
+      await composer(page).fill(
+        '**Yes**, _on_ `Tuesday`, see [this](https://example.org):\n1. one\n2. two\n> or three',
+      );
+      await press(page, 'Enter');
+      await page.locator('blockquote').first().scrollIntoViewIfNeeded();
+    },
+  ],
   ['long-name', '', (page) => open(page, 'c2')],
   ['rtl', '', (page) => open(page, 'c4')],
   [

@@ -95,3 +95,16 @@ describe('the connection', () => {
     await waitFor(() => expect(screen.queryByTestId('unsent-item')).toBeNull());
   });
 });
+
+describe('what is on screen', () => {
+  it('is no conversation while another view is shown, so that its messages are announced', async () => {
+    const shell = await start();
+    const focus = vi.spyOn(shell, 'setFocus');
+    await open('c1');
+    await waitFor(() => expect(focus).toHaveBeenLastCalledWith(['c1']));
+    await fireEvent.keyDown(window, { key: ',', ctrlKey: true });
+    await waitFor(() => expect(focus).toHaveBeenLastCalledWith([]));
+    await fireEvent.keyDown(window, { key: 'Escape' });
+    await waitFor(() => expect(focus).toHaveBeenLastCalledWith(['c1']));
+  });
+});

@@ -8,6 +8,7 @@ mod desk;
 mod generated;
 mod http;
 mod process;
+mod rules;
 mod setup;
 mod stages;
 mod steps;
@@ -57,6 +58,12 @@ enum Chore {
         #[arg(long)]
         check: bool,
     },
+    /// Writes which test checks which rule of the protocol
+    Rules {
+        /// Only compares with what is there
+        #[arg(long)]
+        check: bool,
+    },
     /// Runs a command on a display, session bus and keyring of its own, as the tests of real windows do
     Desk {
         /// The command
@@ -85,6 +92,7 @@ fn run() -> Result<()> {
         Chore::Bench { arguments } => stages::bench(&arguments),
         Chore::Bindings { check } => generated::bindings(check),
         Chore::Sqlx { check } => generated::sqlx(check),
+        Chore::Rules { check } => rules::table(check),
         Chore::Desk { command } => desk::run(&command),
         Chore::Setup => setup::run(setup::For::Tests, &mut steps::Steps::new()),
     }

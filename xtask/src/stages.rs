@@ -6,7 +6,7 @@ use crate::{
     database::{FEATURES, TestCluster},
     generated,
     process::{built, cargo, run},
-    setup,
+    rules, setup,
     steps::Steps,
     tests, ui,
 };
@@ -37,6 +37,7 @@ fn all(part: Option<Part>, steps: &mut Steps) -> Result<()> {
     setup::run(setup::For::Tests, steps)?;
     if wanted(Part::Lints) {
         steps.step("format", |_| run(&mut cargo(&["fmt", "--all", "--check"])))?;
+        steps.step("rules and their tests", |_| rules::table(true))?;
     }
     ui::packages(steps)?;
     // The window's code embeds the built interface, so it comes before Rust.

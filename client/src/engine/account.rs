@@ -59,8 +59,13 @@ impl Engine {
     /// # Errors
     /// [`ClientError::SignedOut`], [`ClientError::Store`].
     pub async fn sign_out_preview(&self) -> Result<SignOutPreview, ClientError> {
-        let numbers = self.session()?.store.numbers().await?;
-        Ok(SignOutPreview { unsent: numbers.unsent, messages: numbers.messages })
+        let session = self.session()?;
+        let numbers = session.store.numbers().await?;
+        Ok(SignOutPreview {
+            unsent: numbers.unsent,
+            messages: numbers.messages,
+            is_temporary: session.is_temporary,
+        })
     }
 
     /// Signs out; with `wipe`, key and database go too.

@@ -7,7 +7,7 @@ use std::{
 };
 use zeroize::Zeroizing;
 
-/// Keeps secrets until it is dropped: for a session until quit, and for tests.
+/// Keeps secrets until it is dropped: for tests and measurements.
 #[derive(Default)]
 pub struct MemorySecrets(Mutex<HashMap<SecretName, Zeroizing<Vec<u8>>>>);
 

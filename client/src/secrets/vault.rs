@@ -1,21 +1,30 @@
 //! The secrets of one profile: the secret store behind a time limit, memory where it cannot be used.
 
-use super::{MemorySecrets, SecretError, SecretName, SecretStore};
+use super::{SecretError, SecretName, SecretStore, ahead::Ahead};
 use crate::store::Key;
 use kith_protocol::UserId;
 use serde::{Serialize, de::DeserializeOwned};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 /// A store that does not answer within this counts as unusable.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 
+/// How long a look at the store counts.
+const USABLE_FOR: Duration = Duration::from_secs(30);
+
 /// Reads and writes the secrets of one profile.
 #[derive(Clone)]
 pub(crate) struct Vault {
-    profile: String,
+    /// Profile and folder.
+    owner: String,
     store: Arc<dyn SecretStore>,
-    memory: Arc<MemorySecrets>,
+    ahead: Arc<Ahead>,
+    looked: Arc<Mutex<Option<(Instant, bool)>>>,
 }
 
 /// Where a secret ended up.
@@ -26,12 +35,13 @@ pub(crate) enum Kept {
 }
 
 impl Vault {
-    pub(crate) fn new(profile: &str, store: Arc<dyn SecretStore>) -> Self {
-        Self { profile: profile.to_owned(), store, memory: Arc::default() }
+    /// `owner` names the profile in this folder: no two may share an entry.
+    pub(crate) fn new(owner: String, store: Arc<dyn SecretStore>) -> Self {
+        Self { owner, store, ahead: Arc::default(), looked: Arc::default() }
     }
 
     fn service(&self, server: &str) -> String {
-        format!("kith/{}/{server}", self.profile)
+        format!("kith/{}/{server}", self.owner)
     }
 
     fn session_name(&self, server: &str) -> SecretName {
@@ -59,8 +69,26 @@ impl Vault {
         }
     }
 
-    /// Whether the store can be used: by writing, because a locked one answers a read with "nothing there".
+    /// Whether the store can be used, as found out within the last [`USABLE_FOR`]: each look may open a prompt.
     pub(crate) async fn is_usable(&self) -> bool {
+        let known = *self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, is_usable)) = known
+            && at.elapsed() < USABLE_FOR
+        {
+            return is_usable;
+        }
+        let is_usable = self.probe().await;
+        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), is_usable));
+        is_usable
+    }
+
+    /// Forgets what was found out.
+    pub(crate) fn look_again(&self) {
+        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Finds out by writing, because a locked store answers a read with "nothing there".
+    async fn probe(&self) -> bool {
         let name = SecretName { service: self.service("probe"), user: "probe".to_owned() };
         let probe = move |store: &dyn SecretStore| {
             store.set(&name, b"probe")?;
@@ -70,32 +98,40 @@ impl Vault {
     }
 
     async fn get(&self, name: SecretName) -> Result<Option<Zeroizing<Vec<u8>>>, SecretError> {
-        if let Some(secret) = self.memory.get(&name)? {
-            return Ok(Some(secret));
+        if let Some(wanted) = self.ahead.wanted(&name) {
+            return Ok(wanted);
         }
         self.call(move |store| store.get(&name)).await
     }
 
-    /// Writes to the store, or to memory if the store cannot be used.
-    async fn set(&self, name: SecretName, secret: Zeroizing<Vec<u8>>) -> Kept {
-        let (stored_name, stored) = (name.clone(), secret.clone());
-        match self.call(move |store| store.set(&stored_name, &stored)).await {
-            Ok(()) => {
-                // An older one in memory must not shadow the one just stored.
-                let _ = self.memory.delete(&name);
-                Kept::InStore
-            }
-            Err(SecretError) => {
-                // Memory takes everything.
-                let _ = self.memory.set(&name, &secret);
-                Kept::InMemory
-            }
-        }
+    async fn carry_out(&self, name: SecretName) -> Result<(), SecretError> {
+        let ahead = self.ahead.clone();
+        self.call(move |store| ahead.carry_out(store, &name)).await
+    }
+
+    /// Writes to the store; what it does not take stays in memory.
+    async fn set(&self, name: SecretName, secret: Zeroizing<Vec<u8>>) -> Result<(), SecretError> {
+        self.ahead.want(&name, Some(secret));
+        self.carry_out(name).await
     }
 
     async fn delete(&self, name: SecretName) -> Result<(), SecretError> {
-        self.memory.delete(&name)?;
-        self.call(move |store| store.delete(&name)).await
+        self.ahead.want(&name, None);
+        self.carry_out(name).await
+    }
+
+    /// Tries once more to bring to the store what it has not taken.
+    pub(crate) async fn settle(&self) {
+        let names = self.ahead.names();
+        if names.is_empty() {
+            return;
+        }
+        let ahead = self.ahead.clone();
+        let settle =
+            move |store: &dyn SecretStore| names.iter().try_for_each(|name| ahead.carry_out(store, name));
+        if let Err(SecretError) = self.call(settle).await {
+            tracing::info!("the secret store is behind what it should hold");
+        }
     }
 
     /// Reads the session of a server; `None` if there is none.
@@ -109,7 +145,10 @@ impl Vault {
         kith_failpoint::pass(kith_failpoint::places::RENEWAL_BEFORE_KEPT);
         // Plain strings: serialisation has no way to fail.
         let bytes = Zeroizing::new(serde_json::to_vec(session).unwrap_or_default());
-        self.set(self.session_name(server), bytes).await
+        match self.set(self.session_name(server), bytes).await {
+            Ok(()) => Kept::InStore,
+            Err(SecretError) => Kept::InMemory,
+        }
     }
 
     /// Forgets the session of a server.
@@ -123,9 +162,14 @@ impl Vault {
         Ok(secret.and_then(|bytes| Some(Zeroizing::new(<[u8; 32]>::try_from(bytes.as_slice()).ok()?))))
     }
 
-    /// Keeps a database's key.
-    pub(crate) async fn set_key(&self, server: &str, user: UserId, key: &Key) -> Kept {
-        self.set(self.key_name(server, user), Zeroizing::new(key.to_vec())).await
+    /// Keeps a database's key: in the store or not at all, for a file that outlives the process needs it there.
+    pub(crate) async fn set_key(&self, server: &str, user: UserId, key: &Key) -> Result<(), SecretError> {
+        let name = self.key_name(server, user);
+        let kept = self.set(name.clone(), Zeroizing::new(key.to_vec())).await;
+        if kept.is_err() {
+            self.ahead.forget(&name);
+        }
+        kept
     }
 
     /// Forgets a database's key: what it encrypted cannot be read any more.
@@ -137,6 +181,63 @@ impl Vault {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secrets::MemorySecrets;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    /// A store whose every write waits for a prompt to be answered.
+    struct Prompting {
+        asked: Sender<Sender<()>>,
+        inner: Arc<MemorySecrets>,
+    }
+
+    impl Prompting {
+        fn new() -> (Self, Receiver<Sender<()>>, Arc<MemorySecrets>) {
+            let (asked, prompts) = channel();
+            let inner = Arc::<MemorySecrets>::default();
+            (Self { asked, inner: inner.clone() }, prompts, inner)
+        }
+
+        fn wait(&self) {
+            let (answer, answered) = channel();
+            self.asked.send(answer).unwrap();
+            let _ = answered.recv();
+        }
+    }
+
+    impl SecretStore for Prompting {
+        fn get(&self, name: &SecretName) -> Result<Option<Zeroizing<Vec<u8>>>, SecretError> {
+            self.inner.get(name)
+        }
+        fn set(&self, name: &SecretName, secret: &[u8]) -> Result<(), SecretError> {
+            self.wait();
+            self.inner.set(name, secret)
+        }
+        fn delete(&self, name: &SecretName) -> Result<(), SecretError> {
+            self.wait();
+            self.inner.delete(name)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_writes_that_hang_the_newest_is_stored_last() {
+        let (store, prompts, inner) = Prompting::new();
+        let vault = Vault::new("default".to_owned(), Arc::new(store));
+        let mut hanging = Vec::new();
+        for session in ["first", "second"] {
+            assert_eq!(vault.set_session("https://x", &session).await, Kept::InMemory);
+            hanging.extend(prompts.try_recv());
+        }
+        // Answered in the worst order, and each one that comes of it.
+        hanging.into_iter().rev().for_each(drop);
+        let name = vault.session_name("https://x");
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while vault.ahead.wanted(&name).is_some() {
+            assert!(std::time::Instant::now() < deadline, "the newest is stored");
+            drop(prompts.recv_timeout(Duration::from_millis(50)));
+        }
+        let stored = inner.get(&name).unwrap().unwrap();
+        assert_eq!(stored.as_slice(), br#""second""#);
+    }
 
     /// A store that refuses, hangs, or answers reads with nothing while refusing writes (a locked one).
     enum Broken {
@@ -169,20 +270,32 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a30_a_store_that_hangs_or_is_locked_is_found_out_and_memory_serves() {
         for broken in [Broken::Refuses, Broken::Hangs, Broken::Locked] {
-            let vault = Vault::new("default", Arc::new(broken));
+            let vault = Vault::new("default".to_owned(), Arc::new(broken));
             assert!(!vault.is_usable().await);
-            let (user, key) = (UserId::mint(), Zeroizing::new([7; 32]));
-            assert_eq!(vault.set_key("https://x", user, &key).await, Kept::InMemory);
-            assert_eq!(vault.key("https://x", user).await.unwrap().as_deref(), Some(&[7; 32]));
+            assert_eq!(vault.set_session("https://x", &"session").await, Kept::InMemory);
+            assert_eq!(vault.session::<String>("https://x").await.unwrap().as_deref(), Some("session"));
+            assert!(vault.set_key("https://x", UserId::mint(), &Zeroizing::new([7; 32])).await.is_err());
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_at_the_store_counts_for_a_while() {
+        let (store, prompts, _) = Prompting::new();
+        let vault = Vault::new("default".to_owned(), Arc::new(store));
+        assert!(!vault.is_usable().await && !vault.is_usable().await);
+        let prompt = prompts.recv().unwrap();
+        assert!(prompts.try_recv().is_err(), "one prompt for both");
+        vault.look_again();
+        assert!(!vault.is_usable().await);
+        drop((prompt, prompts.recv().unwrap()));
     }
 
     #[tokio::test]
     async fn secrets_of_servers_and_users_stay_apart() {
-        let vault = Vault::new("default", Arc::new(MemorySecrets::default()));
+        let vault = Vault::new("default".to_owned(), Arc::new(MemorySecrets::default()));
         assert!(vault.is_usable().await);
         let (one, other) = (UserId::mint(), UserId::mint());
-        assert_eq!(vault.set_key("https://x", one, &Zeroizing::new([1; 32])).await, Kept::InStore);
+        assert_eq!(vault.set_key("https://x", one, &Zeroizing::new([1; 32])).await.ok(), Some(()));
         assert!(vault.key("https://x", other).await.unwrap().is_none());
         assert!(vault.key("https://y", one).await.unwrap().is_none());
         vault.set_session("https://x", &"session").await;

@@ -54,6 +54,7 @@ impl Arrived {
             conversation,
             title: list::title_of(db, conversation)?,
             message: message.id,
+            sender_id: message.sender,
             sender: people::get(db, message.sender)?.display_name,
             text: messages::one_line(&message.text),
             count,

@@ -99,23 +99,24 @@ pub async fn raise_access_version(conn: &mut PgConnection, key: i64) -> Result<(
     Ok(())
 }
 
-/// A member and the head that the member is to reach.
+/// A member of a conversation.
 pub struct AudienceRow {
     /// The conversation.
     pub conversation_id: Uuid,
     /// The member.
     pub user_id: Uuid,
-    /// The newest seq.
-    pub head: i64,
 }
 
-/// The active members of these conversations that have begun, with their heads.
+/// The members of these conversations that have begun; former ones too, where the newest event is the one that ended it.
 pub async fn audience(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<AudienceRow>, sqlx::Error> {
     sqlx::query_as!(
         AudienceRow,
-        "SELECT h.conversation_id, m.user_id, h.head
+        "SELECT h.conversation_id, m.user_id
          FROM conversation_head h JOIN members m ON m.conversation_key = h.conversation_key
-         WHERE h.conversation_id = ANY($1) AND m.is_active AND h.head > 0",
+         WHERE h.conversation_id = ANY($1) AND h.head > 0
+           AND (m.is_active OR EXISTS (
+               SELECT FROM member_intervals i
+               WHERE i.conversation_key = m.conversation_key AND i.user_id = m.user_id AND i.to_seq = h.head))",
         ids,
     )
     .fetch_all(conn)

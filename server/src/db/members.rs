@@ -204,7 +204,8 @@ pub async fn unhide(
     Ok(())
 }
 
-/// The active members of a conversation that `user` is an active member of, at most `limit`; empty for anybody else.
+/// The active members of a conversation that `user` is an active member of, at most `limit`; empty for anybody else. In
+/// a direct one without events nobody else is met.
 pub async fn fellows(
     conn: &mut PgConnection,
     conversation: ConversationId,
@@ -215,8 +216,10 @@ pub async fn fellows(
         "SELECT m.user_id
          FROM members own
          JOIN conversation_head h ON h.conversation_key = own.conversation_key
+         JOIN conversations c ON c.key = own.conversation_key
          JOIN members m ON m.conversation_key = own.conversation_key AND m.is_active
          WHERE h.conversation_id = $1 AND own.user_id = $2 AND own.is_active
+           AND (c.kind <> 'direct' OR h.head > 0 OR m.user_id = own.user_id)
          LIMIT $3",
         conversation.as_uuid(),
         user.as_uuid(),
@@ -313,12 +316,21 @@ pub async fn raise_delivered(
 ) -> Result<Vec<DeliveredRow>, sqlx::Error> {
     sqlx::query_as!(
         DeliveredRow,
-        "UPDATE members AS m SET delivered_seq = GREATEST(m.delivered_seq, LEAST(n.seq, h.head))
-         FROM (SELECT id, max(seq) AS seq FROM UNNEST($2::uuid[], $3::bigint[]) AS asked (id, seq) GROUP BY id) AS n
-         JOIN conversation_head h ON h.conversation_id = n.id
-         WHERE m.conversation_key = h.conversation_key AND m.user_id = $1 AND m.is_active
-           AND m.delivered_seq < LEAST(n.seq, h.head)
-         RETURNING h.conversation_id, m.delivered_seq, m.read_seq",
+        "WITH asked AS (
+             SELECT id, max(seq) AS seq FROM UNNEST($2::uuid[], $3::bigint[]) AS asked (id, seq) GROUP BY id
+         ), locked AS (
+             -- Two devices of one user lock in the same order.
+             SELECT m.conversation_key, h.conversation_id, LEAST(asked.seq, h.head) AS seq
+             FROM asked
+             JOIN conversation_head h ON h.conversation_id = asked.id
+             JOIN members m ON m.conversation_key = h.conversation_key
+             WHERE m.user_id = $1 AND m.is_active AND m.delivered_seq < LEAST(asked.seq, h.head)
+             ORDER BY m.conversation_key FOR NO KEY UPDATE OF m
+         )
+         UPDATE members AS m SET delivered_seq = GREATEST(m.delivered_seq, locked.seq)
+         FROM locked
+         WHERE m.conversation_key = locked.conversation_key AND m.user_id = $1
+         RETURNING locked.conversation_id, m.delivered_seq, m.read_seq",
         user.as_uuid(),
         ids,
         seqs,

@@ -80,6 +80,22 @@ pub async fn credentials(
     .await
 }
 
+/// Locks a user's row; whether the password is still this one and the user may sign in.
+pub async fn lock_with(
+    conn: &mut PgConnection,
+    id: UserId,
+    password_hash: &str,
+) -> Result<bool, sqlx::Error> {
+    let row = sqlx::query!(
+        "SELECT password_hash = $2 AND disabled_at IS NULL AS may FROM users WHERE id = $1 FOR NO KEY UPDATE",
+        id.as_uuid(),
+        password_hash,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.and_then(|row| row.may).unwrap_or(false))
+}
+
 /// The same for a user who is signed in.
 pub async fn credentials_of(
     conn: &mut PgConnection,

@@ -5,6 +5,7 @@ use crate::{
     db,
     domain::{passwords::Passwords, sessions},
     error::ApiError,
+    hub::{Latest, Topic},
     state::AppState,
 };
 use kith_protocol::{
@@ -15,7 +16,6 @@ use kith_protocol::{
 };
 use rand::RngExt;
 use sqlx::PgPool;
-use std::sync::Arc;
 
 /// How long an invitation is good for.
 const INVITE_DAYS: i32 = 14;
@@ -181,15 +181,16 @@ pub async fn rename(state: &AppState, user: UserId, display_name: &str) -> Resul
     if own.version != before.version {
         let public = Profile { email: None, ..own.clone() };
         let frame = ServerFrame::Profiles(Profiles { reply_to: None, items: vec![public] });
-        let frame: Arc<str> = frame.encode().into();
+        let topic = Topic::Profile(user);
+        let fact = Latest { topic, version: (own.version, 0), json: frame.encode().into() };
         for fellow in db::users::fellows(&mut conn, user).await? {
-            state.hub.send(UserId::from_uuid(fellow), &frame, None);
+            state.hub.send_latest(UserId::from_uuid(fellow), &fact);
         }
     }
     Ok(own)
 }
 
-fn check_username(name: &str) -> Result<(), ApiError> {
+pub(crate) fn check_username(name: &str) -> Result<(), ApiError> {
     let length = limits::USERNAME_CHARS_MIN..=limits::USERNAME_CHARS_MAX;
     let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
     if length.contains(&name.len()) && name.bytes().all(is_allowed) {

@@ -147,6 +147,29 @@ pub async fn announcement(
     }))
 }
 
+/// About how many bytes of items are in one frame; drafts make them long.
+const PART_BYTES: usize = 128 * 1024;
+/// About how long an item is without its draft and context.
+const ITEM_BYTES: usize = 1_024;
+
+/// Divides a frame that is too long for one.
+fn in_parts(mut heads: Heads) -> Vec<Heads> {
+    let mut parts = Vec::new();
+    let (mut bytes, mut items) = (0, Vec::new());
+    for item in std::mem::take(&mut heads.items) {
+        let draft = item.own.draft.as_ref().map_or(0, |draft| draft.text.len());
+        if !items.is_empty() && bytes + draft + ITEM_BYTES > PART_BYTES {
+            let items = std::mem::take(&mut items);
+            parts.push(Heads { items, more: true, gone: Vec::new(), ..heads.clone() });
+            bytes = 0;
+        }
+        bytes += draft + ITEM_BYTES;
+        items.push(item);
+    }
+    parts.push(Heads { items, ..heads });
+    parts
+}
+
 /// All heads of a user, in one snapshot.
 pub struct Snapshot {
     /// In parts of at most [`limits::HEADS_ITEMS_MAX`] items; the last one has `more: false`.
@@ -172,7 +195,8 @@ pub async fn snapshot(
         let (hidden, items): (Vec<_>, Vec<_>) = items.into_iter().partition(|item| item.own.hidden);
         let gone = hidden.into_iter().map(|item| item.own.conversation).collect();
         let more = next.is_some();
-        parts.push(Heads { reply_to, full: true, more, user_seq, cursor: None, items, gone });
+        let whole = Heads { reply_to, full: true, more, user_seq, cursor: None, items, gone };
+        parts.extend(in_parts(whole));
         after = next;
         if !more {
             break;

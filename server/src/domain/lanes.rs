@@ -7,16 +7,22 @@ use super::{
     publish::Job,
 };
 use crate::{db, error::ApiError, hub::Hub};
-use kith_protocol::{ConversationId, Seq, UserId};
+use futures_util::FutureExt;
+use kith_protocol::{ConversationId, UserId};
 use kith_protocol::{frame::AckResult, limits};
 use sqlx::{PgPool, Postgres, pool::PoolConnection};
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
+    panic::AssertUnwindSafe,
     sync::Arc,
     time::Duration,
 };
-use tokio::{sync::mpsc, time::sleep};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// How soon after a failure the members are told where their logs stand.
 const SETTLE_AFTER: Duration = Duration::from_millis(500);
@@ -30,23 +36,32 @@ struct Lane {
     cache: AccessCache,
     /// Conversations whose last commit failed: it may have taken place all the same, unpublished (W6).
     unsure: BTreeSet<ConversationId>,
+    /// When they are looked at, however busy the lane is.
+    settle_at: Option<Instant>,
 }
 
 /// Takes jobs until `shutdown`, then what is still in the queue.
 pub async fn run(pool: PgPool, hub: Hub, mut jobs: mpsc::Receiver<Job>, shutdown: CancellationToken) {
-    let mut lane =
-        Lane { pool, hub, connection: None, cache: AccessCache::default(), unsure: BTreeSet::new() };
+    let mut lane = Lane {
+        pool,
+        hub,
+        connection: None,
+        cache: AccessCache::default(),
+        unsure: BTreeSet::new(),
+        settle_at: None,
+    };
     let mut left_over = None;
     loop {
+        if lane.settle_at.is_some_and(|at| at <= Instant::now()) {
+            lane.settle().await;
+        }
+        let settle_at = lane.settle_at;
         let first = match left_over.take() {
             Some(job) => Some(job),
             None => tokio::select! {
                 biased;
                 job = jobs.recv() => job,
-                () = sleep(SETTLE_AFTER), if !lane.unsure.is_empty() => {
-                    lane.settle().await;
-                    continue;
-                }
+                () = sleep_until(settle_at.unwrap_or_else(Instant::now)), if settle_at.is_some() => continue,
                 () = shutdown.cancelled(), if !jobs.is_closed() => {
                     jobs.close();
                     continue;
@@ -65,11 +80,27 @@ pub async fn run(pool: PgPool, hub: Hub, mut jobs: mpsc::Receiver<Job>, shutdown
             }
             batch.push(job);
         }
-        lane.write(batch).await;
+        lane.write_or_survive(batch).await;
     }
 }
 
 impl Lane {
+    /// Writes a batch. One that panics is refused like one that failed: a lane serves a quarter of all conversations.
+    async fn write_or_survive(&mut self, jobs: Vec<Job>) {
+        let conversations: Vec<_> = jobs.iter().map(|job| job.conversation).collect();
+        if AssertUnwindSafe(self.write(jobs)).catch_unwind().await.is_err() {
+            self.connection = None;
+            self.cache = AccessCache::default();
+            self.doubt(conversations);
+        }
+    }
+
+    /// Notes that nobody knows whether the newest events of these were told.
+    fn doubt(&mut self, conversations: impl IntoIterator<Item = ConversationId>) {
+        self.unsure.extend(conversations);
+        self.settle_at.get_or_insert_with(|| Instant::now() + SETTLE_AFTER);
+    }
+
     /// Commits a batch; one that fails is tried again conversation by conversation, so a poison row fails alone.
     async fn write(&mut self, jobs: Vec<Job>) {
         let conversations: HashSet<_> = jobs.iter().map(|job| job.conversation).collect();
@@ -109,7 +140,7 @@ impl Lane {
             Err(error) => {
                 // A connection that failed once is not trusted again.
                 drop(connection.detach());
-                self.unsure.extend(jobs.iter().map(|job| job.conversation));
+                self.doubt(jobs.iter().map(|job| job.conversation));
                 Err(error.into())
             }
         }
@@ -131,27 +162,33 @@ impl Lane {
         acknowledge(jobs, results);
     }
 
-    /// Hints at the heads of conversations whose commit failed, so that whoever is connected pulls what may be there.
+    /// Tells whoever is connected where conversations stand whose commit failed: it may have taken place, with new
+    /// members and with those who were removed by it.
     async fn settle(&mut self) {
-        match self.hints().await {
-            Ok(hints) => {
-                self.unsure.clear();
-                for (user, conversation, head) in hints {
-                    self.hub.hint(user, conversation, head);
-                }
+        self.settle_at = None;
+        match self.tell_heads().await {
+            Ok(()) => self.unsure.clear(),
+            Err(error) => {
+                tracing::debug!(%error, "the database is not back yet");
+                self.settle_at = Some(Instant::now() + SETTLE_AFTER);
             }
-            Err(error) => tracing::debug!(%error, "the database is not back yet"),
         }
     }
 
-    async fn hints(&self) -> Result<Vec<(UserId, ConversationId, Seq)>, sqlx::Error> {
+    async fn tell_heads(&self) -> Result<(), sqlx::Error> {
         let ids: Vec<_> = self.unsure.iter().map(|id| id.as_uuid()).collect();
-        let rows = db::heads::audience(&mut *self.pool.acquire().await?, &ids).await?;
-        let hint = |row: db::heads::AudienceRow| {
-            let conversation = ConversationId::from_uuid(row.conversation_id);
-            (UserId::from_uuid(row.user_id), conversation, Seq::from_i64(row.head))
-        };
-        Ok(rows.into_iter().map(hint).collect())
+        let mut connection = self.pool.acquire().await?;
+        let mut told: BTreeMap<UserId, Vec<Uuid>> = BTreeMap::new();
+        for row in db::heads::audience(&mut connection, &ids).await? {
+            told.entry(UserId::from_uuid(row.user_id)).or_default().push(row.conversation_id);
+        }
+        for (user, conversations) in told.into_iter().filter(|(user, _)| self.hub.is_connected(*user)) {
+            for part in conversations.chunks(limits::HEADS_ITEMS_MAX) {
+                let frame = heads::announcement(&mut connection, user, part).await?;
+                self.hub.send(user, &Arc::from(frame.encode()), None);
+            }
+        }
+        Ok(())
     }
 
     async fn announce(&mut self, committed: &Committed) {
@@ -161,6 +198,7 @@ impl Lane {
                 Ok(connection) => connection,
                 Err(error) => {
                     tracing::warn!(%error, "could not announce a conversation");
+                    self.doubt(committed.announce.iter().map(|(_, conversation)| *conversation));
                     return;
                 }
             },
@@ -171,7 +209,10 @@ impl Lane {
             }
             match heads::announcement(&mut connection, *user, &[conversation.as_uuid()]).await {
                 Ok(frame) => self.hub.send(*user, &Arc::from(frame.encode()), None),
-                Err(error) => tracing::warn!(%error, "could not announce a conversation"),
+                Err(error) => {
+                    tracing::warn!(%error, "could not announce a conversation");
+                    self.doubt([*conversation]);
+                }
             }
         }
         self.connection = Some(connection);

@@ -1,7 +1,12 @@
 //! Members' markers, typing and the list of members (R1, R2, R5).
 
 use super::fetch;
-use crate::{db, error::ApiError, state::AppState};
+use crate::{
+    db,
+    error::ApiError,
+    hub::{Latest, Topic},
+    state::AppState,
+};
 use kith_protocol::{
     ConversationId, Seq, ServerFrame, UserId,
     ephemeral::Typing,
@@ -10,7 +15,7 @@ use kith_protocol::{
     limits,
 };
 use sqlx::PgConnection;
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 use uuid::Uuid;
 
 /// Markers of one `delivered` frame.
@@ -30,9 +35,11 @@ pub async fn tell(
         return Ok(());
     }
     let frame = ServerFrame::Markers(Markers { reply_to: None, conversation, markers: vec![marker] });
-    let frame: Arc<str> = frame.encode().into();
-    for user in fellows.into_iter().map(UserId::from_uuid).filter(|user| *user != marker.0) {
-        state.hub.send(user, &frame, None);
+    let (of, delivered, read) = marker;
+    let topic = Topic::Markers(conversation, of);
+    let fact = Latest { topic, version: (delivered.0, read.0), json: frame.encode().into() };
+    for user in fellows.into_iter().map(UserId::from_uuid).filter(|user| *user != of) {
+        state.hub.send_latest(user, &fact);
     }
     Ok(())
 }

@@ -52,6 +52,11 @@ pub struct Opened {
 /// `invalid` for a form that does not fit, `target_missing` for unknown people, `not_allowed` by policy,
 /// `id_conflict` if the id is used elsewhere, and whatever the first event meets.
 pub async fn open(state: &AppState, user: UserId, opening: Opening) -> Result<Opened, ApiError> {
+    let handle = state.clone();
+    state.to_the_end(async move { open_and_tell(&handle, user, opening).await }).await
+}
+
+async fn open_and_tell(state: &AppState, user: UserId, opening: Opening) -> Result<Opened, ApiError> {
     let others: BTreeSet<UserId> = opening.members.iter().copied().filter(|one| *one != user).collect();
     let others: Vec<UserId> = others.into_iter().collect();
     check(user, &opening, &others)?;
@@ -61,7 +66,10 @@ pub async fn open(state: &AppState, user: UserId, opening: Opening) -> Result<Op
         false => create(&mut conn, user, &opening, &others).await?,
     };
     if is_new {
-        announce(state, &mut conn, user, &opening, &others).await?;
+        // It exists; whoever is not told now learns of it by the next heads.
+        if let Err(error) = announce(state, &mut conn, user, &opening, &others).await {
+            tracing::warn!(%error, "could not announce a conversation");
+        }
     }
     // A lane needs connections of its own: none is held while waiting for it.
     drop(conn);

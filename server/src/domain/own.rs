@@ -23,6 +23,16 @@ pub async fn change(
     change: &StateChange,
 ) -> Result<OwnStates, ApiError> {
     check(change)?;
+    let (handle, change) = (state.clone(), change.clone());
+    state.to_the_end(async move { write_and_tell(&handle, user, connection, &change).await }).await
+}
+
+async fn write_and_tell(
+    state: &AppState,
+    user: UserId,
+    connection: Option<u64>,
+    change: &StateChange,
+) -> Result<OwnStates, ApiError> {
     let mut conn = state.pool.acquire().await?;
     let written = write(&mut conn, user, change).await?;
     if written.is_changed {
@@ -31,7 +41,10 @@ pub async fn change(
     }
     if written.marker_rose {
         let marker = (user, written.delivered, written.read);
-        markers::tell(state, &mut conn, change.conversation, marker).await?;
+        // It is written; whoever is not told now sees it with the next heads or markers.
+        if let Err(error) = markers::tell(state, &mut conn, change.conversation, marker).await {
+            tracing::warn!(%error, "could not tell a marker");
+        }
     }
     Ok(written.own)
 }

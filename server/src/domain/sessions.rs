@@ -4,6 +4,7 @@
 //! the same one again; any later use of an exchanged token means that there are two holders, and the device is
 //! signed out (S11).
 
+use super::accounts;
 use crate::{auth::Succession, config::Config, db, error::ApiError, state::AppState};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use kith_failpoint::places;
@@ -35,7 +36,11 @@ pub(crate) fn hash_token(token: &str) -> Vec<u8> {
 /// [`ApiError::RateLimited`] after many wrong ones.
 pub async fn sign_in(state: &AppState, request: SignIn) -> Result<Session, ApiError> {
     check_device_name(&request.device)?;
-    let (found, is_known_device) = {
+    // A name of a bad form is nobody's, and takes as long to be refused.
+    let is_name = accounts::check_username(&request.username).is_ok();
+    let (found, is_known_device) = if !is_name {
+        (None, false)
+    } else {
         let mut conn = state.pool.acquire().await?;
         let found = db::users::credentials(&mut conn, &request.username).await?;
         let is_known = match (&found, request.device.id) {
@@ -62,14 +67,25 @@ pub async fn sign_in(state: &AppState, request: SignIn) -> Result<Session, ApiEr
     let id = UserId::from_uuid(user.id);
     if verified.is_weak {
         let stronger = state.passwords.hash(request.password).await?;
-        db::users::upgrade_hash(&mut *state.pool.acquire().await?, id, &user.password_hash, &stronger)
-            .await?;
+        let mut conn = state.pool.acquire().await?;
+        db::users::upgrade_hash(&mut conn, id, &user.password_hash, &stronger).await?;
+        return begin(state, id, &stronger, request.device).await;
     }
-    begin(state, id, request.device).await
+    begin(state, id, &user.password_hash, request.device).await
 }
 
-async fn begin(state: &AppState, user: UserId, device: DeviceRequest) -> Result<Session, ApiError> {
+/// Signs in whoever has shown the password of this hash. One that was changed meanwhile, or a user who was disabled, is
+/// seen under the row's lock, so a change of the password ends every session of the old one.
+async fn begin(
+    state: &AppState,
+    user: UserId,
+    password_hash: &str,
+    device: DeviceRequest,
+) -> Result<Session, ApiError> {
     let mut tx = state.pool.begin().await?;
+    if !db::users::lock_with(&mut tx, user, password_hash).await? {
+        return Err(ApiError::CredentialsInvalid);
+    }
     let id = match device.id {
         Some(id) if db::devices::renew(&mut tx, id, user, &device.name).await? => {
             db::refresh_tokens::delete_of_device(&mut tx, id).await?;

@@ -4,7 +4,7 @@ use crate::{
     auth::Authed,
     error::ApiError,
     http::extract::JsonBody,
-    hub::Outbox,
+    hub::{Connection, Outbox},
     state::AppState,
     ws::{
         self,
@@ -17,6 +17,7 @@ use kith_protocol::{
     ClientFrame,
     api::{ExchangeAnswer, ExchangeRequest},
     ephemeral::PresenceState,
+    error::close,
     limits,
 };
 use serde_json::Value;
@@ -45,10 +46,11 @@ pub async fn exchange(
     let ClientFrame::Hello(hello) = received.frame else {
         return Err(ApiError::invalid("hello comes first"));
     };
+    let _place = state.allowances.of(authed.device).begin_exchange()?;
     let wait = Duration::from_millis(request.wait_ms.unwrap_or_default()).min(limits::EXCHANGE_WAIT_MAX);
     let outbox = Arc::new(Outbox::new(false));
     let greeted = hello::greet(&state, &authed, &hello, received.request, outbox).await?;
-    let connected = Connected { state: &state, greeted: &greeted };
+    let present = Present { state: &state, connection: greeted.connection.clone() };
     state.presence.set(&greeted.connection, PresenceState::Online);
     let mut frames: Vec<Value> = Vec::new();
     for frame in &greeted.frames {
@@ -57,7 +59,10 @@ pub async fn exchange(
     for text in answers(&state, &authed, &greeted, &texts[1..], wait).await {
         frames.push(parse(&text)?);
     }
-    drop(connected);
+    if greeted.connection.outbox.closing() == Some(close::REVOKED) {
+        return Err(ApiError::DeviceRevoked);
+    }
+    drop(present);
     Ok(Json(ExchangeAnswer { frames }))
 }
 
@@ -65,7 +70,8 @@ fn parse(text: &str) -> Result<Value, ApiError> {
     serde_json::from_str(text).map_err(|_| ApiError::Internal)
 }
 
-/// Handles the frames in order, then waits for something to happen, unless it has happened already.
+/// Handles the frames in order, then waits for something to happen, unless it has happened already. Once the answers
+/// are as long as what may wait for a socket (L2), the frames that are left are `busy`.
 async fn answers(
     state: &AppState,
     authed: &Authed,
@@ -74,17 +80,24 @@ async fn answers(
     wait: Duration,
 ) -> Vec<Arc<str>> {
     let mut session = Session::new(state.clone(), greeted.connection.clone(), authed.expires_at);
+    let outbox = &greeted.connection.outbox;
+    let mut frames: Vec<Arc<str>> = Vec::new();
+    let mut bytes = 0;
     for text in texts {
-        if session.receive(text, Instant::now()).await.is_err() {
+        if bytes > limits::OUTBOUND_BYTES_MAX {
+            session.refuse(text, &ApiError::Busy);
+        } else if outbox.closing().is_some() || session.receive(text, Instant::now()).await.is_err() {
             break;
         }
+        let some = outbox.take_all();
+        bytes += some.iter().map(|frame| frame.len()).sum::<usize>();
+        frames.extend(some);
     }
     let mut answered = session.answered;
     for sending in std::mem::take(&mut session.sending) {
         answered += usize::from(sending.await.unwrap_or_default());
     }
-    let outbox = &greeted.connection.outbox;
-    let mut frames = outbox.take_all();
+    frames.extend(outbox.take_all());
     // More than answers: something live is there already.
     if frames.len() <= answered && !wait.is_zero() && timeout(wait, outbox.ready()).await.is_ok() {
         frames.extend(outbox.take_all());
@@ -92,18 +105,16 @@ async fn answers(
     frames
 }
 
-/// Leaves the hub however the request ends. The person stays present until the next poll is overdue.
-struct Connected<'a> {
+/// Whoever polls stays present, however the request ends, until the next poll is overdue.
+struct Present<'a> {
     state: &'a AppState,
-    greeted: &'a Greeted,
+    connection: Connection,
 }
 
-impl Drop for Connected<'_> {
+impl Drop for Present<'_> {
     fn drop(&mut self) {
-        let connection = self.greeted.connection.clone();
-        self.state.hub.disconnect(&connection);
-        self.state.presence.watch(&connection, HashSet::new());
-        let state = self.state.clone();
+        let (state, connection) = (self.state.clone(), self.connection.clone());
+        state.presence.watch(&connection, HashSet::new());
         self.state.tasks.spawn(async move {
             tokio::select! {
                 () = state.shutdown.cancelled() => {}

@@ -1,6 +1,6 @@
 //! From what waits to what is written: events of one conversation leave in one frame (L3).
 
-use super::Outgoing;
+use super::queue::{Latest, Outgoing};
 use kith_protocol::{ConversationId, limits};
 use std::sync::Arc;
 
@@ -19,7 +19,9 @@ impl Frames {
     /// Adds what comes next.
     pub(super) fn add(&mut self, outgoing: Outgoing) {
         match outgoing {
-            Outgoing::Frame(text) | Outgoing::Ephemeral(text) => {
+            Outgoing::Frame(text)
+            | Outgoing::Ephemeral(text)
+            | Outgoing::Latest(Latest { json: text, .. }) => {
                 self.close_open();
                 self.done.push(text);
             }

@@ -3,7 +3,6 @@
 use super::{
     dispatch::Session,
     hello::{self, Greeted},
-    rates::Refused,
     writer,
 };
 use crate::{
@@ -12,10 +11,11 @@ use crate::{
     domain::batch::now_ms,
     error::ApiError,
     hub::{Admitted, Connection, Outbox},
+    rates::Refused,
     state::AppState,
 };
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
-use futures_util::{StreamExt, stream::SplitStream};
+use futures_util::{Stream, StreamExt, stream::SplitStream};
 use kith_protocol::{
     ClientFrame, ErrorCode, ServerFrame, TimestampMs,
     ephemeral::PresenceState,
@@ -130,8 +130,9 @@ async fn serve(state: AppState, authed: Authed, socket: WebSocket, greeted: Gree
         }
         _ = &mut writing => {}
     }
-    state.hub.disconnect(&connection);
-    leave(&state, &connection).await;
+    let left = connection.clone();
+    drop(connection);
+    leave(&state, &left).await;
     let closed = async { while let Some(Ok(_)) = stream.next().await {} };
     if timeout(CLOSE_WITHIN, closed).await.is_err() {
         tracing::debug!("the other side did not close");
@@ -156,40 +157,79 @@ async fn read(
     stream: &mut SplitStream<WebSocket>,
     shutdown: &CancellationToken,
 ) -> u16 {
-    let mut heard = tokio::time::Instant::now();
-    let mut warned_for = None;
+    let outbox = Arc::clone(&session.connection.outbox);
+    let mut watch = Watch { outbox: &outbox, shutdown, warned_for: None, dead_after: limits::DEAD_AFTER };
     loop {
-        session.connection.outbox.has_room().await;
-        let (warn_in, end_in) = token_times(session.expires_at);
-        let now = tokio::time::Instant::now();
-        let message = tokio::select! {
-            message = stream.next() => message,
-            () = shutdown.cancelled() => return close::RESTART,
-            () = sleep_until(heard + limits::DEAD_AFTER) => return close::PROTOCOL,
-            () = sleep_until(now + warn_in), if warned_for != Some(session.expires_at) => {
-                warned_for = Some(session.expires_at);
-                let left = session.expires_at.duration_since(SystemTime::now()).unwrap_or_default();
-                let ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-                session.connection.outbox.answer(&ServerFrame::AuthExpiring(AuthExpiring { ms }));
-                continue;
-            }
-            () = sleep_until(now + end_in) => return close::TOKEN_EXPIRED,
+        outbox.has_room().await;
+        let message = match watch.next(stream, session.expires_at).await {
+            Ok(message) => message,
+            Err(code) => return code,
         };
-        heard = tokio::time::Instant::now();
         let text = match message {
-            Some(Ok(Message::Text(text))) => text,
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {
+            Message::Text(text) => text,
+            Message::Ping(_) | Message::Pong(_) => {
                 if session.take_rate("").is_err_and(|refused| refused == Refused::Flood) {
                     return close::FLOOD;
                 }
                 continue;
             }
-            Some(Ok(Message::Binary(_))) => return close::PROTOCOL,
-            Some(Ok(Message::Close(_))) | None => return close::NORMAL,
-            Some(Err(error)) => return code_of(&error),
+            Message::Binary(_) => return close::PROTOCOL,
+            Message::Close(_) => return close::NORMAL,
         };
         if let Err(code) = session.receive(&text, Instant::now()).await {
             return code;
+        }
+    }
+}
+
+/// What may end a connection while its next message is waited for.
+struct Watch<'a> {
+    outbox: &'a Outbox,
+    shutdown: &'a CancellationToken,
+    /// The end of the token that was warned of.
+    warned_for: Option<SystemTime>,
+    /// Silence of this length.
+    dead_after: Duration,
+}
+
+impl Watch<'_> {
+    /// The next message, as long as the connection is not closed, its token good and the other side alive.
+    ///
+    /// Silence is counted from the call on, and what has come goes before it: the time that a frame took, or that was
+    /// waited for room, is not the other side's.
+    ///
+    /// # Errors
+    /// The code to close with.
+    async fn next(
+        &mut self,
+        stream: &mut (impl Stream<Item = Result<Message, axum::Error>> + Unpin),
+        expires_at: SystemTime,
+    ) -> Result<Message, u16> {
+        let begun = tokio::time::Instant::now();
+        let (warn_in, end_in) = token_times(expires_at);
+        loop {
+            if let Some(code) = self.outbox.closing() {
+                return Err(code);
+            }
+            if end_in.is_zero() {
+                return Err(close::TOKEN_EXPIRED);
+            }
+            tokio::select! {
+                biased;
+                () = self.outbox.closed() => {}
+                () = self.shutdown.cancelled() => return Err(close::RESTART),
+                () = sleep_until(begun + end_in) => return Err(close::TOKEN_EXPIRED),
+                () = sleep_until(begun + warn_in), if self.warned_for != Some(expires_at) => {
+                    self.warned_for = Some(expires_at);
+                    let left = expires_at.duration_since(SystemTime::now()).unwrap_or_default();
+                    let ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+                    self.outbox.answer(&ServerFrame::AuthExpiring(AuthExpiring { ms }));
+                }
+                message = stream.next() => {
+                    return message.unwrap_or(Ok(Message::Close(None))).map_err(|error| code_of(&error));
+                }
+                () = sleep_until(begun + self.dead_after) => return Err(close::PROTOCOL),
+            }
         }
     }
 }
@@ -201,4 +241,53 @@ fn token_times(expires_at: SystemTime) -> (Duration, Duration) {
     let end_at = expires_at + limits::TOKEN_LEEWAY;
     let until = |at: SystemTime| at.duration_since(now).unwrap_or_default();
     (until(warn_at), until(end_at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::stream;
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    /// What comes next on a connection whose other side counts as dead at once.
+    async fn next(
+        messages: &mut (impl Stream<Item = Result<Message, axum::Error>> + Unpin),
+        outbox: &Outbox,
+        expires_at: SystemTime,
+    ) -> Result<Message, u16> {
+        let shutdown = CancellationToken::new();
+        let mut watch = Watch { outbox, shutdown: &shutdown, warned_for: None, dead_after: Duration::ZERO };
+        watch.next(messages, expires_at).await
+    }
+
+    fn endless() -> impl Stream<Item = Result<Message, axum::Error>> + Unpin {
+        stream::repeat_with(|| Ok(Message::Text("{}".into())))
+    }
+
+    #[tokio::test]
+    async fn s10_silence_ends_a_connection_and_bytes_that_have_come_are_no_silence() {
+        let (outbox, expires_at) = (Outbox::new(true), SystemTime::now() + HOUR);
+        assert_eq!(next(&mut stream::pending(), &outbox, expires_at).await, Err(close::PROTOCOL));
+        for _ in 0..100 {
+            assert!(next(&mut endless(), &outbox, expires_at).await.is_ok());
+        }
+    }
+
+    #[tokio::test]
+    async fn s11_a_warning_is_no_sign_of_life() {
+        let (outbox, expires_at) = (Outbox::new(true), SystemTime::now() + limits::AUTH_EXPIRING_BEFORE);
+        assert_eq!(next(&mut stream::pending(), &outbox, expires_at).await, Err(close::PROTOCOL));
+        assert_eq!(outbox.take_all().len(), 1, "auth_expiring");
+    }
+
+    #[tokio::test]
+    async fn s11_bytes_without_end_outlive_neither_the_token_nor_a_close() {
+        let outbox = Outbox::new(true);
+        let ended = next(&mut endless(), &outbox, SystemTime::now() - HOUR).await;
+        assert_eq!(ended, Err(close::TOKEN_EXPIRED));
+        outbox.close(close::REVOKED);
+        let ended = next(&mut endless(), &outbox, SystemTime::now() + HOUR).await;
+        assert_eq!(ended, Err(close::REVOKED));
+    }
 }

@@ -1,12 +1,13 @@
 //! From a frame to the domain function and back: one row a frame type.
 
-use super::rates::{Rates, Refused};
 use crate::{
     auth::{self, Authed},
     db,
+    devices::Allowance,
     domain::{fetch, heads, markers, open, own, publish::Item},
     error::ApiError,
     hub::Connection,
+    rates::Refused,
     state::AppState,
 };
 use kith_protocol::{
@@ -20,18 +21,15 @@ use kith_protocol::{
     limits,
 };
 use std::{
-    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Instant, SystemTime},
 };
 use tokio::{sync::Semaphore, task::JoinHandle};
 use uuid::Uuid;
 
 /// Sends of one connection that are on their way at the same time; the next one waits.
 const SENDS_MAX: usize = 64;
-/// Full heads that one connection may ask for in [`FULL_HEADS_WINDOW`] (S13).
-const FULL_HEADS_MAX: usize = 2;
-const FULL_HEADS_WINDOW: Duration = Duration::from_secs(60);
 
 /// A greeted connection that frames come from, by a socket or by an exchange.
 pub struct Session {
@@ -44,9 +42,8 @@ pub struct Session {
     pub answered: usize,
     /// Sends whose answers are still to come.
     pub sending: Vec<JoinHandle<bool>>,
-    rates: Rates,
+    allowance: Arc<Allowance>,
     sends: Arc<Semaphore>,
-    full_heads: VecDeque<Instant>,
 }
 
 /// What answers a frame.
@@ -63,14 +60,13 @@ impl Session {
     /// A session on a greeted connection.
     pub fn new(state: AppState, connection: Connection, expires_at: SystemTime) -> Self {
         Self {
+            allowance: state.allowances.of(connection.device),
             state,
             connection,
             expires_at,
             answered: 0,
             sending: Vec::new(),
-            rates: Rates::new(Instant::now()),
             sends: Arc::new(Semaphore::new(SENDS_MAX)),
-            full_heads: VecDeque::new(),
         }
     }
 
@@ -82,8 +78,8 @@ impl Session {
     ///
     /// # Errors
     /// [`Refused`] when there are too many.
-    pub fn take_rate(&mut self, frame_type: &str) -> Result<(), Refused> {
-        self.rates.take(frame_type, Instant::now())
+    pub fn take_rate(&self, frame_type: &str) -> Result<(), Refused> {
+        self.allowance.take(frame_type, Instant::now())
     }
 
     /// Reads a frame and puts its answer into the outbox.
@@ -93,7 +89,7 @@ impl Session {
     pub async fn receive(&mut self, text: &str, now: Instant) -> Result<(), u16> {
         let decoded = ClientFrame::decode(text);
         let frame_type = decoded.as_ref().map_or("", |received| received.frame.type_name());
-        if let Err(refused) = self.rates.take(frame_type, now) {
+        if let Err(refused) = self.allowance.take(frame_type, now) {
             if refused == Refused::Flood {
                 return Err(close::FLOOD);
             }
@@ -106,6 +102,15 @@ impl Session {
             Err(error) => self.answer(&ApiError::from(error.code).frame(error.reply_to)),
         }
         Ok(())
+    }
+
+    /// Answers a frame with `error` instead of serving it.
+    pub fn refuse(&mut self, text: &str, error: &ApiError) {
+        let request = match ClientFrame::decode(text) {
+            Ok(received) => received.request,
+            Err(unread) => unread.reply_to,
+        };
+        self.answer(&error.frame(request));
     }
 
     fn answer(&mut self, frame: &ServerFrame) {
@@ -122,6 +127,10 @@ impl Session {
             }
             (Ok(Answer::Frames(frames)), Some(_)) => {
                 for frame in frames {
+                    // An exchange gathers all its answers.
+                    if self.connection.outbox.is_socket() {
+                        self.connection.outbox.has_room().await;
+                    }
                     self.answer(&replying(frame, request));
                 }
             }
@@ -243,15 +252,7 @@ impl Session {
 
     async fn heads(&mut self, asked: &HeadsRequest) -> Result<Answer, ApiError> {
         if asked.full == Some(true) {
-            let now = Instant::now();
-            self.full_heads.retain(|at| now.saturating_duration_since(*at) < FULL_HEADS_WINDOW);
-            if let Some(oldest) = self.full_heads.front().filter(|_| self.full_heads.len() >= FULL_HEADS_MAX)
-            {
-                let wait = FULL_HEADS_WINDOW.saturating_sub(now.saturating_duration_since(*oldest));
-                let retry_after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
-                return Err(ApiError::RateLimited { retry_after_ms });
-            }
-            self.full_heads.push_back(now);
+            self.allowance.take_full_heads(Instant::now())?;
         }
         let mut conn = self.state.pool.acquire().await?;
         let snapshot = heads::snapshot(&mut conn, self.user(), None).await?;

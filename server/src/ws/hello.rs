@@ -1,12 +1,12 @@
 //! The first frame: who connects, with which copy of a profile, and where everything stands (S2, S8).
 
-use super::rates::Rates;
 use crate::{
     auth::Authed,
     db,
     domain::{batch::now_ms, heads},
     error::ApiError,
-    hub::{Connection, Outbox},
+    hub::{Connected, Outbox},
+    rates::Rates,
     state::AppState,
 };
 use kith_protocol::{
@@ -20,7 +20,7 @@ use std::{sync::Arc, time::SystemTime};
 /// A connection that was greeted.
 pub struct Greeted {
     /// It is in the hub; live frames gather in its outbox.
-    pub connection: Connection,
+    pub connection: Connected,
     /// `welcome` and `heads`, to be written before anything of the outbox.
     pub frames: Vec<ServerFrame>,
 }
@@ -50,13 +50,7 @@ pub async fn greet(
     let mut conn = state.pool.acquire().await?;
     let generation = generation(&mut conn, authed.user, hello.device, hello.generation, is_socket).await?;
     let connection = state.hub.connect(authed.user, authed.device, outbox, is_socket);
-    let snapshot = match heads::snapshot(&mut conn, authed.user, None).await {
-        Ok(snapshot) => snapshot,
-        Err(error) => {
-            state.hub.disconnect(&connection);
-            return Err(error.into());
-        }
-    };
+    let snapshot = heads::snapshot(&mut conn, authed.user, None).await?;
     connection.outbox.set_floors(snapshot.floors);
     let welcome = Welcome {
         reply_to: request,

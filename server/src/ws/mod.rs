@@ -3,5 +3,4 @@
 pub mod connection;
 pub mod dispatch;
 pub mod hello;
-pub mod rates;
 mod writer;

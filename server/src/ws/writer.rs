@@ -26,7 +26,9 @@ pub async fn run(mut sink: Sink, outbox: Arc<Outbox>, first: Vec<ServerFrame>) {
     let code = outbox.closing().unwrap_or(close::NORMAL);
     let farewell = async {
         if code != close::SLOW && code != close::TOO_LARGE && code != close::INVALID_UTF8 {
-            for frame in outbox.take_all() {
+            // Whoever is signed out gets nothing further of what was written.
+            let rest = if code == close::REVOKED { Vec::new() } else { outbox.take_all() };
+            for frame in rest {
                 sink.feed(text(&frame)).await?;
             }
             let bye = ServerFrame::Bye(Bye { code, after_ms: AFTER_MS });
@@ -41,9 +43,9 @@ pub async fn run(mut sink: Sink, outbox: Arc<Outbox>, first: Vec<ServerFrame>) {
 
 async fn write_on(sink: &mut Sink, outbox: &Outbox, first: Vec<ServerFrame>) -> Result<(), Ended> {
     for frame in first {
-        within(sink.feed(Message::Text(frame.encode().into()))).await?;
+        within(outbox, sink.feed(Message::Text(frame.encode().into()))).await?;
     }
-    within(sink.flush()).await?;
+    within(outbox, sink.flush()).await?;
     let mut pings = interval(limits::PING_EVERY);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     pings.tick().await;
@@ -51,15 +53,15 @@ async fn write_on(sink: &mut Sink, outbox: &Outbox, first: Vec<ServerFrame>) -> 
         tokio::select! {
             () = outbox.ready() => {
                 for frame in outbox.take() {
-                    within(sink.feed(text(&frame))).await?;
+                    within(outbox, sink.feed(text(&frame))).await?;
                 }
             }
             _ = pings.tick() => {
                 outbox.forget_floors();
-                within(sink.feed(Message::Ping(Default::default()))).await?;
+                within(outbox, sink.feed(Message::Ping(Default::default()))).await?;
             }
         }
-        within(sink.flush()).await?;
+        within(outbox, sink.flush()).await?;
     }
     Ok(())
 }
@@ -68,10 +70,14 @@ fn text(frame: &str) -> Message {
     Message::Text(frame.into())
 }
 
-/// No byte for this long ends the connection (L2).
-async fn within<E>(writing: impl Future<Output = Result<(), E>>) -> Result<(), Ended> {
-    match timeout(limits::DEAD_AFTER, writing).await {
-        Ok(Ok(())) => Ok(()),
-        _ => Err(Ended),
+/// No byte for this long ends the connection (L2), and so does a close: a write that stands still is given up.
+async fn within<E>(outbox: &Outbox, writing: impl Future<Output = Result<(), E>>) -> Result<(), Ended> {
+    tokio::select! {
+        biased;
+        written = timeout(limits::DEAD_AFTER, writing) => match written {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(Ended),
+        },
+        () = outbox.closed() => Err(Ended),
     }
 }

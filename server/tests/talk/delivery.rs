@@ -115,6 +115,23 @@ async fn r5_typing_reaches_the_others_alone() {
 }
 
 #[tokio::test]
+async fn r5_nobody_is_met_in_a_direct_conversation_before_its_first_event() {
+    let world = World::start().await;
+    let [ada, bo] = world.people(["ada", "bo"]).await;
+    let (mut ada_line, mut bo_line) = (ada.online().await, bo.online().await);
+    let chat = ConversationId::direct(ada.user, bo.user);
+    let open = json!({"type": "open", "conversation": chat, "kind": "direct", "members": [bo.user]});
+    assert_eq!(ada_line.call(open).await["type"], "heads");
+    let typing = json!({"type": "typing", "conversation": chat, "on": true});
+    assert_eq!(ada_line.call(typing.clone()).await["type"], "ack");
+    assert_eq!(bo_line.everything().await, Vec::<Value>::new());
+    ada_line.ok(chat, message("1")).await;
+    bo_line.events_to(chat, 1).await;
+    ada_line.call(typing).await;
+    assert_eq!(bo_line.until_type("ephemeral").await["typing"], json!([[chat, ada.user, true]]));
+}
+
+#[tokio::test]
 async fn r5_presence_is_told_to_who_watches_with_last_seen() {
     let world = World::start().await;
     let [ada, bo] = world.people(["ada", "bo"]).await;

@@ -1,10 +1,17 @@
 //! The socket's twin over HTTP (S12).
 
-use crate::support::{Person, World, message};
-use kith_protocol::ConversationId;
+use crate::support::{Person, SOON, World, message};
+use futures_util::future::select_all;
+use kith_protocol::{ClientFrame, ConversationId};
+use kith_server::{Config, auth::Tokens, hub::Outbox, state::AppState, ws::hello};
 use reqwest::Method;
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 async fn exchange(person: &Person, frames: Vec<Value>, wait_ms: u64) -> Vec<Value> {
     let (status, answer) =
@@ -96,4 +103,59 @@ async fn s12_exchanges_of_a_bad_form_are_refused() {
     assert_eq!((status, &answer["code"]), (401, &json!("token_invalid")));
     exchange(&ada, vec![ada.hello(1)], 0).await;
     line.everything().await; // not replaced by an exchange
+}
+
+#[tokio::test]
+async fn s12_an_exchange_that_is_given_up_while_it_is_greeted_leaves_the_hub() {
+    let world = World::start().await;
+    let [ada] = world.people(["ada"]).await;
+    let pool = world.server.pool.clone();
+    let tokens = Tokens::load(&pool, Duration::from_secs(60)).await.unwrap();
+    let state = AppState::new(Config::for_tests(), pool.clone(), tokens, CancellationToken::new());
+    let authed = state.tokens.verify(&ada.token).unwrap();
+    let ClientFrame::Hello(hello) = ClientFrame::decode(&ada.hello(0).to_string()).unwrap().frame else {
+        unreachable!()
+    };
+    let mut locked = pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE members IN ACCESS EXCLUSIVE MODE").execute(&mut *locked).await.unwrap();
+    let connected = async {
+        while !state.hub.is_connected(ada.user) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        greeted = hello::greet(&state, &authed, &hello, None, Arc::new(Outbox::new(false))) => {
+            panic!("the heads cannot be read: {:?}", greeted.err())
+        }
+        connected = timeout(SOON, connected) => connected.unwrap(),
+    }
+    assert!(!state.hub.is_connected(ada.user), "nobody is there any more");
+}
+
+#[tokio::test]
+async fn l2_a_device_has_few_exchanges_at_the_same_time() {
+    let world = World::start().await;
+    let [ada] = world.people(["ada"]).await;
+    let body = json!({"frames": [ada.hello(0)], "wait_ms": 25_000});
+    let asked = (0..5).map(|_| Box::pin(ada.ask(Method::POST, "/v1/exchange", Some(body.clone()))));
+    let ((status, answer), _, others) = timeout(SOON, select_all(asked)).await.expect("four wait");
+    assert_eq!((status, &answer["code"]), (503, &json!("busy")));
+    drop(others);
+}
+
+#[tokio::test]
+async fn s12_an_exchange_that_asks_for_too_much_is_answered_in_part_and_the_rest_is_busy() {
+    let world = World::start().await;
+    let [ada, bo] = world.people(["ada", "bo"]).await;
+    let mut line = ada.online().await;
+    let chat = line.start_chat(bo.user, "1").await;
+    let long: Vec<_> = (0..4).map(|_| message(&"é".repeat(16_000))).collect();
+    line.send(chat, &long).await;
+    let pull = |request: u64| json!({"type": "pull", "request": request, "conversation": chat, "direction": "backward", "max": 50});
+    let frames = [bo.hello(0)].into_iter().chain((2..142).map(pull)).collect();
+    let answers = exchange(&bo, frames, 0).await;
+    let reply = |request: u64| answers.iter().find(|frame| frame["reply_to"] == request).unwrap();
+    let pages = (2..142).take_while(|request| reply(*request)["type"] == "page").count() as u64;
+    assert!((2..20).contains(&pages), "{pages}");
+    assert!((2 + pages..142).all(|request| reply(request)["code"] == "busy"));
 }

@@ -146,3 +146,50 @@ async fn strangers_and_unknown_ids_are_the_same_not_member_over_http() {
     let (status, answer) = eve.ask(Method::POST, "/v1/conversations", Some(taken)).await;
     assert_eq!((status, &answer["code"]), (409, &json!("id_conflict")));
 }
+
+#[tokio::test]
+async fn l2_routes_have_rates_by_device() {
+    let world = World::start().await;
+    let [ada] = world.people(["ada"]).await;
+    let two = world.sign_in("ada").await;
+    let asked = (0..200).map(|_| ada.ask(Method::GET, "/v1/users?query=a", None));
+    let answers = futures_util::future::join_all(asked).await;
+    let refused: Vec<_> = answers.iter().filter(|(status, _)| *status == 429).collect();
+    let served = answers.iter().filter(|(status, _)| *status == 200).count();
+    assert!(served >= 50 && !refused.is_empty() && served + refused.len() == 200, "{served}");
+    assert_eq!(refused[0].1["code"], "rate_limited");
+    assert!(refused[0].1["retry_after_ms"].as_u64().is_some_and(|ms| ms >= 1));
+    two.get("/v1/users?query=a").await;
+    ada.get("/v1/conversations").await;
+}
+
+#[tokio::test]
+async fn a_user_name_of_a_bad_form_is_an_unknown_one() {
+    let world = World::start().await;
+    for username in ["a\u{0}b", "", "x", "no such person", &"x".repeat(500)] {
+        let body =
+            json!({"username": username, "password": "a long enough password", "device": {"name": "x"}});
+        let (status, answer) = world.ask(Method::POST, "/v1/sessions", None, Some(body)).await;
+        assert_eq!((status, &answer["code"]), (401, &json!("credentials_invalid")), "{username:?}");
+    }
+}
+
+#[tokio::test]
+async fn heads_with_long_drafts_come_in_parts_of_a_bounded_length() {
+    let world = World::start().await;
+    let ada = world.person("ada").await;
+    let mut line = ada.online().await;
+    for _ in 0..6 {
+        let group = line.start_group(&[]).await;
+        let draft = json!({"text": "ä".repeat(16_000), "base": 0});
+        line.call(json!({"type": "state", "conversation": group, "draft": draft})).await;
+    }
+    line.everything().await;
+    let mut part = line.call(json!({"type": "heads", "full": true})).await;
+    let mut parts = 1;
+    while part["more"] == true {
+        part = line.until_type("heads").await;
+        parts += 1;
+    }
+    assert!(parts >= 2);
+}

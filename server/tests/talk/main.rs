@@ -6,6 +6,7 @@ mod delivery;
 mod exchange;
 mod groups;
 mod http;
+mod lineage;
 mod own_state;
 mod pages;
 mod publish;

@@ -6,6 +6,7 @@ use kith_protocol::{ConversationId, DeviceId};
 use kith_server::Config;
 use serde_json::{Value, json};
 use std::time::Duration;
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::{
     Message,
     protocol::frame::{
@@ -241,4 +242,51 @@ async fn sockets_that_say_nothing_are_few_for_each_user() {
         .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
     assert_eq!(upgrade.send().await.unwrap().status(), 503);
     bo.online().await;
+}
+
+#[tokio::test]
+async fn s11_a_device_that_is_signed_out_is_not_served_further_even_if_it_does_not_read() {
+    let world = World::start().await;
+    let [ada, bo] = world.people(["ada", "bo"]).await;
+    let bo_two = world.sign_in("bo").await;
+    let (mut ada, mut stalled) = (ada.online().await, bo.online().await);
+    let chat = ada.start_chat(bo.user, "1").await;
+    let long: Vec<_> = (0..4).map(|_| message(&"é".repeat(16_000))).collect();
+    ada.send(chat, &long).await;
+    ada.call(json!({"type": "presence.watch", "users": [bo.user]})).await;
+    ada.until(|frame| frame["presence"][0][1] == "online").await;
+    // Answers for far more than socket buffers and queue hold; the message's turn comes after them.
+    for _ in 0..300 {
+        stalled
+            .start(&mut json!({"type": "pull", "conversation": chat, "direction": "backward", "max": 50}))
+            .await;
+    }
+    stalled.start(&mut json!({"type": "send", "conversation": chat, "events": [message("late")]})).await;
+    // The server waits for its reader once it reads no further itself.
+    let filler = json!({"type": "focus", "conversations": [], "filler": "x".repeat(100_000)});
+    while timeout(Duration::from_secs(2), stalled.write(&filler)).await.is_ok() {}
+    let path = format!("/v1/sessions/{}", bo.device);
+    let password = json!({"password": "correct horse battery"});
+    assert_eq!(bo_two.ask(reqwest::Method::DELETE, &path, Some(password)).await.0, 204);
+    ada.until(|frame| frame["presence"][0][1] == "offline").await;
+    assert_eq!(ada.pull(chat, json!({})).await["high"], 5, "nothing is written after the end");
+}
+
+#[tokio::test]
+async fn s13_full_heads_are_counted_for_a_device_however_often_it_connects() {
+    let world = World::start().await;
+    let [ada] = world.people(["ada"]).await;
+    let full = json!({"type": "heads", "full": true, "request": 7});
+    for generation in 0..2 {
+        let mut line = ada.online_as(generation).await;
+        assert_eq!(line.call(full.clone()).await["type"], "heads");
+    }
+    let mut line = ada.online_as(2).await;
+    assert_eq!(line.error(full.clone()).await, "rate_limited");
+    let exchange = json!({"frames": [ada.hello(3), full.clone()]});
+    let (_, answer) = ada.ask(reqwest::Method::POST, "/v1/exchange", Some(exchange)).await;
+    let refused = answer["frames"].as_array().unwrap().iter().find(|frame| frame["reply_to"] == 7).unwrap();
+    assert_eq!(refused["code"], "rate_limited");
+    let two = world.sign_in("ada").await;
+    assert_eq!(two.online().await.call(full).await["type"], "heads", "each device for itself");
 }

@@ -11,6 +11,7 @@ macro_rules! with_commands {
         $then! {
             engine {
                 app_state() => AppState;
+                try_again() => ();
                 status() => StatusView;
 
                 sign_up(server: String, username: String, password: String, display_name: String, invite: Option<String>) -> ();

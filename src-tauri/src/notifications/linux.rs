@@ -56,12 +56,16 @@ pub(super) struct Daemon<F> {
 
 impl<F: Fn((ConversationId, EventId)) + Send> Daemon<F> {
     /// Carries out orders until there is nobody left to give them. Without a bus they are dropped.
-    pub(super) async fn run(mut orders: mpsc::Receiver<Order>, announced: Announced, on_click: F) {
+    pub(super) async fn run(mut orders: mpsc::Receiver<Order>, mut announced: Announced, on_click: F) {
         let bus = match connect().await {
             Ok(bus) => bus,
             Err(error) => {
                 tracing::info!(%error, "no notifications: there is no session bus");
-                while orders.recv().await.is_some() {}
+                while let Some(order) = orders.recv().await {
+                    if matches!(order, Order::WithdrawAll) {
+                        announced.forget_all();
+                    }
+                }
                 return;
             }
         };

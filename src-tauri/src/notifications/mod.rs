@@ -19,13 +19,14 @@ use crate::{
     link::Link,
     settings::{NotificationMode, write_whole},
     shell::Shell,
+    text::is_bidi_control,
     window,
 };
 use kith_client::Engine;
 use kith_protocol::{ConversationId, EventId};
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -73,7 +74,7 @@ fn messages(count: u32) -> String {
 }
 
 fn plain(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(TEXT_CHARS_MAX).collect()
+    text.chars().filter(|&c| !c.is_control() && !is_bidi_control(c)).take(TEXT_CHARS_MAX).collect()
 }
 
 /// Text for a daemon that reads markup in it.
@@ -169,6 +170,8 @@ impl Notifier {
 struct Announced {
     path: PathBuf,
     by_conversation: HashMap<ConversationId, Shown>,
+    /// Numbers of those that the user has closed: known, because a click is told after it, but not kept.
+    dismissed: HashSet<u32>,
 }
 
 /// A notification that is shown.
@@ -183,11 +186,18 @@ struct Shown {
 impl Announced {
     fn open(path: PathBuf) -> Self {
         let read = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        Self { path, by_conversation: read.unwrap_or_default() }
+        Self { path, by_conversation: read.unwrap_or_default(), dismissed: HashSet::new() }
     }
 
     fn keep(&self) {
-        let written = serde_json::to_vec(&self.by_conversation).map_err(Into::into);
+        let shown: HashMap<_, _> =
+            self.by_conversation.iter().filter(|(_, shown)| !self.dismissed.contains(&shown.id)).collect();
+        if shown.is_empty() {
+            // Usually there is none.
+            let _ = fs::remove_file(&self.path);
+            return;
+        }
+        let written = serde_json::to_vec(&shown).map_err(Into::into);
         if let Err(error) = written.and_then(|bytes| write_whole(&self.path, &bytes)) {
             tracing::debug!(%error, "what was announced is not noted");
         }
@@ -198,22 +208,36 @@ impl Announced {
     }
 
     fn insert(&mut self, conversation: ConversationId, shown: Shown) {
-        self.by_conversation.insert(conversation, shown);
+        self.dismissed.remove(&shown.id);
+        if let Some(before) = self.by_conversation.insert(conversation, shown)
+            && before.id != shown.id
+        {
+            self.dismissed.remove(&before.id);
+        }
         self.keep();
     }
 
     fn remove(&mut self, conversation: ConversationId) -> Option<Shown> {
         let shown = self.by_conversation.remove(&conversation)?;
+        self.dismissed.remove(&shown.id);
         self.keep();
         Some(shown)
     }
 
+    /// Forgets everything, also in the file.
+    fn forget_all(&mut self) {
+        self.by_conversation.clear();
+        self.dismissed.clear();
+        self.keep();
+    }
+
     /// Forgets, in the file, a notification that the user has closed.
     #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only D-Bus tells"))]
-    fn dismissed(&self, id: u32) {
-        let still =
-            self.by_conversation.iter().filter(|(_, shown)| shown.id != id).map(|(c, s)| (*c, *s)).collect();
-        Self { path: self.path.clone(), by_conversation: still }.keep();
+    fn dismissed(&mut self, id: u32) {
+        if self.find(id).is_some() {
+            self.dismissed.insert(id);
+            self.keep();
+        }
     }
 
     /// Where the notification with this number leads.
@@ -256,6 +280,7 @@ mod tests {
     fn markup_and_control_characters_do_nothing() {
         assert_eq!(escaped("<b>&amp;</b>"), "&lt;b&gt;&amp;amp;&lt;/b&gt;");
         assert_eq!(announcement("A\0\u{1b}[31m", "x", "a\nb", 1).lines(), ("A[31m".into(), "x: ab".into()));
+        assert_eq!(announcement("A", "x", "gpj\u{202e}exe", 1).lines().1, "x: gpjexe");
     }
 
     #[test]
@@ -268,5 +293,33 @@ mod tests {
         assert_eq!(again.find(7), Some((conversation, shown.message)));
         assert_eq!(again.remove(conversation), Some(shown));
         assert_eq!(Announced::open(path).find(7), None);
+    }
+
+    #[test]
+    fn no_file_stays_behind_when_nothing_is_announced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("announced.json");
+        let mut announced = Announced::open(path.clone());
+        announced.insert(ConversationId::mint(), Shown { id: 7, message: EventId::mint() });
+        assert!(path.exists());
+        announced.forget_all();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_the_user_has_dismissed_is_not_shown_again_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("announced.json");
+        let mut announced = Announced::open(path.clone());
+        let shown = |id| Shown { id, message: EventId::mint() };
+        let (dismissed, other) = (ConversationId::mint(), ConversationId::mint());
+        announced.insert(dismissed, shown(1));
+        announced.dismissed(1);
+        announced.insert(other, shown(2));
+        assert!(announced.find(1).is_some(), "a click may be told after the closing");
+        let kept = |path: &Path| Announced::open(path.to_owned());
+        assert_eq!((kept(&path).get(dismissed), kept(&path).get(other).is_some()), (None, true));
+        announced.insert(dismissed, shown(1));
+        assert!(kept(&path).get(dismissed).is_some(), "the next one under the same number is shown again");
     }
 }

@@ -24,7 +24,7 @@ impl Daemon {
                 // The centre keeps what an earlier start has shown.
                 Order::TakeOver(_) => {}
                 Order::Withdraw(conversation) => drop(announced.remove(conversation)),
-                Order::WithdrawAll => announced.by_conversation.clear(),
+                Order::WithdrawAll => announced.forget_all(),
             }
         }
     }

@@ -1,6 +1,6 @@
 //! A server process with a database of its own, and the windows before it.
 
-use super::{APP, SERVER, SWITCH, Window};
+use super::{APP, SERVER, Window};
 use crate::until;
 use anyhow::{Context, Result};
 use kith_pgbox::testing::TestDb;
@@ -31,12 +31,8 @@ pub struct Logged {
 }
 
 impl Stage {
-    /// Starts the server, or says that the test is skipped.
-    pub async fn set(test: &str) -> Result<Option<Self>> {
-        if env::var(SWITCH).as_deref() != Ok("1") {
-            println!("{test}: skipped, because {SWITCH} is not set (cargo xtask test runs it)");
-            return Ok(None);
-        }
+    /// Starts the server.
+    pub async fn set() -> Result<Self> {
         let mut stage = Self {
             app: env::var(APP).with_context(|| format!("{APP} names the app"))?,
             server: env::var(SERVER).with_context(|| format!("{SERVER} names the server"))?,
@@ -46,7 +42,7 @@ impl Stage {
             home: tempfile::tempdir()?,
         };
         stage.start_server().await?;
-        Ok(Some(stage))
+        Ok(stage)
     }
 
     /// The server's address.

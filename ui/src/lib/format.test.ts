@@ -1,30 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { colourOf, count, day, initials, names, parts } from './format';
+import { colourOf, count, day, initials, names } from './format';
 
 describe('texts', () => {
-  it('finds links and leaves everything else as it is', () => {
-    expect(parts('see https://example.org/a?b=1. Or not')).toEqual([
-      { kind: 'text', text: 'see ' },
-      {
-        kind: 'link',
-        text: 'https://example.org/a?b=1',
-        url: 'https://example.org/a?b=1',
-        host: 'example.org',
-      },
-      { kind: 'text', text: '. Or not' },
-    ]);
-    expect(parts('<b>javascript:alert(1)</b> file:///etc')).toEqual([
-      { kind: 'text', text: '<b>javascript:alert(1)</b> file:///etc' },
-    ]);
-  });
-
-  it('shows the host that a disguised link really leads to', () => {
-    const [link] = parts('https://bank.example@evil.example/');
-    expect(link).toMatchObject({ kind: 'link', host: 'evil.example' });
-    const [cyrillic] = parts('https://аpple.example/');
-    expect(cyrillic).toMatchObject({ kind: 'link', host: expect.stringMatching(/^xn--/) });
-  });
-
   it('makes initials of any name', () => {
     expect(initials('Ada Lovelace')).toBe('AL');
     expect(initials('  bo ')).toBe('B');

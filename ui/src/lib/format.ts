@@ -64,31 +64,6 @@ export function count(number: number): string {
   return number > 99 ? '99+' : String(number);
 }
 
-export type TextPart =
-  { kind: 'text'; text: string } | { kind: 'link'; text: string; url: string; host: string };
-
-const LINKS = /\b(?:https?:\/\/|mailto:)[^\s<>"'`]+/giu;
-
-/** Splits a text into plain parts and links. A link is shown as it was written; `host` is where it really leads. */
-export function parts(text: string): TextPart[] {
-  const found: TextPart[] = [];
-  let end = 0;
-  for (const match of text.matchAll(LINKS)) {
-    const raw = match[0].replace(/[.,;:!?)\]}]+$/u, '');
-    let url: URL;
-    try {
-      url = new URL(raw);
-    } catch {
-      continue;
-    }
-    if (match.index > end) found.push({ kind: 'text', text: text.slice(end, match.index) });
-    found.push({ kind: 'link', text: raw, url: url.href, host: url.host || url.pathname });
-    end = match.index + raw.length;
-  }
-  if (end < text.length) found.push({ kind: 'text', text: text.slice(end) });
-  return found;
-}
-
 /** `a`, `a and b`, `a, b and 3 others` */
 export function names(people: string[]): string {
   if (people.length <= 2) return people.join(' and ');

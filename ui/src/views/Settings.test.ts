@@ -1,6 +1,9 @@
-import { fireEvent, screen, waitFor, within } from '@testing-library/svelte';
+import { fireEvent, render, screen, waitFor, within } from '@testing-library/svelte';
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import type { AppState } from '../lib/ipc/engine';
+import { createFake } from '../lib/ipc/fake';
 import { open, start, write } from '../test-kit';
+import Root from '../Root.svelte';
 
 async function settings(options = {}) {
   const shell = await start(options);
@@ -121,6 +124,17 @@ describe('signing out', () => {
     expect(out).toHaveBeenCalledWith(false);
   });
 
+  it('promises nothing of a database that ends with the session', async () => {
+    const shell = await settings();
+    const preview = { unsent: 2, messages: 5, is_temporary: true };
+    vi.spyOn(shell, 'signOutPreview').mockResolvedValue(preview);
+    await fireEvent.click(screen.getByTestId('sign-out-button'));
+    const dialog = await screen.findByRole('dialog');
+    expect(dialog.textContent).toMatch(/2\s+items have not reached the server yet. They will be lost/);
+    expect(dialog.textContent).not.toContain('stays on this computer');
+    expect(screen.queryByTestId('sign-out-wipe')).toBeNull();
+  });
+
   it('wipes when it is told to, and nothing of the account is left in the window', async () => {
     const shell = await settings();
     const out = vi.spyOn(shell, 'signOut');
@@ -152,5 +166,18 @@ describe('signing out', () => {
     await fireEvent.click(screen.getByTestId('signin-submit'));
     await screen.findAllByTestId('conversation-row');
     expect(screen.queryByTestId('settings-view')).toBeNull();
+  });
+});
+
+describe('a secret store that was locked at the start', () => {
+  it('is tried again from the sign-in page', async () => {
+    const shell = createFake({ signedIn: false });
+    const locked = { state: 'signed_out', server: null, reason: 'key_missing', secret_store_usable: false };
+    vi.spyOn(shell, 'appState').mockResolvedValueOnce(locked as AppState);
+    const again = vi.spyOn(shell, 'tryAgain');
+    render(Root, { shell });
+    await fireEvent.click(await screen.findByTestId('signin-try-again'));
+    expect(again).toHaveBeenCalledOnce();
+    await waitFor(() => expect(screen.queryByTestId('signin-try-again')).toBeNull());
   });
 });

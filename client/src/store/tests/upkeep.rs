@@ -249,3 +249,15 @@ async fn i5_rows_are_handed_over_in_the_order_of_their_numbers() {
     }
     assert!(handed.lock().unwrap().is_sorted());
 }
+
+#[tokio::test]
+async fn o1_what_the_user_did_is_synced_before_it_is_shown() {
+    const FULL: i64 = 2;
+    let fixture = Fixture::new().await;
+    let synchronous =
+        |tx: &mut Tx<'_>| Ok(tx.conn.query_row("PRAGMA synchronous", [], |row| row.get::<_, i64>(0))?);
+    assert_eq!(fixture.write(synchronous).await.0, FULL);
+    let (_, item) = fixture.send("kept").await;
+    let row = fixture.store.load_sync_state().await.unwrap().outbox;
+    assert_eq!(row[0].item, item);
+}

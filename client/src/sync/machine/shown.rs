@@ -2,7 +2,7 @@
 
 use super::{Link, Machine};
 use crate::{sync::Action, view::LinkView};
-use kith_protocol::TimestampMs;
+use kith_protocol::{TimestampMs, error::ErrorClass};
 
 impl Machine {
     pub(super) fn show_link(&mut self) {
@@ -31,7 +31,9 @@ impl Machine {
                     LinkView::Connected { polling: self.is_polling() }
                 }
             }
-            Link::SignIn | Link::Stopped { .. } => LinkView::SignInNeeded,
+            Link::SignIn => LinkView::SignInNeeded,
+            Link::Stopped { code } if code.class() == ErrorClass::SignIn => LinkView::SignInNeeded,
+            Link::Stopped { code } => LinkView::Stopped { code },
             Link::Waiting { until } | Link::Broken { until } if !calm => {
                 LinkView::Offline { since: self.since, next_try: Some(wall_at(until)) }
             }

@@ -131,6 +131,7 @@ describe('the menu of a message that is not sent', () => {
     const failed = await message('refused');
     expect(failed.dataset.state).toBe('failed');
     expect(failed.querySelector('.tick')?.ariaLabel).toContain('Not sent');
+    expect(failed.querySelector('.meta')?.textContent).toContain('Not sent');
     expect(Object.keys(await menuOf(failed))).toEqual(['copy', 'edit', 'unsent', 'delete']);
     expect(screen.queryAllByTestId('reaction-choice')).toEqual([]);
     await act(failed, 'unsent');

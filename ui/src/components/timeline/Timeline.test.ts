@@ -57,6 +57,17 @@ describe('the place in a timeline', () => {
     expect(screen.getByTestId('jump-to-bottom')).toBeTruthy();
   });
 
+  it('is kept while another view is shown', async () => {
+    await start({ history: 200 });
+    await readOlder(ROW_PX * 20 + 7);
+    const seen = place();
+    await fireEvent.click(screen.getByTestId('settings-button'));
+    await fireEvent.click(await screen.findByRole('button', { name: 'Back' }));
+    await screen.findAllByTestId('message');
+    await settled();
+    expect(place()).toEqual(seen);
+  });
+
   it('is the end for who is at the end, and the button there goes away', async () => {
     const shell = await start({ history: 200 });
     await readOlder(ROW_PX * 20);
@@ -83,7 +94,7 @@ describe('reading', () => {
     return { shell, mark };
   }
 
-  it('marks what is in view in a window that has the focus', async () => {
+  it('R3: marks what is in view in a window that has the focus', async () => {
     const { mark } = await unreadInView(true);
     expect(mark).toHaveBeenLastCalledWith('c2', 4);
   });
@@ -135,13 +146,14 @@ describe('the line before new messages', () => {
     expect(screen.queryByTestId('new-divider')).toBeNull();
   });
 
-  it('is what the view opens at', async () => {
-    await start({ history: 200 });
+  it('is what the view opens at, however much is unread', async () => {
+    const shell = await start({ history: 200 });
+    for (let each = 0; each < 30; each += 1) shell.receive('c1', `${each}`);
+    await waitFor(async () => expect((await row('c1')).dataset.unread).toBe('32'));
     await open('c1');
     await settled();
-    const top = screen.getByTestId('new-divider').getBoundingClientRect().top;
-    expect(top).toBeGreaterThanOrEqual(0);
-    expect(top).toBeLessThan(VIEW_PX);
+    expect(screen.getByTestId('new-divider').getBoundingClientRect().top).toBe(80);
+    expect((await row('c1')).dataset.unread).not.toBe('0');
   });
 });
 

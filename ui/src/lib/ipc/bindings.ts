@@ -228,6 +228,10 @@ message: EventId,
 /**
  * Who wrote it.
  */
+sender_id: UserId,
+/**
+ * Their name as far as it is known.
+ */
 sender: string,
 /**
  * Its text, one line, at most 200 characters.
@@ -318,7 +322,11 @@ since: TimestampMs,
 /**
  * When the next try starts, if one is planned.
  */
-next_try: TimestampMs | null, } | { "state": "sign_in_needed" };
+next_try: TimestampMs | null, } | { "state": "sign_in_needed" } | { "state": "stopped",
+/**
+ * Why.
+ */
+code: ErrorCode, };
 
 /**
  * What a `member` event changes.
@@ -775,7 +783,11 @@ unsent: number,
 /**
  * Messages stored here.
  */
-messages: number, };
+messages: number,
+/**
+ * The database ends with the session, for want of a key that is kept: any sign-out loses what is unsent.
+ */
+is_temporary: boolean, };
 
 /**
  * Why nobody is signed in.
@@ -896,6 +908,7 @@ export interface WindowEvents {
 /** What the window may ask for. A refusal is a `UiError`. */
 export interface Commands {
   appState(): Promise<AppState>;
+  tryAgain(): Promise<void>;
   status(): Promise<StatusView>;
   signUp(server: string, username: string, password: string, display_name: string, invite: string | null): Promise<void>;
   signIn(server: string, username: string, password: string): Promise<void>;
@@ -972,6 +985,7 @@ export type Invoke = <T>(command: string, args?: Record<string, unknown>) => Pro
 export function createCommands(invoke: Invoke): Commands {
   return {
     appState: () => invoke("app_state"),
+    tryAgain: () => invoke("try_again"),
     status: () => invoke("status"),
     signUp: (server, username, password, display_name, invite) => invoke("sign_up", { server, username, password, display_name, invite }),
     signIn: (server, username, password) => invoke("sign_in", { server, username, password }),

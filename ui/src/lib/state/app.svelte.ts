@@ -172,15 +172,20 @@ export class App {
     composer.adopt(draft);
     this.timeline = timeline;
     this.composer = composer;
-    void this.shell.setFocus([id]).catch(() => undefined);
     await this.try(timeline.open(at));
+  }
+
+  /** Tells which conversation is on screen: none behind another view, and again after another sign-in. */
+  tellFocus(): void {
+    if (this.state?.state !== 'signed_in') return;
+    const seen = this.view === 'chat' && this.selected ? [this.selected] : [];
+    void this.shell.setFocus(seen).catch(() => undefined);
   }
 
   close(): void {
     void this.composer?.save();
     this.timeline = null;
     this.composer = null;
-    void this.shell.setFocus([]).catch(() => undefined);
   }
 
   /** The conversation before or after the open one. */

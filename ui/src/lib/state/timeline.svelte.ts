@@ -19,6 +19,8 @@ export class Timeline {
   loaded = $state(false);
   /** The reader is at the newest entry and stays there when another comes. */
   following = $state(true);
+  /** How far it was scrolled when it was last on screen; nothing is drawn from it. */
+  scrolledTo: number | null = null;
   /** Where the "new messages" line stands; it stays until the conversation is left. */
   divider = $state<EventId | null>(null);
   read = $state(0);

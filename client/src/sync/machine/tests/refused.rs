@@ -206,7 +206,9 @@ fn s10_a_sleep_of_the_computer_is_noticed() {
 fn an_outdated_version_is_tried_again_when_the_user_asks_and_a_revoked_device_is_not() {
     for (code, tries) in [(ErrorCode::UpgradeRequired, true), (ErrorCode::DeviceRevoked, false)] {
         let mut bench = Bench::new(LocalState::default());
-        bench.feed(Input::ConnectFailed(ConnectError::Refused(code)));
+        let actions = bench.feed(Input::ConnectFailed(ConnectError::Refused(code)));
+        let shown = if tries { LinkView::Stopped { code } } else { LinkView::SignInNeeded };
+        assert!(actions.contains(&Action::Link(shown)), "{actions:?}");
         assert_eq!(bench.feed(Input::SendNow).contains(&Action::Connect), tries, "{code}");
     }
 }

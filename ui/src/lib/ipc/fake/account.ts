@@ -43,9 +43,14 @@ export function account(world: World) {
       } as const;
       return { state: 'signed_in', account };
     },
+    tryAgain: async () => undefined,
     signUp: async () => signed(true),
     signIn: async () => signed(true),
-    signOutPreview: async () => ({ unsent: world.outbox.length, messages: 1_234 }),
+    signOutPreview: async () => ({
+      unsent: world.outbox.length,
+      messages: 1_234,
+      is_temporary: false,
+    }),
     signOut: async () => signed(false),
     sessions: async () => sessions,
     async revokeSession(device) {

@@ -47,6 +47,11 @@ export function seed(world: World, history: number): void {
     actor: ME,
     what: { kind: 'member', user: DANA, change: 'added', role: 'member' },
   });
+  const marked = group.items[6];
+  if (marked?.type === 'message') {
+    marked.text =
+      '**Friday** works, _if_ the room does:\n> Is it on site?\n- the plan is [here](https://plans.example.org/7)\n- run `kith --help`\n```\nlet rooms = ["Ada", "Bo"].map(reserve_for_the_whole_morning_if_possible);\n```';
+  }
   const newest = first.items.at(-1);
   if (newest?.type === 'message') {
     newest.reactions = [{ emoji: '👍', count: 2, names: ['Ada Lovelace', 'Bo Nilsson'], mine: true }];

@@ -1,4 +1,4 @@
-//! How fast one connection may send each type of frame (L2): a token bucket per type.
+//! How fast one device may send each type of frame and ask each kind of route (L2): a token bucket per type.
 //!
 //! Pure: the time comes in. A refused frame costs nothing further, and whoever goes on far above the limits for
 //! [`FLOOD_AFTER`] is told apart from whoever was refused once.
@@ -29,6 +29,9 @@ const RATES: &[(&str, u32, u32)] = &[
     ("presence.set", 5, 20),
     ("notification.ack", 20, 100),
 ];
+/// The same for routes that do what no frame does; the others share the rate of their frame.
+const ROUTE_RATES: &[(&str, u32, u32)] =
+    &[("account", 5, 50), ("users", 10, 50), ("connect", 10, 100), ("exchange", 10, 100)];
 
 /// Continued excess of this length ends the connection (4009).
 const FLOOD_AFTER: Duration = Duration::from_secs(10);
@@ -41,7 +44,11 @@ struct Bucket {
     filled_at: Instant,
 }
 
-/// What one connection has left.
+/// The rate that a signed-in route counts for, among the request's extensions.
+#[derive(Debug, Clone, Copy)]
+pub struct Rate(pub &'static str);
+
+/// What one device has left.
 pub struct Rates {
     buckets: Vec<Bucket>,
     excess: Option<Excess>,
@@ -78,17 +85,19 @@ impl Rates {
     /// Full buckets.
     pub fn new(now: Instant) -> Self {
         let full = |&(_, _, burst): &(&str, u32, u32)| Bucket { level: f64::from(burst), filled_at: now };
-        Self { buckets: RATES.iter().map(full).collect(), excess: None }
+        Self { buckets: RATES.iter().chain(ROUTE_RATES).map(full).collect(), excess: None }
     }
 
-    /// Takes one frame of this type; an empty name for one that could not be read.
+    /// Takes one of this type; an empty name for a frame that could not be read.
     ///
     /// # Errors
     /// [`Refused`] when its bucket is empty.
-    pub fn take(&mut self, frame_type: &str, now: Instant) -> Result<(), Refused> {
-        let row = RATES.iter().position(|(name, ..)| *name == frame_type).unwrap_or(0);
-        let (_, per_s, burst) = RATES[row];
-        let bucket = &mut self.buckets[row];
+    pub fn take(&mut self, name: &str, now: Instant) -> Result<(), Refused> {
+        let rows = RATES.iter().chain(ROUTE_RATES).zip(&mut self.buckets);
+        let is_row = |(row, _): &(&(&str, u32, u32), &mut Bucket)| row.0 == name;
+        let Some((&(_, per_s, burst), bucket)) = rows.into_iter().find(is_row) else {
+            return self.take("", now);
+        };
         let gained = now.saturating_duration_since(bucket.filled_at).as_secs_f64() * f64::from(per_s);
         bucket.level = (bucket.level + gained).min(f64::from(burst));
         bucket.filled_at = now;

@@ -1,0 +1,123 @@
+//! Renewals that end badly: while the app quits, after a sign-out, with a secret store that cannot be used.
+
+use super::*;
+use crate::{
+    secrets::{MemorySecrets, SecretError, SecretName, SecretStore},
+    transport::api::parse_server,
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
+
+struct Locked;
+
+impl SecretStore for Locked {
+    fn get(&self, _: &SecretName) -> Result<Option<Zeroizing<Vec<u8>>>, SecretError> {
+        Err(SecretError)
+    }
+    fn set(&self, _: &SecretName, _: &[u8]) -> Result<(), SecretError> {
+        Err(SecretError)
+    }
+    fn delete(&self, _: &SecretName) -> Result<(), SecretError> {
+        Err(SecretError)
+    }
+}
+
+/// Tokens, the vault behind them, and the server that they are renewed at.
+struct Bench {
+    tokens: Tokens,
+    vault: Vault,
+    hub: Arc<NoticeHub>,
+    listener: TcpListener,
+    user: UserId,
+}
+
+impl Bench {
+    async fn new(store: Arc<dyn SecretStore>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = parse_server(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        let (vault, hub, user) =
+            (Vault::new("default".to_owned(), store), Arc::new(NoticeHub::default()), UserId::mint());
+        let secret = SessionSecret {
+            user,
+            device: DeviceId::mint(),
+            access_token: "a0".to_owned().into(),
+            refresh_token: "r0".to_owned().into(),
+        };
+        let tokens = Tokens::new(Api::new(server), vault.clone(), hub.clone(), secret);
+        Self { tokens, vault, hub, listener, user }
+    }
+
+    /// A renewal whose request has come to the server, and whose caller has gone.
+    async fn abandoned_renewal(&self) -> TcpStream {
+        let tokens = self.tokens.clone();
+        let caller = tokio::spawn(async move { tokens.renew().await });
+        let request = self.request().await;
+        caller.abort();
+        request
+    }
+
+    async fn request(&self) -> TcpStream {
+        let (mut tcp, _) = self.listener.accept().await.unwrap();
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(b"}") {
+            assert_ne!(tcp.read_buf(&mut bytes).await.unwrap(), 0);
+        }
+        tcp
+    }
+
+    async fn answer(&self, mut tcp: TcpStream) {
+        let body = serde_json::json!({
+            "access_token": "a1", "access_expires_in_s": 600, "refresh_token": "r1",
+            "user": { "id": self.user, "username": "ada", "display_name": "Ada", "version": 1 },
+            "device": { "id": DeviceId::mint(), "name": "a computer" },
+        })
+        .to_string();
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n";
+        let text = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
+        tcp.write_all(text.as_bytes()).await.unwrap();
+    }
+
+    async fn stored(&self) -> Option<String> {
+        let server = server_text(self.tokens.api().server());
+        let secret: Option<SessionSecret> = self.vault.session(&server).await.unwrap();
+        secret.map(|secret| secret.refresh_token.to_string())
+    }
+}
+
+#[tokio::test]
+async fn s11_a_renewal_is_stored_though_its_caller_has_gone() {
+    let bench = Bench::new(Arc::new(MemorySecrets::default())).await;
+    let request = bench.abandoned_renewal().await;
+    tokio::join!(bench.answer(request), bench.tokens.close());
+    assert_eq!(bench.stored().await.as_deref(), Some("r1"));
+}
+
+#[tokio::test]
+async fn a_renewal_after_the_end_writes_nothing() {
+    let bench = Bench::new(Arc::new(MemorySecrets::default())).await;
+    let request = bench.abandoned_renewal().await;
+    bench.tokens.close().await;
+    bench.answer(request).await;
+    // Refused, and only once the renewal under way has ended.
+    assert!(matches!(bench.tokens.renew().await, Err(ClientError::Closed)));
+    assert_eq!(bench.stored().await, None);
+}
+
+#[tokio::test]
+async fn a_renewal_that_cannot_be_stored_is_told_once() {
+    let bench = Bench::new(Arc::new(Locked)).await;
+    let mut events = bench.hub.subscribe();
+    for _ in 0..2 {
+        let serve = async { bench.answer(bench.request().await).await };
+        let (renewed, ()) = tokio::join!(bench.tokens.renew(), serve);
+        renewed.unwrap();
+    }
+    bench.hub.close();
+    assert!(bench.tokens.is_in_memory());
+    let problem = EngineEvent::Problem { problem: Problem::NoSecretStore };
+    assert_eq!(events.next().await, Some(problem));
+    assert_eq!(events.next().await, Some(EngineEvent::AppChanged));
+    assert_eq!(events.next().await, None);
+}
