@@ -93,6 +93,8 @@ fn only_one_file_of_the_interface_knows_the_shell() {
 fn text_is_never_html_in_the_interface() {
     let broken: Vec<_> = lines_below("ui/src", &[".ts", ".svelte"])
         .into_iter()
+        // Hostile strings are what tests try to get past it.
+        .filter(|(place, _)| !place.contains("ui/src/hostile.ts:") && !place.contains(".test.ts:"))
         .filter(|(_, line)| {
             ["{@html", "innerHTML", "insertAdjacentHTML", "document.write"].iter().any(|w| line.contains(w))
         })
