@@ -98,14 +98,7 @@ async fn a26_a_draft_that_waits_is_not_replaced_by_heads() {
     write(&fixture, "written offline").await;
     let mut item = fixture.item();
     item.own = theirs(&fixture, "written elsewhere", 9);
-    let heads = StoreOp::Heads {
-        full: true,
-        greeting: true,
-        last: true,
-        user_seq: 9,
-        items: vec![item],
-        gone: vec![],
-    };
+    let heads = heads_of(item, 9);
     fixture.apply(vec![heads]).await;
     assert_eq!(shown(&fixture).await.0, Some("written offline".into()));
     let (_, sent) = leave(&fixture).await;

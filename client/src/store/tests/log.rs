@@ -242,14 +242,7 @@ async fn w7_unread_is_the_brute_force_count() {
     }
     let mut item = fixture.item();
     item.own = OwnState { unread: 101, read: Seq(1), ..own_state(fixture.conversation, 4) };
-    let heads = StoreOp::Heads {
-        full: true,
-        greeting: true,
-        last: true,
-        user_seq: 4,
-        items: vec![item],
-        gone: vec![],
-    };
+    let heads = heads_of(item, 4);
     fixture.apply(vec![heads, fixture.append(90, 106)]).await;
     assert_eq!(fixture.row().await.unread, 101);
     fixture.says(bo, "one more");
@@ -349,14 +342,7 @@ async fn a27_one_notice_a_conversation_and_none_for_what_was_read_elsewhere() {
     }
     let mut item = fixture.item();
     item.own = OwnState { read: Seq(250), unread: 50, ..own_state(fixture.conversation, 2) };
-    let heads = StoreOp::Heads {
-        full: true,
-        greeting: true,
-        last: true,
-        user_seq: 2,
-        items: vec![item],
-        gone: vec![],
-    };
+    let heads = heads_of(item, 2);
     let stored = fixture.apply(vec![heads, fixture.append(201, 300)]).await;
     let arrived: Vec<_> =
         stored.notices.iter().filter(|notice| matches!(notice, EngineEvent::MessageArrived { .. })).collect();

@@ -67,6 +67,11 @@ pub(super) fn own_state(conversation: ConversationId, version: u64) -> OwnState 
     }
 }
 
+/// The heads that begin a connection, with one conversation.
+pub(super) fn heads_of(item: HeadsItem, user_seq: u64) -> StoreOp {
+    StoreOp::Heads { full: true, greeting: true, last: true, user_seq, items: vec![item], gone: Vec::new() }
+}
+
 impl Fixture {
     pub(super) async fn new() -> Self {
         let fixture = Self::empty().await;

@@ -87,14 +87,7 @@ async fn r6_what_lies_between_two_memberships_is_no_gap() {
     }
     let mut item = fixture.item();
     item.visible = vec![(Seq(5), Some(Seq(10))), (Seq(21), None)];
-    let heads = StoreOp::Heads {
-        full: true,
-        greeting: true,
-        last: true,
-        user_seq: 2,
-        items: vec![item],
-        gone: vec![],
-    };
+    let heads = heads_of(item, 2);
     fixture.apply(vec![heads, StoreOp::Page(fixture.page(21, 30)), StoreOp::Page(fixture.page(5, 10))]).await;
     let conversation = fixture.conversation;
     let part =

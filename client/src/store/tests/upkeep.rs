@@ -78,14 +78,7 @@ async fn r1_looking_ends_the_unread_flag() {
     fixture.says(bo, "one");
     let mut item = fixture.item();
     (item.own.read, item.own.unread_flag) = (Seq(1), true);
-    let heads = StoreOp::Heads {
-        full: true,
-        greeting: true,
-        last: true,
-        user_seq: 2,
-        items: vec![item],
-        gone: vec![],
-    };
+    let heads = heads_of(item, 2);
     fixture.apply(vec![fixture.append(1, 1), heads]).await;
     assert!(fixture.row().await.unread_flag);
     assert!(look(&fixture, 1).await);
@@ -101,14 +94,7 @@ async fn o5_after_having_left_one_reads_and_hides_without_the_server() {
     fixture.says(bo, "two");
     let mut item = fixture.item();
     (item.visible, item.own.unread) = (vec![(Seq(1), Some(Seq(2)))], 2);
-    let heads = StoreOp::Heads {
-        full: true,
-        greeting: true,
-        last: true,
-        user_seq: 2,
-        items: vec![item],
-        gone: vec![],
-    };
+    let heads = heads_of(item, 2);
     fixture.apply(vec![heads.clone(), fixture.append(1, 2)]).await;
     assert_eq!(fixture.row().await.unread, 2);
     assert!(look(&fixture, 2).await);

@@ -1,0 +1,124 @@
+//! The account, its connection and its numbers.
+
+use super::PersonView;
+use kith_protocol::{DeviceId, ErrorCode, TimestampMs};
+use serde::Serialize;
+
+/// Who is signed in, and where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+pub struct AccountView {
+    /// The server's address, without a trailing slash.
+    pub server: String,
+    /// Oneself.
+    pub me: PersonView,
+    /// This installation.
+    pub device: DeviceId,
+    /// Where the secrets are.
+    pub key_store: KeyStore,
+}
+
+/// Where token and database key are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+#[serde(rename_all = "snake_case")]
+pub enum KeyStore {
+    /// The operating system's secret store.
+    SecretStore,
+    /// In memory until the app quits, because no secret store could be used.
+    SessionOnly,
+}
+
+/// What the interface shows first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum AppState {
+    /// Nobody has signed in on this profile.
+    SignedOut {
+        /// The server that was used last.
+        server: Option<String>,
+        /// Why, if somebody was signed in before.
+        reason: Option<SignedOutReason>,
+        /// Whether the secret store can be used; if not, a sign-in lasts until the app quits.
+        secret_store_usable: bool,
+    },
+    /// There is an account; its history can be read, whatever the network does.
+    SignedIn {
+        /// The account.
+        account: AccountView,
+    },
+}
+
+/// Why nobody is signed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+#[serde(rename_all = "snake_case")]
+pub enum SignedOutReason {
+    /// The database is there, but its key was not found in the secret store. The file is left as it is.
+    KeyMissing,
+    /// The file was written by a newer version.
+    NewerFile,
+    /// The file cannot be read.
+    FileDamaged,
+}
+
+/// The connection, truthfully.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum LinkView {
+    /// Trying to reach the server.
+    Connecting,
+    /// Connected, and fetching what was missed.
+    CatchingUp {
+        /// Conversations that are still behind.
+        behind: u32,
+    },
+    /// Connected and in sync.
+    Connected {
+        /// By asking every few seconds, because the socket does not work here.
+        polling: bool,
+    },
+    /// Not connected.
+    Offline {
+        /// Since when.
+        since: TimestampMs,
+        /// When the next try starts, if one is planned.
+        next_try: Option<TimestampMs>,
+    },
+    /// The server answers, but wants a sign-in. Everything local goes on working.
+    SignInNeeded,
+    /// The server will not talk to this version, or is not the one that this account belongs to. Everything local goes
+    /// on working; it is tried again when the user asks.
+    Stopped {
+        /// Why.
+        code: ErrorCode,
+    },
+}
+
+/// The numbers of the whole account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+pub struct StatusView {
+    /// The connection.
+    pub link: LinkView,
+    /// Unread messages in conversations that are not muted: the number of list, title and tray.
+    pub unread: u32,
+    /// Items in the outbox.
+    pub unsent: u32,
+    /// Items in the outbox that wait for the user.
+    pub parked: u32,
+}
+
+/// What the user is told before signing out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+pub struct SignOutPreview {
+    /// Items that have not reached the server; wiping would lose them.
+    pub unsent: u32,
+    /// Messages stored here.
+    pub messages: u32,
+    /// The database ends with the session, for want of a key that is kept: any sign-out loses what is unsent.
+    pub is_temporary: bool,
+}
