@@ -1,4 +1,4 @@
-//! The chores of this repository: `cargo xtask demo`, `test`, `check`, `bench`, `bindings`, `sqlx`, `setup`.
+//! The chores of this repository: `cargo xtask demo`, `test`, `check`, `bench`, `simulate`, `bindings`, `sqlx`, `setup`.
 //!
 //! Small on purpose: it starts programs, waits for them, shows what takes how long, and ends all of them when it ends.
 
@@ -42,6 +42,15 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Plays seeded runs of the sync rules against a model of the server, as many as one likes
+    Simulate {
+        /// How many
+        #[arg(long, default_value_t = 20_000)]
+        runs: u64,
+        /// The first seed; a run each from there on
+        #[arg(long, default_value_t = 1_000_000)]
+        seed: u64,
+    },
     /// Writes the TypeScript bindings of the desktop shell
     Bindings {
         /// Only compares with what is there
@@ -79,6 +88,7 @@ fn run() -> Result<()> {
         Chore::Test { part } => stages::test(part),
         Chore::Check => stages::check(),
         Chore::Bench { arguments } => stages::bench(&arguments),
+        Chore::Simulate { runs, seed } => tests::simulate(runs, seed),
         Chore::Bindings { check } => generated::bindings(check),
         Chore::Sqlx { check } => generated::sqlx(check),
         Chore::Desk { command } => desk::run(&command),
