@@ -1,4 +1,5 @@
-//! The chores of this repository: `cargo xtask demo`, `test`, `check`, `torture`, `bench`, `bindings`, `sqlx`, `setup`.
+//! The chores of this repository: `cargo xtask demo`, `test`, `check`, `simulate`, `torture`, `bench`, `bindings`,
+//! `sqlx`, `rules`, `setup`.
 //!
 //! Small on purpose: it starts programs, waits for them, shows what takes how long, and ends all of them when it ends.
 
@@ -46,6 +47,15 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Plays seeded runs of the sync rules against a model of the server, as many as one likes
+    Simulate {
+        /// How many
+        #[arg(long, default_value_t = 20_000)]
+        runs: u64,
+        /// The first seed; a run each from there on
+        #[arg(long, default_value_t = 1_000_000)]
+        seed: u64,
+    },
     /// Writes the TypeScript bindings of the desktop shell
     Bindings {
         /// Only compares with what is there
@@ -90,6 +100,7 @@ fn run() -> Result<()> {
         Chore::Check => stages::check(),
         Chore::Torture(arguments) => torture::torture(&arguments),
         Chore::Bench { arguments } => stages::bench(&arguments),
+        Chore::Simulate { runs, seed } => tests::simulate(runs, seed),
         Chore::Bindings { check } => generated::bindings(check),
         Chore::Sqlx { check } => generated::sqlx(check),
         Chore::Rules { check } => rules::table(check),

@@ -32,6 +32,16 @@ pub fn unit(steps: &mut Steps) -> Result<()> {
     judge(tests.args(FEATURES), steps)
 }
 
+/// Seeded runs of the sync rules against a model of the server (`client/src/sync/sim`).
+pub fn simulate(runs: u64, seed: u64) -> Result<()> {
+    let name = "sync::sim::runs::simulate";
+    let mut tests = cargo(&["test", "-p", "kith-client", "--lib", "--", "--exact", name]);
+    tests.args(["--ignored", "--nocapture"]);
+    tests.env("KITH_SIM_RUNS", runs.to_string()).env("KITH_SIM_FIRST", seed.to_string());
+    ensure!(tests.status()?.success(), "a run failed: the seed is above");
+    Ok(())
+}
+
 /// Real windows on a display of their own.
 pub fn windows(cluster: &TestCluster, steps: &mut Steps) -> Result<()> {
     let home = env::temp_dir().join(format!("kith-desk-{}", std::process::id()));

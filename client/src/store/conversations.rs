@@ -137,6 +137,9 @@ pub(super) fn put_head(
     let known_before = cid(tx, id)?;
     let before = known_before.map(|cid| state_of(tx, cid)).transpose()?;
     let was_local = known_before.map_or(Ok(false), |cid| is_local(tx, cid))?;
+    // A snapshot that member events have overtaken does not undo them.
+    let known_to = known_before.map(|cid| facts(tx, cid)).transpose()?.map(|facts| facts.as_of);
+    let is_overtaken = source == own_state::Source::Change && known_to > Some(item.head);
     let context = item.context.as_ref().map(sql::write_json).transpose()?;
     tx.conn
         .prepare_cached(
@@ -168,7 +171,9 @@ pub(super) fn put_head(
             ":now": if item.last_ts.0 == 0 { tx.now.as_i64() } else { item.last_ts.as_i64() },
         })?;
     let cid = known(tx, id)?;
-    put_members(tx, cid, item)?;
+    if !is_overtaken {
+        put_members(tx, cid, item)?;
+    }
     // After having left, own state is this device's; only a newer word of the server's counts.
     let source = match known_before {
         None => own_state::Source::Heads,

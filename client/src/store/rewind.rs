@@ -6,7 +6,7 @@ use kith_protocol::{Chain, ConversationId, NewEvent, Seq};
 use rusqlite::params;
 use std::collections::HashSet;
 
-/// Ends the stored log at the greatest seq at which its chain is the server's.
+/// Ends the stored log at the greatest seq up to which its chain is the server's.
 pub(super) fn rewind(
     tx: &mut Tx<'_>,
     conversation: ConversationId,
@@ -70,14 +70,18 @@ fn common(
     conversation: ConversationId,
     chains: &[(Seq, Chain)],
 ) -> Result<(Seq, Chain), ClientError> {
-    let mut descending = chains.to_vec();
-    descending.sort_by_key(|(seq, _)| std::cmp::Reverse(*seq));
+    let mut ascending = chains.to_vec();
+    ascending.sort_by_key(|(seq, _)| *seq);
     let ranges = ranges::all(tx, cid)?;
-    for (seq, chain) in descending {
+    let mut common = (Seq::ZERO, Chain::empty(conversation));
+    for (seq, chain) in ascending {
         let before = ranges.iter().find(|range| range.low == seq.next()).map(|range| range.chain_before);
-        if log::chain_at(tx, cid, seq)?.or(before) == Some(chain) {
-            return Ok((seq, chain));
+        match log::chain_at(tx, cid, seq)?.or(before) {
+            Some(stored) if stored == chain => common = (seq, chain),
+            // What is equal above was pulled from the server's log before it was known to be another.
+            Some(_) => break,
+            None => {}
         }
     }
-    Ok((Seq::ZERO, Chain::empty(conversation)))
+    Ok(common)
 }

@@ -9,7 +9,7 @@ use kith_protocol::{
     frame::{Direction, HeadsItem, Page, Pull},
     limits,
 };
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Up to this many missing events are pulled upwards, without leaving a gap; above, the newest page comes first.
 const FORWARD_MAX: u64 = if cfg!(test) { 8 } else { 200 };
@@ -239,6 +239,26 @@ impl Log {
         if self.ranges.high() >= self.head {
             self.wait_until = None;
         }
+    }
+
+    /// Whether what is stored of an earlier membership will never touch what comes (R6): only a probe compares it (S7).
+    pub(crate) fn is_apart(&self) -> bool {
+        let low = self.ranges.all().first().map(|range| range.high);
+        let start = self.visible.last().map(|(from, _)| *from);
+        low.zip(start).is_some_and(|(high, from)| high.next() < from)
+    }
+
+    /// The seqs to be compared with the server's (S7), newest first: the end of each range, for an upper one may be
+    /// of the server's log already and a lower one not, and steps that double from the top.
+    pub(crate) fn probes(&self) -> Vec<Seq> {
+        let highs = self.ranges.all().iter().rev().map(|range| range.high).take(limits::PROBE_SEQS_MAX / 3);
+        let mut seqs: BTreeSet<Seq> = highs.collect();
+        let (top, mut back) = (self.ranges.high(), 0);
+        while top.0 > back && seqs.len() < limits::PROBE_SEQS_MAX {
+            seqs.insert(Seq(top.0 - back));
+            back = back * 2 + 1;
+        }
+        seqs.into_iter().rev().collect()
     }
 
     /// After a rewind (S7): what is left.

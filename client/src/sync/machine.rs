@@ -336,6 +336,8 @@ impl Machine {
             self.outbox.update(super::ops::OutboxUpdate { changed: stored.queued, removed: Vec::new() });
         }
         for local in stored.rewound {
+            // Own state was cut where the logs part: heads tell what of it holds in this log (S7).
+            self.heads_at.get_or_insert(self.now.mono);
             if let Some(log) = self.logs.get_mut(&local.conversation) {
                 log.rewound(local.ranges);
                 self.attention.insert(local.conversation);
@@ -344,6 +346,7 @@ impl Machine {
         self.live.profiles_wanted(stored.profiles_wanted);
         self.live.members_wanted.extend(stored.members_wanted);
         self.live.stored();
+        self.send_lost_again();
         self.send_items(stored.sending);
     }
 

@@ -12,6 +12,8 @@ mod ranges;
 #[cfg(test)]
 pub(crate) mod sim;
 
+#[cfg(test)]
+pub(crate) use machine::Link;
 pub(crate) use machine::{Machine, MachineOptions};
 
 use crate::view::LinkView;

@@ -177,7 +177,7 @@ pub enum StoreOp {
     /// with its ids end.
     Page(Page),
     /// The server's log is of another lineage (S7). `chains` are its values at some seqs; the greatest at which the
-    /// stored chain is equal is kept (0 if none): ranges end there, own events above it go back to the outbox with
+    /// stored chain is equal, and below which none of them differs, is kept (0 if none): ranges end there, own events above it go back to the outbox with
     /// the same ids ([`Stored::queued`]), others' are forgotten. [`Stored::rewound`] answers what is left.
     Rewind {
         /// Where.

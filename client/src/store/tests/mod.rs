@@ -1,5 +1,6 @@
 //! The store on real files, with frames as a server would send them.
 
+mod contract;
 mod drafts;
 mod file;
 mod log;

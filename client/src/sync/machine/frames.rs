@@ -130,6 +130,25 @@ impl Machine {
         self.plan_catch_up();
         if is_first {
             self.greet_live();
+            let apart = self.logs.iter().filter(|(_, log)| log.is_apart()).map(|(id, _)| *id);
+            for conversation in apart.collect::<Vec<_>>() {
+                self.fork(conversation);
+            }
+        }
+    }
+
+    /// What was acknowledged and is not in the log that came instead leaves once more, within the connection (S7).
+    pub(super) fn send_lost_again(&mut self) {
+        if !self.is_live() {
+            return; // the heads of a connection say it
+        }
+        let is_lost = |conversation: &ConversationId, seq: Seq| {
+            self.logs.get(conversation).is_some_and(|log| !log.probing && log.ranges.contains(seq))
+        };
+        let acked = self.outbox.acked();
+        let lost = acked.filter(|(_, conversation, seq)| is_lost(conversation, *seq)).map(|(item, ..)| item);
+        if let Some(op) = self.outbox.send_again(lost.collect()) {
+            self.store(op);
         }
     }
 
@@ -231,12 +250,7 @@ impl Machine {
             return;
         }
         log.probing = true;
-        let top = log.ranges.high();
-        let (mut seqs, mut back) = (Vec::new(), 0);
-        while top.0 > back && seqs.len() < limits::PROBE_SEQS_MAX {
-            seqs.push(Seq(top.0 - back));
-            back = back * 2 + 1;
-        }
+        let seqs = log.probes();
         if seqs.is_empty() {
             self.store(StoreOp::Rewind { conversation, chains: Vec::new() });
             return;

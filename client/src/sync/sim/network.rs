@@ -2,7 +2,7 @@
 
 use super::world::{Happening, World};
 use crate::sync::{ConnectError, Input};
-use kith_protocol::{ClientFrame, ServerFrame};
+use kith_protocol::{ClientFrame, ErrorCode, Seq, ServerFrame};
 
 impl World {
     pub(super) fn connected(&mut self, client: usize, life: u32) {
@@ -10,10 +10,13 @@ impl World {
         if one.life != life || !std::mem::take(&mut one.opening) {
             return;
         }
+        let is_expired = self.clients[client].token_until <= self.now;
         let error = match if self.faults { self.rng.up_to(19) } else { 9 } {
             _ if !self.server_is_up => Some(ConnectError::Unreachable),
+            _ if is_expired => Some(ConnectError::Unauthorized(ErrorCode::TokenExpired)),
+            _ if self.sockets_are_off => Some(ConnectError::NoSocket { off: true }),
             0 => Some(ConnectError::Unreachable),
-            1 => Some(ConnectError::Unauthorized(kith_protocol::ErrorCode::TokenExpired)),
+            1 => Some(ConnectError::Unauthorized(ErrorCode::TokenExpired)),
             2 => Some(ConnectError::NoSocket { off: false }),
             3 => Some(ConnectError::NoSocket { off: true }),
             4 => Some(ConnectError::Later { retry_after_ms: Some(500) }),
@@ -22,16 +25,13 @@ impl World {
         if let Some(error) = error {
             return self.feed(client, Input::ConnectFailed(error));
         }
-        let connection = self.open(client);
-        self.clients[client].connection = Some(connection);
-        self.feed(client, Input::Connected);
-    }
-
-    fn open(&mut self, client: usize) -> u64 {
         self.last_connection += 1;
-        let one = &self.clients[client];
-        self.server.connect(self.last_connection, one.user, one.device);
-        self.last_connection
+        let connection = self.last_connection;
+        let one = &mut self.clients[client];
+        one.connection = Some(connection);
+        self.server.connect(connection, one.user, one.device);
+        self.watch_token(client, connection);
+        self.feed(client, Input::Connected);
     }
 
     pub(super) fn exchange(&mut self, client: usize, life: u32, frames: Vec<(ClientFrame, Option<u64>)>) {
@@ -40,24 +40,51 @@ impl World {
         }
         let lost = self.faults && self.rng.up_to(9) == 0;
         let mut answer = Err(ConnectError::Unreachable);
-        if self.server_is_up {
-            let connection = self.open(client);
-            for (frame, request) in frames {
-                self.check_delivered(connection, &frame);
-                self.server.handle(connection, frame, request, &mut self.rng);
-            }
-            let (mine, others) =
-                std::mem::take(&mut self.server.out).into_iter().partition(|(to, _)| *to == connection);
-            self.server.out = others;
-            self.server.disconnect(connection);
-            let mine: Vec<(u64, ServerFrame)> = mine;
+        if self.server_is_up && self.clients[client].token_until <= self.now {
+            answer = Err(ConnectError::Unauthorized(ErrorCode::TokenExpired));
+        } else if self.server_is_up {
+            let frames = self.answers(client, frames);
             if !lost {
-                answer = Ok(mine.into_iter().map(|(_, frame)| frame).collect());
+                answer = Ok(frames);
             }
         }
         let at = self.now + self.latency();
         let input = Box::new(answer.map_or_else(Input::ExchangeFailed, Input::Exchanged));
         self.at(at, Happening::Answer { client, life, input });
+    }
+
+    /// What the server answers to the frames of an exchange.
+    fn answers(&mut self, client: usize, frames: Vec<(ClientFrame, Option<u64>)>) -> Vec<ServerFrame> {
+        self.counts.exchanges += 1;
+        self.last_connection += 1;
+        let connection = self.last_connection;
+        let one = &self.clients[client];
+        let user = one.user;
+        self.server.connect_exchange(connection, user, one.device);
+        for (frame, request) in frames {
+            self.check_delivered(connection, &frame);
+            self.server.handle(connection, frame, request, &mut self.rng);
+        }
+        let out = std::mem::take(&mut self.server.out);
+        let (mine, others): (Vec<_>, Vec<_>) = out.into_iter().partition(|(to, _)| *to == connection);
+        self.server.out = others;
+        for (_, frame) in &mine {
+            self.check_visible(connection, frame);
+        }
+        self.server.disconnect(connection);
+        mine.into_iter().map(|(_, frame)| frame).collect()
+    }
+
+    /// I4: nothing outside a member's intervals leaves the server.
+    fn check_visible(&self, connection: u64, frame: &ServerFrame) {
+        let Some(user) = self.server.user_of(connection) else { return };
+        let (id, events) = match frame {
+            ServerFrame::Events(frame) => (frame.conversation, &frame.events),
+            ServerFrame::Page(frame) => (frame.conversation, &frame.events),
+            _ => return,
+        };
+        let shows = |seq: Seq| self.server.conversations[&id].shows(user, seq);
+        assert!(events.iter().all(|event| shows(event.seq)), "seed {}: I4, {frame:?}", self.seed);
     }
 
     pub(super) fn drop_connection(&mut self, client: usize) {
@@ -66,10 +93,11 @@ impl World {
         }
     }
 
-    pub(super) fn cut(&mut self, client: usize) {
+    pub(super) fn cut(&mut self, client: usize, code: Option<u16>) {
         if self.clients[client].connection.is_some() {
+            self.counts.cuts += 1;
             self.drop_connection(client);
-            self.feed(client, Input::Closed(None));
+            self.feed(client, Input::Closed(code));
         }
     }
 
@@ -100,10 +128,17 @@ impl World {
     pub(super) fn carry_down(&mut self) {
         for (connection, frame) in std::mem::take(&mut self.server.out) {
             let client = self.clients.iter().position(|one| one.connection == Some(connection));
+            self.check_visible(connection, &frame);
             let Some(client) = client else { continue };
             for _ in 0..self.copies() {
                 let at = self.arrival(connection, false);
                 self.at(at, Happening::Down { client, connection, frame: Box::new(frame.clone()) });
+            }
+        }
+        for (connection, code) in std::mem::take(&mut self.server.closed) {
+            let client = self.clients.iter().position(|one| one.connection == Some(connection));
+            if let Some(client) = client.filter(|_| !self.half_open.contains(&connection)) {
+                self.cut(client, Some(code));
             }
         }
     }

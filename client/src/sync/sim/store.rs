@@ -7,7 +7,11 @@ use crate::sync::{
     },
     ranges::{Ranges, run_of},
 };
-use kith_protocol::{Chain, ConversationId, ErrorCode, Event, EventId, Seq, TimestampMs, frame::OwnState};
+use kith_protocol::{
+    Chain, ConversationId, ErrorCode, Event, EventId, NewEvent, Seq, TimestampMs, UserId,
+    event::{MemberBody, MemberChange, Role},
+    frame::{HeadsItem, OwnState},
+};
 use std::collections::BTreeMap;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +24,7 @@ pub(crate) enum RowState {
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Row {
+    pub written_at: TimestampMs,
     pub conversation: ConversationId,
     pub op: OutboxOp,
     pub state: RowState,
@@ -34,10 +39,17 @@ pub(crate) struct Kept {
     pub visible: Vec<(Seq, Option<Seq>)>,
     pub last_ts: TimestampMs,
     pub own: Option<OwnState>,
+    pub members: BTreeMap<UserId, Role>,
+    /// How far member events are known.
+    facts_as_of: Seq,
 }
 
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct MemoryStore {
+    /// Whose store it is: their events come back from a rewind.
+    pub me: Option<UserId>,
+    /// The wall clock, where rows are to grow old.
+    pub wall: Option<TimestampMs>,
     pub generation: u64,
     pub epoch: Option<String>,
     pub user_seq: u64,
@@ -53,6 +65,7 @@ pub(crate) fn what(op: &OutboxOp) -> OutboxWhat {
         OutboxOp::Open(_) => OutboxWhat::Open,
         OutboxOp::State(_) => OutboxWhat::State,
         OutboxOp::Event(event) if event.kind == "message" => OutboxWhat::Message,
+        OutboxOp::Event(event) if event.kind == "member" => OutboxWhat::Group,
         OutboxOp::Event(_) => OutboxWhat::Relation,
     }
 }
@@ -61,7 +74,9 @@ impl MemoryStore {
     /// The user writes something.
     pub(crate) fn push(&mut self, conversation: ConversationId, op: OutboxOp) -> OutboxEntry {
         self.last_item += 1;
-        self.outbox.insert(self.last_item, Row { conversation, op, state: RowState::Queued, tries: 0 });
+        let written_at = self.wall.unwrap_or(TimestampMs(u64::MAX));
+        let row = Row { written_at, conversation, op, state: RowState::Queued, tries: 0 };
+        self.outbox.insert(self.last_item, row);
         self.entry(self.last_item)
     }
 
@@ -79,8 +94,7 @@ impl MemoryStore {
             bytes: 100,
             state,
             tries: row.tries,
-            // Never old: the simulation's clock begins at 0, the driver's is the computer's.
-            written_at: kith_protocol::TimestampMs(u64::MAX),
+            written_at: row.written_at,
         }
     }
 
@@ -114,13 +128,9 @@ impl MemoryStore {
                 self.epoch = Some(epoch);
             }
             StoreOp::Device { .. } => (self.generation, self.user_seq) = (0, 0),
-            StoreOp::Heads { last, user_seq, items, .. } => {
+            StoreOp::Heads { last, greeting, user_seq, items, .. } => {
                 for item in items {
-                    let kept = self.conversations.entry(item.own.conversation).or_default();
-                    kept.head = item.head;
-                    kept.visible = item.visible;
-                    kept.last_ts = item.last_ts;
-                    self.own(item.own);
+                    self.head(item, greeting);
                 }
                 if last {
                     self.user_seq = user_seq;
@@ -154,8 +164,9 @@ impl MemoryStore {
                 let Some(row) = self.outbox.get(&item) else { return };
                 let conversation = row.conversation;
                 self.acked.push((conversation, id, seq));
+                let kept = self.conversations.get(&conversation);
                 let stored_already =
-                    self.conversations.get(&conversation).is_some_and(|kept| kept.events.contains_key(&seq));
+                    kept.is_some_and(|kept| kept.events.values().any(|event| event.id == id));
                 if stored_already {
                     self.outbox.remove(&item);
                     stored.ended.push(item);
@@ -166,13 +177,13 @@ impl MemoryStore {
             StoreOp::Done { items } => self.outbox.retain(|item, _| !items.contains(item)),
             StoreOp::OwnState { user_seq, items } => {
                 for item in items {
-                    self.own(item);
+                    self.own(item, false);
                 }
                 self.user_seq = user_seq.unwrap_or(self.user_seq);
             }
             StoreOp::DraftConflict { items, current } => {
                 self.outbox.retain(|item, _| !items.contains(item));
-                self.own(*current);
+                self.own(*current, false);
             }
             StoreOp::Markers { .. }
             | StoreOp::Profiles(_)
@@ -189,12 +200,29 @@ impl MemoryStore {
         }
     }
 
-    fn own(&mut self, own: OwnState) {
-        let kept = self.conversations.entry(own.conversation).or_default();
-        let read = kept.own.as_ref().map_or(Seq::ZERO, |own| own.read);
-        if kept.own.as_ref().is_none_or(|known| known.version <= own.version) {
-            kept.own = Some(OwnState { read: read.max(own.read), ..own });
+    fn head(&mut self, item: HeadsItem, greeting: bool) {
+        let kept = self.conversations.entry(item.own.conversation).or_default();
+        kept.head = item.head.max(kept.ranges.high());
+        kept.visible = item.visible;
+        kept.last_ts = kept.last_ts.max(item.last_ts);
+        let is_overtaken = !greeting && item.head < kept.facts_as_of;
+        kept.facts_as_of = kept.facts_as_of.max(item.head);
+        if let Some(members) = item.members.filter(|_| !is_overtaken) {
+            kept.members = members.into_iter().map(|member| (member.user, member.role)).collect();
         }
+        let has_left = kept.visible.last().is_none_or(|(_, to)| to.is_some());
+        self.own(item.own, greeting && !has_left);
+    }
+
+    fn own(&mut self, own: OwnState, is_whole: bool) {
+        let kept = self.conversations.entry(own.conversation).or_default();
+        let known = kept.own.as_ref();
+        let markers = |own: &OwnState| (own.read, own.delivered);
+        let (read, delivered) = known.map_or((Seq::ZERO, Seq::ZERO), markers);
+        let (read, delivered) = (read.max(own.read), delivered.max(own.delivered));
+        let counts = is_whole || known.is_none_or(|known| known.version <= own.version);
+        let newest = if counts { own } else { known.cloned().unwrap_or(own) };
+        kept.own = Some(OwnState { read, delivered, ..newest });
     }
 
     fn events(&mut self, conversation: ConversationId, before: Chain, events: &[Event], stored: &mut Stored) {
@@ -202,7 +230,14 @@ impl MemoryStore {
         let kept = self.conversations.entry(conversation).or_default();
         kept.ranges.merge(run, |_| None).expect("the machine has checked the ranges");
         for event in events {
-            kept.events.insert(event.seq, event.clone());
+            // An id is stored once; what is there of another log goes with the rewind that this begins.
+            let is_known = kept.events.values().any(|known| known.id == event.id);
+            if !is_known {
+                kept.events.insert(event.seq, event.clone());
+            }
+            if !is_known && event.seq > kept.facts_as_of {
+                apply_member(&mut kept.members, event);
+            }
             let ended: Vec<_> =
                 self.outbox.iter().filter(|(_, row)| row.is(event.id)).map(|(item, _)| *item).collect();
             for item in ended {
@@ -211,13 +246,22 @@ impl MemoryStore {
             }
         }
         kept.head = kept.head.max(run.high);
+        kept.last_ts = kept.last_ts.max(events.last().map_or(TimestampMs(0), |event| event.ts));
+        kept.catch_up_facts();
     }
 
     fn rewind(&mut self, conversation: ConversationId, chains: &[(Seq, Chain)], stored: &mut Stored) {
         let kept = self.conversations.entry(conversation).or_default();
-        let equal =
-            |(seq, chain): &&(Seq, Chain)| kept.events.get(seq).is_some_and(|event| event.chain == *chain);
-        let keep = chains.iter().filter(equal).map(|(seq, _)| *seq).max().unwrap_or(Seq::ZERO);
+        let mut ascending = chains.to_vec();
+        ascending.sort_by_key(|(seq, _)| *seq);
+        let mut keep = Seq::ZERO;
+        for (seq, chain) in ascending {
+            match kept.events.get(&seq) {
+                Some(event) if event.chain == chain => keep = seq,
+                Some(_) => break,
+                None => {}
+            }
+        }
         let mut ranges: Vec<LocalRange> =
             kept.ranges.all().iter().copied().filter(|range| range.low <= keep).collect();
         if let Some(last) = ranges.last_mut()
@@ -227,8 +271,59 @@ impl MemoryStore {
             last.chain_high = kept.events[&keep].chain;
         }
         kept.ranges = Ranges::new(ranges);
-        kept.events.retain(|seq, _| *seq <= keep);
+        let above = kept.events.split_off(&keep.next());
+        kept.head = kept.head.min(keep);
+        kept.facts_as_of = kept.facts_as_of.min(keep);
+        if let Some(own) = &mut kept.own {
+            own.read = own.read.min(keep);
+        }
         stored.rewound.push(local(conversation, kept));
+        let me = self.me;
+        for event in above.into_values().filter(|event| Some(event.sender) == me) {
+            stored.queued.push(self.push(conversation, OutboxOp::Event(again(event))));
+        }
+    }
+}
+
+impl Kept {
+    /// Where the log goes on without a hole, all member events are taken again in their order.
+    fn catch_up_facts(&mut self) {
+        let as_of = self.facts_as_of;
+        let range = self.ranges.all().iter().find(|range| range.low <= as_of.next() && as_of < range.high);
+        if let Some(high) = range.map(|range| range.high) {
+            for event in self.events.range(as_of.next()..=high).map(|(_, event)| event) {
+                apply_member(&mut self.members, event);
+            }
+            self.facts_as_of = high;
+        }
+    }
+}
+
+fn apply_member(members: &mut BTreeMap<UserId, Role>, event: &Event) {
+    if event.kind != "member" {
+        return;
+    }
+    let body = event.body.clone().unwrap_or_default();
+    let body: MemberBody = serde_json::from_value(body).expect("the model writes bodies");
+    match body.change {
+        MemberChange::Added | MemberChange::Role => {
+            members.insert(body.user, body.role.unwrap_or(Role::Member));
+        }
+        MemberChange::Removed | MemberChange::Left => {
+            members.remove(&body.user);
+        }
+    }
+}
+
+/// An event that the server has lost, as it is sent again (S7).
+fn again(event: Event) -> NewEvent {
+    NewEvent {
+        id: event.id,
+        kind: event.kind,
+        target: event.target,
+        body: event.body.unwrap_or_default(),
+        written_at: event.written_at,
+        resubmitted: Some(true),
     }
 }
 

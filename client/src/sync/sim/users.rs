@@ -10,22 +10,21 @@ use crate::sync::{
 };
 use kith_protocol::{
     ConversationId, EventId, NewEvent, Seq,
-    frame::{DraftChange, Open, StateChange},
+    event::{MemberBody, MemberChange, Role},
+    frame::{ConversationKind, DraftChange, Open, StateChange},
 };
 use serde_json::json;
 
 impl World {
     pub(super) fn act(&mut self, client: usize) {
-        if self.clients[client].machine.is_none() {
-            self.start(client);
-        }
+        self.sign_in(client);
         let user = self.clients[client].user;
         let pick = self.rng.up_to(self.conversations.len() as u64 - 1) as usize;
         let (id, kind, members) = self.conversations[pick].clone();
-        if !members.contains(&user) {
+        let known = self.clients[client].store.conversations.contains_key(&id);
+        if !members.contains(&user) && !known {
             return;
         }
-        let known = self.clients[client].store.conversations.contains_key(&id);
         let opening = self.clients[client]
             .store
             .outbox
@@ -36,7 +35,7 @@ impl World {
             let open = Open { conversation: id, kind, members, title: None, context: None, first: None };
             self.push(client, id, OutboxOp::Open(open));
         }
-        match self.rng.up_to(11) {
+        match self.rng.up_to(13) {
             0..=5 => {
                 for _ in 0..=self.rng.up_to(3) {
                     self.write_message(client, id);
@@ -53,6 +52,7 @@ impl World {
             }
             9 => self.cancel_untried(client),
             10 => self.feed(client, Input::Focus(vec![id])),
+            11 | 12 if kind == ConversationKind::Group => self.change_members(client, id),
             _ => {
                 let oldest = self.clients[client]
                     .store
@@ -67,28 +67,51 @@ impl World {
     }
 
     fn push(&mut self, client: usize, conversation: ConversationId, op: OutboxOp) {
-        let entry = self.clients[client].store.push(conversation, op);
+        let wall = self.clients[client].wall(self.now);
+        let store = &mut self.clients[client].store;
+        store.wall = Some(wall);
+        let entry = store.push(conversation, op);
         self.feed(client, Input::Outbox(OutboxUpdate { changed: vec![entry], removed: Vec::new() }));
     }
 
     fn write_message(&mut self, client: usize, conversation: ConversationId) {
         let text = if self.rng.up_to(24) == 0 { "poison" } else { "hello" };
         let last = self.clients[client].written.last().map(|(_, id)| *id);
-        let (kind, target) = match self.rng.up_to(4) {
-            0 if last.is_some() => ("reaction", last),
-            _ => ("message", None),
+        let (kind, target, body) = match self.rng.up_to(4) {
+            0 if last.is_some() => ("reaction", last, json!({ "emoji": "+", "on": true })),
+            _ => ("message", None, json!({ "text": text })),
         };
+        self.write_event(client, conversation, kind, target, body);
+    }
+
+    fn write_event(
+        &mut self,
+        client: usize,
+        conversation: ConversationId,
+        kind: &str,
+        target: Option<EventId>,
+        body: serde_json::Value,
+    ) {
         let id = self.mint();
-        let event = NewEvent {
-            id,
-            kind: kind.to_owned(),
-            target,
-            body: json!({ "text": text }),
-            written_at: None,
-            resubmitted: None,
-        };
+        let kind = kind.to_owned();
+        let event = NewEvent { id, kind, target, body, written_at: None, resubmitted: None };
         self.clients[client].written.push((conversation, id));
         self.push(client, conversation, OutboxOp::Event(event));
+    }
+
+    /// Adds, removes, promotes or leaves; the server may not agree.
+    fn change_members(&mut self, client: usize, conversation: ConversationId) {
+        let me = self.clients[client].user;
+        let other = self.users[self.rng.up_to(self.users.len() as u64 - 1) as usize];
+        let (user, change, role) = match self.rng.up_to(7) {
+            0 => (me, MemberChange::Left, None),
+            1 => (other, MemberChange::Role, Some(Role::Admin)),
+            2..=4 => (other, MemberChange::Added, None),
+            _ => (other, MemberChange::Removed, None),
+        };
+        let body = MemberBody { user, change, role };
+        let body = serde_json::to_value(body).expect("plain data");
+        self.write_event(client, conversation, "member", None, body);
     }
 
     fn mint(&mut self) -> EventId {
@@ -114,6 +137,20 @@ impl World {
         });
         if let Some(item) = untried.map(|(item, _)| *item) {
             self.cancel(client, item);
+        }
+    }
+
+    /// The user says that it is to go after all (O5).
+    pub(super) fn retry(&mut self, client: usize, item: i64) {
+        let written_at = self.clients[client].wall(self.now);
+        let one = &mut self.clients[client];
+        if let Some(row) = one.store.outbox.get_mut(&item) {
+            (row.state, row.written_at) = (RowState::Queued, written_at);
+            if let OutboxOp::Event(event) = &row.op {
+                one.retried.insert(event.id);
+            }
+            let changed = vec![one.store.entry(item)];
+            self.feed(client, Input::Outbox(OutboxUpdate { changed, removed: Vec::new() }));
         }
     }
 

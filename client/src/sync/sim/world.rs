@@ -1,45 +1,97 @@
 //! Clients, a server, and the network between them, in simulated time.
 
+mod clients;
+mod faults;
+
+pub(super) use clients::Client;
+
 use super::{
-    server::Server,
-    store::{MemoryStore, RowState},
+    counts::Counts,
+    server::{Backup, Server},
+    store::RowState,
 };
-use crate::sync::{Action, Input, Machine, MachineOptions, Now, backoff::Jitter, ops::StoreOp};
+use crate::sync::{Input, Link, Machine, backoff::Jitter};
 use kith_protocol::{
-    ClientFrame, ConversationId, DeviceId, EventId, Seq, ServerFrame, TimestampMs, UserId,
-    frame::ConversationKind,
+    ClientFrame, ConversationId, DeviceId, ErrorCode, ServerFrame, UserId,
+    error::close,
+    frame::{ConversationKind, Open},
 };
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 /// How long the bad time lasts, ms.
 const CHAOS_MS: u64 = 60_000;
+/// Clients at most, copies included.
+pub(super) const CLIENTS_MAX: usize = 6;
 
 #[derive(Debug)]
 pub(super) enum Happening {
-    Up { connection: u64, frame: Box<ClientFrame>, request: Option<u64> },
-    Down { client: usize, connection: u64, frame: Box<ServerFrame> },
-    Connected { client: usize, life: u32 },
-    Exchange { client: usize, life: u32, frames: Vec<(ClientFrame, Option<u64>)> },
-    Answer { client: usize, life: u32, input: Box<Input> },
-    Timer { client: usize },
-    User { client: usize },
+    Up {
+        connection: u64,
+        frame: Box<ClientFrame>,
+        request: Option<u64>,
+    },
+    Down {
+        client: usize,
+        connection: u64,
+        frame: Box<ServerFrame>,
+    },
+    Connected {
+        client: usize,
+        life: u32,
+    },
+    Exchange {
+        client: usize,
+        life: u32,
+        frames: Vec<(ClientFrame, Option<u64>)>,
+    },
+    Answer {
+        client: usize,
+        life: u32,
+        input: Box<Input>,
+    },
+    Renewal {
+        client: usize,
+        life: u32,
+        new_device: bool,
+    },
+    /// A connection that nothing goes through is found out.
+    Broken {
+        client: usize,
+        connection: u64,
+    },
+    /// The token of a connection is about to end, or has ended.
+    TokenEnds {
+        client: usize,
+        connection: u64,
+        now: bool,
+    },
+    Timer {
+        client: usize,
+    },
+    User {
+        client: usize,
+    },
     Fault,
 }
 
-pub(super) struct Client {
-    pub user: UserId,
-    pub device: DeviceId,
-    pub store: MemoryStore,
-    pub machine: Option<Machine>,
-    /// Rises with every start of the machine: what was under way for an earlier one is void.
-    pub life: u32,
-    pub connection: Option<u64>,
-    pub opening: bool,
-    /// Messages in the order in which they were written (I5).
-    pub written: Vec<(ConversationId, EventId)>,
-    pub cancelled: BTreeSet<EventId>,
-    pub read: BTreeMap<ConversationId, Seq>,
+impl Happening {
+    /// Whom it happens to, if it is a client that may be asleep.
+    const fn client(&self) -> Option<usize> {
+        match self {
+            Self::Down { client, .. }
+            | Self::Connected { client, .. }
+            | Self::Answer { client, .. }
+            | Self::Broken { client, .. }
+            | Self::Timer { client }
+            | Self::User { client } => Some(*client),
+            Self::Up { .. }
+            | Self::Exchange { .. }
+            | Self::Renewal { .. }
+            | Self::TokenEnds { .. }
+            | Self::Fault => None,
+        }
+    }
 }
 
 pub(super) struct World {
@@ -50,20 +102,30 @@ pub(super) struct World {
     ticket: u64,
     pub server: Server,
     pub server_is_up: bool,
+    pub sockets_are_off: bool,
+    pub backup: Option<Backup>,
     pub clients: Vec<Client>,
     pub conversations: Vec<(ConversationId, ConversationKind, Vec<UserId>)>,
+    pub users: Vec<UserId>,
     pub last_connection: u64,
+    last_device: u128,
+    /// Connections through which nothing goes any more, without either side knowing.
+    pub half_open: BTreeSet<u64>,
     /// For the order on each connection: upwards, downwards.
     pub last_arrival: BTreeMap<(u64, bool), u64>,
     pub faults: bool,
+    pub counts: Counts,
 }
 
 impl World {
     pub(super) fn new(seed: u64) -> Self {
         let mut rng = Jitter::new(seed);
-        let users: Vec<UserId> = (0..3).map(|n| UserId::from_uuid(Uuid::from_u128(0x10 + n))).collect();
-        let clients = 2 + rng.up_to(2) as usize;
+        let people = 2 + u128::from(rng.up_to(2));
+        let users: Vec<UserId> = (0..people).map(|n| UserId::from_uuid(Uuid::from_u128(0x10 + n))).collect();
+        let clients = 2 + rng.up_to(3) as usize;
         let group = ConversationId::from_uuid(Uuid::from_u128(0x77));
+        let pair = vec![users[0], users[1]];
+        let direct = ConversationId::direct(users[0], users[1]);
         let mut world = Self {
             seed,
             rng,
@@ -72,38 +134,47 @@ impl World {
             ticket: 0,
             server: Server::default(),
             server_is_up: true,
+            sockets_are_off: false,
+            backup: None,
             clients: Vec::new(),
             conversations: vec![
-                (
-                    ConversationId::direct(users[0], users[1]),
-                    ConversationKind::Direct,
-                    vec![users[0], users[1]],
-                ),
+                (direct, ConversationKind::Direct, pair),
                 (group, ConversationKind::Group, users.clone()),
             ],
+            users,
             last_connection: 0,
+            last_device: 0x20,
+            half_open: BTreeSet::new(),
             last_arrival: BTreeMap::new(),
             faults: true,
+            counts: Counts::default(),
         };
         world.server.chaos = true;
-        // The fourth client is the first user's second device.
+        if world.rng.up_to(2) > 0 {
+            world.open_all();
+        }
         for n in 0..clients {
-            let client = Client {
-                user: users[n % 3],
-                device: DeviceId::from_uuid(Uuid::from_u128(0x20 + n as u128)),
-                store: MemoryStore::default(),
-                machine: None,
-                life: 0,
-                connection: None,
-                opening: false,
-                written: Vec::new(),
-                cancelled: BTreeSet::new(),
-                read: BTreeMap::new(),
-            };
-            world.clients.push(client);
+            let user = world.users[n % world.users.len()];
+            let device = world.next_device();
+            world.clients.push(Client::new(user, device));
             world.start(n);
         }
         world
+    }
+
+    /// Conversations that are older than the simulation: a backup has them.
+    fn open_all(&mut self) {
+        for (conversation, kind, members) in self.conversations.clone() {
+            let user = members[0];
+            let open = Open { conversation, kind, members, title: None, context: None, first: None };
+            self.server.open(user, &open).expect("nobody forbids it");
+        }
+        self.backup = Some(self.server.backup());
+    }
+
+    pub(super) fn next_device(&mut self) -> DeviceId {
+        self.last_device += 1;
+        DeviceId::from_uuid(Uuid::from_u128(self.last_device))
     }
 
     /// The bad time.
@@ -114,46 +185,59 @@ impl World {
                 self.at(at, Happening::User { client });
             }
         }
-        for _ in 0..self.rng.up_to(14) {
+        for _ in 0..self.rng.up_to(20) {
             let at = self.rng.up_to(CHAOS_MS);
             self.at(at, Happening::Fault);
         }
         self.run_until(CHAOS_MS);
     }
 
-    /// The network is good again, and the user settles some of what was refused.
+    /// The network is good again, everybody is awake and signed in, and settles some of what was refused.
     pub(super) fn heal(&mut self) {
         self.faults = false;
         self.server.chaos = false;
         self.server_is_up = true;
+        self.sockets_are_off = false;
         for client in 0..self.clients.len() {
-            self.cut(client);
-            if self.clients[client].machine.is_none() {
-                self.start(client);
-            }
-            let parked: Vec<i64> = self.clients[client]
-                .store
-                .outbox
-                .iter()
-                .filter(|(_, row)| matches!(row.state, RowState::Parked(_)))
-                .map(|(item, _)| *item)
-                .collect();
-            for item in parked {
-                if self.rng.up_to(2) > 0 {
-                    self.cancel(client, item);
-                }
-            }
+            self.wake(client);
+        }
+        // What was answered in the bad time has arrived.
+        self.run_until(self.now + 4_000);
+        for client in 0..self.clients.len() {
+            self.cut(client, None);
+            self.sign_in(client);
+            self.settle_parked(client);
             self.feed(client, Input::SendNow);
             self.feed(client, Input::NetworkChanged);
         }
         // I6 gives five seconds from being online; a renewal or a poll under way ends first.
-        self.run_until(self.now + 30_000);
+        self.run_until(self.now + 45_000);
+    }
+
+    fn settle_parked(&mut self, client: usize) {
+        let rows = self.clients[client].store.outbox.iter();
+        let parked = rows.filter_map(|(item, row)| match row.state {
+            RowState::Parked(code) => Some((*item, code)),
+            RowState::Queued | RowState::Sending | RowState::Acked(_) => None,
+        });
+        for (item, code) in parked.collect::<Vec<_>>() {
+            match self.rng.up_to(2) {
+                0 => {}
+                1 if code == ErrorCode::TooOld => self.retry(client, item),
+                _ => self.cancel(client, item),
+            }
+        }
     }
 
     /// How a client's machine stands, for the message of a failure.
     pub(super) fn state_of(&self, client: usize) -> String {
         let one = &self.clients[client];
         format!("{:?}, connection {:?}", one.machine.as_ref().map(Machine::link), one.connection)
+    }
+
+    /// Whether the user has to sign in.
+    pub(super) fn is_signed_out(&self, client: usize) -> bool {
+        self.clients[client].machine.as_ref().is_some_and(|machine| machine.link() == Link::SignIn)
     }
 
     // --- time ---
@@ -172,6 +256,11 @@ impl World {
             let happening = entry.remove();
             self.now = time;
             self.server.now = time;
+            let asleep = happening.client().map_or(0, |client| self.clients[client].asleep_until);
+            if asleep > time {
+                self.at(asleep, happening);
+                continue;
+            }
             self.happen(happening);
             self.carry_down();
         }
@@ -180,14 +269,10 @@ impl World {
 
     fn happen(&mut self, happening: Happening) {
         match happening {
-            Happening::Up { connection, frame, request } => {
-                if self.server_is_up {
-                    self.check_delivered(connection, &frame);
-                    self.server.handle(connection, *frame, request, &mut self.rng);
-                }
-            }
+            Happening::Up { connection, frame, request } => self.arrived(connection, *frame, request),
             Happening::Down { client, connection, frame } => {
-                if self.clients[client].connection == Some(connection) {
+                let is_dead = self.half_open.contains(&connection);
+                if self.clients[client].connection == Some(connection) && !is_dead {
                     let batch = self.frames_together(client, connection, *frame);
                     self.feed_many(client, batch);
                 }
@@ -199,27 +284,34 @@ impl World {
                     self.feed(client, *input);
                 }
             }
+            Happening::Renewal { client, life, new_device } => self.renewal(client, life, new_device),
+            Happening::Broken { client, connection } => {
+                if self.clients[client].connection == Some(connection) {
+                    self.cut(client, None);
+                }
+            }
+            Happening::TokenEnds { client, connection, now } => self.token_ends(client, connection, now),
             Happening::Timer { client } => self.feed(client, Input::Timer),
             Happening::User { client } => self.act(client),
             Happening::Fault => self.fault(),
         }
     }
 
-    // --- clients ---
-
-    pub(super) fn start(&mut self, client: usize) {
-        let seed = self.rng.number();
-        let one = &mut self.clients[client];
-        one.life += 1;
-        let options = MachineOptions { user: one.user, device: one.device, app: "sim/1".to_owned(), seed };
-        one.machine = Some(Machine::new(options, one.store.load()));
-        self.feed(client, Input::Start);
-    }
-
-    fn crash(&mut self, client: usize) {
-        self.drop_connection(client);
-        self.clients[client].machine = None;
-        self.clients[client].opening = false;
+    /// A frame reaches the server, which may fall over before it or behind it.
+    fn arrived(&mut self, connection: u64, frame: ClientFrame, request: Option<u64>) {
+        if !self.server_is_up || self.half_open.contains(&connection) {
+            return;
+        }
+        let falls = if self.faults { self.rng.up_to(999) } else { 9 };
+        if falls == 0 {
+            return self.restart_server(Some(close::GOING_AWAY));
+        }
+        self.check_delivered(connection, &frame);
+        self.server.handle(connection, frame, request, &mut self.rng);
+        if falls == 1 {
+            // Committed and not answered.
+            self.restart_server(None);
+        }
     }
 
     /// A frame, and what may have come behind it before anybody looked.
@@ -238,138 +330,5 @@ impl World {
             }
         }
         batch
-    }
-
-    /// Feeds a machine one input.
-    pub(super) fn feed(&mut self, client: usize, input: Input) {
-        self.feed_many(client, vec![input]);
-    }
-
-    /// Feeds a machine as the driver does: what the inputs ask to be written is one transaction, then the rest.
-    fn feed_many(&mut self, client: usize, first: Vec<Input>) {
-        let mut inputs = VecDeque::from(first);
-        while !inputs.is_empty() {
-            let now = Now { mono: self.now, wall: TimestampMs(self.now) };
-            let Some(machine) = &mut self.clients[client].machine else { return };
-            let actions: Vec<_> = inputs.drain(..).flat_map(|input| machine.handle(input, now)).collect();
-            let (ops, mut rest): (Vec<_>, Vec<_>) =
-                actions.into_iter().partition(|action| matches!(action, Action::Store(_)));
-            let ops: Vec<StoreOp> = ops
-                .into_iter()
-                .filter_map(|a| if let Action::Store(op) = a { Some(op) } else { None })
-                .collect();
-            if self.faults && self.rng.up_to(400) == 0 {
-                return self.crash(client);
-            }
-            if !ops.is_empty() {
-                let answer = self.write(client, ops);
-                if answer == Input::StoreFailed {
-                    rest.retain(|a| !matches!(a, Action::Send(..) | Action::Exchange(_)));
-                }
-                inputs.push_back(answer);
-            }
-            if self.faults && self.rng.up_to(400) == 0 {
-                return self.crash(client);
-            }
-            for action in rest {
-                inputs.extend(self.carry_out(client, action));
-            }
-        }
-        let machine = self.clients[client].machine.as_ref();
-        if let Some(at) = machine.and_then(Machine::deadline) {
-            assert!(at >= self.now, "seed {}: a deadline in the past", self.seed);
-            self.at(at.max(self.now + 1), Happening::Timer { client });
-        }
-    }
-
-    fn write(&mut self, client: usize, ops: Vec<StoreOp>) -> Input {
-        if self.faults && self.rng.up_to(300) == 0 {
-            return Input::StoreFailed;
-        }
-        let again = self.rng.up_to(7) == 0;
-        let store = &mut self.clients[client].store;
-        let stored = store.apply(ops.clone());
-        let repeatable = |op: &StoreOp| {
-            !matches!(
-                op,
-                StoreOp::Sending { .. }
-                    | StoreOp::Queued { .. }
-                    | StoreOp::Acked { .. }
-                    | StoreOp::Rewind { .. }
-            ) && !matches!(op, StoreOp::Retry { .. } | StoreOp::Parked { .. })
-        };
-        if again && ops.iter().all(repeatable) {
-            let before = store.clone();
-            store.apply(ops);
-            assert_eq!(*store, before, "seed {}: I8, the same again changes nothing", self.seed);
-        }
-        Input::Stored(stored)
-    }
-
-    fn carry_out(&mut self, client: usize, action: Action) -> Option<Input> {
-        let life = self.clients[client].life;
-        let at = self.now + self.latency();
-        match action {
-            Action::Connect => {
-                self.clients[client].opening = true;
-                self.at(at, Happening::Connected { client, life });
-            }
-            Action::Send(frame, request) => {
-                let connection = self.clients[client].connection?;
-                for _ in 0..self.copies() {
-                    let at = self.arrival(connection, true);
-                    self.at(at, Happening::Up { connection, frame: Box::new(frame.clone()), request });
-                }
-            }
-            Action::Close => {
-                self.clients[client].opening = false;
-                self.drop_connection(client);
-            }
-            Action::Exchange(frames) => self.at(at, Happening::Exchange { client, life, frames }),
-            Action::RenewToken { new_device } => {
-                assert!(!new_device, "seed {}: nobody forks here", self.seed);
-                let input = Box::new(Input::TokenRenewed(self.clients[client].device));
-                self.at(at, Happening::Answer { client, life, input });
-            }
-            Action::Reload => {
-                let one = &mut self.clients[client];
-                return Some(Input::Reloaded(one.store.load()));
-            }
-            Action::Stopped(code) => panic!("seed {}: stopped by {code}", self.seed),
-            Action::Store(_) => panic!("writes were taken out"),
-            Action::SendToken(_)
-            | Action::Check
-            | Action::Link(_)
-            | Action::Typing(..)
-            | Action::Presence(_) => {}
-        }
-        None
-    }
-
-    fn fault(&mut self) {
-        let client = self.rng.up_to(self.clients.len() as u64 - 1) as usize;
-        match self.rng.up_to(4) {
-            0 | 1 => self.cut(client),
-            2 => {
-                self.server_is_up = !self.server_is_up;
-                for client in 0..self.clients.len() {
-                    self.cut(client);
-                }
-            }
-            3 => self.crash(client),
-            _ if self.clients[client].machine.is_none() => self.start(client),
-            _ => self.feed(client, Input::NetworkChanged),
-        }
-    }
-
-    /// R1: what is told as delivered is stored.
-    pub(super) fn check_delivered(&self, connection: u64, frame: &ClientFrame) {
-        let ClientFrame::Delivered(delivered) = frame else { return };
-        let Some(client) = self.clients.iter().find(|one| one.connection == Some(connection)) else { return };
-        for (conversation, seq) in &delivered.markers {
-            let stored =
-                client.store.conversations.get(conversation).is_some_and(|kept| kept.ranges.contains(*seq));
-            assert!(stored, "seed {}: R1, {seq} is not stored", self.seed);
-        }
     }
 }

@@ -1,0 +1,42 @@
+//! The reference server's backups: what a restore brings back is everything at an earlier moment.
+
+use super::{Conversation, Server};
+use kith_protocol::{ConversationId, DeviceId, UserId, frame::OwnState};
+use std::collections::BTreeMap;
+
+/// A copy of the database.
+#[derive(Debug)]
+pub(crate) struct Backup {
+    conversations: BTreeMap<ConversationId, Conversation>,
+    states: BTreeMap<(UserId, ConversationId), OwnState>,
+    user_seqs: BTreeMap<UserId, u64>,
+    generations: BTreeMap<DeviceId, (u64, u64)>,
+}
+
+impl Server {
+    pub(crate) fn backup(&self) -> Backup {
+        Backup {
+            conversations: self.conversations.clone(),
+            states: self.states.clone(),
+            user_seqs: self.user_seqs.clone(),
+            generations: self.generations.clone(),
+        }
+    }
+
+    /// Goes back to an earlier moment; the lineage may be another one (S6) or stay (S7).
+    pub(crate) fn restore(&mut self, backup: &Backup, new_epoch: bool) {
+        self.conversations.clone_from(&backup.conversations);
+        self.states.clone_from(&backup.states);
+        self.user_seqs.clone_from(&backup.user_seqs);
+        self.generations.clone_from(&backup.generations);
+        self.epoch += u64::from(new_epoch);
+        self.restart();
+    }
+
+    /// Nothing of what is in memory stays.
+    pub(crate) fn restart(&mut self) {
+        self.connections.clear();
+        self.out.clear();
+        self.closed.clear();
+    }
+}

@@ -1,0 +1,184 @@
+//! What goes wrong beside the network: crashes, clocks, tokens, copies, and a server that is set back.
+
+use super::{CLIENTS_MAX, Happening, World};
+use crate::sync::{Input, TokenError};
+use kith_protocol::{ErrorCode, ServerFrame, error::close, frame::AuthExpiring};
+
+/// How long before its end a token is announced to end, ms.
+const EXPIRING_MS: u64 = 5_000;
+const DAY_MS: i64 = 86_400_000;
+
+impl World {
+    pub(super) fn fault(&mut self) {
+        let client = self.rng.up_to(self.clients.len() as u64 - 1) as usize;
+        match self.rng.up_to(15) {
+            0..=2 => self.cut(client, None),
+            3 => {
+                self.server_is_up = !self.server_is_up;
+                self.restart_server(None);
+            }
+            4 | 5 => self.crash(client),
+            6 => self.half_open(client),
+            7 => self.sleep(client),
+            8 => self.set_clock(client),
+            9 => self.clients[client].token_until = self.now,
+            10 => {
+                self.sockets_are_off = !self.sockets_are_off;
+                self.restart_server(Some(close::RESTART));
+            }
+            11 => self.backup = self.whole_backup(),
+            12 => self.restore(),
+            13 => self.copy_profile(client),
+            _ if self.clients[client].machine.is_none() => self.start(client),
+            _ => self.feed(client, Input::NetworkChanged),
+        }
+    }
+
+    /// A server that has lost a conversation is another matter than one that has lost events.
+    fn whole_backup(&mut self) -> Option<crate::sync::sim::server::Backup> {
+        let is_whole = self.server.conversations.len() == self.conversations.len();
+        if is_whole { Some(self.server.backup()) } else { self.backup.take() }
+    }
+
+    fn restore(&mut self) {
+        let Some(backup) = self.backup.take() else { return };
+        self.counts.restores += 1;
+        let is_new = self.rng.up_to(1) == 0;
+        self.server.restore(&backup, is_new);
+        self.backup = Some(backup);
+        self.restart_server(is_new.then_some(close::EPOCH));
+    }
+
+    pub(super) fn restart_server(&mut self, code: Option<u16>) {
+        self.counts.server_crashes += 1;
+        self.server.restart();
+        for client in 0..self.clients.len() {
+            self.cut(client, code);
+        }
+    }
+
+    /// S8
+    fn copy_profile(&mut self, client: usize) {
+        if self.clients.len() < CLIENTS_MAX {
+            self.counts.copies += 1;
+            let copy = self.clients[client].copied();
+            self.clients.push(copy);
+            self.start(self.clients.len() - 1);
+        }
+    }
+
+    // --- clocks ---
+
+    /// The computer sleeps: its monotonic clock stands, its wall clock does not, its connection dies.
+    fn sleep(&mut self, client: usize) {
+        self.counts.sleeps += 1;
+        let long = 1_000 + self.rng.up_to(20_000);
+        if let Some(connection) = self.clients[client].connection
+            && self.rng.up_to(1) == 0
+        {
+            self.server.disconnect(connection);
+            self.half_open.insert(connection);
+            let at = self.now + long + self.rng.up_to(30_000);
+            self.at(at, Happening::Broken { client, connection });
+        }
+        let one = &mut self.clients[client];
+        if one.asleep_until <= self.now {
+            one.asleep_until = self.now + long;
+            one.slept += long;
+        }
+        self.at(self.now + long, Happening::Timer { client });
+    }
+
+    pub(super) fn wake(&mut self, client: usize) {
+        let one = &mut self.clients[client];
+        if one.asleep_until > self.now {
+            one.slept -= one.asleep_until - self.now;
+            one.asleep_until = 0;
+        }
+    }
+
+    fn set_clock(&mut self, client: usize) {
+        self.counts.clock_jumps += 1;
+        let by = match self.rng.up_to(4) {
+            0 => 40 * DAY_MS,
+            1 => -40 * DAY_MS,
+            2 => -3_600_000,
+            _ => self.rng.up_to(20_000) as i64 - 10_000,
+        };
+        self.clients[client].wall_is_off += by;
+    }
+
+    // --- connections ---
+
+    fn half_open(&mut self, client: usize) {
+        let Some(connection) = self.clients[client].connection else { return };
+        self.counts.half_open += 1;
+        self.half_open.insert(connection);
+        let at = self.now + self.rng.up_to(30_000);
+        self.at(at, Happening::Broken { client, connection });
+    }
+
+    // --- tokens (S11) ---
+
+    /// Signs in again where that is needed, and starts what is not running.
+    pub(crate) fn sign_in(&mut self, client: usize) {
+        if self.is_signed_out(client) {
+            self.clients[client].machine = None;
+            self.clients[client].token_until = self.now + self.token_life();
+        }
+        if self.clients[client].machine.is_none() {
+            self.start(client);
+        }
+    }
+
+    fn token_life(&mut self) -> u64 {
+        if self.faults { 6_000 + self.rng.up_to(40_000) } else { 600_000 }
+    }
+
+    pub(super) fn renewal(&mut self, client: usize, life: u32, new_device: bool) {
+        if self.clients[client].life != life {
+            return;
+        }
+        let copied = self.counts.copies > 0;
+        assert!(!new_device || copied, "seed {}: S8, nobody was copied", self.seed);
+        let answer = match if self.faults { self.rng.up_to(11) } else { 9 } {
+            _ if !self.server_is_up => Input::TokenFailed(TokenError::Unreachable),
+            0 | 1 => Input::TokenFailed(TokenError::Unreachable),
+            2 => Input::TokenFailed(TokenError::Refused(ErrorCode::TokenInvalid)),
+            _ => {
+                self.counts.renewals += 1;
+                let token_until = self.now + self.token_life();
+                let device = if new_device { self.next_device() } else { self.clients[client].device };
+                let one = &mut self.clients[client];
+                (one.device, one.token_until) = (device, token_until);
+                Input::TokenRenewed(device)
+            }
+        };
+        let at = self.now + self.latency();
+        self.at(at, Happening::Answer { client, life, input: Box::new(answer) });
+    }
+
+    /// Plans the end of a connection's token.
+    pub(crate) fn watch_token(&mut self, client: usize, connection: u64) {
+        let until = self.clients[client].token_until;
+        let (soon, end) = (until.saturating_sub(EXPIRING_MS), until);
+        self.at(soon, Happening::TokenEnds { client, connection, now: false });
+        self.at(end, Happening::TokenEnds { client, connection, now: true });
+    }
+
+    pub(super) fn token_ends(&mut self, client: usize, connection: u64, now: bool) {
+        let one = &self.clients[client];
+        if one.connection != Some(connection) || self.half_open.contains(&connection) {
+            return;
+        }
+        if one.token_until <= self.now {
+            self.counts.tokens_ended += 1;
+            self.cut(client, Some(close::TOKEN_EXPIRED));
+        } else if now {
+            self.watch_token(client, connection);
+        } else {
+            let ms = one.token_until - self.now;
+            self.server.out.push((connection, ServerFrame::AuthExpiring(AuthExpiring { ms })));
+        }
+    }
+}
