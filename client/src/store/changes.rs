@@ -6,7 +6,7 @@ use crate::{
     events::{EngineEvent, Problem},
     sync::ops::{LocalConversation, OutboxItem, OutboxUpdate, Stored},
 };
-use kith_protocol::{ConversationId, EventId, UserId};
+use kith_protocol::{ConversationId, EventId, Seq, UserId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Rows named one by one in a notice; above, the whole list is to be read again.
@@ -30,6 +30,7 @@ pub(crate) struct Changes {
     pub(super) sending: Vec<OutboxItem>,
     pub(super) ended: Vec<i64>,
     pub(super) rewound: Vec<LocalConversation>,
+    pub(super) forked: Vec<(LocalConversation, Seq)>,
     pub(super) profiles_wanted: BTreeSet<UserId>,
     pub(super) members_wanted: BTreeSet<ConversationId>,
 }
@@ -125,6 +126,7 @@ impl Changes {
             // What the store itself put into the outbox while it applied (a rewind, a draft without a rival).
             queued: self.update.changed,
             rewound: self.rewound,
+            forked: self.forked,
             profiles_wanted: self.profiles_wanted.into_iter().collect(),
             members_wanted: self.members_wanted.into_iter().collect(),
         }

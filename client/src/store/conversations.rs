@@ -1,6 +1,6 @@
 //! `conversations`: where each stands, as the server says; own state in them is `own_state`'s.
 
-use super::{Db, Tx, drafts, members, own_state, people, ranges, sql};
+use super::{Db, Tx, drafts, log, members, own_state, people, ranges, sql};
 use crate::{ClientError, sync::ops::LocalConversation};
 use kith_protocol::{
     ConversationId, Seq, TimestampMs, UserId,
@@ -153,7 +153,10 @@ pub(super) fn put_head(
                  countable = CASE WHEN excluded.head >= head THEN excluded.countable ELSE countable END,
                  floor = excluded.floor,
                  last_ts = max(last_ts, excluded.last_ts), visible = excluded.visible,
-                 member_count = excluded.member_count, facts_as_of = max(facts_as_of, excluded.facts_as_of),
+                 member_count = excluded.member_count,
+                 -- The word that begins a connection holds, also where an earlier log had come further.
+                 facts_as_of = CASE WHEN :greets THEN excluded.facts_as_of
+                     ELSE max(facts_as_of, excluded.facts_as_of) END,
                  is_local = 0",
         )?
         .execute(named_params! {
@@ -168,16 +171,24 @@ pub(super) fn put_head(
             ":visible": sql::write_json(&item.visible)?,
             ":member_count": i64::from(item.member_count),
             ":announced": if is_first_sync { item.head.as_i64() } else { 0 },
+            ":greets": source == own_state::Source::Heads,
             ":now": if item.last_ts.0 == 0 { tx.now.as_i64() } else { item.last_ts.as_i64() },
         })?;
     let cid = known(tx, id)?;
     if !is_overtaken {
         put_members(tx, cid, item)?;
+        let as_of = facts(tx, cid)?.as_of;
+        log::catch_up_facts(tx, cid, as_of)?;
     }
     // After having left, own state is this device's; only a newer word of the server's counts.
     let source = match known_before {
         None => own_state::Source::Heads,
-        Some(cid) if has_left(tx, cid)? => own_state::Source::Change,
+        Some(cid) if has_left(tx, cid)? => {
+            if source == own_state::Source::Heads {
+                own_state::lower_version(tx, cid, item.own.version)?;
+            }
+            own_state::Source::News
+        }
         Some(_) => source,
     };
     own_state::put(tx, cid, &item.own, item.head, source)?;

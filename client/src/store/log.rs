@@ -15,7 +15,8 @@ use rusqlite::{OptionalExtension, named_params, params};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// Stores a contiguous run of events (C3): rows, range, projections, the end of their outbox rows.
+/// Stores a contiguous run of events (C3): rows, range, projections, the end of their outbox rows; or nothing of it,
+/// when what is stored is of another log ([`Stored::forked`](crate::sync::ops::Stored::forked)).
 pub(super) fn store_run(
     tx: &mut Tx<'_>,
     conversation: ConversationId,
@@ -24,6 +25,11 @@ pub(super) fn store_run(
 ) -> Result<(), ClientError> {
     let (Some(first), Some(last)) = (events.first(), events.last()) else { return Ok(()) };
     let Some(cid) = conversations::cid(tx, conversation)? else { return Ok(()) };
+    if let Some(seq) = contradicted(tx, cid, events)? {
+        let left = conversations::load_one(tx, cid)?;
+        tx.changes.forked.push((left, seq));
+        return Ok(());
+    }
     let facts = conversations::facts(tx, cid)?;
     let own = own_state::effective(tx, cid)?;
     let mut messages = 0;
@@ -60,6 +66,21 @@ pub(super) fn store_run(
         project::message(tx, cid, id)?;
     }
     Ok(())
+}
+
+/// The place of a stored event that cannot be of the same log: an event of the run elsewhere, or another in its place.
+fn contradicted(tx: &Tx<'_>, cid: i64, events: &[Event]) -> Result<Option<Seq>, ClientError> {
+    let mut query = tx.conn.prepare_cached(
+        "SELECT seq FROM events WHERE cid = ?1 AND id = ?2 AND seq <> ?3
+         UNION ALL SELECT seq FROM events WHERE cid = ?1 AND seq = ?3 AND id <> ?2 LIMIT 1",
+    )?;
+    for event in events {
+        let place = params![cid, event.id.as_bytes(), event.seq.as_i64()];
+        if let Some(seq) = query.query_row(place, |row| sql::seq(row, "seq")).optional()? {
+            return Ok(Some(seq));
+        }
+    }
+    Ok(None)
 }
 
 /// Stores a page of any place in the log, with what its messages have become (W9).
@@ -130,7 +151,7 @@ fn advance(tx: &mut Tx<'_>, cid: i64, facts: &Facts, last: &Event, messages: i64
 
 /// Where the log goes on without a hole from what is known, title and membership are known up to its end. Events
 /// beyond a hole counted at once; when the hole closes, all are taken again in their order.
-fn catch_up_facts(tx: &mut Tx<'_>, cid: i64, as_of: Seq) -> Result<(), ClientError> {
+pub(super) fn catch_up_facts(tx: &mut Tx<'_>, cid: i64, as_of: Seq) -> Result<(), ClientError> {
     let ranges = ranges::all(tx, cid)?;
     let Some(range) = ranges.iter().find(|range| range.low <= as_of.next() && as_of < range.high) else {
         return Ok(());

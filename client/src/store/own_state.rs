@@ -7,15 +7,17 @@ use kith_protocol::{
     Seq, TimestampMs,
     frame::{OwnState, StateChange},
 };
-use rusqlite::{Row, named_params};
+use rusqlite::{Row, named_params, params};
 
 /// Where own state comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
     /// The server's whole word; it counts even if its version is lower (another lineage).
     Heads,
-    /// A change; a version that is known is dropped.
+    /// A change; an older version than the known one is dropped.
     Change,
+    /// For whoever has left: the version that is known is dropped too.
+    News,
 }
 
 /// Own state as it is shown.
@@ -91,11 +93,12 @@ pub(super) fn put(
         .prepare_cached(
             "UPDATE conversations SET version = :version, unread = :unread, unread_head = :head,
                  unread_flag = :unread_flag, mute = :mute, pin = :pin, archive = :archive, hidden = :hidden
-             WHERE cid = :cid AND (:forced OR :version > version)",
+             WHERE cid = :cid AND (:forced OR :version > version OR (:version = version AND NOT :must_be_news))",
         )?
         .execute(named_params! {
             ":cid": cid,
             ":forced": source == Source::Heads,
+            ":must_be_news": source == Source::News,
             ":version": i64::try_from(own.version).unwrap_or(i64::MAX),
             ":unread": i64::try_from(own.unread).unwrap_or(i64::MAX),
             ":head": head.as_i64(),
@@ -118,6 +121,14 @@ pub(super) fn put(
         drafts::from_server(tx, cid, own.draft.as_ref())?;
     }
     tell(tx, cid, &before)
+}
+
+/// The server counts its versions from an earlier one (another lineage, S7).
+pub(super) fn lower_version(tx: &Tx<'_>, cid: i64, version: u64) -> Result<(), ClientError> {
+    tx.conn
+        .prepare_cached("UPDATE conversations SET version = min(version, ?2) WHERE cid = ?1")?
+        .execute(params![cid, i64::try_from(version).unwrap_or(i64::MAX)])?;
+    Ok(())
 }
 
 /// Takes a change that the user made: shown at once, sent through the outbox (O3).

@@ -17,6 +17,9 @@ const FORWARD_MAX: u64 = if cfg!(test) { 8 } else { 200 };
 /// Up to this many events of a conversation are fetched without anybody asking; what is older comes on demand.
 const HISTORY_MAX: u64 = 5_000;
 
+/// So often in a row a probe may find nothing wrong; then the conversation is fetched anew.
+const CONTRADICTIONS_MAX: u32 = 3;
+
 /// A pull that somebody asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Wanted {
@@ -64,6 +67,9 @@ pub(crate) struct Log {
     pub others_high: Seq,
     /// A fork is being resolved (S7): nothing is applied.
     pub probing: bool,
+    /// The stored seq that showed a fork, and how often in a row one did.
+    suspect: Option<Seq>,
+    contradictions: u32,
     /// The probe was refused; it is repeated then, monotonic ms.
     pub probe_after: Option<u64>,
 }
@@ -91,6 +97,8 @@ impl Log {
             wants: VecDeque::new(),
             delivered: local.delivered,
             probing: false,
+            suspect: None,
+            contradictions: 0,
             probe_after: None,
         }
     }
@@ -252,7 +260,7 @@ impl Log {
     /// of the server's log already and a lower one not, and steps that double from the top.
     pub(crate) fn probes(&self) -> Vec<Seq> {
         let highs = self.ranges.all().iter().rev().map(|range| range.high).take(limits::PROBE_SEQS_MAX / 3);
-        let mut seqs: BTreeSet<Seq> = highs.collect();
+        let mut seqs: BTreeSet<Seq> = highs.chain(self.suspect).collect();
         let (top, mut back) = (self.ranges.high(), 0);
         while top.0 > back && seqs.len() < limits::PROBE_SEQS_MAX {
             seqs.insert(Seq(top.0 - back));
@@ -261,9 +269,23 @@ impl Log {
         seqs.into_iter().rev().collect()
     }
 
+    /// Events were not stored because of the one at `seq`; answers whether asking the server about it is worth while.
+    pub(crate) fn contradicted(&mut self, ranges: Vec<LocalRange>, seq: Seq) -> bool {
+        self.ranges = Ranges::new(ranges);
+        self.buffer.clear();
+        self.suspect = Some(seq);
+        self.contradictions += 1;
+        self.contradictions <= CONTRADICTIONS_MAX
+    }
+
     /// After a rewind (S7): what is left.
     pub(crate) fn rewound(&mut self, ranges: Vec<LocalRange>) {
-        self.ranges = Ranges::new(ranges);
+        let left = Ranges::new(ranges);
+        if left != self.ranges {
+            self.contradictions = 0;
+        }
+        self.suspect = None;
+        self.ranges = left;
         self.others_high = self.others_high.min(self.ranges.high());
         self.buffer.clear();
         self.wants.clear();

@@ -335,6 +335,11 @@ impl Machine {
         if !stored.queued.is_empty() {
             self.outbox.update(super::ops::OutboxUpdate { changed: stored.queued, removed: Vec::new() });
         }
+        for (local, seq) in stored.forked {
+            if !stored.rewound.iter().any(|left| left.conversation == local.conversation) {
+                self.contradicted(local, seq);
+            }
+        }
         for local in stored.rewound {
             // Own state was cut where the logs part: heads tell what of it holds in this log (S7).
             self.heads_at.get_or_insert(self.now.mono);

@@ -228,7 +228,7 @@ pub enum StoreOp {
         /// Which.
         items: Vec<i64>,
     },
-    /// Own state that changed (S4). Versions at or below the stored one are known and dropped; markers max-merge;
+    /// Own state that changed (S4). A version below the stored one is known and dropped; markers max-merge;
     /// what waits in the outbox stays in view.
     OwnState {
         /// Own state is complete up to here; `None` if it is not known to be complete.
@@ -280,6 +280,9 @@ pub struct Stored {
     pub queued: Vec<OutboxEntry>,
     /// What is left of conversations that were rewound.
     pub rewound: Vec<LocalConversation>,
+    /// A run of events was not stored, for one of them is stored at another place, or another one at its place: the
+    /// log is of another lineage (S7). What is stored, and the place that contradicts.
+    pub forked: Vec<(LocalConversation, Seq)>,
     /// People who are named and whose profile is unknown, or older than a heads item says.
     pub profiles_wanted: Vec<UserId>,
     /// Conversations whose members are not known (heads list up to eight).

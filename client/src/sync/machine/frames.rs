@@ -3,7 +3,7 @@
 use super::{Asked, Link, Machine};
 use crate::sync::{
     log::{Continued, Log},
-    ops::StoreOp,
+    ops::{LocalConversation, StoreOp},
     ranges::Mismatch,
 };
 use kith_protocol::{
@@ -143,7 +143,8 @@ impl Machine {
             return; // the heads of a connection say it
         }
         let is_lost = |conversation: &ConversationId, seq: Seq| {
-            self.logs.get(conversation).is_some_and(|log| !log.probing && log.ranges.contains(seq))
+            let is_settled = self.logs.get(conversation).is_some_and(|log| !log.probing);
+            is_settled && self.is_lost(*conversation, seq)
         };
         let acked = self.outbox.acked();
         let lost = acked.filter(|(_, conversation, seq)| is_lost(conversation, *seq)).map(|(item, ..)| item);
@@ -256,6 +257,18 @@ impl Machine {
             return;
         }
         self.request(ClientFrame::Probe(Probe { conversation, seqs }), Asked::Probe { conversation });
+    }
+
+    /// The store holds another log than the one it was given (S7): the server is asked about the place that shows it.
+    pub(super) fn contradicted(&mut self, local: LocalConversation, seq: Seq) {
+        let conversation = local.conversation;
+        let Some(log) = self.logs.get_mut(&conversation) else { return };
+        if log.contradicted(local.ranges, seq) {
+            self.fork(conversation);
+        } else {
+            log.probing = true;
+            self.store(StoreOp::Rewind { conversation, chains: Vec::new() });
+        }
     }
 
     /// A probe that was not answered is repeated; until then the conversation stands still.

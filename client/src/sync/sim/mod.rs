@@ -2,7 +2,7 @@
 //! clocks that jump, tokens that end, members that come and go, copied profiles, and a server that is set back.
 //!
 //! Everything follows from a seed, which a failure prints; `KITH_SIM_SEED=… cargo test -p kith-client sim` plays it
-//! again, and `cargo xtask simulate --runs N --seed S` plays others. What must hold is judged after the network has
+//! again (and tells all that happens with `KITH_SIM_TRACE=1`), and `cargo xtask simulate --runs N --seed S` plays others. What must hold is judged after the network has
 //! healed (I1–I9, I12), and at every step where it can be.
 
 mod counts;

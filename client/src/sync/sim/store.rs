@@ -206,11 +206,18 @@ impl MemoryStore {
         kept.visible = item.visible;
         kept.last_ts = kept.last_ts.max(item.last_ts);
         let is_overtaken = !greeting && item.head < kept.facts_as_of;
-        kept.facts_as_of = kept.facts_as_of.max(item.head);
+        kept.facts_as_of = if greeting { item.head } else { kept.facts_as_of.max(item.head) };
         if let Some(members) = item.members.filter(|_| !is_overtaken) {
             kept.members = members.into_iter().map(|member| (member.user, member.role)).collect();
+            kept.catch_up_facts();
         }
         let has_left = kept.visible.last().is_none_or(|(_, to)| to.is_some());
+        if greeting
+            && has_left
+            && let Some(own) = &mut kept.own
+        {
+            own.version = own.version.min(item.own.version);
+        }
         self.own(item.own, greeting && !has_left);
     }
 
@@ -228,10 +235,13 @@ impl MemoryStore {
     fn events(&mut self, conversation: ConversationId, before: Chain, events: &[Event], stored: &mut Stored) {
         let run = run_of(conversation, before, events).expect("the machine has checked the chain");
         let kept = self.conversations.entry(conversation).or_default();
+        if let Some(seq) = events.iter().find_map(|event| kept.contradicts(event)) {
+            stored.forked.push((local(conversation, kept), seq));
+            return;
+        }
         kept.ranges.merge(run, |_| None).expect("the machine has checked the ranges");
         for event in events {
-            // An id is stored once; what is there of another log goes with the rewind that this begins.
-            let is_known = kept.events.values().any(|known| known.id == event.id);
+            let is_known = kept.events.contains_key(&event.seq);
             if !is_known {
                 kept.events.insert(event.seq, event.clone());
             }
@@ -286,6 +296,12 @@ impl MemoryStore {
 }
 
 impl Kept {
+    /// The place of a stored event that cannot be of the same log.
+    fn contradicts(&self, event: &Event) -> Option<Seq> {
+        let differs = |(seq, known): &(&Seq, &Event)| (**seq == event.seq) != (known.id == event.id);
+        self.events.iter().find(differs).map(|(seq, _)| *seq)
+    }
+
     /// Where the log goes on without a hole, all member events are taken again in their order.
     fn catch_up_facts(&mut self) {
         let as_of = self.facts_as_of;

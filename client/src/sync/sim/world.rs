@@ -115,6 +115,8 @@ pub(super) struct World {
     pub last_arrival: BTreeMap<(u64, bool), u64>,
     pub faults: bool,
     pub counts: Counts,
+    /// Prints what happens.
+    is_traced: bool,
 }
 
 impl World {
@@ -148,6 +150,7 @@ impl World {
             last_arrival: BTreeMap::new(),
             faults: true,
             counts: Counts::default(),
+            is_traced: std::env::var_os("KITH_SIM_TRACE").is_some(),
         };
         world.server.chaos = true;
         if world.rng.up_to(2) > 0 {
@@ -267,7 +270,15 @@ impl World {
         self.now = end;
     }
 
+    /// Prints a line of the run, where somebody follows it.
+    pub(super) fn trace(&self, line: impl FnOnce() -> String) {
+        if self.is_traced {
+            eprintln!("{} {}", self.now, line());
+        }
+    }
+
     fn happen(&mut self, happening: Happening) {
+        self.trace(|| format!("{happening:?}"));
         match happening {
             Happening::Up { connection, frame, request } => self.arrived(connection, *frame, request),
             Happening::Down { client, connection, frame } => {

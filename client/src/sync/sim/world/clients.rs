@@ -144,6 +144,8 @@ impl World {
         let store = &mut self.clients[client].store;
         store.wall = Some(wall);
         let stored = store.apply(ops.clone());
+        self.trace(|| format!("client {client} writes {ops:?}: {stored:?}"));
+        let store = &mut self.clients[client].store;
         let repeatable = |op: &StoreOp| {
             !matches!(
                 op,
