@@ -5,7 +5,10 @@ use super::{
     conversations::{self, Facts},
     members, outbox, own_state, people, project, ranges, sql,
 };
-use crate::{ClientError, sync::ops::LocalRange};
+use crate::{
+    ClientError,
+    sync::{ops::LocalRange, ranges::Ranges},
+};
 use kith_protocol::{
     Chain, ConversationId, Event, EventContent, EventId, Seq,
     event::{MemberBody, MemberChange},
@@ -25,7 +28,8 @@ pub(super) fn store_run(
 ) -> Result<(), ClientError> {
     let (Some(first), Some(last)) = (events.first(), events.last()) else { return Ok(()) };
     let Some(cid) = conversations::cid(tx, conversation)? else { return Ok(()) };
-    if let Some(seq) = contradicted(tx, cid, events)? {
+    let run = LocalRange { low: first.seq, high: last.seq, chain_before, chain_high: last.chain };
+    if let Some(seq) = contradicted(tx, cid, run, events)? {
         let left = conversations::load_one(tx, cid)?;
         tx.changes.forked.push((left, seq));
         return Ok(());
@@ -55,7 +59,6 @@ pub(super) fn store_run(
             tx.changes.arrived(conversation, event.id);
         }
     }
-    let run = LocalRange { low: first.seq, high: last.seq, chain_before, chain_high: last.chain };
     ranges::merge(tx, cid, run)?;
     if is_changed {
         advance(tx, cid, &facts, last, messages)?;
@@ -69,7 +72,13 @@ pub(super) fn store_run(
 }
 
 /// The place of a stored event that cannot be of the same log: an event of the run elsewhere, or another in its place.
-fn contradicted(tx: &Tx<'_>, cid: i64, events: &[Event]) -> Result<Option<Seq>, ClientError> {
+/// Or the run's own, where its chain does not fit what it touches.
+fn contradicted(
+    tx: &Tx<'_>,
+    cid: i64,
+    run: LocalRange,
+    events: &[Event],
+) -> Result<Option<Seq>, ClientError> {
     let mut query = tx.conn.prepare_cached(
         "SELECT seq FROM events WHERE cid = ?1 AND id = ?2 AND seq <> ?3
          UNION ALL SELECT seq FROM events WHERE cid = ?1 AND seq = ?3 AND id <> ?2 LIMIT 1",
@@ -80,7 +89,9 @@ fn contradicted(tx: &Tx<'_>, cid: i64, events: &[Event]) -> Result<Option<Seq>, 
             return Ok(Some(seq));
         }
     }
-    Ok(None)
+    let mut stored = Ranges::new(ranges::all(tx, cid)?);
+    let at = |seq: Seq| events.iter().find(|event| event.seq == seq).map(|event| event.chain);
+    Ok(stored.merge(run, at).is_err().then_some(run.low))
 }
 
 /// Stores a page of any place in the log, with what its messages have become (W9).

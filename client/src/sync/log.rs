@@ -134,7 +134,7 @@ impl Log {
             .ranges
             .newest()
             .is_some_and(|range| range.high == item.head && range.chain_high != item.chain);
-        if differs || (fresh && self.high_at_hello > item.head) {
+        if differs || (fresh && (self.high_at_hello > item.head || self.first_unseen().is_some())) {
             return Err(Mismatch);
         }
         Ok(())
@@ -256,10 +256,33 @@ impl Log {
         low.zip(start).is_some_and(|(high, from)| high.next() < from)
     }
 
+    /// The first stored seq that may not be seen: intervals only grow, so it is of another log (S7).
+    pub(crate) fn first_unseen(&self) -> Option<Seq> {
+        self.ranges.all().iter().find_map(|range| {
+            let mut seq = range.low;
+            while seq <= range.high {
+                let within = |(from, to): &&(Seq, Option<Seq>)| *from <= seq && to.is_none_or(|to| seq <= to);
+                match self.visible.iter().find(within) {
+                    None => return Some(seq),
+                    Some((_, None)) => return None,
+                    Some((_, Some(to))) => seq = to.next(),
+                }
+            }
+            None
+        })
+    }
+
     /// The seqs to be compared with the server's (S7), newest first: the end of each range, for an upper one may be
-    /// of the server's log already and a lower one not, and steps that double from the top.
+    /// of the server's log already and a lower one not, and steps that double from the top. The server answers only
+    /// for what may be seen, so a range ends with each interval.
     pub(crate) fn probes(&self) -> Vec<Seq> {
-        let highs = self.ranges.all().iter().rev().map(|range| range.high).take(limits::PROBE_SEQS_MAX / 3);
+        let ends = self.ranges.all().iter().rev().flat_map(|range| {
+            self.visible.iter().rev().filter_map(|(from, to)| {
+                let end = to.unwrap_or(range.high).min(range.high);
+                (end >= range.low.max(*from)).then_some(end)
+            })
+        });
+        let highs = ends.take(limits::PROBE_SEQS_MAX / 3);
         let mut seqs: BTreeSet<Seq> = highs.chain(self.suspect).collect();
         let (top, mut back) = (self.ranges.high(), 0);
         while top.0 > back && seqs.len() < limits::PROBE_SEQS_MAX {

@@ -8,7 +8,7 @@ mod log;
 mod machine;
 pub(crate) mod ops;
 mod outbox;
-mod ranges;
+pub(crate) mod ranges;
 #[cfg(test)]
 pub(crate) mod sim;
 

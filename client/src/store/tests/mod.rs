@@ -3,6 +3,7 @@
 mod contract;
 mod drafts;
 mod file;
+mod lineage;
 mod log;
 mod searching;
 mod timeline;

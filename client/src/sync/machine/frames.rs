@@ -35,7 +35,7 @@ impl Machine {
             }
             ServerFrame::Page(page) => self.page(page, asked),
             ServerFrame::Ack(ack) => self.ack(ack, asked),
-            ServerFrame::Chains(chains) => self.chains(chains),
+            ServerFrame::Chains(chains) => self.chains(chains, asked),
             ServerFrame::OwnState(own) => self.own_state(own, asked),
             ServerFrame::Markers(markers) => {
                 self.store(StoreOp::Markers { conversation: markers.conversation, markers: markers.markers });
@@ -294,11 +294,18 @@ impl Machine {
         }
     }
 
-    fn chains(&mut self, chains: Chains) {
-        if let Some(log) = self.logs.get_mut(&chains.conversation) {
-            log.head = chains.head;
+    /// A repeated answer is of a log that has been settled since.
+    fn chains(&mut self, chains: Chains, asked: Option<Asked>) {
+        if !matches!(asked, Some(Asked::Probe { .. })) {
+            return;
         }
-        self.store(StoreOp::Rewind { conversation: chains.conversation, chains: chains.chains });
+        let Chains { conversation, head, mut chains, .. } = chains;
+        if let Some(log) = self.logs.get_mut(&conversation) {
+            log.head = head;
+            let unseen = log.first_unseen();
+            chains.retain(|(seq, _)| unseen.is_none_or(|unseen| *seq < unseen));
+        }
+        self.store(StoreOp::Rewind { conversation, chains });
     }
 
     // --- answers ---

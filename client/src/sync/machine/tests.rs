@@ -1,5 +1,6 @@
 //! Single rules, by name. What they are worth together, `sync/sim` shows.
 
+mod lineage;
 mod links;
 mod logs;
 mod outbox;

@@ -235,11 +235,13 @@ impl MemoryStore {
     fn events(&mut self, conversation: ConversationId, before: Chain, events: &[Event], stored: &mut Stored) {
         let run = run_of(conversation, before, events).expect("the machine has checked the chain");
         let kept = self.conversations.entry(conversation).or_default();
-        if let Some(seq) = events.iter().find_map(|event| kept.contradicts(event)) {
+        let at = |seq: Seq| events.iter().find(|event| event.seq == seq).map(|event| event.chain);
+        let elsewhere = events.iter().find_map(|event| kept.contradicts(event));
+        let seq = elsewhere.or_else(|| kept.ranges.merge(run, at).is_err().then_some(run.low));
+        if let Some(seq) = seq {
             stored.forked.push((local(conversation, kept), seq));
             return;
         }
-        kept.ranges.merge(run, |_| None).expect("the machine has checked the ranges");
         for event in events {
             let is_known = kept.events.contains_key(&event.seq);
             if !is_known {

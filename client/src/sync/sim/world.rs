@@ -201,11 +201,12 @@ impl World {
         self.server.chaos = false;
         self.server_is_up = true;
         self.sockets_are_off = false;
+        let asleep = self.clients.iter().map(|one| one.asleep_until).max();
         for client in 0..self.clients.len() {
             self.wake(client);
         }
-        // What was answered in the bad time has arrived.
-        self.run_until(self.now + 4_000);
+        // What was answered in the bad time has arrived, also with those who slept.
+        self.run_until(asleep.unwrap_or(0).max(self.now) + 4_000);
         for client in 0..self.clients.len() {
             self.cut(client, None);
             self.sign_in(client);
