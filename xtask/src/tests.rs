@@ -15,6 +15,9 @@ use crate::{
 /// so that no other run counts them as passed.
 const WINDOWS: &str = "binary(e2e) & test(/^window/)";
 
+/// The simulation's thousands of seeds.
+const SEEDS: &str = "package(kith-client) & (test(seeded_interleavings) | test(both_stores))";
+
 /// Everything but real windows.
 pub fn headless(cluster: &TestCluster, steps: &mut Steps) -> Result<()> {
     let nextest = ["--workspace", "--no-fail-fast", "-E"];
@@ -25,11 +28,16 @@ pub fn headless(cluster: &TestCluster, steps: &mut Steps) -> Result<()> {
     judge(&mut tests, steps)
 }
 
-/// The tests inside the crates, which need neither windows nor a whole system.
+/// The tests inside the crates, which need neither windows nor a whole system; without the thousands of seeds.
 pub fn unit(steps: &mut Steps) -> Result<()> {
-    let arguments = ["--workspace", "--exclude", "kith-tests", "--lib", "--bins"];
-    let mut tests = runner(&arguments, &arguments);
-    judge(tests.args(FEATURES), steps)
+    let all = ["--workspace", "--exclude", "kith-tests", "--lib", "--bins"];
+    let filter = format!("not ({SEEDS})");
+    let mut tests = runner(&[&all[..], &["-E", &filter]].concat(), &all);
+    tests.args(FEATURES);
+    if !has_nextest() {
+        tests.args(["--", "--skip", "seeded_interleavings", "--skip", "both_stores"]);
+    }
+    judge(&mut tests, steps)
 }
 
 /// Seeded runs of the sync rules against a model of the server (`client/src/sync/sim`).

@@ -178,7 +178,7 @@ pub(super) fn put_head(
     if !is_overtaken {
         put_members(tx, cid, item)?;
         let as_of = facts(tx, cid)?.as_of;
-        log::catch_up_facts(tx, cid, as_of)?;
+        log::facts_told(tx, cid, as_of)?;
     }
     // After having left, own state is this device's; only a newer word of the server's counts.
     let source = match known_before {

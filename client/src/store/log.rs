@@ -162,17 +162,32 @@ fn advance(tx: &mut Tx<'_>, cid: i64, facts: &Facts, last: &Event, messages: i64
 
 /// Where the log goes on without a hole from what is known, title and membership are known up to its end. Events
 /// beyond a hole counted at once; when the hole closes, all are taken again in their order.
-pub(super) fn catch_up_facts(tx: &mut Tx<'_>, cid: i64, as_of: Seq) -> Result<(), ClientError> {
+fn catch_up_facts(tx: &mut Tx<'_>, cid: i64, as_of: Seq) -> Result<(), ClientError> {
     let ranges = ranges::all(tx, cid)?;
     let Some(range) = ranges.iter().find(|range| range.low <= as_of.next() && as_of < range.high) else {
         return Ok(());
     };
+    take_facts(tx, cid, as_of, range.high)?;
+    tx.conn
+        .prepare_cached("UPDATE conversations SET facts_as_of = ?2 WHERE cid = ?1")?
+        .execute(params![cid, range.high.as_i64()])?;
+    Ok(())
+}
+
+/// Title and membership were told as they were at `as_of`: what is stored above, beyond holes too, comes on top.
+pub(super) fn facts_told(tx: &mut Tx<'_>, cid: i64, as_of: Seq) -> Result<(), ClientError> {
+    take_facts(tx, cid, as_of, Seq(i64::MAX.unsigned_abs()))?;
+    catch_up_facts(tx, cid, as_of)
+}
+
+/// Takes the stored member and title events of an interval in their order.
+fn take_facts(tx: &mut Tx<'_>, cid: i64, above: Seq, to: Seq) -> Result<(), ClientError> {
     let mut query = tx.conn.prepare_cached(
         "SELECT seq, kind, body FROM events
          WHERE cid = ?1 AND seq > ?2 AND seq <= ?3 AND kind IN ('member', 'title') ORDER BY seq",
     )?;
     let rows = query
-        .query_map(params![cid, as_of.as_i64(), range.high.as_i64()], |row| {
+        .query_map(params![cid, above.as_i64(), to.as_i64()], |row| {
             let body: Option<String> = row.get("body")?;
             let body = body.map(|text| sql::read_json::<Value>(&text)).transpose()?;
             Ok((sql::seq(row, "seq")?, row.get::<_, String>("kind")?, body))
@@ -181,9 +196,6 @@ pub(super) fn catch_up_facts(tx: &mut Tx<'_>, cid: i64, as_of: Seq) -> Result<()
     for (seq, kind, body) in rows {
         apply_facts(tx, cid, seq, &kind, body.as_ref())?;
     }
-    tx.conn
-        .prepare_cached("UPDATE conversations SET facts_as_of = ?2 WHERE cid = ?1")?
-        .execute(params![cid, range.high.as_i64()])?;
     Ok(())
 }
 

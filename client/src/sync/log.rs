@@ -256,6 +256,11 @@ impl Log {
         low.zip(start).is_some_and(|(high, from)| high.next() < from)
     }
 
+    /// Whether a seq lies in an interval of the membership (R6).
+    pub(crate) fn may_see(&self, seq: Seq) -> bool {
+        self.visible.iter().any(|(from, to)| *from <= seq && to.is_none_or(|to| seq <= to))
+    }
+
     /// The first stored seq that may not be seen: intervals only grow, so it is of another log (S7).
     pub(crate) fn first_unseen(&self) -> Option<Seq> {
         self.ranges.all().iter().find_map(|range| {

@@ -118,7 +118,9 @@ impl Machine {
         let acked: Vec<_> = self.outbox.acked().collect();
         let mut lost = Vec::new();
         for (item, conversation, seq) in acked {
-            if self.is_lost(conversation, seq) {
+            // An author sees what is theirs: what lies outside of the intervals is of another log.
+            let is_hidden = self.logs.get(&conversation).is_some_and(|log| !log.may_see(seq));
+            if is_hidden || self.is_lost(conversation, seq) {
                 lost.push(item);
             } else {
                 self.want_acked(conversation, seq);

@@ -209,6 +209,9 @@ impl MemoryStore {
         kept.facts_as_of = if greeting { item.head } else { kept.facts_as_of.max(item.head) };
         if let Some(members) = item.members.filter(|_| !is_overtaken) {
             kept.members = members.into_iter().map(|member| (member.user, member.role)).collect();
+            for event in kept.events.range(kept.facts_as_of.next()..).map(|(_, event)| event) {
+                apply_member(&mut kept.members, event);
+            }
             kept.catch_up_facts();
         }
         let has_left = kept.visible.last().is_none_or(|(_, to)| to.is_some());

@@ -157,7 +157,7 @@ impl World {
     pub(super) fn cancel(&mut self, client: usize, item: i64) {
         let Some(row) = self.clients[client].store.outbox.remove(&item) else { return };
         if let OutboxOp::Event(event) = row.op {
-            self.clients[client].cancelled.insert(event.id);
+            self.clients[client].cancelled.insert(event.id, row.tries > 0);
         }
         self.feed(client, Input::Outbox(OutboxUpdate { changed: Vec::new(), removed: vec![item] }));
     }

@@ -26,7 +26,8 @@ pub(crate) struct Client {
     pub wall_is_off: i64,
     /// Messages in the order in which they were written (I5).
     pub written: Vec<(ConversationId, EventId)>,
-    pub cancelled: BTreeSet<EventId>,
+    /// What the user took back; whether it had been tried, and may have arrived (O7).
+    pub cancelled: BTreeMap<EventId, bool>,
     pub retried: BTreeSet<EventId>,
     /// Every transaction, where somebody wants to play it again.
     pub record: Option<Vec<Vec<StoreOp>>>,
@@ -48,7 +49,7 @@ impl Client {
             slept: 0,
             wall_is_off: 0,
             written: Vec::new(),
-            cancelled: BTreeSet::new(),
+            cancelled: BTreeMap::new(),
             retried: BTreeSet::new(),
             record: None,
             read: BTreeMap::new(),
