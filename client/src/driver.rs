@@ -91,6 +91,7 @@ struct Wishes {
     presence: Option<PresenceState>,
     network_changed: bool,
     send_now: bool,
+    check_now: bool,
 }
 
 /// Wants that wait at most; beyond, the oldest is forgotten (who still looks asks again).
@@ -103,10 +104,19 @@ impl Wishes {
         let presence = self.presence.map(Input::Presence);
         let network = self.network_changed.then_some(Input::NetworkChanged);
         let now = self.send_now.then_some(Input::SendNow);
+        let check = self.check_now.then_some(Input::CheckNow);
         let outbox = self.outbox.into_iter().map(Input::Outbox);
         let wants = self.wants.into_iter().map(Input::Want);
         let typing = self.typing.into_iter().map(|(conversation, on)| Input::Typing(conversation, on));
-        outbox.chain(focus).chain(watch).chain(presence).chain(wants).chain(typing).chain(network).chain(now)
+        outbox
+            .chain(focus)
+            .chain(watch)
+            .chain(presence)
+            .chain(wants)
+            .chain(typing)
+            .chain(network)
+            .chain(now)
+            .chain(check)
     }
 }
 
@@ -176,6 +186,11 @@ impl DriverHandle {
     /// Tells what the user's doing changed in the outbox; after the transaction that did it.
     pub(crate) fn outbox(&self, update: OutboxUpdate) {
         self.inbox.add(|wishes| wishes.outbox.push(update));
+    }
+
+    /// Has everything that is stored compared with the server's.
+    pub(crate) fn check_now(&self) {
+        self.inbox.add(|wishes| wishes.check_now = true);
     }
 
     /// Asks for something that is on screen and not here.

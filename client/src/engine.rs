@@ -5,6 +5,7 @@
 
 mod account;
 mod conversations;
+mod diagnostics;
 mod live;
 mod messages;
 mod notices;

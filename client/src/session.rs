@@ -54,6 +54,16 @@ impl Session {
         account
     }
 
+    /// Size of the database, with what is not yet checkpointed.
+    pub(crate) fn file_bytes(&self) -> f64 {
+        let with = |suffix: &str| {
+            let mut name = self.file.clone().into_os_string();
+            name.push(suffix);
+            std::fs::metadata(name).map_or(0, |file| file.len())
+        };
+        (with("") + with("-wal")) as f64
+    }
+
     async fn close(&self) {
         self.driver.stop().await;
         self.live.stop();

@@ -5,6 +5,7 @@
 
 mod account;
 mod conversations;
+mod diagnostics;
 mod outbox;
 mod people;
 mod search;
@@ -12,6 +13,7 @@ mod timeline;
 
 pub use account::{AccountView, AppState, KeyStore, LinkView, SignOutPreview, SignedOutReason, StatusView};
 pub use conversations::{ConversationDetail, ConversationView, MemberView, PreviewView};
+pub use diagnostics::{Counter, CounterView, DiagnosticsView, LogView};
 pub use outbox::{OutboxItemView, OutboxKind, OutboxState};
 pub use people::{PersonView, PresenceView, UNKNOWN_NAME};
 pub use search::{SearchHit, SearchView, SnippetPart};

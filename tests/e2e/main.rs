@@ -4,6 +4,7 @@
 
 mod account;
 mod delivery;
+mod diagnostics;
 mod edges;
 mod layers;
 mod members;

@@ -138,6 +138,15 @@ export const STATES = [
   ],
   ['settings', '', (page) => page.getByTestId('settings-button').click()],
   [
+    'diagnostics',
+    '',
+    async (page) => {
+      await page.getByTestId('settings-button').click();
+      await page.getByText('Numbers').click();
+      await page.getByTestId('diagnostics').scrollIntoViewIfNeeded();
+    },
+  ],
+  [
     'settings-end',
     '',
     async (page) => {

@@ -3,7 +3,7 @@
 use super::{
     Store, Tx, conversations, drafts, log, members, outbox,
     own_state::{self, Source},
-    people, receipts, rewind, sql,
+    people, receipts, rewind, sql, verify,
     writer::Durability,
 };
 use crate::{
@@ -84,6 +84,8 @@ fn apply(tx: &mut Tx<'_>, op: StoreOp) -> Result<(), ClientError> {
         StoreOp::Members { conversation, items, first, last } => {
             members::put_part(tx, conversation, &items, first, last)
         }
+        StoreOp::Count { counter, by } => verify::count(tx, counter, by),
+        StoreOp::Verify { conversation, salt } => verify::conversation(tx, conversation, salt),
         StoreOp::Notifications(items) => items.iter().try_for_each(|item| put_notification(tx, item)),
     }
 }

@@ -30,6 +30,7 @@ pub(crate) struct Changes {
     pub(super) sending: Vec<OutboxItem>,
     pub(super) ended: Vec<i64>,
     pub(super) rewound: Vec<LocalConversation>,
+    pub(super) repaired: Vec<LocalConversation>,
     pub(super) forked: Vec<(LocalConversation, Seq)>,
     pub(super) profiles_wanted: BTreeSet<UserId>,
     pub(super) members_wanted: BTreeSet<ConversationId>,
@@ -126,6 +127,7 @@ impl Changes {
             // What the store itself put into the outbox while it applied (a rewind, a draft without a rival).
             queued: self.update.changed,
             rewound: self.rewound,
+            repaired: self.repaired,
             forked: self.forked,
             profiles_wanted: self.profiles_wanted.into_iter().collect(),
             members_wanted: self.members_wanted.into_iter().collect(),

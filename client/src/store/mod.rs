@@ -28,6 +28,7 @@ mod sql;
 mod tests;
 pub(crate) mod timeline;
 pub(crate) mod unsent;
+pub(crate) mod verify;
 mod writer;
 
 pub(crate) use changes::Changes;

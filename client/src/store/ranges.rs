@@ -54,6 +54,21 @@ pub(super) fn cut(tx: &Tx<'_>, cid: i64, keep: Seq, chain: kith_protocol::Chain)
     Ok(())
 }
 
+/// Ends one range at `keep`, whose chain value is `chain`; before its first seq, it goes.
+pub(super) fn shorten(
+    tx: &Tx<'_>,
+    cid: i64,
+    range: LocalRange,
+    keep: Seq,
+    chain: kith_protocol::Chain,
+) -> Result<(), ClientError> {
+    delete(tx, cid, range.low)?;
+    if keep < range.low {
+        return Ok(());
+    }
+    insert(tx, cid, LocalRange { high: keep, chain_high: chain, ..range })
+}
+
 fn delete(tx: &Tx<'_>, cid: i64, low: Seq) -> Result<(), ClientError> {
     tx.conn
         .prepare_cached("DELETE FROM log_range WHERE cid = ?1 AND low = ?2")?

@@ -6,7 +6,7 @@ use super::{
 };
 use kith_protocol::{
     Chain, ConversationId, Event, Seq, TimestampMs,
-    frame::{Direction, HeadsItem, Page, Pull},
+    frame::{Chains, Direction, HeadsItem, Page, Pull},
     limits,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -297,6 +297,17 @@ impl Log {
         seqs.into_iter().rev().collect()
     }
 
+    /// Whether what is stored cannot be of the log that the server tells of.
+    pub(crate) fn differs_from(&self, chains: &Chains) -> bool {
+        let differs = |range: &LocalRange, (seq, chain): &(Seq, Chain)| {
+            (*seq == range.high && *chain != range.chain_high)
+                || (*seq == range.low.previous() && *chain != range.chain_before)
+        };
+        let is_other =
+            |range: &LocalRange| chains.chains.iter().any(|told: &(Seq, Chain)| differs(range, told));
+        chains.head < self.ranges.high() || self.ranges.all().iter().any(is_other)
+    }
+
     /// Events were not stored because of the one at `seq`; answers whether asking the server about it is worth while.
     pub(crate) fn contradicted(&mut self, ranges: Vec<LocalRange>, seq: Seq) -> bool {
         self.ranges = Ranges::new(ranges);
@@ -306,10 +317,11 @@ impl Log {
         self.contradictions <= CONTRADICTIONS_MAX
     }
 
-    /// After a rewind (S7): what is left.
-    pub(crate) fn rewound(&mut self, ranges: Vec<LocalRange>) {
+    /// After a rewind (S7): what is left. Answers whether something was cut.
+    pub(crate) fn rewound(&mut self, ranges: Vec<LocalRange>) -> bool {
         let left = Ranges::new(ranges);
-        if left != self.ranges {
+        let is_cut = left != self.ranges;
+        if is_cut {
             self.contradictions = 0;
         }
         self.suspect = None;
@@ -319,6 +331,7 @@ impl Log {
         self.wants.clear();
         (self.probing, self.probe_after) = (false, None);
         self.wait_until = None;
+        is_cut
     }
 
     /// The link broke.

@@ -12,6 +12,7 @@
 //! Only `Live` and `Between` send on their own account. Whatever breaks, the outbox is queued again and heads say
 //! what is missing: nothing depends on what was under way.
 
+mod checking;
 mod frames;
 mod link;
 mod live;
@@ -25,10 +26,10 @@ use super::{
     Action, Input, Now, Want,
     backoff::Backoff,
     log::Log,
-    ops::{LocalState, OutboxItem, OutboxOp, StoreOp, Stored},
+    ops::{LocalConversation, LocalState, OutboxItem, OutboxOp, StoreOp, Stored},
     outbox::Outbox,
 };
-use crate::view::LinkView;
+use crate::view::{Counter, LinkView};
 use kith_protocol::{
     ClientFrame, ConversationId, DeviceId, ErrorCode, EventId, NewEvent, TimestampMs, UserId, frame,
 };
@@ -67,6 +68,7 @@ enum Asked {
     State { items: Vec<i64>, draft: bool },
     Pull { conversation: ConversationId },
     Probe { conversation: ConversationId },
+    Check,
     Heads,
     Profiles { users: Vec<UserId> },
     Members { conversation: ConversationId, first: bool },
@@ -112,6 +114,7 @@ pub(crate) struct Machine {
     requests: BTreeMap<u64, Request>,
     last_request: u64,
     live: Live,
+    checking: checking::Checking,
     actions: Vec<Action>,
 }
 
@@ -143,6 +146,7 @@ impl Machine {
             requests: BTreeMap::new(),
             last_request: 0,
             live: Live::default(),
+            checking: checking::Checking::default(),
             actions: Vec::new(),
         };
         machine.load(local);
@@ -178,6 +182,7 @@ impl Machine {
                 self.outbox.send_now();
                 self.network_changed();
             }
+            Input::CheckNow => self.check_now(),
         }
         self.pump();
         std::mem::take(&mut self.actions)
@@ -201,6 +206,7 @@ impl Machine {
             sooner(self.outbox.deadline(self.now.mono));
             sooner(self.pull_deadline());
             sooner(self.heads_at);
+            sooner(self.check_deadline());
             sooner(self.live.deliver_deadline());
             sooner(self.live.ask_deadline(self.now.mono));
             sooner(self.requests.values().map(|request| request.deadline).min());
@@ -237,6 +243,7 @@ impl Machine {
             self.send_pulls();
             self.send_live();
             self.ask_heads_if_due();
+            self.check_some();
         }
         self.flush_exchange();
         self.show_link();
@@ -332,6 +339,7 @@ impl Machine {
         for item in stored.ended {
             self.outbox.remove(item);
         }
+        let orphans = stored.queued.len();
         if !stored.queued.is_empty() {
             self.outbox.update(super::ops::OutboxUpdate { changed: stored.queued, removed: Vec::new() });
         }
@@ -340,19 +348,28 @@ impl Machine {
                 self.contradicted(local, seq);
             }
         }
+        let mut forks = 0;
         for local in stored.rewound {
             // Own state was cut where the logs part: heads tell what of it holds in this log (S7).
             self.heads_at.get_or_insert(self.now.mono);
-            if let Some(log) = self.logs.get_mut(&local.conversation) {
-                log.rewound(local.ranges);
-                self.attention.insert(local.conversation);
-            }
+            forks += usize::from(self.rewound(local));
         }
+        for local in stored.repaired {
+            self.rewound(local);
+        }
+        self.count(Counter::Forks, forks);
+        self.count(Counter::Orphans, if forks > 0 { orphans } else { 0 });
         self.live.profiles_wanted(stored.profiles_wanted);
         self.live.members_wanted.extend(stored.members_wanted);
         self.live.stored();
         self.send_lost_again();
         self.send_items(stored.sending);
+    }
+
+    /// What is left of a log; answers whether something was cut.
+    fn rewound(&mut self, local: LocalConversation) -> bool {
+        self.attention.insert(local.conversation);
+        self.logs.get_mut(&local.conversation).is_some_and(|log| log.rewound(local.ranges))
     }
 
     fn want(&mut self, want: Want) {

@@ -133,6 +133,8 @@ pub(crate) enum Input {
     NetworkChanged,
     /// Send what waits, at once.
     SendNow,
+    /// Compare every log with the server's.
+    CheckNow,
 }
 
 /// What is to be done, in this order.

@@ -1,9 +1,10 @@
 //! The seam between the sync machine and the store: plain data in both directions.
 //!
 //! The machine decides *what* is to be written and never how; the store carries out every [`StoreOp`] of one call of
-//! `Store::apply` in one transaction and answers with one [`Stored`]. Applying the same op twice changes nothing (C3).
+//! `Store::apply` in one transaction and answers with one [`Stored`]. Applying the same op twice changes nothing (C3),
+//! but for counting.
 
-use crate::events::EngineEvent;
+use crate::{events::EngineEvent, view::Counter};
 use kith_protocol::{
     Chain, ConversationId, DeviceId, ErrorCode, Event, EventId, NewEvent, Seq, TimestampMs, UserId,
     api::Profile,
@@ -265,6 +266,22 @@ pub enum StoreOp {
     },
     /// The platform's notifications.
     Notifications(Vec<Notification>),
+    /// Something happened that diagnostics tell of. The one op that is not to be applied twice.
+    Count {
+        /// What.
+        counter: Counter,
+        /// How often.
+        by: u64,
+    },
+    /// Compares a conversation's rows with its ranges and chain, at most 500 of each range. Rows that are missing or
+    /// damaged are given up, with what follows them in their range: [`Stored::repaired`] answers what is left, and the
+    /// server has them.
+    Verify {
+        /// Where.
+        conversation: ConversationId,
+        /// Which part of a long range.
+        salt: u64,
+    },
 }
 
 /// What the store answers after the commit.
@@ -280,6 +297,8 @@ pub struct Stored {
     pub queued: Vec<OutboxEntry>,
     /// What is left of conversations that were rewound.
     pub rewound: Vec<LocalConversation>,
+    /// What is left of conversations in which rows were damaged.
+    pub repaired: Vec<LocalConversation>,
     /// A run of events was not stored, for one of them is stored at another place, or another one at its place: the
     /// log is of another lineage (S7). What is stored, and the place that contradicts.
     pub forked: Vec<(LocalConversation, Seq)>,

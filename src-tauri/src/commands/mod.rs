@@ -9,8 +9,8 @@ use crate::{
     shell::Shell,
 };
 use kith_client::view::{
-    Anchor, AppState, ConversationDetail, ConversationView, OutboxItemView, PersonView, PresenceView,
-    SearchView, SignOutPreview, StatusView, TimelineView,
+    Anchor, AppState, ConversationDetail, ConversationView, DiagnosticsView, OutboxItemView, PersonView,
+    PresenceView, SearchView, SignOutPreview, StatusView, TimelineView,
 };
 use kith_protocol::{
     ConversationId, DeviceId, EventId, Seq, TimestampMs, UserId, api::SessionItem, ephemeral::PresenceState,

@@ -63,6 +63,8 @@ macro_rules! with_commands {
                 send_all_now() -> ();
                 search(query: String, conversation: Option<ConversationId>, limit: u32) -> SearchView;
                 network_changed() -> ();
+                diagnostics() -> DiagnosticsView;
+                check_now() -> ();
             }
             shell {
                 /// Tells which conversations are in view: the engine keeps their payloads longest, and nothing that

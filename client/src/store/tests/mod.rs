@@ -9,6 +9,7 @@ mod searching;
 mod timeline;
 mod unsent;
 mod upkeep;
+mod verify;
 
 use super::{Changes, Db, Key, Store, Tx, conversations, people, unsent as doing};
 use crate::{

@@ -1,15 +1,21 @@
 //! What each frame of the server means.
 
 use super::{Asked, Link, Machine};
-use crate::sync::{
-    log::{Continued, Log},
-    ops::{LocalConversation, StoreOp},
-    ranges::Mismatch,
+use crate::{
+    sync::{
+        log::{Continued, Log},
+        ops::{LocalConversation, StoreOp},
+        ranges::Mismatch,
+    },
+    view::Counter,
 };
 use kith_protocol::{
     ClientFrame, ConversationId, ErrorCode, Event, Seq, ServerFrame,
     error::ErrorClass,
-    frame::{Ack, Chains, ErrorFrame, Events, Heads, HeadsItem, Members, OwnStates, Page, Probe, Welcome},
+    frame::{
+        Ack, AckStatus, Chains, ErrorFrame, Events, Heads, HeadsItem, Members, OwnStates, Page, Probe,
+        Welcome,
+    },
     limits,
 };
 
@@ -78,6 +84,7 @@ impl Machine {
         if last {
             self.user_seq = heads.user_seq;
             self.heads_at = None;
+            self.count(Counter::FullHeads, usize::from(heads.full));
         }
         self.store(StoreOp::Heads {
             full: heads.full,
@@ -247,7 +254,7 @@ impl Machine {
     }
 
     /// The server's log is not a continuation of the stored one: find where they part (S7).
-    fn fork(&mut self, conversation: ConversationId) {
+    pub(super) fn fork(&mut self, conversation: ConversationId) {
         let Some(log) = self.logs.get_mut(&conversation) else { return };
         if log.probing {
             return;
@@ -298,8 +305,10 @@ impl Machine {
 
     /// A repeated answer is of a log that has been settled since.
     fn chains(&mut self, chains: Chains, asked: Option<Asked>) {
-        if !matches!(asked, Some(Asked::Probe { .. })) {
-            return;
+        match asked {
+            Some(Asked::Probe { .. }) => {}
+            Some(Asked::Check) => return self.checked(&chains),
+            _ => return,
         }
         let Chains { conversation, head, mut chains, .. } = chains;
         if let Some(log) = self.logs.get_mut(&conversation) {
@@ -316,6 +325,8 @@ impl Machine {
         let Some(asked) = asked else { return };
         match asked {
             Asked::Send { items } => {
+                let known = ack.results.iter().filter(|one| one.status == AckStatus::Duplicate).count();
+                self.count(Counter::Duplicates, known);
                 let ops = self.outbox.answered(&items, &ack.results, self.now.mono, self.now.wall);
                 for op in ops {
                     if let StoreOp::Acked { item, seq, .. } = &op {
@@ -335,6 +346,7 @@ impl Machine {
             | Asked::Open { .. }
             | Asked::Pull { .. }
             | Asked::Probe { .. }
+            | Asked::Check
             | Asked::Heads
             | Asked::Profiles { .. }
             | Asked::Members { .. }
@@ -431,8 +443,8 @@ impl Machine {
                     self.ask_later(asked, retry);
                 }
             }
-            // A token that is not taken ends the connection; what comes then decides (S11).
-            Some(Asked::Auth) | None => {}
+            // A token that is not taken ends the connection; what comes then decides (S11). A check has time.
+            Some(Asked::Auth | Asked::Check) | None => {}
         }
     }
 

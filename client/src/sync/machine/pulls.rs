@@ -1,6 +1,7 @@
 //! Which pull comes next (S3): what somebody waits for, what is on screen, the newest twenty, the rest, gaps, history.
 
 use super::{Asked, Machine};
+use crate::view::Counter;
 use kith_protocol::{ClientFrame, ConversationId, frame::HeadsRequest};
 use std::{cmp::Reverse, collections::BTreeSet};
 
@@ -99,6 +100,8 @@ impl Machine {
 
     fn send_pull(&mut self, conversation: ConversationId, urgency: Urgency) -> bool {
         let Some(log) = self.logs.get_mut(&conversation) else { return false };
+        // A hole that did not close by itself, or one between ranges.
+        let fills_gap = log.wait_until.is_some() || urgency == Urgency::Gap;
         let pull = match urgency {
             Urgency::Wanted => log.wanted(),
             Urgency::OnScreen | Urgency::Newest | Urgency::Rest => Some(log.catch_up()),
@@ -109,6 +112,7 @@ impl Machine {
             }
         };
         let Some(pull) = pull else { return false };
+        self.count(Counter::GapPulls, usize::from(fills_gap));
         let number = self.request(ClientFrame::Pull(pull), Asked::Pull { conversation });
         if let Some(log) = self.logs.get_mut(&conversation) {
             log.pull = Some(number);

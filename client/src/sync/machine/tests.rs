@@ -1,5 +1,6 @@
 //! Single rules, by name. What they are worth together, `sync/sim` shows.
 
+mod checking;
 mod lineage;
 mod links;
 mod logs;

@@ -185,7 +185,14 @@ impl MemoryStore {
                 self.outbox.retain(|item, _| !items.contains(item));
                 self.own(*current, false);
             }
-            StoreOp::Markers { .. }
+            StoreOp::Verify { conversation, .. } => {
+                let Some(kept) = self.conversations.get(&conversation) else { return };
+                let here: Vec<Seq> = kept.events.keys().copied().collect();
+                let claimed = kept.ranges.all().iter().flat_map(|range| range.low.0..=range.high.0).map(Seq);
+                assert_eq!(here, claimed.collect::<Vec<_>>(), "C2: what is claimed is there");
+            }
+            StoreOp::Count { .. }
+            | StoreOp::Markers { .. }
             | StoreOp::Profiles(_)
             | StoreOp::Members { .. }
             | StoreOp::Notifications(_) => {}

@@ -185,9 +185,88 @@ presence: PresenceView | null,
 is_local: boolean, };
 
 /**
+ * What diagnostics count.
+ */
+export type Counter = "gap_pulls" | "full_heads" | "duplicates" | "forks" | "orphans" | "checks" | "repairs";
+
+/**
+ * One counter.
+ */
+export type CounterView = {
+/**
+ * What was counted.
+ */
+counter: Counter,
+/**
+ * How often.
+ */
+count: number, };
+
+/**
  * One installation of one user.
  */
 export type DeviceId = string;
+
+/**
+ * The state of sync. Nothing in it is a secret but titles; a report leaves them out.
+ */
+export type DiagnosticsView = {
+/**
+ * `name/version`.
+ */
+app: string,
+/**
+ * The server's address.
+ */
+server: string,
+/**
+ * This installation.
+ */
+device: DeviceId,
+/**
+ * The lineage of the server's database, once it was told.
+ */
+epoch: string | null,
+/**
+ * The connection.
+ */
+link: LinkView,
+/**
+ * When this was read.
+ */
+at: TimestampMs,
+/**
+ * When stored events were last compared with the server's.
+ */
+checked_at: TimestampMs | null,
+/**
+ * Size of the database with what is not yet checkpointed, bytes.
+ */
+file_bytes: number,
+/**
+ * Items in the outbox that wait for the network.
+ */
+waiting: number,
+/**
+ * Items in the outbox that wait for the user.
+ */
+parked: number,
+/**
+ * Conversations that the server knows.
+ */
+conversations: number,
+/**
+ * Conversations in which something is missing.
+ */
+incomplete: number,
+/**
+ * At most 50 of them: those that lack something first, then the newest.
+ */
+logs: Array<LogView>,
+/**
+ * All counters, since the database was made.
+ */
+counters: Array<CounterView>, };
 
 /**
  * A change notice. Notices are bounded and gathered: many changes of one thing may arrive as one.
@@ -327,6 +406,35 @@ next_try: TimestampMs | null, } | { "state": "sign_in_needed" } | { "state": "st
  * Why.
  */
 code: ErrorCode, };
+
+/**
+ * How one conversation's log stands.
+ */
+export type LogView = {
+/**
+ * Which.
+ */
+conversation: ConversationId,
+/**
+ * Its title.
+ */
+title: string,
+/**
+ * The newest stored event.
+ */
+in_sync_to: Seq,
+/**
+ * The newest event that the server is known to have.
+ */
+head: Seq,
+/**
+ * Events between the oldest stored one and the head that are not here.
+ */
+missing: number,
+/**
+ * Older events, which come when somebody scrolls to them.
+ */
+older: number, };
 
 /**
  * What a `member` event changes.
@@ -956,6 +1064,8 @@ export interface Commands {
   sendAllNow(): Promise<void>;
   search(query: string, conversation: ConversationId | null, limit: number): Promise<SearchView>;
   networkChanged(): Promise<void>;
+  diagnostics(): Promise<DiagnosticsView>;
+  checkNow(): Promise<void>;
   /** Tells which conversations are in view: the engine keeps their payloads longest, and nothing that arrives in them is announced while the window has the focus. */
   setFocus(conversations: Array<ConversationId>): Promise<void>;
   /** Opens an `https:`, `http:` or `mailto:` link in the system's own program. */
@@ -1033,6 +1143,8 @@ export function createCommands(invoke: Invoke): Commands {
     sendAllNow: () => invoke("send_all_now"),
     search: (query, conversation, limit) => invoke("search", { query, conversation, limit }),
     networkChanged: () => invoke("network_changed"),
+    diagnostics: () => invoke("diagnostics"),
+    checkNow: () => invoke("check_now"),
     setFocus: (conversations) => invoke("set_focus", { conversations }),
     openLink: (url) => invoke("open_link", { url }),
     getSettings: () => invoke("get_settings"),

@@ -2,6 +2,7 @@
 import type { EngineEvent, ErrorCode, Link, PersonView, Shell } from './engine';
 import { account } from './fake/account';
 import { conversations } from './fake/conversations';
+import { diagnostics } from './fake/diagnostics';
 import { messages } from './fake/messages';
 import { ME } from './fake/people';
 import { seed } from './fake/seed';
@@ -71,6 +72,7 @@ export function createFake(options: FakeOptions = {}): Fake {
     ...account(world),
     ...conversations(world),
     ...messages(world),
+    ...diagnostics(world),
     ...controls(world, links),
     status: async () => world.status(),
     networkChanged: async () => undefined,
