@@ -10,7 +10,9 @@ mod people;
 mod search;
 mod timeline;
 
-pub use account::{AccountView, AppState, KeyStore, LinkView, SignOutPreview, SignedOutReason, StatusView};
+pub use account::{
+    AccountView, AppState, KeyStore, LinkView, MendedView, SignOutPreview, SignedOutReason, StatusView,
+};
 pub use conversations::{ConversationDetail, ConversationView, MemberView, PreviewView};
 pub use outbox::{OutboxItemView, OutboxKind, OutboxState};
 pub use people::{PersonView, PresenceView, UNKNOWN_NAME};
