@@ -1,3 +1,5 @@
+mod bad;
+
 use super::*;
 use crate::{ConversationId, ErrorCode, Seq};
 use serde_json::json;
