@@ -4,6 +4,8 @@ mod client;
 #[cfg(any(test, feature = "examples"))]
 mod example;
 mod server;
+#[cfg(any(test, feature = "examples"))]
+pub mod spoil;
 
 pub use client::*;
 #[cfg(any(test, feature = "examples"))]

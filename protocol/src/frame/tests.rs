@@ -1,4 +1,5 @@
 mod bad;
+mod fuzz;
 
 use super::*;
 use crate::{ConversationId, ErrorCode, Seq};

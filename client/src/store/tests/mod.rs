@@ -5,6 +5,7 @@ mod contract;
 mod damage;
 mod drafts;
 mod file;
+mod fuzz;
 mod log;
 mod searching;
 mod timeline;
