@@ -22,11 +22,16 @@ use crate::{
     events::{EngineEvent, Problem},
     secrets::SecretStore,
     session::{Profile, Session},
-    store::{Changes, Tx},
+    store::{Changes, Tx, salvage},
     sync::ops::OutboxUpdate,
     view::{AppState, StatusView},
 };
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Weak},
+};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 /// Where an engine lives and what it calls itself.
 #[derive(Clone)]
@@ -52,6 +57,25 @@ pub struct Engine {
 pub(crate) struct Inner {
     pub(crate) profile: Profile,
     pub(crate) hub: Arc<NoticeHub>,
+    is_gone: CancellationToken,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.is_gone.cancel();
+    }
+}
+
+/// Mends the open database whenever it seems to be damaged, for as long as the engine lives.
+async fn mend_when_damaged(engine: Weak<Inner>, alarm: Arc<Notify>, is_gone: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = is_gone.cancelled() => return,
+            () = alarm.notified() => {}
+        }
+        let Some(engine) = engine.upgrade() else { return };
+        engine.profile.mend().await;
+    }
 }
 
 impl Engine {
@@ -64,7 +88,23 @@ impl Engine {
     pub async fn open(options: EngineOptions) -> Result<Self, ClientError> {
         let hub = Arc::new(NoticeHub::default());
         let profile = Profile::open(options, hub.clone()).await?;
-        Ok(Self { inner: Arc::new(Inner { profile, hub }) })
+        let inner = Arc::new(Inner { profile, hub, is_gone: CancellationToken::new() });
+        tokio::spawn(mend_when_damaged(
+            Arc::downgrade(&inner),
+            inner.profile.alarm.clone(),
+            inner.is_gone.clone(),
+        ));
+        Ok(Self { inner })
+    }
+
+    /// The user has seen what became of a damaged database.
+    ///
+    /// # Errors
+    /// [`ClientError::SignedOut`], [`ClientError::Store`].
+    pub async fn mended_seen(&self) -> Result<(), ClientError> {
+        self.write(salvage::seen).await?;
+        self.inner.hub.tell(EngineEvent::AppChanged);
+        Ok(())
     }
 
     /// Listens to changes.
@@ -111,11 +151,13 @@ impl Engine {
             }
         };
         let (value, mut changes) = match session.store.write_then(work, hand_over).await {
-            Err(error @ ClientError::DiskFull) => {
-                self.inner.hub.tell(EngineEvent::Problem { problem: Problem::DiskFull });
+            Err(error) => {
+                if let Some(problem) = Problem::of_disk(&error) {
+                    self.inner.hub.tell(EngineEvent::Problem { problem });
+                }
                 return Err(error);
             }
-            other => other?,
+            Ok(written) => written,
         };
         session.live.changed(changes.take_notices());
         Ok(value)

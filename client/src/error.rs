@@ -52,15 +52,24 @@ pub enum ClientError {
     /// The disk is full.
     #[error("the disk is full")]
     DiskFull,
+    /// The disk, the folder or the file cannot be written.
+    #[error("the disk or the file is read-only")]
+    ReadOnly,
+    /// Another program holds the database.
+    #[error("another program holds the database")]
+    FileBusy,
+    /// The database is damaged. What can be read of it is brought into a new one.
+    #[error("the database is damaged")]
+    FileDamaged(#[source] rusqlite::Error),
     /// The secret store did not answer, or refused.
     #[error("the secret store cannot be used")]
     SecretStore,
     /// SQLite failed.
     #[error("the store failed")]
-    Store(#[from] rusqlite::Error),
+    Store(#[source] rusqlite::Error),
     /// A file or folder failed.
     #[error("a file could not be read or written")]
-    File(#[from] std::io::Error),
+    File(#[source] std::io::Error),
     /// The engine has been shut down.
     #[error("the engine has been shut down")]
     Closed,
@@ -81,10 +90,38 @@ impl ClientError {
             Self::KeyMissing => "key_missing",
             Self::NewerFile { .. } => "newer_file",
             Self::DiskFull => "disk_full",
+            Self::ReadOnly => "read_only",
+            Self::FileBusy => "file_busy",
+            Self::FileDamaged(_) => "file_damaged",
             Self::SecretStore => "no_secret_store",
             Self::Store(_) => "store_failed",
             Self::File(_) => "file_failed",
             Self::Closed => "closed",
+        }
+    }
+}
+
+impl From<rusqlite::Error> for ClientError {
+    fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode;
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Self::DiskFull,
+            Some(ErrorCode::ReadOnly) => Self::ReadOnly,
+            Some(ErrorCode::CannotOpen) => Self::File(std::io::Error::other(error)),
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::FileBusy,
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::FileDamaged(error),
+            _ => Self::Store(error),
+        }
+    }
+}
+
+impl From<std::io::Error> for ClientError {
+    fn from(error: std::io::Error) -> Self {
+        use std::io::ErrorKind;
+        match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::DiskFull,
+            ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => Self::ReadOnly,
+            _ => Self::File(error),
         }
     }
 }

@@ -1,6 +1,9 @@
 //! What the engine tells: that something changed, never what to draw. A listener re-reads what it shows.
 
-use crate::view::{PersonView, StatusView};
+use crate::{
+    ClientError,
+    view::{PersonView, StatusView},
+};
 use kith_protocol::{ConversationId, ErrorCode, EventId, UserId};
 use serde::Serialize;
 
@@ -82,6 +85,8 @@ pub enum Problem {
     },
     /// The disk is full; what was written stays in the composer.
     DiskFull,
+    /// The disk or the file is read-only; what was written stays in the composer.
+    ReadOnly,
     /// The store cannot be written.
     StoreFailed,
     /// The secret store cannot be used; the sign-in lasts until the app quits.
@@ -90,4 +95,15 @@ pub enum Problem {
     DeviceRevoked,
     /// This version is too old for the server.
     UpgradeRequired,
+}
+
+impl Problem {
+    /// What the user can do something about at once; the rest is told where it happens.
+    pub(crate) fn of_disk(error: &ClientError) -> Option<Self> {
+        match error {
+            ClientError::DiskFull => Some(Self::DiskFull),
+            ClientError::ReadOnly => Some(Self::ReadOnly),
+            _ => None,
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //! started and ended with them.
 
 mod database;
+mod mending;
 #[cfg(test)]
 mod tests;
 
@@ -13,7 +14,7 @@ use crate::{
     events::{EngineEvent, Problem},
     profile::{Folder, LastAccount},
     secrets::{Kept, SecretError, Vault},
-    store::Store,
+    store::{Store, salvage},
     tokens::{SessionSecret, Tokens},
     transport::api::{Api, parse_server, server_text},
     view::{AccountView, AppState, KeyStore, PersonView, SignedOutReason},
@@ -24,6 +25,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
+use tokio::sync::Notify;
 
 /// How long a sign-out waits for the server.
 const SERVER_HEARS_WITHIN: Duration = Duration::from_secs(5);
@@ -41,6 +43,13 @@ pub(crate) struct Session {
 }
 
 impl Session {
+    async fn stop(&self) {
+        self.driver.stop().await;
+        self.live.stop();
+        self.store.close().await;
+        self.tokens.close().await;
+    }
+
     fn is_of(&self, account: &LastAccount) -> bool {
         self.account.server == account.server && self.account.me.id == account.user
     }
@@ -65,10 +74,7 @@ impl Session {
     }
 
     async fn close(&self) {
-        self.driver.stop().await;
-        self.live.stop();
-        self.store.close().await;
-        self.tokens.close().await;
+        self.stop().await;
         if self.is_temporary
             && let Err(error) = Folder::remove_database(&self.file)
         {
@@ -86,6 +92,8 @@ pub(crate) struct Profile {
     open: Mutex<Open>,
     /// One sign-in, sign-out or close at a time.
     changing: tokio::sync::Mutex<()>,
+    /// Rings when the open database seems to be damaged.
+    pub(crate) alarm: Arc<Notify>,
 }
 
 enum Open {
@@ -105,8 +113,15 @@ impl Profile {
         let nobody = Open::Nobody { server: None, reason: None };
         // What a crash left of a session until quit cannot be read by anybody.
         Folder::remove_database(&folder.temporary_database())?;
-        let profile =
-            Self { options, hub, folder, vault, open: Mutex::new(nobody), changing: Default::default() };
+        let profile = Self {
+            options,
+            hub,
+            folder,
+            vault,
+            open: Mutex::new(nobody),
+            changing: Default::default(),
+            alarm: Arc::default(),
+        };
         profile.open_whoever_was_last().await;
         Ok(profile)
     }
@@ -166,6 +181,7 @@ impl Profile {
             app: self.options.app.clone(),
         };
         let device = secret.device;
+        opened.store.alarm(self.alarm.clone());
         let live = before.map_or_else(
             || Live::start(opened.store.clone(), self.hub.clone()),
             |before| before.live.clone(),
@@ -208,8 +224,13 @@ impl Profile {
 
     /// What the interface shows first.
     pub(crate) async fn app_state(&self) -> AppState {
+        if let Ok(session) = self.session() {
+            // A database that cannot be read at the moment says nothing; the next look does.
+            let mended = session.store.read(salvage::mended).await.unwrap_or(None);
+            return AppState::SignedIn { account: session.view(), mended };
+        }
         let (server, reason) = match &*self.open.lock().unwrap_or_else(PoisonError::into_inner) {
-            Open::Account(session) => return AppState::SignedIn { account: session.view() },
+            Open::Account(session) => (Some(session.account.server.clone()), None),
             Open::Nobody { server, reason } => (server.clone(), *reason),
         };
         let secret_store_usable = self.vault.is_usable().await;
@@ -367,6 +388,10 @@ fn reason_of(error: &ClientError) -> SignedOutReason {
     match error {
         ClientError::KeyMissing => SignedOutReason::KeyMissing,
         ClientError::NewerFile { .. } => SignedOutReason::NewerFile,
-        _ => SignedOutReason::FileDamaged,
+        ClientError::DiskFull => SignedOutReason::DiskFull,
+        ClientError::ReadOnly => SignedOutReason::ReadOnly,
+        ClientError::FileBusy => SignedOutReason::FileBusy,
+        ClientError::FileDamaged(_) => SignedOutReason::FileDamaged,
+        _ => SignedOutReason::StoreFailed,
     }
 }

@@ -87,6 +87,11 @@ impl Tokens {
         self.0.is_in_memory.load(Ordering::Acquire)
     }
 
+    /// What the secret store holds of the session, or would.
+    pub(crate) async fn secret(&self) -> SessionSecret {
+        self.0.secret.lock().await.clone()
+    }
+
     /// Ends the session's writing: a renewal that is under way may finish within three seconds, after that none is
     /// stored.
     pub(crate) async fn close(&self) {

@@ -11,7 +11,9 @@ mod people;
 mod search;
 mod timeline;
 
-pub use account::{AccountView, AppState, KeyStore, LinkView, SignOutPreview, SignedOutReason, StatusView};
+pub use account::{
+    AccountView, AppState, KeyStore, LinkView, MendedView, SignOutPreview, SignedOutReason, StatusView,
+};
 pub use conversations::{ConversationDetail, ConversationView, MemberView, PreviewView};
 pub use diagnostics::{Counter, CounterView, DiagnosticsView, LogView};
 pub use outbox::{OutboxItemView, OutboxKind, OutboxState};

@@ -1,9 +1,15 @@
 //! Frames: what travels on the WebSocket and in `POST /v1/exchange` (section 8, exact shapes in section 12).
 
 mod client;
+#[cfg(any(test, feature = "examples"))]
+mod example;
 mod server;
+#[cfg(any(test, feature = "examples"))]
+pub mod spoil;
 
 pub use client::*;
+#[cfg(any(test, feature = "examples"))]
+pub use example::{example, examples};
 pub use server::*;
 
 use crate::{ErrorCode, limits};

@@ -6,6 +6,16 @@ use std::fmt;
 /// One above the greatest number on the wire.
 pub const WIRE_INTEGER_LIMIT: u64 = 1 << 53;
 
+/// Reads a counter.
+pub(crate) fn counter<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let value = u64::deserialize(deserializer)?;
+    if value < WIRE_INTEGER_LIMIT {
+        Ok(value)
+    } else {
+        Err(serde::de::Error::custom("number is not below 2^53"))
+    }
+}
+
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -40,12 +50,7 @@ macro_rules! number {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let value = u64::deserialize(deserializer)?;
-                if value < WIRE_INTEGER_LIMIT {
-                    Ok(Self(value))
-                } else {
-                    Err(serde::de::Error::custom("number is not below 2^53"))
-                }
+                counter(deserializer).map(Self)
             }
         }
     };

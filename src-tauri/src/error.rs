@@ -32,7 +32,11 @@ impl From<ClientError> for UiError {
         let (retryable, retry_after_ms) = match &error {
             ClientError::Refused(code) => (retryable_code(code), None),
             ClientError::RefusedFor { retry_after_ms, .. } => (true, Some(*retry_after_ms)),
-            ClientError::Offline | ClientError::DiskFull | ClientError::ProfileLocked => (true, None),
+            ClientError::Offline
+            | ClientError::DiskFull
+            | ClientError::ReadOnly
+            | ClientError::FileBusy
+            | ClientError::ProfileLocked => (true, None),
             _ => (false, None),
         };
         Self { code: error.code().to_owned(), message: error.to_string(), retryable, retry_after_ms }

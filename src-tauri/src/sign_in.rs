@@ -60,7 +60,7 @@ async fn sign_in_with(
     password: String,
 ) -> Result<(), String> {
     let server = match (server, engine.app_state().await) {
-        (server, AppState::SignedIn { account }) => {
+        (server, AppState::SignedIn { account, .. }) => {
             return already(&account.me.username, &account.server, username, server.as_deref());
         }
         (Some(server), AppState::SignedOut { .. })
@@ -71,7 +71,7 @@ async fn sign_in_with(
     };
     engine.sign_in(server, username.to_owned(), password).await.map_err(|error| sentence(&error))?;
     match engine.app_state().await {
-        AppState::SignedIn { account } if account.key_store == KeyStore::SecretStore => Ok(()),
+        AppState::SignedIn { account, .. } if account.key_store == KeyStore::SecretStore => Ok(()),
         AppState::SignedIn { .. } => {
             Err("The secret store cannot be used, so the sign-in cannot be kept.".to_owned())
         }

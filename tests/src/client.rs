@@ -101,7 +101,7 @@ impl Client {
     /// The account that is open.
     pub async fn account(&self) -> AccountView {
         match self.engine().app_state().await {
-            AppState::SignedIn { account } => account,
+            AppState::SignedIn { account, .. } => account,
             other => panic!("{} is not signed in: {other:?}", self.name),
         }
     }

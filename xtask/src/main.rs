@@ -1,5 +1,5 @@
-//! The chores of this repository: `cargo xtask demo`, `test`, `check`, `simulate`, `torture`, `bench`, `bindings`,
-//! `sqlx`, `rules`, `setup`.
+//! The chores of this repository: `cargo xtask demo`, `test`, `check`, `simulate`, `fuzz`, `torture`, `bench`,
+//! `bindings`, `sqlx`, `rules`, `setup`.
 //!
 //! Small on purpose: it starts programs, waits for them, shows what takes how long, and ends all of them when it ends.
 
@@ -56,6 +56,15 @@ enum Chore {
         #[arg(long, default_value_t = 1_000_000)]
         seed: u64,
     },
+    /// Feeds arbitrary bytes to the frame parsers, then arbitrary pages to an engine's store
+    Fuzz {
+        /// For how long, each of both
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// The first case; a failure says which one to begin with
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
     /// Writes the TypeScript bindings of the desktop shell
     Bindings {
         /// Only compares with what is there
@@ -101,6 +110,7 @@ fn run() -> Result<()> {
         Chore::Torture(arguments) => torture::torture(&arguments),
         Chore::Bench { arguments } => stages::bench(&arguments),
         Chore::Simulate { runs, seed } => tests::simulate(runs, seed),
+        Chore::Fuzz { seconds, seed } => tests::fuzz(seconds, seed),
         Chore::Bindings { check } => generated::bindings(check),
         Chore::Sqlx { check } => generated::sqlx(check),
         Chore::Rules { check } => rules::table(check),

@@ -50,6 +50,18 @@ pub fn simulate(runs: u64, seed: u64) -> Result<()> {
     Ok(())
 }
 
+/// Plays new cases of both fuzz targets, each for so long.
+pub fn fuzz(seconds: u64, seed: u64) -> Result<()> {
+    let frames = "frame::tests::fuzz::fuzz_frames_of_both_directions";
+    let pages = "store::tests::fuzz::i8_fuzz_pages_with_arbitrary_content";
+    for (package, name) in [("kith-protocol", frames), ("kith-client", pages)] {
+        let mut tests = cargo(&["test", "-p", package, "--lib", "--", "--exact", name, "--nocapture"]);
+        tests.env("KITH_FUZZ_SECONDS", seconds.to_string()).env("KITH_FUZZ_SEED", seed.to_string());
+        ensure!(tests.status()?.success(), "a case failed: its seed is above; keep it in the test's list");
+    }
+    Ok(())
+}
+
 /// Real windows on a display of their own.
 pub fn windows(cluster: &TestCluster, steps: &mut Steps) -> Result<()> {
     let home = env::temp_dir().join(format!("kith-desk-{}", std::process::id()));

@@ -50,6 +50,8 @@ pub(super) struct Driver {
     opening: bool,
     errands: FuturesUnordered<Errand>,
     began: Instant,
+    /// What the user was told of the store and still holds.
+    told: Option<Problem>,
 }
 
 impl Driver {
@@ -76,6 +78,7 @@ impl Driver {
             opening: false,
             errands: FuturesUnordered::new(),
             began: Instant::now(),
+            told: None,
         }
     }
 
@@ -185,6 +188,7 @@ impl Driver {
     async fn write(&mut self, ops: Vec<StoreOp>) -> Input {
         match self.store.apply(ops).await {
             Ok(mut stored) => {
+                self.told = None;
                 let notices = std::mem::take(&mut stored.notices);
                 if !notices.is_empty() {
                     self.events.notices(notices);
@@ -198,13 +202,18 @@ impl Driver {
         }
     }
 
-    fn store_failed(&self, error: &ClientError) {
+    /// Tells why nothing can be written, once until something could be.
+    fn store_failed(&mut self, error: &ClientError) {
         tracing::error!(%error, "the store failed");
-        let problem = match error {
-            ClientError::DiskFull => Problem::DiskFull,
-            _ => Problem::StoreFailed,
-        };
-        self.events.notices(vec![EngineEvent::Problem { problem }]);
+        // What is damaged is mended, and told then.
+        if matches!(error, ClientError::FileDamaged(_)) {
+            return;
+        }
+        let problem = Problem::of_disk(error).unwrap_or(Problem::StoreFailed);
+        if self.told.as_ref() != Some(&problem) {
+            self.told = Some(problem.clone());
+            self.events.notices(vec![EngineEvent::Problem { problem }]);
+        }
     }
 
     async fn carry_out(&mut self, action: Action) -> Option<Input> {

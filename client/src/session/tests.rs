@@ -1,5 +1,7 @@
 //! Signing in and out of a profile, with a server that only answers sign-ins and a secret store that can be locked.
 
+mod disk;
+
 use super::*;
 use crate::{
     Engine,
@@ -128,6 +130,13 @@ impl Computer {
         Self { dir: tempfile::tempdir().unwrap(), secrets: Arc::default(), server, signed_out }
     }
 
+    /// The only database of the profile.
+    fn database(&self) -> PathBuf {
+        let files =
+            std::fs::read_dir(self.dir.path().join("ada")).unwrap().map(|entry| entry.unwrap().path());
+        files.into_iter().find(|path| path.extension().is_some_and(|ending| ending == "db")).unwrap()
+    }
+
     /// The same computer with another data folder.
     fn elsewhere(&self) -> Self {
         Self {
@@ -139,6 +148,10 @@ impl Computer {
     }
 
     async fn open(&self) -> Engine {
+        self.try_open().await.unwrap()
+    }
+
+    async fn try_open(&self) -> Result<Engine, ClientError> {
         let options = EngineOptions {
             profile: "ada".into(),
             data_dir: self.dir.path().to_owned(),
@@ -146,7 +159,7 @@ impl Computer {
             device_name: "a computer".into(),
             secrets: self.secrets.clone(),
         };
-        Engine::open(options).await.unwrap()
+        Engine::open(options).await
     }
 
     async fn sign_in(&self, engine: &Engine) {
@@ -241,7 +254,7 @@ async fn a_wipe_in_another_folder_leaves_this_ones_key_alone() {
     let there = here.elsewhere();
     let engine = there.signed_in().await;
     engine.sign_out(true).await.unwrap();
-    let AppState::SignedIn { account } = here.open().await.app_state().await else {
+    let AppState::SignedIn { account, .. } = here.open().await.app_state().await else {
         panic!("the account cannot be opened any more")
     };
     assert_eq!(account.key_store, KeyStore::SecretStore);

@@ -1,7 +1,7 @@
 //! What the sync machine wants written: each call is one transaction (C3), and applying it twice changes nothing.
 
 use super::{
-    Store, Tx, conversations, drafts, log, members, outbox,
+    Db, Store, Tx, conversations, drafts, log, members, outbox,
     own_state::{self, Source},
     people, receipts, rewind, sql, verify,
     writer::Durability,
@@ -16,7 +16,7 @@ use rusqlite::{OptionalExtension, named_params, params};
 
 impl SyncStore for Store {
     fn load_sync_state(&self) -> Boxed<'_, Result<LocalState, ClientError>> {
-        Box::pin(async { Ok(self.writer.write(self.me, Durability::Full, load, |_| ()).await?.0) })
+        Box::pin(async { Ok(self.write_with(Durability::Full, load, |_| ()).await?.0) })
     }
 
     fn apply(&self, ops: Vec<StoreOp>) -> Boxed<'_, Result<Stored, ClientError>> {
@@ -34,7 +34,7 @@ impl SyncStore for Store {
         let durability = if is_kept { Durability::Full } else { Durability::Normal };
         let work = move |tx: &mut Tx<'_>| ops.into_iter().try_for_each(|op| apply(tx, op));
         Box::pin(async move {
-            let ((), changes) = self.writer.write(self.me, durability, work, |_| ()).await?;
+            let ((), changes) = self.write_with(durability, work, |_| ()).await?;
             Ok(changes.into_stored())
         })
     }
@@ -143,8 +143,8 @@ fn put_notification(tx: &Tx<'_>, item: &Notification) -> Result<(), ClientError>
     Ok(())
 }
 
-fn meta(tx: &Tx<'_>, key: &str) -> Result<Option<String>, ClientError> {
-    let mut query = tx.conn.prepare_cached("SELECT value FROM meta WHERE key = ?1")?;
+pub(super) fn meta(db: &Db<'_>, key: &str) -> Result<Option<String>, ClientError> {
+    let mut query = db.conn.prepare_cached("SELECT value FROM meta WHERE key = ?1")?;
     Ok(query.query_row([key], |row| row.get(0)).optional()?)
 }
 
@@ -152,7 +152,7 @@ fn meta_number(tx: &Tx<'_>, key: &str) -> Result<u64, ClientError> {
     Ok(meta(tx, key)?.and_then(|text| text.parse().ok()).unwrap_or_default())
 }
 
-fn set_meta(tx: &Tx<'_>, key: &str, value: &str) -> Result<(), ClientError> {
+pub(super) fn set_meta(tx: &Tx<'_>, key: &str, value: &str) -> Result<(), ClientError> {
     tx.conn
         .prepare_cached(
             "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value",

@@ -157,6 +157,7 @@ pub(super) fn put_head(
                  -- The word that begins a connection holds, also where an earlier log had come further.
                  facts_as_of = CASE WHEN :greets THEN excluded.facts_as_of
                      ELSE max(facts_as_of, excluded.facts_as_of) END,
+                 announced = max(announced, excluded.announced),
                  is_local = 0",
         )?
         .execute(named_params! {

@@ -8,6 +8,7 @@ mod apply;
 mod changes;
 pub(crate) mod conversations;
 pub(crate) mod drafts;
+mod health;
 pub(crate) mod list;
 mod log;
 pub(crate) mod members;
@@ -16,16 +17,20 @@ pub(crate) mod outbox;
 mod overlay;
 pub(crate) mod own_state;
 pub(crate) mod people;
+mod place;
 mod project;
 mod ranges;
 mod readers;
 pub(crate) mod receipts;
 mod rewind;
+pub(crate) mod salvage;
 mod schema;
 pub(crate) mod search;
 mod sql;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::below;
 pub(crate) mod timeline;
 pub(crate) mod unsent;
 pub(crate) mod verify;
@@ -42,8 +47,14 @@ use rusqlite::Connection;
 use std::{
     ops::Deref,
     path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{SystemTime, UNIX_EPOCH},
 };
+use tokio::{sync::Notify, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
 use writer::{Durability, Writer};
 
 /// A handle to the database; clones are handles to the same one.
@@ -52,6 +63,25 @@ pub(crate) struct Store {
     me: UserId,
     writer: Writer,
     readers: Readers,
+    watch: Arc<Watch>,
+}
+
+/// What is suspected of the file, and who wants to know.
+#[derive(Default)]
+struct Watch {
+    is_suspect: AtomicBool,
+    alarm: OnceLock<Arc<Notify>>,
+    is_closing: CancellationToken,
+    check: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Watch {
+    fn raise(&self) {
+        self.is_suspect.store(true, Ordering::Release);
+        if let Some(alarm) = self.alarm.get() {
+            alarm.notify_one();
+        }
+    }
 }
 
 /// One state of the database, to be read.
@@ -79,23 +109,77 @@ impl<'c> Deref for Tx<'c> {
 }
 
 impl Store {
-    /// Opens the database of one user, or makes it.
+    /// Opens the database of one user, or makes it. A damaged one is set aside, and what is unsent in it is brought
+    /// into a new one ([`salvage`]).
     ///
     /// # Errors
     /// [`ClientError::KeyMissing`] if the key does not open the file, [`ClientError::NewerFile`],
-    /// [`ClientError::Store`]. The file is left as it is.
+    /// [`ClientError::DiskFull`], [`ClientError::ReadOnly`], [`ClientError::FileBusy`], [`ClientError::Store`]. The
+    /// file is left as it is.
     pub(crate) async fn open(path: &Path, key: &Key, me: UserId) -> Result<Self, ClientError> {
         let (path, key): (PathBuf, Key) = (path.to_owned(), key.clone());
         let opened = tokio::task::spawn_blocking(move || {
-            let mut conn = schema::open_writer(&path, &key)?;
-            project::rebuild_if_outdated(&mut conn, me)?;
-            Ok::<_, ClientError>(Self { me, writer: Writer::start(conn)?, readers: Readers::new(path, key) })
+            open_or_mend(&path, &key, me).map_err(|error| health::explained_at(&path, error))
         });
-        opened.await.map_err(|_| ClientError::Closed)?
+        let (store, was_killed) = opened.await.map_err(|_| ClientError::Closed)??;
+        if was_killed {
+            store.check();
+        }
+        Ok(store)
+    }
+
+    /// Looks through the whole file behind everything else: whatever ended the process may have harmed the file too.
+    fn check(&self) {
+        let (watch, readers) = (self.watch.clone(), self.readers.clone());
+        let check = tokio::task::spawn_blocking(move || {
+            let (path, key) = readers.place();
+            let is_closing = watch.is_closing.clone();
+            if health::is_damaged(path, key, move || is_closing.is_cancelled()) {
+                watch.raise();
+            }
+        });
+        *self.watch.check.lock().unwrap_or_else(PoisonError::into_inner) = Some(check);
+    }
+
+    /// Calls when the file seems to be damaged, from now on and if it seemed so before.
+    pub(crate) fn alarm(&self, alarm: Arc<Notify>) {
+        // Another session on the same file calls in the same place.
+        let _ = self.watch.alarm.set(alarm);
+        if self.watch.is_suspect.load(Ordering::Acquire) {
+            self.watch.raise();
+        }
+    }
+
+    /// Whether the file is damaged for certain.
+    pub(crate) async fn is_damaged(&self) -> bool {
+        let readers = self.readers.clone();
+        let look = tokio::task::spawn_blocking(move || {
+            let (path, key) = readers.place();
+            health::is_damaged(path, key, || false)
+        });
+        look.await.unwrap_or(false)
+    }
+
+    /// Opens the same file again, after [`Store::close`]; a damaged one is set aside.
+    pub(crate) async fn mended(&self) -> Result<Self, ClientError> {
+        let (readers, me) = (self.readers.clone(), self.me);
+        let mended = tokio::task::spawn_blocking(move || {
+            let (path, key) = readers.place();
+            salvage::mend(path, key, me).map_err(|error| health::explained_at(path, error))
+        });
+        mended.await.map_err(|_| ClientError::Closed)??;
+        let (path, key) = self.readers.place();
+        Self::open(path, key, me).await
     }
 
     /// Finishes what is being read and written, checkpoints, and closes.
     pub(crate) async fn close(&self) {
+        self.watch.is_closing.cancel();
+        let check = self.watch.check.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(check) = check {
+            // What it would have found is found again.
+            let _ = check.await;
+        }
         self.readers.close().await;
         self.writer.close().await;
     }
@@ -111,7 +195,7 @@ impl Store {
         work: impl FnOnce(&Db<'_>) -> Result<T, ClientError> + Send + 'static,
     ) -> Result<T, ClientError> {
         let me = self.me;
-        self.readers.read(move |conn| work(&Db { conn, me, now: now() }).map_err(named)).await
+        self.heeded(self.readers.read(move |conn| work(&Db { conn, me, now: now() })).await)
     }
 
     /// Writes what the user did: one transaction that survives a power cut (O1).
@@ -128,7 +212,23 @@ impl Store {
         work: impl FnOnce(&mut Tx<'_>) -> Result<T, ClientError> + Send + 'static,
         after: impl FnOnce(&mut Changes) + Send + 'static,
     ) -> Result<(T, Changes), ClientError> {
-        self.writer.write(self.me, Durability::Full, work, after).await
+        self.write_with(Durability::Full, work, after).await
+    }
+
+    async fn write_with<T: Send + 'static>(
+        &self,
+        durability: Durability,
+        work: impl FnOnce(&mut Tx<'_>) -> Result<T, ClientError> + Send + 'static,
+        after: impl FnOnce(&mut Changes) + Send + 'static,
+    ) -> Result<(T, Changes), ClientError> {
+        self.heeded(self.writer.write(self.me, durability, work, after).await)
+    }
+
+    fn heeded<T>(&self, result: Result<T, ClientError>) -> Result<T, ClientError> {
+        if matches!(result, Err(ClientError::FileDamaged(_))) {
+            self.watch.raise();
+        }
+        result
     }
 
     /// The numbers of the whole account.
@@ -148,14 +248,23 @@ pub(crate) fn now() -> TimestampMs {
     TimestampMs(u64::try_from(since.as_millis()).unwrap_or_default())
 }
 
-/// Gives a full disk its own name.
-fn named(error: ClientError) -> ClientError {
-    match error {
-        ClientError::Store(rusqlite::Error::SqliteFailure(failure, _))
-            if failure.code == rusqlite::ErrorCode::DiskFull =>
-        {
-            ClientError::DiskFull
+/// Opens the file; answers also whether the process that had it open before was ended by force.
+fn open_or_mend(path: &Path, key: &Key, me: UserId) -> Result<(Store, bool), ClientError> {
+    place::finish_rescue(path)?;
+    let was_killed = std::fs::metadata(place::beside(path, "-wal")).is_ok_and(|wal| wal.len() > 0);
+    match open_sound(path, key, me) {
+        Err(ClientError::FileDamaged(error)) => {
+            tracing::error!(%error, "the database is damaged");
+            salvage::mend(path, key, me)?;
+            Ok((open_sound(path, key, me)?, false))
         }
-        other => other,
+        opened => Ok((opened?, was_killed)),
     }
+}
+
+fn open_sound(path: &Path, key: &Key, me: UserId) -> Result<Store, ClientError> {
+    let mut conn = schema::open_writer(path, key, schema::MIGRATIONS)?;
+    project::rebuild_if_outdated(&mut conn, me)?;
+    let readers = Readers::new(path.to_owned(), key.clone());
+    Ok(Store { me, writer: Writer::start(conn)?, readers, watch: Arc::default() })
 }

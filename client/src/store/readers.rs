@@ -1,10 +1,10 @@
 //! A few read-only connections, so that reading never waits for a write.
 
-use super::schema;
+use super::{health, schema};
 use crate::ClientError;
 use rusqlite::Connection;
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 use tokio::sync::Semaphore;
@@ -40,12 +40,27 @@ impl Readers {
             let _turn = turn;
             let mut conn = pool.take()?;
             let snapshot = conn.transaction()?;
-            let result = work(&snapshot);
-            snapshot.finish()?;
-            pool.idle.lock().unwrap_or_else(PoisonError::into_inner).push(conn);
-            result
+            let result = work(&snapshot).and_then(|value| Ok(snapshot.finish().map(|()| value)?));
+            match result {
+                // A connection that met a damaged page answers nothing else from then on.
+                Err(error @ ClientError::FileDamaged(_)) => Err(error),
+                Err(error) => {
+                    let error = health::explained(&conn, error);
+                    pool.keep(conn);
+                    Err(error)
+                }
+                Ok(value) => {
+                    pool.keep(conn);
+                    Ok(value)
+                }
+            }
         });
         task.await.map_err(|_| ClientError::Closed)?
+    }
+
+    /// The file and what opens it.
+    pub(super) fn place(&self) -> (&Path, &schema::Key) {
+        (&self.0.path, &self.0.key)
     }
 
     /// Waits for running reads, then closes the connections.
@@ -59,6 +74,10 @@ impl Readers {
 }
 
 impl Pool {
+    fn keep(&self, conn: Connection) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(conn);
+    }
+
     fn take(&self) -> Result<Connection, ClientError> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         idle.map_or_else(|| schema::open_reader(&self.path, &self.key), Ok)

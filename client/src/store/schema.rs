@@ -1,5 +1,7 @@
-//! How a database file is opened: key, pragmas, migrations. The file is not touched before its key has been checked.
+//! How a database file is opened: key, pragmas, migrations. The file is not touched before its key has been checked,
+//! and not migrated before a copy of it is kept.
 
+use super::{health, place};
 use crate::ClientError;
 use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 use std::path::Path;
@@ -9,15 +11,15 @@ use zeroize::Zeroizing;
 pub(crate) type Key = Zeroizing<[u8; 32]>;
 
 /// Each is one step of `user_version`. Never edited once released.
-const MIGRATIONS: &[&str] = &[include_str!("schema/0001_init.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[include_str!("schema/0001_init.sql")];
 
 /// Raised when projections are made differently; a file with another number makes them again (C6).
 pub(super) const PROJECTION: i64 = 1;
 
-/// Opens the file for its one writer and brings the schema up to date.
-pub(super) fn open_writer(path: &Path, key: &Key) -> Result<Connection, ClientError> {
+/// Opens the file for its one writer and brings the schema up to date with these steps.
+pub(super) fn open_writer(path: &Path, key: &Key, migrations: &[&str]) -> Result<Connection, ClientError> {
     let mut conn = open(path, key, OpenFlags::SQLITE_OPEN_CREATE)?;
-    let known = MIGRATIONS.len() as u32;
+    let known = migrations.len() as u32;
     let found: u32 = conn.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     if found > known {
         return Err(ClientError::NewerFile { found, known });
@@ -26,13 +28,33 @@ pub(super) fn open_writer(path: &Path, key: &Key) -> Result<Connection, ClientEr
     conn.pragma_update(None, "synchronous", "NORMAL")?;
     conn.pragma_update(None, "foreign_keys", true)?;
     conn.pragma_update(None, "wal_autocheckpoint", 1_000)?;
-    for (step, sql) in MIGRATIONS.iter().enumerate().skip(found as usize) {
+    let is_outdated = 0 < found && found < known;
+    if is_outdated {
+        checkpoint(&conn)?;
+        place::keep_copy(path)?;
+    }
+    for (step, sql) in migrations.iter().enumerate().skip(found as usize) {
         let tx = conn.transaction()?;
         tx.execute_batch(sql)?;
         tx.pragma_update(None, "user_version", step as u32 + 1)?;
         tx.commit()?;
     }
+    if !is_outdated {
+        // The migrated file has been closed and opened again.
+        place::drop_copy(path)?;
+    }
     Ok(conn)
+}
+
+/// Brings everything into the file itself.
+///
+/// # Errors
+/// [`ClientError::FileBusy`] if somebody still reads an older state.
+pub(super) fn checkpoint(conn: &Connection) -> Result<(), ClientError> {
+    match conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))? {
+        0 => Ok(()),
+        _ => Err(ClientError::FileBusy),
+    }
 }
 
 /// Opens the file for reading; the writer has been opened before.
@@ -43,6 +65,26 @@ pub(super) fn open_reader(path: &Path, key: &Key) -> Result<Connection, ClientEr
 }
 
 fn open(path: &Path, key: &Key, more: OpenFlags) -> Result<Connection, ClientError> {
+    let conn = open_unproven(path, key, more)?;
+    // The first read is what proves the key.
+    match conn.query_row("SELECT count(*) FROM sqlite_master", [], |_| Ok(())) {
+        Err(rusqlite::Error::SqliteFailure(failure, _))
+            if failure.code == ErrorCode::NotADatabase && !health::is_key_of_some_page(&conn) =>
+        {
+            return Err(ClientError::KeyMissing);
+        }
+        other => other?,
+    }
+    conn.busy_timeout(std::time::Duration::from_secs(5))?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    conn.pragma_update(None, "temp_store", "MEMORY")?;
+    conn.pragma_update(None, "cache_size", -16_384)?;
+    conn.set_prepared_statement_cache_capacity(160);
+    Ok(conn)
+}
+
+/// Opens the file with its key, and reads nothing of it.
+pub(super) fn open_unproven(path: &Path, key: &Key, more: OpenFlags) -> Result<Connection, ClientError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | more;
     let conn = Connection::open_with_flags(path, flags)?;
     let mut pragma = Zeroizing::new(String::with_capacity(96));
@@ -54,17 +96,5 @@ fn open(path: &Path, key: &Key, more: OpenFlags) -> Result<Connection, ClientErr
     }
     pragma.push_str("'\"");
     conn.execute_batch(&pragma)?;
-    // The first read is what proves the key.
-    match conn.query_row("SELECT count(*) FROM sqlite_master", [], |_| Ok(())) {
-        Err(rusqlite::Error::SqliteFailure(failure, _)) if failure.code == ErrorCode::NotADatabase => {
-            return Err(ClientError::KeyMissing);
-        }
-        other => other?,
-    }
-    conn.busy_timeout(std::time::Duration::from_secs(5))?;
-    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
-    conn.pragma_update(None, "temp_store", "MEMORY")?;
-    conn.pragma_update(None, "cache_size", -16_384)?;
-    conn.set_prepared_statement_cache_capacity(160);
     Ok(conn)
 }

@@ -1,6 +1,6 @@
 //! The one thread that owns the one write connection.
 
-use super::{Changes, Db, Tx, now};
+use super::{Changes, Db, Tx, health, now};
 use crate::ClientError;
 use kith_failpoint::places;
 use kith_protocol::UserId;
@@ -137,5 +137,5 @@ fn transact<T>(
     if durability == Durability::Full {
         conn.pragma_update(None, "synchronous", "NORMAL")?;
     }
-    result.map_err(super::named)
+    result.map_err(|error| health::explained(conn, error))
 }

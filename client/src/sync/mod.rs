@@ -10,6 +10,8 @@ pub(crate) mod ops;
 mod outbox;
 pub(crate) mod ranges;
 #[cfg(test)]
+pub(crate) use log::Log;
+#[cfg(test)]
 pub(crate) mod sim;
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::PersonView;
 use kith_protocol::{DeviceId, ErrorCode, TimestampMs};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Who is signed in, and where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -47,7 +47,23 @@ pub enum AppState {
     SignedIn {
         /// The account.
         account: AccountView,
+        /// Its database was damaged, and the user has not seen what became of it.
+        mended: Option<MendedView>,
     },
+}
+
+/// What became of a damaged database. Everything that the server has comes again by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+pub struct MendedView {
+    /// Unsent items and drafts that were brought into the new database.
+    pub salvaged: u32,
+    /// Those that are known to have been there and could not be read.
+    pub lost: u32,
+    /// Nothing else was there. If not, the damaged place may have held more.
+    pub is_complete: bool,
+    /// Where the damaged file was put.
+    pub file: String,
 }
 
 /// Why nobody is signed in.
@@ -59,8 +75,16 @@ pub enum SignedOutReason {
     KeyMissing,
     /// The file was written by a newer version.
     NewerFile,
-    /// The file cannot be read.
+    /// The disk is too full to open the file.
+    DiskFull,
+    /// The disk, the folder or the file cannot be written.
+    ReadOnly,
+    /// Another program holds the file.
+    FileBusy,
+    /// The file is damaged, and what can be read of it could not be brought into a new one.
     FileDamaged,
+    /// The file cannot be opened for another reason.
+    StoreFailed,
 }
 
 /// The connection, truthfully.

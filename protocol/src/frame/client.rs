@@ -60,6 +60,7 @@ pub struct Hello {
     /// The device the token was given to.
     pub device: DeviceId,
     /// The last `welcome`'s, 0 on a new device (S8).
+    #[serde(deserialize_with = "crate::seq::counter")]
     pub generation: u64,
     /// The last `welcome`'s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -68,6 +69,7 @@ pub struct Hello {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
     /// How far own state is known, 0 for not at all (S4).
+    #[serde(deserialize_with = "crate::seq::counter")]
     pub user_seq: u64,
     /// Asks for full heads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -163,6 +165,7 @@ pub struct DraftChange {
     /// Empty removes it.
     pub text: String,
     /// The draft's version that it replaces; 0 for none.
+    #[serde(deserialize_with = "crate::seq::counter")]
     pub base: u64,
 }
 

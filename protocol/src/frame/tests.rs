@@ -1,3 +1,6 @@
+mod bad;
+mod fuzz;
+
 use super::*;
 use crate::{ConversationId, ErrorCode, Seq};
 use serde_json::json;

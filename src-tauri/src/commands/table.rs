@@ -12,6 +12,7 @@ macro_rules! with_commands {
             engine {
                 app_state() => AppState;
                 try_again() => ();
+                mended_seen() -> ();
                 status() => StatusView;
 
                 sign_up(server: String, username: String, password: String, display_name: String, invite: Option<String>) -> ();

@@ -104,7 +104,7 @@ async fn main() -> Result<()> {
 /// Who is signed in; with `--new` the account is made first.
 async fn signed_in(engine: &Engine, arguments: &Arguments) -> Result<UserId> {
     loop {
-        if let AppState::SignedIn { account } = engine.app_state().await {
+        if let AppState::SignedIn { account, .. } = engine.app_state().await {
             return Ok(account.me.id);
         }
         let (server, name) = (arguments.server.clone(), arguments.name.clone());

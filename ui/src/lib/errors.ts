@@ -1,5 +1,5 @@
 /** Codes to sentences: what went wrong and what to do next. Everyone branches on the code, nobody on a text. */
-import type { UiError } from './ipc/engine';
+import type { MendedView, UiError } from './ipc/engine';
 
 const SENTENCES: Record<string, string> = {
   unavailable: 'The server cannot answer at the moment. It will be tried again.',
@@ -30,10 +30,16 @@ const SENTENCES: Record<string, string> = {
   not_found: 'It is not here.',
   profile_locked: 'Kith is already open with this profile. Use the other window, or close it first.',
   key_missing: 'The key of the stored history was not found. The file is kept as it is.',
-  newer_file: 'The stored history was written by a newer version of Kith. Update Kith to open it.',
+  newer_file:
+    'The stored history was written by a newer version of Kith. Update Kith to open it; the file is kept as it is.',
+  file_damaged:
+    'The stored history is damaged. What is unsent is being brought into a new file; try again in a moment.',
+  file_busy: 'Another program holds the stored history open. Close it, then try again.',
+  read_only:
+    'Kith cannot write to its folder: the disk or the file is read-only. Make it writable and try again; nothing is lost.',
   link_refused: 'This link is not opened: it may lead elsewhere than it says.',
   link_failed: 'No program opened this link. Copy its address instead.',
-  disk_full: 'The disk is full. Free some space and try again; your text is still here.',
+  disk_full: 'The disk is full. Free some space and try again; nothing is lost.',
   no_secret_store: 'The secret store of this computer cannot be used.',
   store_failed: 'The stored history cannot be read or written. Restart Kith; if it stays so, check the disk.',
   file_failed: 'A file could not be read or written. Check the disk and its permissions.',
@@ -53,4 +59,16 @@ export function codeOf(error: unknown): string {
 /** The sentence for whatever was thrown. */
 export function explain(error: unknown): string {
   return sentence(codeOf(error));
+}
+
+/** What became of a damaged history: what was saved, what was not, and where the old file is. */
+export function mendedText(mended: MendedView): string {
+  const items = (count: number) =>
+    count === 1 ? '1 unsent item or draft' : `${count} unsent items and drafts`;
+  const more = mended.is_complete ? '' : ' More may have been in the damaged part.';
+  const lost = mended.lost > 0 ? ` ${items(mended.lost)} could not be read.` : '';
+  return (
+    `Your messages come again from the server. ${items(mended.salvaged)} were saved.${lost}${more} ` +
+    `The damaged file is kept: ${mended.file}`
+  );
 }

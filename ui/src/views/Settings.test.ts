@@ -181,3 +181,40 @@ describe('a secret store that was locked at the start', () => {
     await waitFor(() => expect(screen.queryByTestId('signin-try-again')).toBeNull());
   });
 });
+
+describe('a history that cannot be opened', () => {
+  const closed = (reason: string) =>
+    ({ state: 'signed_out', server: null, reason, secret_store_usable: true }) as AppState;
+
+  it.each([
+    ['newer_file', /newer version of Kith\. Update Kith/, false],
+    ['disk_full', /disk is full\. Free some space/, true],
+    ['read_only', /Make it writable and try again/, true],
+    ['file_busy', /Another program holds/, true],
+    ['file_damaged', /damaged/, true],
+    ['store_failed', /cannot be read or written/, true],
+  ])('says of %s what to do', async (reason, sentence, canTryAgain) => {
+    const shell = createFake({ signedIn: false });
+    vi.spyOn(shell, 'appState').mockResolvedValue(closed(reason));
+    render(Root, { shell });
+    expect((await screen.findByRole('alert')).textContent).toMatch(sentence);
+    expect(screen.queryByTestId('signin-try-again') !== null).toBe(canTryAgain);
+  });
+});
+
+describe('a history that was damaged', () => {
+  it('says what was saved and where the old file is, until it was read', async () => {
+    const shell = createFake();
+    const app = await shell.appState();
+    const mended = { salvaged: 3, lost: 1, is_complete: false, file: '/home/ada/kith.db.damaged-1' };
+    vi.spyOn(shell, 'appState').mockResolvedValueOnce({ ...app, mended } as AppState);
+    const seen = vi.spyOn(shell, 'mendedSeen');
+    render(Root, { shell });
+    const text = (await screen.findByTestId('mended')).textContent;
+    expect(text).toContain('3 unsent items and drafts were saved. 1 unsent item or draft could not be read.');
+    expect(text).toContain('/home/ada/kith.db.damaged-1');
+    await fireEvent.click(screen.getByText('Understood'));
+    expect(seen).toHaveBeenCalledOnce();
+    await waitFor(() => expect(screen.queryByTestId('mended')).toBeNull());
+  });
+});

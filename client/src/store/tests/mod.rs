@@ -1,13 +1,17 @@
 //! The store on real files, with frames as a server would send them.
 
+pub(crate) mod below;
 mod contract;
+mod damage;
 mod drafts;
 mod file;
+mod fuzz;
 mod lineage;
 mod log;
 mod searching;
 mod timeline;
 mod unsent;
+mod upgrade;
 mod upkeep;
 mod verify;
 
@@ -83,9 +87,13 @@ impl Fixture {
     }
 
     pub(super) async fn empty() -> Self {
+        Self::of(UserId::mint(), Key::new([7; 32])).await
+    }
+
+    /// The same, of this user and with this key.
+    pub(super) async fn of(ada: UserId, key: Key) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let key = Key::new([7; 32]);
-        let (ada, bo) = (UserId::mint(), UserId::mint());
+        let bo = UserId::mint();
         let store = Store::open(&folder.path().join("kith.db"), &key, ada).await.unwrap();
         let conversation = ConversationId::direct(ada, bo);
         let fixture = Self { folder, key, store, ada, bo, conversation, log: Vec::new() };

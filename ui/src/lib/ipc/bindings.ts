@@ -57,7 +57,11 @@ secret_store_usable: boolean, } | { "state": "signed_in",
 /**
  * The account.
  */
-account: AccountView, };
+account: AccountView,
+/**
+ * Its database was damaged, and the user has not seen what became of it.
+ */
+mended: MendedView | null, };
 
 /**
  * The platform's object that a conversation is about (a job, an application, an interview …).
@@ -459,6 +463,27 @@ role: Role,
 read: Seq | null, };
 
 /**
+ * What became of a damaged database. Everything that the server has comes again by itself.
+ */
+export type MendedView = {
+/**
+ * Unsent items and drafts that were brought into the new database.
+ */
+salvaged: number,
+/**
+ * Those that are known to have been there and could not be read.
+ */
+lost: number,
+/**
+ * Nothing else was there. If not, the damaged place may have held more.
+ */
+is_complete: boolean,
+/**
+ * Where the damaged file was put.
+ */
+file: string, };
+
+/**
  * A message.
  */
 export type MessageView = {
@@ -716,7 +741,7 @@ conversation: ConversationId | null,
 /**
  * Why.
  */
-code: ErrorCode, } | { "kind": "disk_full" } | { "kind": "store_failed" } | { "kind": "no_secret_store" } | { "kind": "device_revoked" } | { "kind": "upgrade_required" };
+code: ErrorCode, } | { "kind": "disk_full" } | { "kind": "read_only" } | { "kind": "store_failed" } | { "kind": "no_secret_store" } | { "kind": "device_revoked" } | { "kind": "upgrade_required" };
 
 /**
  * Quitting would lose something.
@@ -900,7 +925,7 @@ is_temporary: boolean, };
 /**
  * Why nobody is signed in.
  */
-export type SignedOutReason = "key_missing" | "newer_file" | "file_damaged";
+export type SignedOutReason = "key_missing" | "newer_file" | "disk_full" | "read_only" | "file_busy" | "file_damaged" | "store_failed";
 
 /**
  * A part of a snippet.
@@ -1017,6 +1042,7 @@ export interface WindowEvents {
 export interface Commands {
   appState(): Promise<AppState>;
   tryAgain(): Promise<void>;
+  mendedSeen(): Promise<void>;
   status(): Promise<StatusView>;
   signUp(server: string, username: string, password: string, display_name: string, invite: string | null): Promise<void>;
   signIn(server: string, username: string, password: string): Promise<void>;
@@ -1096,6 +1122,7 @@ export function createCommands(invoke: Invoke): Commands {
   return {
     appState: () => invoke("app_state"),
     tryAgain: () => invoke("try_again"),
+    mendedSeen: () => invoke("mended_seen"),
     status: () => invoke("status"),
     signUp: (server, username, password, display_name, invite) => invoke("sign_up", { server, username, password, display_name, invite }),
     signIn: (server, username, password) => invoke("sign_in", { server, username, password }),

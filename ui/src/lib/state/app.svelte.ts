@@ -240,6 +240,8 @@ function problemText(problem: Problem): string {
       return `Something could not be sent. ${sentence(problem.code)}`;
     case 'disk_full':
       return sentence('disk_full');
+    case 'read_only':
+      return sentence('read_only');
     case 'store_failed':
       return sentence('store_failed');
     case 'no_secret_store':

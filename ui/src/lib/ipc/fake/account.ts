@@ -41,9 +41,13 @@ export function account(world: World) {
         device: 'd1',
         key_store: 'secret_store',
       } as const;
-      return { state: 'signed_in', account };
+      return { state: 'signed_in', account, mended: world.mended };
     },
     tryAgain: async () => undefined,
+    mendedSeen: async () => {
+      world.mended = null;
+      world.tell({ type: 'app_changed' });
+    },
     signUp: async () => signed(true),
     signIn: async () => signed(true),
     signOutPreview: async () => ({

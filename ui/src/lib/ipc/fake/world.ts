@@ -4,6 +4,7 @@ import type {
   ConversationView,
   EngineEvent,
   MemberView,
+  MendedView,
   MessageView,
   OutboxItemView,
   PersonView,
@@ -47,6 +48,7 @@ export class World {
   readonly listeners = new Set<(events: EngineEvent[]) => void>();
   isOnline = true;
   isSignedIn = true;
+  mended: MendedView | null = null;
   next = 1;
 
   row(id: string): Row {

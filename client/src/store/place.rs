@@ -1,0 +1,115 @@
+//! The files beside a database: the copy from before a migration, and what was set aside because it is damaged.
+//! Nothing that a user wrote is ever removed here but a copy that has served.
+
+use crate::ClientError;
+use rusqlite::Connection;
+use std::{
+    ffi::OsString,
+    fs::{self, File},
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
+
+/// The file as it was before the last migration.
+const COPY: &str = ".before-upgrade";
+/// A new database, complete, that takes the place of the damaged one; the time stamp of the set-aside one follows.
+const RESCUED: &str = ".rescued-";
+/// A new database in the making.
+const PART: &str = ".rescue-part";
+/// A damaged file that was set aside; a time stamp follows.
+const DAMAGED: &str = ".damaged-";
+/// What SQLite keeps beside a file, the file itself last: whatever else is there belongs to it.
+const PARTS: [&str; 4] = ["-wal", "-shm", "-journal", ""];
+
+/// The same place with something behind its name.
+pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
+
+/// Keeps a copy of a file that is about to be migrated, in the place of an older one. Everything must be in the file.
+pub(super) fn keep_copy(path: &Path) -> Result<(), ClientError> {
+    let part = beside(path, ".copy-part");
+    fs::copy(path, &part)?;
+    File::options().write(true).open(&part)?.sync_all()?;
+    Ok(fs::rename(part, beside(path, COPY))?)
+}
+
+/// Removes the copy once the migrated file has worked.
+pub(super) fn drop_copy(path: &Path) -> Result<(), ClientError> {
+    remove(&beside(path, COPY))
+}
+
+fn remove(path: &Path) -> Result<(), ClientError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Where a new database is made. What an interrupted attempt left is removed: all of it is in the damaged one.
+pub(super) fn begin_rescue(path: &Path) -> Result<PathBuf, ClientError> {
+    let part = beside(path, PART);
+    PARTS.iter().try_for_each(|ending| remove(&beside(&part, ending)))?;
+    Ok(part)
+}
+
+/// A name for the damaged file that nothing has yet.
+pub(super) fn free_name(path: &Path) -> Result<String, ClientError> {
+    let clock = Connection::open_in_memory()?;
+    let stamp: String = clock.query_row("SELECT strftime('%Y%m%dT%H%M%SZ', 'now')", [], |row| row.get(0))?;
+    let names = std::iter::once(stamp.clone()).chain((2_u32..).map(|number| format!("{stamp}-{number}")));
+    let mut free = names.filter(|name| !beside(path, &format!("{DAMAGED}{name}")).exists());
+    // The numbers do not end before the files do.
+    Ok(free.next().unwrap_or(stamp))
+}
+
+/// Where the damaged file will lie.
+pub(super) fn damaged(path: &Path, name: &str) -> PathBuf {
+    beside(path, &format!("{DAMAGED}{name}"))
+}
+
+/// Puts a complete new database in the place of the damaged one, which is set aside with everything that belongs to
+/// it. Ended in the middle, it goes on at the next [`finish_rescue`].
+pub(super) fn replace(path: &Path, part: &Path, name: &str) -> Result<(), ClientError> {
+    File::options().write(true).open(part)?.sync_all()?;
+    fs::rename(part, beside(path, &format!("{RESCUED}{name}")))?;
+    finish_rescue(path)
+}
+
+/// Finishes a replacement that was interrupted; nothing happens if there is none.
+pub(super) fn finish_rescue(path: &Path) -> Result<(), ClientError> {
+    let Some((rescued, name)) = rescued(path)? else { return Ok(()) };
+    let aside = damaged(path, &name);
+    for ending in PARTS.into_iter().chain([COPY]) {
+        // The copy is of the damaged file's past, not of the new one's.
+        match fs::rename(beside(path, ending), beside(&aside, ending)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+    }
+    Ok(fs::rename(rescued, path)?)
+}
+
+fn rescued(path: &Path) -> Result<Option<(PathBuf, String)>, ClientError> {
+    let Some((folder, file)) = path.parent().zip(path.file_name()) else { return Ok(None) };
+    let mut start = OsString::from(file);
+    start.push(RESCUED);
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        if let Some(stamp) =
+            name.to_str().zip(start.to_str()).and_then(|(name, start)| name.strip_prefix(start))
+            && !stamp.ends_with("-wal")
+            && !stamp.ends_with("-shm")
+        {
+            return Ok(Some((entry.path(), stamp.to_owned())));
+        }
+    }
+    Ok(None)
+}
