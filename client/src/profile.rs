@@ -122,15 +122,18 @@ impl Folder {
         self.path.join("until-quit.db")
     }
 
-    /// Removes a database with everything that belongs to it.
+    /// Removes a database with everything that belongs to it: SQLite's own files, copies, what was set aside.
     ///
     /// # Errors
     /// [`ClientError::File`].
     pub(crate) fn remove_database(path: &Path) -> Result<(), ClientError> {
-        for suffix in ["", "-wal", "-shm", "-journal"] {
-            let mut name = path.as_os_str().to_owned();
-            name.push(suffix);
-            match std::fs::remove_file(&name) {
+        let Some((folder, file)) = path.parent().zip(path.file_name()) else { return Ok(()) };
+        for entry in std::fs::read_dir(folder)? {
+            let entry = entry?;
+            if !entry.file_name().as_encoded_bytes().starts_with(file.as_encoded_bytes()) {
+                continue;
+            }
+            match std::fs::remove_file(entry.path()) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
                 _ => {}
             }
@@ -199,6 +202,20 @@ mod tests {
         for bad in ["", "..", "a/b", "a\\b", "a\0b"] {
             assert!(matches!(Folder::open(folder.path(), bad), Err(ClientError::BadProfile)), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_database_goes_with_its_copies_and_with_what_was_set_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let of = ["a.db", "a.db-wal", "a.db.before-upgrade", "a.db.damaged-1", "a.db.damaged-1-wal"];
+        for file in of.iter().chain(&["b.db", "profile.json"]) {
+            std::fs::write(folder.path().join(file), "").unwrap();
+        }
+        Folder::remove_database(&folder.path().join("a.db")).unwrap();
+        let left = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut left: Vec<_> = left.collect();
+        left.sort();
+        assert_eq!(left, ["b.db", "profile.json"]);
     }
 
     #[test]
