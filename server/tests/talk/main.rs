@@ -13,3 +13,4 @@ mod pages;
 mod publish;
 mod socket;
 mod support;
+mod times;
