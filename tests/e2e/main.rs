@@ -10,6 +10,7 @@ mod members;
 mod offline;
 mod receipts;
 mod reconnect;
+mod restore;
 mod torture;
 mod window_desktop;
 mod window_talk;

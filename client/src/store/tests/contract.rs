@@ -32,6 +32,7 @@ fn is_played(op: &StoreOp) -> bool {
         | StoreOp::Markers { .. }
         | StoreOp::Profiles(_)
         | StoreOp::Members { .. }
+        | StoreOp::Lost { .. }
         | StoreOp::Notifications(_) => false,
     }
 }
