@@ -3,11 +3,13 @@
 #![expect(clippy::expect_used, reason = "a test that cannot go on says why and ends")]
 
 mod account;
+mod cases;
 mod delivery;
 mod edges;
 mod layers;
 mod members;
 mod offline;
+mod polling;
 mod receipts;
 mod reconnect;
 mod restore;
