@@ -88,6 +88,14 @@ impl fmt::Debug for Cluster {
     }
 }
 
+/// Finds one of PostgreSQL's programs (`pg_dump`), as a cluster finds its own.
+///
+/// # Errors
+/// [`PgBoxError::NoBinaries`], [`PgBoxError::BadBinDir`].
+pub fn program(name: &str) -> Result<PathBuf, PgBoxError> {
+    Ok(binaries::find(None, Path::new(""))?.program(name))
+}
+
 impl Cluster {
     /// Makes the cluster if its folder has none, starts it, and waits until it answers.
     ///

@@ -9,17 +9,19 @@ use axum::{
     extract::FromRequestParts,
     http::{HeaderMap, header, request::Parts},
 };
-use hmac::{Hmac, KeyInit, Mac};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, errors::ErrorKind};
 use kith_protocol::{DeviceId, UserId, limits};
 use serde::{Deserialize, Serialize};
-use sha2::Sha256;
 use sqlx::{PgConnection, PgPool};
 use std::{
     collections::HashMap,
     sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
+
+mod refresh;
+
+pub(crate) use refresh::Told;
 
 const ISSUER: &str = "kith-server";
 const AUDIENCE: &str = "kith";
@@ -151,19 +153,6 @@ impl Tokens {
         let expires_at = UNIX_EPOCH + Duration::from_secs(claims.exp);
         Ok(Authed { user: claims.sub, device: claims.device, expires_at })
     }
-
-    /// Derives the refresh token that follows `token`: the same one however often it is asked (S11).
-    pub(crate) fn successor(&self, token: &str, purpose: Succession) -> String {
-        let keys = self.keys();
-        let mut mac = Hmac::<Sha256>::new_from_slice(&keys.refresh)
-            .unwrap_or_else(|_| unreachable!("HMAC takes a key of any length"));
-        mac.update(match purpose {
-            Succession::SameDevice => b"kith refresh ",
-            Succession::NewDevice => b"kith fork    ",
-        });
-        mac.update(token.as_bytes());
-        crate::domain::sessions::encode_token(&mac.finalize().into_bytes())
-    }
 }
 
 /// For whom a refresh token is derived.
@@ -173,6 +162,15 @@ pub(crate) enum Succession {
     SameDevice,
     /// A device that parts from a copied profile (S8).
     NewDevice,
+}
+
+impl Succession {
+    fn word(self) -> &'static [u8] {
+        match self {
+            Self::SameDevice => b"kith refresh ",
+            Self::NewDevice => b"kith fork    ",
+        }
+    }
 }
 
 async fn read(conn: &mut PgConnection) -> Result<Keys, sqlx::Error> {
@@ -203,12 +201,13 @@ fn unix_seconds(at: SystemTime) -> u64 {
 /// Asks the database whether the device is still signed in and its user not disabled.
 ///
 /// # Errors
-/// [`ApiError::DeviceRevoked`] when not.
+/// [`ApiError::DeviceRevoked`] when not; [`ApiError::TokenInvalid`] for a device that the database does not know: it
+/// signed in after the backup that the database was set back to, and its refresh token brings it back (S11).
 pub async fn check_live(conn: &mut PgConnection, authed: &Authed) -> Result<(), ApiError> {
-    if db::devices::is_live(conn, authed.user, authed.device).await? {
-        Ok(())
-    } else {
-        Err(ApiError::DeviceRevoked)
+    match db::devices::liveness(conn, authed.user, authed.device).await? {
+        Some(true) => Ok(()),
+        Some(false) => Err(ApiError::DeviceRevoked),
+        None => Err(ApiError::TokenInvalid),
     }
 }
 

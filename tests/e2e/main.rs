@@ -3,14 +3,17 @@
 #![expect(clippy::expect_used, reason = "a test that cannot go on says why and ends")]
 
 mod account;
+mod cases;
 mod delivery;
 mod diagnostics;
 mod edges;
 mod layers;
 mod members;
 mod offline;
+mod polling;
 mod receipts;
 mod reconnect;
+mod restore;
 mod torture;
 mod window_desktop;
 mod window_talk;

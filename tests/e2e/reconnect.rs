@@ -95,14 +95,3 @@ async fn server_restart_loses_nothing() -> Result<()> {
     assert_eq!(alice.log(talk).await, bob.log(talk).await);
     Ok(())
 }
-
-/// S12, 002-04, 002-05: with sockets turned off, everything still arrives, by asking.
-#[tokio::test]
-async fn s12_without_sockets_everything_arrives() -> Result<()> {
-    let server = TestServer::start_with(Config { sockets: false, ..Config::for_tests() }).await?;
-    let [alice, bob] = server.people(["alice", "bob"]).await?;
-    let talk = alice.write(&bob, "by post").await?;
-    bob.until_texts(talk, &["by post"]).await;
-    assert!(matches!(bob.status().await.link, kith_client::view::LinkView::Connected { polling: true }));
-    Ok(())
-}

@@ -98,6 +98,23 @@ impl TestServer {
         self.serve(listener).await
     }
 
+    /// Where its database is.
+    pub fn database_url(&self) -> &str {
+        &self.database_url
+    }
+
+    /// Starts it again at the same address on another database, which somebody else owns: the first one stays.
+    pub async fn restart_on(&mut self, database_url: &str) -> Result<()> {
+        database_url.clone_into(&mut self.database_url);
+        self.restart().await
+    }
+
+    /// Starts it again at the same address with other settings.
+    pub async fn restart_with(&mut self, config: Config) -> Result<()> {
+        self.config = config;
+        self.restart().await
+    }
+
     /// Signs up people with these names, each with an engine behind a network of its own.
     pub async fn people<const N: usize>(&self, names: [&str; N]) -> Result<[Client; N]> {
         let mut people = Vec::with_capacity(N);

@@ -108,7 +108,12 @@ pub(crate) fn push_event(
 
 /// Queues the opening of a conversation that was made here, once, before anything else of it.
 pub(crate) fn open_if_local(tx: &mut Tx<'_>, cid: i64) -> Result<(), ClientError> {
-    if !conversations::is_local(tx, cid)? || !of_kind(tx, cid, "open")?.is_empty() {
+    if conversations::is_local(tx, cid)? { push_open(tx, cid) } else { Ok(()) }
+}
+
+/// Queues the opening of a conversation, once.
+pub(super) fn push_open(tx: &mut Tx<'_>, cid: i64) -> Result<(), ClientError> {
+    if !of_kind(tx, cid, "open")?.is_empty() {
         return Ok(());
     }
     let mut query = tx.conn.prepare_cached("SELECT id, kind, title FROM conversations WHERE cid = ?1")?;

@@ -1,8 +1,8 @@
 //! The server's log is of another lineage (S7): what both have in common stays, own events above it go out again.
 
-use super::{Tx, conversations, log, messages, outbox, project, ranges};
+use super::{Tx, conversations, log, members, messages, outbox, project, ranges};
 use crate::ClientError;
-use kith_protocol::{Chain, ConversationId, NewEvent, Seq};
+use kith_protocol::{Chain, ConversationId, NewEvent, Seq, event::Role};
 use rusqlite::params;
 use std::collections::HashSet;
 
@@ -62,6 +62,19 @@ pub(super) fn rewind(
     tx.changes.rewound.push(left);
     tx.changes.timeline(conversation);
     Ok(())
+}
+
+/// Begins a conversation again that the server has lost, if that is this user's to do: either of a direct one, the owner
+/// of a group. What a former member keeps stays as it is.
+pub(super) fn begin_again(tx: &mut Tx<'_>, conversation: ConversationId) -> Result<(), ClientError> {
+    let Some(cid) = conversations::cid(tx, conversation)? else { return Ok(()) };
+    let mut query = tx.conn.prepare_cached("SELECT kind = 'direct' FROM conversations WHERE cid = ?1")?;
+    let is_direct: bool = query.query_row([cid], |row| row.get(0))?;
+    drop(query);
+    match members::own_role(tx, cid)? {
+        Some(role) if is_direct || role == Role::Owner => outbox::push_open(tx, cid),
+        _ => Ok(()),
+    }
 }
 
 fn common(

@@ -108,6 +108,8 @@ pub(crate) struct Machine {
     /// Monotonic ms; an own-state change was missed, ask for heads then (S4).
     heads_at: Option<u64>,
     logs: HashMap<ConversationId, Log>,
+    /// Conversations with a stored log that no heads of this connection have named.
+    unheard: BTreeSet<ConversationId>,
     /// Conversations with something to pull.
     attention: BTreeSet<ConversationId>,
     outbox: Outbox,
@@ -141,6 +143,7 @@ impl Machine {
             user_seq: 0,
             heads_at: None,
             logs: HashMap::new(),
+            unheard: BTreeSet::new(),
             attention: BTreeSet::new(),
             outbox: Outbox::default(),
             requests: BTreeMap::new(),

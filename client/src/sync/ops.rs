@@ -186,6 +186,13 @@ pub enum StoreOp {
         /// `(seq, chain)` of the server.
         chains: Vec<(Seq, Chain)>,
     },
+    /// The server does not know these conversations any more: it was set back to before they began (I12). Who may
+    /// begins them again, with the same ids: both of a direct conversation, the owner of a group. Their logs follow by
+    /// [`Self::Rewind`] once the server knows them.
+    Lost {
+        /// Which.
+        conversations: Vec<ConversationId>,
+    },
     /// These rows leave now: they become `sending`, their tries rise by one, and [`Stored::sending`] answers their
     /// content. A row that the user has taken back meanwhile is left out.
     Sending {

@@ -18,25 +18,36 @@ pub struct DeviceRow {
     pub last_seen: DateTime<Utc>,
 }
 
-/// Whether the device is this user's, signed in, and the user not disabled.
-pub async fn is_live(conn: &mut PgConnection, user: UserId, device: DeviceId) -> Result<bool, sqlx::Error> {
+/// Whether the device is this user's, signed in, and the user not disabled; `None` for a device that is unknown.
+pub async fn liveness(
+    conn: &mut PgConnection,
+    user: UserId,
+    device: DeviceId,
+) -> Result<Option<bool>, sqlx::Error> {
     sqlx::query_scalar!(
-        r#"SELECT EXISTS (
-               SELECT FROM devices JOIN users ON users.id = devices.user_id
-               WHERE devices.id = $1 AND devices.user_id = $2
-                 AND devices.revoked_at IS NULL AND users.disabled_at IS NULL
-           ) AS "is_live!""#,
+        r#"SELECT devices.user_id = $2 AND devices.revoked_at IS NULL AND users.disabled_at IS NULL AS "is_live!"
+           FROM devices JOIN users ON users.id = devices.user_id
+           WHERE devices.id = $1"#,
         device.as_uuid(),
         user.as_uuid(),
     )
-    .fetch_one(conn)
+    .fetch_optional(conn)
     .await
 }
 
-/// Which of `devices` are signed out or belong to a disabled user.
-pub async fn dead_among(conn: &mut PgConnection, devices: &[Uuid]) -> Result<Vec<Uuid>, sqlx::Error> {
-    sqlx::query_scalar!(
-        r#"SELECT asked.id AS "id!"
+/// A device that is not signed in.
+pub struct DeadRow {
+    /// Its id.
+    pub id: Uuid,
+    /// There is a row of it. Without one it is from before a restore, or its user was removed.
+    pub is_known: bool,
+}
+
+/// Which of `devices` are signed out, belong to a disabled user, or are unknown.
+pub async fn dead_among(conn: &mut PgConnection, devices: &[Uuid]) -> Result<Vec<DeadRow>, sqlx::Error> {
+    sqlx::query_as!(
+        DeadRow,
+        r#"SELECT asked.id AS "id!", devices.id IS NOT NULL AS "is_known!"
            FROM unnest($1::uuid[]) AS asked (id)
            LEFT JOIN devices ON devices.id = asked.id
            LEFT JOIN users ON users.id = devices.user_id
@@ -79,6 +90,54 @@ pub async fn insert(
     Ok(())
 }
 
+/// The number of the device's next refresh token, which no earlier one has. Counting goes on from the time in ms, so that
+/// a token of before a restore never has a higher one.
+pub async fn next_token(conn: &mut PgConnection, id: DeviceId) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"UPDATE devices
+           SET tokens_issued = GREATEST(tokens_issued + 1, (extract(epoch FROM clock_timestamp()) * 1000)::bigint)
+           WHERE id = $1
+           RETURNING tokens_issued"#,
+        id.as_uuid(),
+    )
+    .fetch_one(conn)
+    .await
+}
+
+/// Notes that the device was there and was given the token of this number.
+pub async fn touch(conn: &mut PgConnection, id: DeviceId, number: i64) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE devices SET last_seen = now(), tokens_issued = GREATEST(tokens_issued, $2) WHERE id = $1",
+        id.as_uuid(),
+        number,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Enters a device whose token of this number is from before a restore: as it is, or anew if it is unknown. False when
+/// a token as new as this one is known, or the user is not.
+pub async fn take_back(
+    conn: &mut PgConnection,
+    id: DeviceId,
+    user: UserId,
+    number: i64,
+) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query!(
+        "INSERT INTO devices (id, user_id, name, tokens_issued)
+         SELECT $1, users.id, 'restored device', $3 FROM users WHERE users.id = $2
+         ON CONFLICT (id) DO UPDATE SET tokens_issued = $3
+         WHERE devices.user_id = $2 AND devices.tokens_issued < $3",
+        id.as_uuid(),
+        user.as_uuid(),
+        number,
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
 /// Signs a device of the user in again, if it is still signed in: it begins a new session.
 pub async fn renew(
     conn: &mut PgConnection,
@@ -96,12 +155,6 @@ pub async fn renew(
     .execute(conn)
     .await?;
     Ok(done.rows_affected() == 1)
-}
-
-/// Notes that the device was there.
-pub async fn touch(conn: &mut PgConnection, id: DeviceId) -> Result<(), sqlx::Error> {
-    sqlx::query!("UPDATE devices SET last_seen = now() WHERE id = $1", id.as_uuid()).execute(conn).await?;
-    Ok(())
 }
 
 /// Signs a device of the user out. False when there is none that is signed in.

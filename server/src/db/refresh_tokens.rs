@@ -97,6 +97,18 @@ pub async fn mark_exchanged(
     Ok(())
 }
 
+/// Ends what all tokens of a device are good for; that one of them comes again is still noticed.
+pub async fn exchange_all_of_device(conn: &mut PgConnection, device: DeviceId) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE refresh_tokens SET exchanged_at = coalesce(exchanged_at, clock_timestamp()), successor = NULL
+         WHERE device_id = $1",
+        device.as_uuid(),
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// Whose device holds this token, and whether it was exchanged.
 pub async fn device_of(conn: &mut PgConnection, hash: &[u8]) -> Result<Option<(Uuid, bool)>, sqlx::Error> {
     let row = sqlx::query!(

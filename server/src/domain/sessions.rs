@@ -4,8 +4,10 @@
 //! the same one again; any later use of an exchanged token means that there are two holders, and the device is
 //! signed out (S11).
 
+mod returned;
+
 use super::accounts;
-use crate::{auth::Succession, config::Config, db, error::ApiError, state::AppState};
+use crate::{auth::Told, config::Config, db, error::ApiError, state::AppState};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use kith_failpoint::places;
 use kith_protocol::{
@@ -14,7 +16,6 @@ use kith_protocol::{
     error::close,
     limits,
 };
-use rand::RngExt;
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -45,7 +46,7 @@ pub async fn sign_in(state: &AppState, request: SignIn) -> Result<Session, ApiEr
         let found = db::users::credentials(&mut conn, &request.username).await?;
         let is_known = match (&found, request.device.id) {
             (Some(user), Some(device)) => {
-                db::devices::is_live(&mut conn, UserId::from_uuid(user.id), device).await?
+                db::devices::liveness(&mut conn, UserId::from_uuid(user.id), device).await? == Some(true)
             }
             _ => false,
         };
@@ -99,7 +100,8 @@ async fn begin(
     };
     let most = i64::try_from(limits::DEVICES_PER_USER_MAX).unwrap_or(i64::MAX);
     let ended = db::devices::revoke_beyond(&mut tx, user, id, most).await?;
-    let refresh_token = encode_token(&rand::rng().random::<[u8; 32]>());
+    let number = db::devices::next_token(&mut tx, id).await?;
+    let refresh_token = state.tokens.first_refresh(Told { user, device: id, number });
     db::refresh_tokens::insert(&mut tx, &hash_token(&refresh_token), id).await?;
     let session = session(state, &mut tx, user, DeviceRef { id, name: device.name }, refresh_token).await?;
     tx.commit().await?;
@@ -132,15 +134,15 @@ async fn session(
 pub async fn refresh(state: &AppState, request: Refresh) -> Result<Session, ApiError> {
     let old = hash_token(&request.refresh_token);
     let mut tx = state.pool.begin().await?;
-    let row = db::refresh_tokens::lock(
-        &mut tx,
-        &old,
-        Config::SESSION_IDLE_DAYS,
-        Config::SESSION_ABSOLUTE_DAYS,
-        limits::REFRESH_REPLAY.as_secs_f64(),
-    )
-    .await?
-    .ok_or(ApiError::TokenInvalid)?;
+    let told = state.tokens.read_refresh(&request.refresh_token);
+    let row = match (find(&mut tx, &old).await?, told) {
+        (Some(row), _) => row,
+        (None, Some(told)) => {
+            returned::take_back(&mut tx, told, &old).await?;
+            find(&mut tx, &old).await?.ok_or(ApiError::TokenInvalid)?
+        }
+        (None, None) => return Err(ApiError::TokenInvalid),
+    };
     let (user, device) = (UserId::from_uuid(row.user_id), DeviceId::from_uuid(row.device_id));
     if row.is_revoked {
         return Err(ApiError::DeviceRevoked);
@@ -156,19 +158,20 @@ pub async fn refresh(state: &AppState, request: Refresh) -> Result<Session, ApiE
         return Err(ApiError::DeviceRevoked);
     }
     let name = row.device_name;
+    let number = told.map_or(0, |told| told.number).saturating_add(1);
     let session = if request.device.is_some() {
-        let next = state.tokens.successor(&request.refresh_token, Succession::SameDevice);
+        let next = state.tokens.successor(&request.refresh_token, Told { user, device, number });
         if row.exchanged_at.is_none() {
             let hash = hash_token(&next);
             db::refresh_tokens::insert(&mut tx, &hash, device).await?;
             db::refresh_tokens::mark_exchanged(&mut tx, &old, &hash, device, Config::SESSION_IDLE_DAYS)
                 .await?;
-            db::devices::touch(&mut tx, device).await?;
+            db::devices::touch(&mut tx, device, number).await?;
         }
         session(state, &mut tx, user, DeviceRef { id: device, name }, next).await?
     } else {
-        let next = state.tokens.successor(&request.refresh_token, Succession::NewDevice);
-        let id = fork(&mut tx, user, &name, &next).await?;
+        let (id, next) = state.tokens.fork(&request.refresh_token, user, number);
+        fork(&mut tx, Told { user, device: id, number }, &name, &next).await?;
         session(state, &mut tx, user, DeviceRef { id, name }, next).await?
     };
     let most = i64::try_from(limits::DEVICES_PER_USER_MAX).unwrap_or(i64::MAX);
@@ -179,17 +182,25 @@ pub async fn refresh(state: &AppState, request: Refresh) -> Result<Session, ApiE
     Ok(session)
 }
 
-/// The device that parts from another one with this token: made once, answered again while its token is unused.
-async fn fork(conn: &mut PgConnection, user: UserId, name: &str, token: &str) -> Result<DeviceId, ApiError> {
+async fn find(
+    conn: &mut PgConnection,
+    hash: &[u8],
+) -> Result<Option<db::refresh_tokens::TokenRow>, sqlx::Error> {
+    let (idle, absolute) = (Config::SESSION_IDLE_DAYS, Config::SESSION_ABSOLUTE_DAYS);
+    db::refresh_tokens::lock(conn, hash, idle, absolute, limits::REFRESH_REPLAY.as_secs_f64()).await
+}
+
+/// Enters the device that parts from another one with this token: once, and good while its token is unused.
+async fn fork(conn: &mut PgConnection, told: Told, name: &str, token: &str) -> Result<(), ApiError> {
     let hash = hash_token(token);
     match db::refresh_tokens::device_of(conn, &hash).await? {
         Some((_, true)) => Err(ApiError::TokenInvalid),
-        Some((device, false)) => Ok(DeviceId::from_uuid(device)),
+        Some((_, false)) => Ok(()),
         None => {
-            let id = DeviceId::mint();
-            db::devices::insert(conn, id, user, name).await?;
-            db::refresh_tokens::insert(conn, &hash, id).await?;
-            Ok(id)
+            db::devices::insert(conn, told.device, told.user, name).await?;
+            db::devices::touch(conn, told.device, told.number).await?;
+            db::refresh_tokens::insert(conn, &hash, told.device).await?;
+            Ok(())
         }
     }
 }
@@ -251,15 +262,18 @@ pub(crate) fn close(state: &AppState, devices: &[Uuid]) {
     }
 }
 
-/// Closes the sockets of devices that another process signed out or whose user it disabled.
+/// Closes the sockets of devices that another process signed out or whose user it disabled. A device that is unknown
+/// shows its refresh token first: it may be from before a restore.
 ///
 /// # Errors
 /// When the database fails; the next round finds them.
 pub async fn close_revoked(state: &AppState) -> Result<(), ApiError> {
     let devices: Vec<Uuid> = state.hub.connected_devices().iter().map(DeviceId::as_uuid).collect();
     for part in devices.chunks(5_000) {
-        let dead = db::devices::dead_among(&mut *state.pool.acquire().await?, part).await?;
-        close(state, &dead);
+        for dead in db::devices::dead_among(&mut *state.pool.acquire().await?, part).await? {
+            let code = if dead.is_known { close::REVOKED } else { close::TOKEN_EXPIRED };
+            state.hub.close_device(DeviceId::from_uuid(dead.id), code);
+        }
     }
     Ok(())
 }

@@ -152,7 +152,7 @@ async fn s1_a_token_of_another_user_or_device_is_dead() {
     let bo = world.person("bob").await;
     world.get("/v1/me", &forge.with("sub", json!(bo.user.id))).await.refused(401, ErrorCode::DeviceRevoked);
     let unknown = forge.with("device", json!(uuid::Uuid::now_v7()));
-    world.get("/v1/me", &unknown).await.refused(401, ErrorCode::DeviceRevoked);
+    world.get("/v1/me", &unknown).await.refused(401, ErrorCode::TokenInvalid);
 }
 
 #[tokio::test]

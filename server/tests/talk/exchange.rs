@@ -58,6 +58,29 @@ async fn s12_an_exchange_gives_the_same_frames_as_a_socket() {
     line.everything().await;
 }
 
+/// S12, W3: whoever is not sure which way a send went may take both.
+#[tokio::test]
+async fn s12_w3_the_same_send_over_socket_and_exchange_at_once_is_one_message() {
+    let world = World::start().await;
+    let [ada, bo] = world.people(["ada", "bo"]).await;
+    let (mut line, mut other) = (ada.online().await, bo.online().await);
+    let chat = line.start_chat(bo.user, "0").await;
+    for round in 1..=20_u64 {
+        let said = [message(&format!("{round}"))];
+        let frames =
+            vec![ada.hello(1), json!({"type": "send", "request": 2, "conversation": chat, "events": said})];
+        let (by_socket, by_post) = tokio::join!(line.send(chat, &said), exchange(&ada, frames, 0));
+        let ack = by_post.iter().find(|frame| frame["reply_to"] == 2).unwrap();
+        let (one, two) = (&by_socket[0], &ack["results"][0]);
+        let mut statuses = [one["status"].as_str().unwrap(), two["status"].as_str().unwrap()];
+        statuses.sort_unstable();
+        assert_eq!(statuses, ["duplicate", "ok"], "{one} {two}");
+        assert_eq!((&one["seq"], &two["seq"]), (&json!(round + 1), &json!(round + 1)));
+    }
+    let page = other.pull(chat, json!({})).await;
+    assert_eq!((&page["head"], page["events"].as_array().unwrap().len()), (&json!(21), 21));
+}
+
 #[tokio::test]
 async fn s12_waiting_ends_with_the_first_live_frame() {
     let world = World::start().await;

@@ -32,6 +32,30 @@ async fn i2_seqs_are_dense_and_time_countable_and_chain_follow() {
     assert_eq!(ada.item(conversation).await["chain"], chain.to_string());
 }
 
+/// Who claims to write two hours ahead is neither sorted nor dated by that.
+#[tokio::test]
+async fn a11_w6_a_clock_two_hours_ahead_changes_neither_order_nor_time() {
+    let world = World::start().await;
+    let [ada, bo] = world.people(["ada", "bo"]).await;
+    let (mut ada, mut bo_line) = (ada.online().await, bo.online().await);
+    let chat = ada.start_chat(bo.user, "0").await;
+    let now =
+        || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
+    let begun = now();
+    for _ in 0..3 {
+        let mut ahead = message("from the future");
+        ahead["written_at"] = json!(now() + 2 * 3_600_000);
+        ada.ok(chat, ahead).await;
+        bo_line.ok(chat, message("from today")).await;
+    }
+    let page = bo_line.pull(chat, json!({})).await;
+    let events = page["events"].as_array().unwrap();
+    let texts: Vec<_> = events[1..].iter().map(|event| event["body"]["text"].as_str().unwrap()).collect();
+    assert_eq!(texts, ["from the future", "from today"].repeat(3));
+    let times: Vec<_> = events[1..].iter().map(|event| event["ts"].as_u64().unwrap()).collect();
+    assert!(times.is_sorted() && times.iter().all(|ts| (begun..=now()).contains(ts)), "{times:?}");
+}
+
 #[tokio::test]
 async fn w3_same_id_same_body_is_a_duplicate_and_another_body_a_conflict() {
     let world = World::start().await;

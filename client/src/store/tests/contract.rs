@@ -34,6 +34,7 @@ fn is_played(op: &StoreOp) -> bool {
         | StoreOp::Markers { .. }
         | StoreOp::Profiles(_)
         | StoreOp::Members { .. }
+        | StoreOp::Lost { .. }
         | StoreOp::Notifications(_) => false,
     }
 }

@@ -56,7 +56,7 @@ async fn o2_an_acknowledgement_alone_ends_nothing() {
 }
 
 #[tokio::test]
-async fn o5_a_parked_message_holds_what_is_behind_it_until_the_user_acts() {
+async fn a06_o5_a_parked_message_holds_what_is_behind_it_until_the_user_acts() {
     let fixture = Fixture::new().await;
     let (_, first) = fixture.send("refused").await;
     fixture.send("behind").await;

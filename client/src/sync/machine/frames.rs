@@ -77,8 +77,14 @@ impl Machine {
         let greeting = matches!(self.link, Link::Greeting { .. })
             || (self.link == Link::Exchanging && !self.heard_this_round);
         for item in &heads.items {
-            self.heads_item(item, greeting);
+            // One that was lost and comes again begins anew.
+            let is_new = self.unheard.remove(&item.own.conversation);
+            self.heads_item(item, greeting || is_new);
         }
+        for conversation in &heads.gone {
+            self.unheard.remove(conversation);
+        }
+        let is_full = heads.full;
         let whole = greeting || matches!(asked, Some(Asked::Heads));
         let last = whole && !heads.more;
         if last {
@@ -100,6 +106,9 @@ impl Machine {
         }
         if greeting && last {
             self.greeted();
+            if is_full && !self.unheard.is_empty() {
+                self.store(StoreOp::Lost { conversations: self.unheard.iter().copied().collect() });
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use super::polling::Polling;
 use super::{Asked, Machine};
 use crate::sync::{Action, ConnectError, TokenError, ops::LocalState};
 use kith_protocol::{
-    ClientFrame, DeviceId, ErrorCode, PROTOCOL_VERSION,
+    ClientFrame, DeviceId, ErrorCode, PROTOCOL_VERSION, Seq,
     error::{ErrorClass, close},
     frame::Hello,
 };
@@ -142,6 +142,8 @@ impl Machine {
         for log in self.logs.values_mut() {
             log.high_at_hello = log.ranges.high();
         }
+        let stored = self.logs.iter().filter(|(_, log)| log.high_at_hello > Seq::ZERO);
+        self.unheard = stored.map(|(id, _)| *id).collect();
         let hello = Hello {
             protocol: PROTOCOL_VERSION,
             device: self.options.device,
@@ -289,7 +291,11 @@ impl Machine {
                 self.backoff.reset();
                 self.link = Link::Waiting { until: self.now.mono };
             }
-            Link::Between { until } => self.link = Link::Between { until: until.min(self.now.mono) },
+            Link::Between { until } => {
+                // Sockets may pass in the other network (S12).
+                self.polling.socket_at = self.now.mono;
+                self.link = Link::Between { until: until.min(self.now.mono) };
+            }
             Link::Greeting { .. } | Link::Live { .. } => self.actions.push(Action::Check),
             // What is under way may have begun in the old network: if it fails, the next try comes soon.
             Link::Connecting | Link::Renewing | Link::Exchanging => self.backoff.reset(),

@@ -195,6 +195,8 @@ impl MemoryStore {
             | StoreOp::Markers { .. }
             | StoreOp::Profiles(_)
             | StoreOp::Members { .. }
+            // The users here open what they miss before they write.
+            | StoreOp::Lost { .. }
             | StoreOp::Notifications(_) => {}
         }
     }

@@ -19,6 +19,8 @@ export interface Fake extends Shell {
   refuse(conversation: string, text: string, code: ErrorCode): string;
   /** Takes the network away or gives it back. */
   online(on: boolean): void;
+  /** Sockets stop passing, or pass again. */
+  setPolling(on: boolean): void;
   /** Follows a `kith://` link. */
   follow(link: Link): void;
   tell(...events: EngineEvent[]): void;
@@ -57,6 +59,10 @@ function controls(world: World, links: Set<(link: Link) => void>) {
       world.isOnline = on;
       if (on) world.flush();
       world.tell({ type: 'missed' });
+    },
+    setPolling(on: boolean) {
+      world.isPolling = on;
+      world.tell();
     },
     follow: (link: Link) => links.forEach((listener) => listener(link)),
   };

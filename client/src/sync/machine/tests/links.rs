@@ -38,6 +38,29 @@ fn s10_it_is_tried_for_ever_and_at_once_when_the_network_changes() {
 }
 
 #[test]
+fn a07_after_72_hours_without_a_network_no_wait_is_longer_than_a_minute_and_a_network_is_used_at_once() {
+    let local =
+        LocalState { outbox: vec![entry(1, conversation(1), OutboxWhat::Message)], ..LocalState::default() };
+    let mut bench = Bench::new(local);
+    let end = bench.now + 72 * 3_600_000;
+    while bench.now < end {
+        bench.feed(Input::ConnectFailed(ConnectError::Unreachable));
+        let at = bench.machine.deadline().expect("a next try");
+        assert!(at - bench.now <= 60_000);
+        bench.now = at;
+        bench.feed(Input::Timer);
+    }
+    bench.feed(Input::ConnectFailed(ConnectError::Unreachable));
+    let actions = bench.feed(Input::NetworkChanged);
+    assert!(actions.contains(&Action::Connect), "{actions:?}");
+    bench.feed(Input::Connected);
+    let welcome = bench.welcome(bench.me);
+    bench.frame(welcome);
+    let actions = bench.frame(ServerFrame::Heads(heads(vec![item(conversation(1), &[], 1)])));
+    assert_eq!(leaving(&actions), [1], "what waited leaves");
+}
+
+#[test]
 fn s10_a_request_without_an_answer_ends_the_connection() {
     let id = conversation(1);
     let events = log(id, UserId::mint(), 1);
@@ -168,6 +191,19 @@ fn s12_two_failed_sockets_begin_polling_and_a_socket_is_tried_again() {
         }
     }
     panic!("no socket within five minutes");
+}
+
+#[test]
+fn s12_another_network_is_asked_for_a_socket_at_once_and_polled_when_it_has_none() {
+    let mut bench = Bench::new(LocalState::default());
+    bench.feed(Input::ConnectFailed(ConnectError::NoSocket { off: true }));
+    let answer = vec![bench.welcome(bench.me), ServerFrame::Heads(heads(Vec::new()))];
+    bench.feed(Input::Exchanged(answer));
+    let mut actions = bench.feed(Input::NetworkChanged);
+    actions.extend(bench.after(0));
+    assert!(actions.contains(&Action::Connect), "{actions:?}");
+    let actions = bench.feed(Input::ConnectFailed(ConnectError::NoSocket { off: true }));
+    assert!(actions.iter().any(|a| matches!(a, Action::Exchange(_))), "{actions:?}");
 }
 
 #[test]

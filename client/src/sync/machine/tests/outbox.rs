@@ -154,7 +154,7 @@ fn o6_retry_after_wins_and_a_reconnect_resets_it() {
 }
 
 #[test]
-fn o2_what_was_on_its_way_is_queued_again_when_the_link_breaks() {
+fn a08_o2_what_was_on_its_way_is_queued_again_when_the_link_breaks() {
     let (mut bench, id) = (bench(), conversation(1));
     bench.queue(vec![entry(1, id, OutboxWhat::Message)]);
     send(&mut bench, &[1], id);

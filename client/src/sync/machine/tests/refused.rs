@@ -187,7 +187,7 @@ fn o5_what_waited_for_more_than_thirty_days_does_not_leave_without_being_asked()
 }
 
 #[test]
-fn s10_a_sleep_of_the_computer_is_noticed() {
+fn a12_s10_a_sleep_of_the_computer_is_noticed() {
     let (mut bench, _) = Bench::live(LocalState::default(), Vec::new());
     let now = Now { mono: bench.now + 1, wall: TimestampMs(1_000_000 + bench.now + 3_600_000) };
     assert!(bench.machine.handle(Input::Timer, now).contains(&Action::Check));

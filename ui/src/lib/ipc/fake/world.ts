@@ -47,6 +47,7 @@ export class World {
   readonly outbox: OutboxItemView[] = [];
   readonly listeners = new Set<(events: EngineEvent[]) => void>();
   isOnline = true;
+  isPolling = false;
   isSignedIn = true;
   mended: MendedView | null = null;
   next = 1;
@@ -158,7 +159,7 @@ export class World {
   status(): StatusView {
     return {
       link: this.isOnline
-        ? { state: 'connected', polling: false }
+        ? { state: 'connected', polling: this.isPolling }
         : { state: 'offline', since: Date.now() - 60_000, next_try: Date.now() + 8_000 },
       unread: this.list().reduce((sum, view) => sum + view.unread, 0),
       unsent: this.outbox.length,

@@ -1,0 +1,14 @@
+import { screen, waitFor } from '@testing-library/svelte';
+import { expect, it } from 'vitest';
+import { start } from '../../test-kit';
+
+it('says when messages are fetched instead of pushed, and when they are pushed again', async () => {
+  const shell = await start();
+  const line = () => screen.getAllByTestId('link-state')[0];
+  await waitFor(() => expect(line()?.textContent).toMatch(/^\s*Connected\s*$/));
+  shell.setPolling(true);
+  await waitFor(() => expect(line()?.textContent).toContain('Connected, slower mode'));
+  expect(line()?.querySelector('[title]')?.getAttribute('title')).toContain('every few seconds');
+  shell.setPolling(false);
+  await waitFor(() => expect(line()?.textContent).toMatch(/^\s*Connected\s*$/));
+});
