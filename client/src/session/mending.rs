@@ -13,6 +13,9 @@ impl Profile {
     pub(crate) async fn mend(&self) {
         let _changing = self.changing.lock().await;
         let Ok(session) = self.session() else { return };
+        if !session.store.is_suspect() {
+            return; // an alarm of the file that was mended meanwhile
+        }
         if !session.store.is_damaged().await {
             tracing::warn!("the database seemed to be damaged, and is not");
             self.hub.tell(EngineEvent::Problem { problem: Problem::StoreFailed });

@@ -224,6 +224,11 @@ impl Store {
         self.heeded(self.writer.write(self.me, durability, work, after).await)
     }
 
+    /// Whether something that was read or written looked damaged.
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.watch.is_suspect.load(Ordering::Acquire)
+    }
+
     fn heeded<T>(&self, result: Result<T, ClientError>) -> Result<T, ClientError> {
         if matches!(result, Err(ClientError::FileDamaged(_))) {
             self.watch.raise();

@@ -116,19 +116,18 @@ pub(super) fn push_open(tx: &mut Tx<'_>, cid: i64) -> Result<(), ClientError> {
     if !of_kind(tx, cid, "open")?.is_empty() {
         return Ok(());
     }
-    let mut query = tx.conn.prepare_cached("SELECT id, kind, title FROM conversations WHERE cid = ?1")?;
-    let (conversation, kind, title) = query.query_row([cid], |row| {
-        Ok((
-            sql::conversation(row, "id")?,
-            row.get::<_, String>("kind")?,
-            row.get::<_, Option<String>>("title")?,
-        ))
+    let mut query =
+        tx.conn.prepare_cached("SELECT id, kind, title, context FROM conversations WHERE cid = ?1")?;
+    let (conversation, kind, title, context) = query.query_row([cid], |row| {
+        let (kind, title): (String, Option<String>) = (row.get("kind")?, row.get("title")?);
+        Ok((sql::conversation(row, "id")?, kind, title, row.get::<_, Option<String>>("context")?))
     })?;
     drop(query);
+    let context = context.map(|text| sql::read_json(&text)).transpose()?;
     let members =
         super::members::all(tx, cid)?.into_iter().map(|(user, _)| user).filter(|user| *user != tx.me);
     let kind = kith_protocol::frame::ConversationKind::parse(&kind).ok_or(ClientError::NotFound)?;
-    let open = Open { conversation, kind, members: members.collect(), title, context: None, first: None };
+    let open = Open { conversation, kind, members: members.collect(), title, context, first: None };
     push(tx, cid, "open", None, &sql::write_json(&open)?)?;
     Ok(())
 }

@@ -8,7 +8,9 @@ use kith_protocol::{
     event::Role,
     frame::{Open, StateChange},
 };
-use rusqlite::{Connection, OpenFlags, Row, config::DbConfig, named_params, params, types::Value};
+use rusqlite::{
+    Connection, OpenFlags, OptionalExtension, Row, config::DbConfig, named_params, params, types::Value,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
@@ -138,8 +140,9 @@ impl Wreck<'_> {
         (found, is_complete)
     }
 
-    fn row(&mut self, sql: &str, number: i64) -> Option<Columns> {
-        self.ask(|conn| conn.prepare_cached(sql)?.query_row([number], columns))
+    /// A row, or that there is none; `None` if it cannot be read.
+    fn row(&mut self, sql: &str, number: i64) -> Option<Option<Columns>> {
+        self.ask(|conn| conn.prepare_cached(sql)?.query_row([number], columns).optional())
     }
 
     fn read(mut self) -> Result<Salvaged, ClientError> {
@@ -154,17 +157,18 @@ impl Wreck<'_> {
         salvaged.is_complete = all_items && all_drafts;
         for item in items {
             match self.row("SELECT * FROM outbox NOT INDEXED WHERE item = ?1", item) {
-                Some(row) => salvaged.outbox.push(row),
-                None => salvaged.lost += 1,
+                Some(Some(row)) => salvaged.outbox.push(row),
+                // An index knows it, the table does not.
+                Some(None) | None => salvaged.lost += 1,
             }
         }
         for cid in drafts {
             match self
                 .row("SELECT * FROM drafts WHERE cid = ?1 AND (is_dirty = 1 OR conflict IS NOT NULL)", cid)
             {
-                Some(row) => salvaged.drafts.push(row),
-                // What the server has is no row of this question, which is no failure either.
-                None if self.conn.is_some() => {}
+                Some(Some(row)) => salvaged.drafts.push(row),
+                // The server has it.
+                Some(None) => {}
                 None => salvaged.lost += 1,
             }
         }
@@ -177,8 +181,10 @@ impl Wreck<'_> {
         let cids: BTreeSet<i64> =
             salvaged.outbox.iter().chain(&salvaged.drafts).filter_map(|row| number(row, "cid")).collect();
         for cid in cids {
-            let row = self.row("SELECT * FROM conversations NOT INDEXED WHERE cid = ?1", cid).or_else(|| {
+            let whole = self.row("SELECT * FROM conversations NOT INDEXED WHERE cid = ?1", cid).flatten();
+            let row = whole.or_else(|| {
                 self.row("SELECT cid, id FROM conversations INDEXED BY sqlite_autoindex_conversations_1 WHERE +cid = ?1", cid)
+                    .flatten()
             });
             salvaged.conversations.insert(cid, row.unwrap_or_default());
             let members = self.ask(|conn| {
@@ -248,6 +254,11 @@ fn put(tx: &mut Tx<'_>, salvaged: Salvaged, file: String) -> Result<MendedView, 
             params![cid, user, role],
         )?;
     }
+    // Where that could not be read, one is a plain member until heads say otherwise.
+    tx.conn.execute(
+        "INSERT OR IGNORE INTO members (cid, user, role) SELECT cid, ?1, ?2 FROM conversations",
+        params![tx.me.as_bytes(), Role::Member.as_str()],
+    )?;
     let mut kept = 0;
     for row in &salvaged.outbox {
         match put_outbox(tx, row)? {
@@ -309,7 +320,7 @@ fn put_conversation(tx: &Tx<'_>, cid: i64, id: ConversationId, row: &Columns) ->
             ":visible": text(row, "visible").unwrap_or("[[1,null]]"),
         },
     )?;
-    super::members::put(tx, cid, tx.me, Role::Member)
+    Ok(())
 }
 
 /// Takes a row of the outbox; answers whether the user would call it unsent, and `None` if it cannot be used.

@@ -68,7 +68,7 @@ enum Asked {
     State { items: Vec<i64>, draft: bool },
     Pull { conversation: ConversationId },
     Probe { conversation: ConversationId },
-    Check,
+    Check { conversation: ConversationId },
     Heads,
     Profiles { users: Vec<UserId> },
     Members { conversation: ConversationId, first: bool },
@@ -291,7 +291,7 @@ impl Machine {
     }
 
     fn send_outbox(&mut self) {
-        let items = self.outbox.take_turns(self.now.mono);
+        let items = self.outbox.take_turns(&self.unheard, self.now.mono);
         if !items.is_empty() {
             self.store(StoreOp::Sending { items });
         }

@@ -147,11 +147,15 @@ impl Outbox {
         (!items.is_empty()).then_some(StoreOp::Queued { items })
     }
 
-    /// The rows whose turn it is, ascending; they count as on their way from here on.
-    pub(crate) fn take_turns(&mut self, now: u64) -> Vec<i64> {
+    /// The rows whose turn it is, ascending; they count as on their way from here on. Of the conversations in
+    /// `unknown`, which the server does not have, only the opening leaves (S7).
+    pub(crate) fn take_turns(&mut self, unknown: &BTreeSet<ConversationId>, now: u64) -> Vec<i64> {
         let mut turns = Vec::new();
-        for lane in self.lanes.values_mut() {
-            turns_of(&self.rows, lane, now, &mut turns);
+        for (conversation, lane) in &mut self.lanes {
+            let opens = |item| self.rows.get(item).is_some_and(|row| row.what == OutboxWhat::Open);
+            if !unknown.contains(conversation) || lane.items.iter().any(opens) {
+                turns_of(&self.rows, lane, now, &mut turns);
+            }
         }
         turns.sort_unstable();
         for item in &turns {

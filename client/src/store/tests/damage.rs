@@ -30,6 +30,13 @@ async fn filled() -> Fixture {
             super::super::drafts::set(tx, cid, "half a thought")
         })
         .await;
+    // A draft that the server has is not unsent.
+    let other = ConversationId::direct(fixture.ada, UserId::mint());
+    let draft = kith_protocol::frame::Draft { text: "of another device".to_owned(), version: 1 };
+    let own = OwnState { draft: Some(draft), ..own_state(other, 1) };
+    let (head, chain, last_ts) = (Seq::ZERO, Chain::empty(other), TimestampMs(0));
+    let item = HeadsItem { own, head, chain, last_ts, countable: 0, ..fixture.item() };
+    fixture.apply(vec![heads_of(item, 1)]).await;
     fixture
 }
 

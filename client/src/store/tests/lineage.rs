@@ -2,6 +2,18 @@
 
 use super::*;
 
+/// Heads that come within a connection.
+fn pushed(item: HeadsItem) -> StoreOp {
+    StoreOp::Heads {
+        full: false,
+        greeting: false,
+        last: false,
+        user_seq: 1,
+        items: vec![item],
+        gone: Vec::new(),
+    }
+}
+
 /// Ten messages are stored above a hole; then the server's log is another one from the fourth on.
 async fn set_back() -> (Fixture, Event) {
     let mut fixture = Fixture::new().await;
@@ -57,15 +69,7 @@ async fn s7_own_state_of_an_earlier_lineage_gives_way_though_one_has_left_meanwh
         own: own(2, false),
         ..fixture.item()
     };
-    let op = StoreOp::Heads {
-        full: false,
-        greeting: false,
-        last: false,
-        user_seq: 2,
-        items: vec![back],
-        gone: Vec::new(),
-    };
-    fixture.apply(vec![op]).await;
+    fixture.apply(vec![pushed(back)]).await;
     assert!(!fixture.row().await.pin, "a member again, the server's word counts");
 }
 
@@ -82,15 +86,7 @@ async fn s3_heads_do_not_undo_member_events_that_are_stored_above_them() {
     };
     fixture.number(ada, EventId::mint(), &EventContent::Member(added));
     fixture.apply(vec![fixture.append(2, 2)]).await;
-    let op = StoreOp::Heads {
-        full: false,
-        greeting: false,
-        last: false,
-        user_seq: 1,
-        items: vec![early],
-        gone: Vec::new(),
-    };
-    fixture.apply(vec![op]).await;
+    fixture.apply(vec![pushed(early)]).await;
     let conversation = fixture.conversation;
     let members = fixture
         .read(move |db| {

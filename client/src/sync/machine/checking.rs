@@ -20,6 +20,8 @@ pub(super) struct Checking {
     at: Option<u64>,
     /// Those whose turn it is.
     left: VecDeque<ConversationId>,
+    /// Monotonic ms; after a refusal nothing is asked before.
+    after: u64,
     /// The last one that had its turn; the next sample begins behind it.
     last: Option<ConversationId>,
 }
@@ -37,7 +39,15 @@ impl Machine {
     }
 
     pub(super) fn check_deadline(&self) -> Option<u64> {
-        self.checking.at
+        let Checking { at, left, after, .. } = &self.checking;
+        let again = (!left.is_empty() && *after > self.now.mono).then_some(*after);
+        [*at, again].into_iter().flatten().min()
+    }
+
+    /// The server had no time for a check.
+    pub(super) fn check_later(&mut self, conversation: ConversationId, retry_after_ms: Option<u64>) {
+        self.checking.left.push_back(conversation);
+        self.checking.after = self.now.mono + retry_after_ms.unwrap_or(super::ASK_AGAIN_MS);
     }
 
     /// Within a connection: begins a check when it is time, and goes on with it.
@@ -51,7 +61,10 @@ impl Machine {
             }
             Some(_) => {}
         }
-        let asked = |asked: &Asked| matches!(asked, Asked::Check);
+        if self.checking.after > now {
+            return;
+        }
+        let asked = |asked: &Asked| matches!(asked, Asked::Check { .. });
         let mut in_flight = self.requests.values().filter(|request| asked(&request.asked)).count();
         while in_flight < IN_FLIGHT
             && let Some(conversation) = self.checking.left.pop_front()
@@ -82,7 +95,7 @@ impl Machine {
             return false;
         }
         self.store(StoreOp::Verify { conversation, salt: self.now.wall.0 });
-        self.request(ClientFrame::Probe(Probe { conversation, seqs }), Asked::Check);
+        self.request(ClientFrame::Probe(Probe { conversation, seqs }), Asked::Check { conversation });
         true
     }
 

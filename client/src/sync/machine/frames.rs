@@ -105,8 +105,11 @@ impl Machine {
             self.store(StoreOp::Done { items: vec![item] });
         }
         if greeting && last {
+            if !is_full {
+                self.unheard.clear();
+            }
             self.greeted();
-            if is_full && !self.unheard.is_empty() {
+            if !self.unheard.is_empty() {
                 self.store(StoreOp::Lost { conversations: self.unheard.iter().copied().collect() });
             }
         }
@@ -316,7 +319,7 @@ impl Machine {
     fn chains(&mut self, chains: Chains, asked: Option<Asked>) {
         match asked {
             Some(Asked::Probe { .. }) => {}
-            Some(Asked::Check) => return self.checked(&chains),
+            Some(Asked::Check { .. }) => return self.checked(&chains),
             _ => return,
         }
         let Chains { conversation, head, mut chains, .. } = chains;
@@ -355,7 +358,7 @@ impl Machine {
             | Asked::Open { .. }
             | Asked::Pull { .. }
             | Asked::Probe { .. }
-            | Asked::Check
+            | Asked::Check { .. }
             | Asked::Heads
             | Asked::Profiles { .. }
             | Asked::Members { .. }
@@ -452,8 +455,11 @@ impl Machine {
                     self.ask_later(asked, retry);
                 }
             }
-            // A token that is not taken ends the connection; what comes then decides (S11). A check has time.
-            Some(Asked::Auth | Asked::Check) | None => {}
+            Some(Asked::Check { conversation }) if code.class() != ErrorClass::Permanent => {
+                self.check_later(conversation, retry);
+            }
+            // A token that is not taken ends the connection; what comes then decides (S11).
+            Some(Asked::Auth | Asked::Check { .. }) | None => {}
         }
     }
 

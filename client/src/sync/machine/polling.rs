@@ -102,7 +102,7 @@ impl Machine {
             Asked::Profiles { .. } | Asked::Members { .. } | Asked::Markers { .. } => {
                 return self.ask_later(asked, None);
             }
-            Asked::Hello | Asked::Auth | Asked::Heads | Asked::Check => return,
+            Asked::Hello | Asked::Auth | Asked::Heads | Asked::Check { .. } => return,
         };
         if let Some(op) = self.outbox.requeued(items) {
             self.store(op);

@@ -4,6 +4,7 @@ mod checking;
 mod lineage;
 mod links;
 mod logs;
+mod offline;
 mod outbox;
 mod refused;
 

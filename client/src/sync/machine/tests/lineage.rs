@@ -78,3 +78,22 @@ fn s7_a_probes_answer_counts_once() {
     assert_eq!(rewinds(&bench.frame(chains.clone())), 1);
     assert_eq!(rewinds(&bench.frame(chains)), 0);
 }
+
+#[test]
+fn s7_of_a_conversation_that_the_server_has_lost_only_the_opening_leaves() {
+    let id = conversation(1);
+    let events = log(id, UserId::mint(), 3);
+    let local = LocalState {
+        conversations: vec![kept(id, &events, 1, 3)],
+        outbox: vec![entry(1, id, OutboxWhat::Message)],
+        ..LocalState::default()
+    };
+    let (mut bench, actions) = Bench::live(local, Vec::new());
+    assert!(actions.contains(&Action::Store(StoreOp::Lost { conversations: vec![id] })));
+    assert_eq!(leaving(&actions), [0; 0], "it would be refused for good");
+    let actions = bench.queue(vec![entry(2, id, OutboxWhat::Open)]);
+    assert_eq!(leaving(&actions), [2]);
+    bench.feed(Input::Outbox(OutboxUpdate { changed: Vec::new(), removed: vec![2] }));
+    let begun = Heads { full: false, ..heads(vec![item(id, &[], 1)]) };
+    assert_eq!(leaving(&bench.frame(ServerFrame::Heads(begun))), [1], "the server knows it again");
+}
