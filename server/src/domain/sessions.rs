@@ -138,6 +138,7 @@ pub async fn refresh(state: &AppState, request: Refresh) -> Result<Session, ApiE
     let row = match (find(&mut tx, &old).await?, told) {
         (Some(row), _) => row,
         (None, Some(told)) => {
+            // Of two askers at once the second takes nothing back, and then sees what the first did.
             returned::take_back(&mut tx, told, &old).await?;
             find(&mut tx, &old).await?.ok_or(ApiError::TokenInvalid)?
         }
