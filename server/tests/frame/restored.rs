@@ -1,7 +1,8 @@
 //! Refresh tokens that were given out after the backup which the server's database was set back to (S11).
 
 use crate::support::World;
-use kith_protocol::DeviceId;
+use kith_protocol::{DeviceId, ErrorCode};
+use serde_json::Value;
 use std::time::Duration;
 
 /// Sets the books back to before this device signed in.
@@ -47,4 +48,19 @@ async fn s11_two_refreshes_at_once_with_a_token_from_before_a_restore_get_one_su
     let (one, two, ()) = tokio::join!(world.refresh(&ada), world.refresh(&ada), open);
     assert_eq!(one.session().refresh_token, two.session().refresh_token);
     assert!(world.is_live(&two.session()).await);
+}
+
+#[tokio::test]
+async fn s8_s11_a_copied_profile_whose_device_came_back_by_a_newer_token_is_refused() {
+    let world = World::start().await;
+    let copied = world.person("ada").await;
+    let parted = world.refresh_with(&copied.refresh_token, Value::Null).await.session();
+    let newer = world.refresh(&parted).await.session();
+    forget(&world, parted.device.id).await;
+    let back = world.refresh(&newer).await.session();
+    assert_eq!(back.device.id, parted.device.id);
+    let again = world.refresh_with(&copied.refresh_token, Value::Null).await;
+    again.refused(401, ErrorCode::TokenInvalid);
+    assert!(world.is_live(&back).await);
+    world.refresh(&back).await.session();
 }
