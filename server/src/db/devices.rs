@@ -72,22 +72,22 @@ pub async fn of_user(conn: &mut PgConnection, user: UserId) -> Result<Vec<Device
     .await
 }
 
-/// Adds a device.
+/// Adds a device. False when there is one of this id.
 pub async fn insert(
     conn: &mut PgConnection,
     id: DeviceId,
     user: UserId,
     name: &str,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "INSERT INTO devices (id, user_id, name) VALUES ($1, $2, $3)",
+) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query!(
+        "INSERT INTO devices (id, user_id, name) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
         id.as_uuid(),
         user.as_uuid(),
         name,
     )
     .execute(conn)
     .await?;
-    Ok(())
+    Ok(done.rows_affected() == 1)
 }
 
 /// The number of the device's next refresh token, which no earlier one has. Counting goes on from the time in ms, so that

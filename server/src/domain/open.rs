@@ -126,16 +126,12 @@ fn check_context(context: &Context) -> Result<(), ApiError> {
     if fits { Ok(()) } else { Err(ApiError::invalid("not a valid context")) }
 }
 
-/// Whether it exists and is the caller's to open again.
+/// Whether it exists and the caller is in it. Each of a group's owners opens it again after a restore, and the second
+/// finds what the first one began.
 async fn found(conn: &mut PgConnection, user: UserId, opening: &Opening) -> Result<bool, ApiError> {
     let Some(row) = db::conversations::find(conn, opening.id).await? else { return Ok(false) };
     let is_member = !db::members::active_among(conn, user, &[opening.id.as_uuid()]).await?.is_empty();
-    let is_own = opening.kind == ConversationKind::Direct || row.created_by == user.as_uuid();
-    if row.kind == opening.kind.as_str() && is_member && is_own {
-        Ok(true)
-    } else {
-        Err(ApiError::IdConflict)
-    }
+    if row.kind == opening.kind.as_str() && is_member { Ok(true) } else { Err(ApiError::IdConflict) }
 }
 
 /// Creates it; false if another one was faster and it is the caller's as well.

@@ -94,7 +94,9 @@ async fn begin(
         }
         _ => {
             let id = DeviceId::mint();
-            db::devices::insert(&mut tx, id, user, &device.name).await?;
+            if !db::devices::insert(&mut tx, id, user, &device.name).await? {
+                return Err(ApiError::Unavailable);
+            }
             id
         }
     };
@@ -138,6 +140,7 @@ pub async fn refresh(state: &AppState, request: Refresh) -> Result<Session, ApiE
     let row = match (find(&mut tx, &old).await?, told) {
         (Some(row), _) => row,
         (None, Some(told)) => {
+            // Of two askers at once the second takes nothing back, and then sees what the first did.
             returned::take_back(&mut tx, told, &old).await?;
             find(&mut tx, &old).await?.ok_or(ApiError::TokenInvalid)?
         }
@@ -190,14 +193,17 @@ async fn find(
     db::refresh_tokens::lock(conn, hash, idle, absolute, limits::REFRESH_REPLAY.as_secs_f64()).await
 }
 
-/// Enters the device that parts from another one with this token: once, and good while its token is unused.
+/// Enters the device that parts from another one with this token: once, and good while its token is unused. A device
+/// that is known without this token has newer ones.
 async fn fork(conn: &mut PgConnection, told: Told, name: &str, token: &str) -> Result<(), ApiError> {
     let hash = hash_token(token);
     match db::refresh_tokens::device_of(conn, &hash).await? {
         Some((_, true)) => Err(ApiError::TokenInvalid),
         Some((_, false)) => Ok(()),
         None => {
-            db::devices::insert(conn, told.device, told.user, name).await?;
+            if !db::devices::insert(conn, told.device, told.user, name).await? {
+                return Err(ApiError::TokenInvalid);
+            }
             db::devices::touch(conn, told.device, told.number).await?;
             db::refresh_tokens::insert(conn, &hash, told.device).await?;
             Ok(())

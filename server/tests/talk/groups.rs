@@ -231,10 +231,30 @@ async fn openings_of_a_bad_form_are_refused() {
     }
     assert_eq!(ada_line.item(direct).await, Value::Null, "nothing was begun");
     let group = ada_line.start_group(&[bo.user]).await;
-    assert_eq!(bo_line.error(open(group, "group", &[cy.user])).await, "id_conflict");
+    let mut cy_line = cy.online().await;
+    assert_eq!(cy_line.error(open(group, "group", &[bo.user])).await, "id_conflict", "not a member");
+    ada_line.ok(group, member(bo.user, "removed")).await;
+    assert_eq!(bo_line.error(open(group, "group", &[ada.user])).await, "id_conflict", "no longer a member");
     let context = json!({"kind": "job", "id": "17", "title": "A job", "link": "https://example.org/17"});
     let about_job = with(open(fresh(), "group", &[bo.user]), "context", context.clone());
     assert_eq!(ada_line.call(about_job).await["items"][0]["context"], context);
+}
+
+#[tokio::test]
+async fn i12_a_group_that_two_owners_open_again_is_one() {
+    let world = World::start().await;
+    let [ada, bo, cy, di] = world.people(["ada", "bo", "cy", "di"]).await;
+    let (mut ada_line, mut bo_line) = (ada.online().await, bo.online().await);
+    let id = ConversationId::mint();
+    let open = |members: &[UserId], title: &str| json!({"type": "open", "conversation": id, "kind": "group", "members": members, "title": title});
+    let first = ada_line.call(open(&[bo.user, cy.user], "a group")).await;
+    assert_eq!(first["items"][0]["conversation"], id.to_string(), "{first}");
+    let second = bo_line.call(open(&[ada.user, cy.user, di.user], "another title")).await;
+    let item = &second["items"][0];
+    assert_eq!((&item["conversation"], &item["title"]), (&json!(id), &json!("a group")), "{second}");
+    assert_eq!(di.online().await.item(id).await, Value::Null, "opening it again adds nobody");
+    bo_line.ok(id, message("from the second owner")).await;
+    assert_eq!(ada_line.events_to(id, 1).await.len(), 1);
 }
 
 #[tokio::test]
