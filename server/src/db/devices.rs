@@ -91,12 +91,15 @@ pub async fn insert(
 }
 
 /// The number of the device's next refresh token, which no earlier one has. Counting goes on from the time in ms, so that
-/// a token of before a restore never has a higher one.
+/// a token of before a restore never has a higher one; it tells when the session began, too.
 pub async fn next_token(conn: &mut PgConnection, id: DeviceId) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar!(
         r#"UPDATE devices
-           SET tokens_issued = GREATEST(tokens_issued + 1, (extract(epoch FROM clock_timestamp()) * 1000)::bigint)
-           WHERE id = $1
+           SET tokens_issued = GREATEST(
+               tokens_issued + 1, users.tokens_after + 1, (extract(epoch FROM clock_timestamp()) * 1000)::bigint
+           )
+           FROM users
+           WHERE devices.id = $1 AND users.id = devices.user_id
            RETURNING tokens_issued"#,
         id.as_uuid(),
     )
@@ -116,8 +119,9 @@ pub async fn touch(conn: &mut PgConnection, id: DeviceId, number: i64) -> Result
     Ok(())
 }
 
-/// Enters a device whose token of this number is from before a restore: as it is, or anew if it is unknown. False when
-/// a token as new as this one is known, or the user is not.
+/// Enters a device whose token of this number is from before a restore: as it is, or anew if it is unknown. Its session
+/// began when the number says. False when a token as new as this one is known, when the user is not, and for an unknown
+/// device with a token from before the password was changed; a change signs the known ones out by their rows.
 pub async fn take_back(
     conn: &mut PgConnection,
     id: DeviceId,
@@ -125,9 +129,15 @@ pub async fn take_back(
     number: i64,
 ) -> Result<bool, sqlx::Error> {
     let done = sqlx::query!(
-        "INSERT INTO devices (id, user_id, name, tokens_issued)
-         SELECT $1, users.id, 'restored device', $3 FROM users WHERE users.id = $2
-         ON CONFLICT (id) DO UPDATE SET tokens_issued = $3
+        "INSERT INTO devices (id, user_id, name, tokens_issued, created_at)
+         SELECT $1, users.id, 'restored device', $3::bigint, to_timestamp($3::bigint / 1000.0)
+         FROM users
+         WHERE users.id = $2
+           AND (users.tokens_after < $3::bigint OR EXISTS (SELECT FROM devices WHERE id = $1 AND user_id = $2))
+         -- Waits for a change of the password, and lets none pass before the device is there to be signed out.
+         FOR SHARE OF users
+         ON CONFLICT (id) DO UPDATE
+         SET tokens_issued = $3, created_at = GREATEST(devices.created_at, EXCLUDED.created_at)
          WHERE devices.user_id = $2 AND devices.tokens_issued < $3",
         id.as_uuid(),
         user.as_uuid(),

@@ -22,7 +22,7 @@ fn server(arguments: &[&str], database_url: Option<&str>) -> Command {
     command
 }
 
-async fn run(arguments: &[&str], database_url: Option<&str>, input: &str) -> Output {
+pub async fn run(arguments: &[&str], database_url: Option<&str>, input: &str) -> Output {
     let mut command = server(arguments, database_url);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();

@@ -1,8 +1,15 @@
 //! Refresh tokens that were given out after the backup which the server's database was set back to (S11).
 
-use crate::support::World;
+use crate::{
+    command_line::run,
+    support::{PASSWORD, World},
+};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use hmac::{Hmac, KeyInit, Mac};
 use kith_protocol::{DeviceId, ErrorCode};
-use serde_json::Value;
+use reqwest::Method;
+use serde_json::{Value, json};
+use sha2::Sha256;
 use std::time::Duration;
 
 /// Sets the books back to before this device signed in.
@@ -63,4 +70,75 @@ async fn s8_s11_a_copied_profile_whose_device_came_back_by_a_newer_token_is_refu
     again.refused(401, ErrorCode::TokenInvalid);
     assert!(world.is_live(&back).await);
     world.refresh(&back).await.session();
+}
+
+/// A token as the server gave it out that many days ago, of whatever device signed in then.
+async fn of_days_ago(world: &World, token: &str, days: i64) -> String {
+    let key: Vec<u8> = sqlx::query_scalar("SELECT secret FROM server_keys WHERE purpose = 'refresh'")
+        .fetch_one(&world.server.pool)
+        .await
+        .unwrap();
+    let mut bytes = URL_SAFE_NO_PAD.decode(token).unwrap();
+    let number = i64::from_be_bytes(bytes[32..40].try_into().unwrap()) - days * 86_400_000;
+    bytes[32..40].copy_from_slice(&number.to_be_bytes());
+    let mut mac = Hmac::<Sha256>::new_from_slice(&key).unwrap();
+    mac.update(b"kith token   ");
+    mac.update(&bytes[..56]);
+    let mark = mac.finalize().into_bytes();
+    bytes[56..].copy_from_slice(&mark[..16]);
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+#[tokio::test]
+async fn s11_a_session_from_before_a_restore_ends_when_it_would_have_ended() {
+    let world = World::start().await;
+    let ada = world.person("ada").await;
+    let device = json!(ada.device.id);
+    for (days, is_over) in [(181, true), (179, false)] {
+        forget(&world, ada.device.id).await;
+        let token = of_days_ago(&world, &ada.refresh_token, days).await;
+        let answer = world.refresh_with(&token, device.clone()).await;
+        if is_over {
+            answer.refused(401, ErrorCode::TokenInvalid);
+            world.refresh(&ada).await.session();
+        } else {
+            answer.session();
+        }
+    }
+}
+
+#[tokio::test]
+async fn s11_a_password_set_after_a_restore_ends_sessions_of_devices_that_nobody_knows() {
+    let world = World::start().await;
+    let (ada, bob) = (world.person("ada").await, world.person("bob").await);
+    let known = world.sign_in("ada").await;
+    forget(&world, ada.device.id).await;
+    let passwd = ["user", "passwd", "ada", "--password-stdin"];
+    let output = run(&passwd, Some(world.server.database_url()), "another password\n").await;
+    assert!(output.status.success(), "{output:?}");
+    world.refresh(&ada).await.refused(401, ErrorCode::TokenInvalid);
+    world.refresh(&known).await.refused(401, ErrorCode::DeviceRevoked);
+    // Other people's devices and those that sign in with the new one come back as ever.
+    let newer = world.try_sign_in("ada", "another password").await.session();
+    for session in [bob, newer] {
+        forget(&world, session.device.id).await;
+        assert!(world.is_live(&world.refresh(&session).await.session()).await);
+    }
+}
+
+#[tokio::test]
+async fn s11_a_device_that_changed_the_password_stays_and_unknown_ones_do_not() {
+    let world = World::start().await;
+    let (here, there) = (world.person("ada").await, world.sign_in("ada").await);
+    forget(&world, there.device.id).await;
+    let body = json!({"current": PASSWORD, "new": "another password"});
+    let answer = world.ask(Method::PUT, "/v1/me/password", Some(&here.access_token), Some(body)).await;
+    assert_eq!(answer.status, 204);
+    world.refresh(&there).await.refused(401, ErrorCode::TokenInvalid);
+    // A backup from after the change knows the device, not its newest token.
+    let newest = world.refresh(&world.refresh(&here).await.session()).await.session();
+    for sql in ["DELETE FROM refresh_tokens", "UPDATE devices SET tokens_issued = tokens_issued - 2"] {
+        sqlx::query(sql).execute(&world.server.pool).await.unwrap();
+    }
+    assert!(world.is_live(&world.refresh(&newest).await.session()).await);
 }
