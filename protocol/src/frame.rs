@@ -9,7 +9,7 @@ pub mod spoil;
 
 pub use client::*;
 #[cfg(any(test, feature = "examples"))]
-pub use example::{example, examples};
+pub use example::{example, examples, optional};
 pub use server::*;
 
 use crate::{ErrorCode, limits};

@@ -1,15 +1,17 @@
 //! One conversation's log as the machine sees it: what is stored, what the server has, what is missing.
 
+mod lineage;
+
 use super::{
     ops::{LocalConversation, LocalRange},
     ranges::{Mismatch, Ranges, run_of},
 };
 use kith_protocol::{
     Chain, ConversationId, Event, Seq, TimestampMs,
-    frame::{Chains, Direction, HeadsItem, Page, Pull},
+    frame::{Direction, HeadsItem, Page, Pull},
     limits,
 };
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 /// Up to this many missing events are pulled upwards, without leaving a gap; above, the newest page comes first.
 const FORWARD_MAX: u64 = if cfg!(test) { 8 } else { 200 };
@@ -247,91 +249,6 @@ impl Log {
         if self.ranges.high() >= self.head {
             self.wait_until = None;
         }
-    }
-
-    /// Whether what is stored of an earlier membership will never touch what comes (R6): only a probe compares it (S7).
-    pub(crate) fn is_apart(&self) -> bool {
-        let low = self.ranges.all().first().map(|range| range.high);
-        let start = self.visible.last().map(|(from, _)| *from);
-        low.zip(start).is_some_and(|(high, from)| high.next() < from)
-    }
-
-    /// Whether a seq lies in an interval of the membership (R6).
-    pub(crate) fn may_see(&self, seq: Seq) -> bool {
-        self.visible.iter().any(|(from, to)| *from <= seq && to.is_none_or(|to| seq <= to))
-    }
-
-    /// The first stored seq that may not be seen: intervals only grow, so it is of another log (S7).
-    pub(crate) fn first_unseen(&self) -> Option<Seq> {
-        self.ranges.all().iter().find_map(|range| {
-            let mut seq = range.low;
-            while seq <= range.high {
-                let within = |(from, to): &&(Seq, Option<Seq>)| *from <= seq && to.is_none_or(|to| seq <= to);
-                match self.visible.iter().find(within) {
-                    None => return Some(seq),
-                    Some((_, None)) => return None,
-                    Some((_, Some(to))) => seq = to.next(),
-                }
-            }
-            None
-        })
-    }
-
-    /// The seqs to be compared with the server's (S7), newest first: the end of each range, for an upper one may be
-    /// of the server's log already and a lower one not, and steps that double from the top. The server answers only
-    /// for what may be seen, so a range ends with each interval.
-    pub(crate) fn probes(&self) -> Vec<Seq> {
-        let ends = self.ranges.all().iter().rev().flat_map(|range| {
-            self.visible.iter().rev().filter_map(|(from, to)| {
-                let end = to.unwrap_or(range.high).min(range.high);
-                (end >= range.low.max(*from)).then_some(end)
-            })
-        });
-        let highs = ends.take(limits::PROBE_SEQS_MAX / 3);
-        let mut seqs: BTreeSet<Seq> = highs.chain(self.suspect).collect();
-        let (top, mut back) = (self.ranges.high(), 0);
-        while top.0 > back && seqs.len() < limits::PROBE_SEQS_MAX {
-            seqs.insert(Seq(top.0 - back));
-            back = back * 2 + 1;
-        }
-        seqs.into_iter().rev().collect()
-    }
-
-    /// Whether what is stored cannot be of the log that the server tells of.
-    pub(crate) fn differs_from(&self, chains: &Chains) -> bool {
-        let differs = |range: &LocalRange, (seq, chain): &(Seq, Chain)| {
-            (*seq == range.high && *chain != range.chain_high)
-                || (*seq == range.low.previous() && *chain != range.chain_before)
-        };
-        let is_other =
-            |range: &LocalRange| chains.chains.iter().any(|told: &(Seq, Chain)| differs(range, told));
-        chains.head < self.ranges.high() || self.ranges.all().iter().any(is_other)
-    }
-
-    /// Events were not stored because of the one at `seq`; answers whether asking the server about it is worth while.
-    pub(crate) fn contradicted(&mut self, ranges: Vec<LocalRange>, seq: Seq) -> bool {
-        self.ranges = Ranges::new(ranges);
-        self.buffer.clear();
-        self.suspect = Some(seq);
-        self.contradictions += 1;
-        self.contradictions <= CONTRADICTIONS_MAX
-    }
-
-    /// After a rewind (S7): what is left. Answers whether something was cut.
-    pub(crate) fn rewound(&mut self, ranges: Vec<LocalRange>) -> bool {
-        let left = Ranges::new(ranges);
-        let is_cut = left != self.ranges;
-        if is_cut {
-            self.contradictions = 0;
-        }
-        self.suspect = None;
-        self.ranges = left;
-        self.others_high = self.others_high.min(self.ranges.high());
-        self.buffer.clear();
-        self.wants.clear();
-        (self.probing, self.probe_after) = (false, None);
-        self.wait_until = None;
-        is_cut
     }
 
     /// The link broke.

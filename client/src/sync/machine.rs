@@ -14,6 +14,8 @@
 
 mod checking;
 mod frames;
+mod heads;
+mod lineage;
 mod link;
 mod live;
 mod polling;

@@ -50,3 +50,16 @@ pub fn example(kind: &str) -> Value {
 pub fn examples() -> Vec<Value> {
     ClientFrame::TYPES.iter().map(|kind| example(kind)).collect()
 }
+
+/// The fields of a type that may be absent, and null.
+pub fn optional(kind: &str) -> &'static [&'static str] {
+    match kind {
+        "hello" => &["epoch", "cursor", "full", "capabilities"],
+        "open" => &["title", "context", "first"],
+        "pull" => &["from", "to"],
+        "state" => &["read", "unread_flag", "mute", "pin", "archive", "hidden", "draft"],
+        "heads" => &["full"],
+        "members" => &["after"],
+        _ => &[],
+    }
+}

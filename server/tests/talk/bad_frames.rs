@@ -3,7 +3,10 @@
 
 use crate::support::{Line, World};
 use futures_util::SinkExt as _;
-use kith_protocol::{ClientFrame, frame::example};
+use kith_protocol::{
+    ClientFrame,
+    frame::{example, optional},
+};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio_tungstenite::tungstenite::{
@@ -16,18 +19,9 @@ use tokio_tungstenite::tungstenite::{
 
 /// What each type needs, as a server that does not know the client must assume.
 fn required(kind: &str, frame: &Value) -> Vec<String> {
-    let can_be_absent: &[&str] = match kind {
-        "hello" => &["epoch", "cursor", "full", "capabilities"],
-        "open" => &["title", "context", "first"],
-        "pull" => &["from", "to"],
-        "state" => &["read", "unread_flag", "mute", "pin", "archive", "hidden", "draft"],
-        "heads" => &["full"],
-        "members" => &["after"],
-        _ => &[],
-    };
     let names = frame.as_object().unwrap().keys();
     names
-        .filter(|name| *name != "type" && *name != "request" && !can_be_absent.contains(&name.as_str()))
+        .filter(|name| *name != "type" && *name != "request" && !optional(kind).contains(&name.as_str()))
         .cloned()
         .collect()
 }

@@ -2,21 +2,11 @@
 //! form and wrong in meaning (a list that is too long, a text that is empty) is the server's to refuse.
 
 use super::*;
-use crate::{frame::example, limits};
+use crate::{
+    frame::{example, optional},
+    limits,
+};
 use serde_json::Value;
-
-/// Fields that may be absent, and null.
-fn optional(kind: &str) -> &'static [&'static str] {
-    match kind {
-        "hello" => &["epoch", "cursor", "full", "capabilities"],
-        "open" => &["title", "context", "first"],
-        "pull" => &["from", "to"],
-        "state" => &["read", "unread_flag", "mute", "pin", "archive", "hidden", "draft"],
-        "heads" => &["full"],
-        "members" => &["after"],
-        _ => &[],
-    }
-}
 
 /// A value of every form that JSON has, and the forms of ours that come closest to another.
 fn values() -> Vec<Value> {

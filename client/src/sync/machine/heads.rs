@@ -1,0 +1,135 @@
+//! Heads: where every conversation stands, and what follows when a connection begins (S3).
+
+use super::{Asked, Link, Machine};
+use crate::{
+    sync::{log::Log, ops::StoreOp},
+    view::Counter,
+};
+use kith_protocol::{
+    ConversationId, Seq,
+    frame::{Heads, HeadsItem},
+};
+
+impl Machine {
+    pub(super) fn heads(&mut self, heads: Heads, asked: Option<Asked>) {
+        let greeting = matches!(self.link, Link::Greeting { .. })
+            || (self.link == Link::Exchanging && !self.heard_this_round);
+        for item in &heads.items {
+            // One that was lost and comes again begins anew.
+            let is_new = self.unheard.remove(&item.own.conversation);
+            self.heads_item(item, greeting || is_new);
+        }
+        for conversation in &heads.gone {
+            self.unheard.remove(conversation);
+        }
+        let is_full = heads.full;
+        let whole = greeting || matches!(asked, Some(Asked::Heads));
+        let last = whole && !heads.more;
+        if last {
+            self.user_seq = heads.user_seq;
+            self.heads_at = None;
+            self.count(Counter::FullHeads, usize::from(heads.full));
+        }
+        self.store(StoreOp::Heads {
+            full: heads.full,
+            greeting,
+            last,
+            user_seq: if last { heads.user_seq } else { self.user_seq },
+            items: heads.items,
+            gone: heads.gone,
+        });
+        if let Some(Asked::Open { item }) = asked {
+            self.outbox.remove(item);
+            self.store(StoreOp::Done { items: vec![item] });
+        }
+        if greeting && last {
+            if !is_full {
+                self.unheard.clear();
+            }
+            self.greeted();
+            if !self.unheard.is_empty() {
+                self.store(StoreOp::Lost { conversations: self.unheard.iter().copied().collect() });
+            }
+        }
+    }
+
+    fn heads_item(&mut self, item: &HeadsItem, fresh: bool) {
+        let conversation = item.own.conversation;
+        let log = self.logs.entry(conversation).or_insert_with(|| Log::announced(conversation));
+        let fits = log.heads(item, fresh);
+        self.attend(conversation);
+        if fits.is_err() {
+            self.fork(conversation);
+        } else {
+            self.may_deliver(conversation);
+        }
+    }
+
+    /// The last heads of a connection: everything may be sent.
+    fn greeted(&mut self) {
+        let is_first = !std::mem::replace(&mut self.heard, true);
+        self.heard_this_round = true;
+        if matches!(self.link, Link::Greeting { .. }) {
+            self.link = Link::Live { since: self.now.mono };
+        }
+        let acked: Vec<_> = self.outbox.acked().collect();
+        let mut lost = Vec::new();
+        for (item, conversation, seq) in acked {
+            // An author sees what is theirs: what lies outside of the intervals is of another log.
+            let is_hidden = self.logs.get(&conversation).is_some_and(|log| !log.may_see(seq));
+            if is_hidden || self.is_lost(conversation, seq) {
+                lost.push(item);
+            } else {
+                self.want_acked(conversation, seq);
+            }
+        }
+        if let Some(op) = self.outbox.send_again(lost) {
+            self.store(op);
+        }
+        self.plan_catch_up();
+        if is_first {
+            self.greet_live();
+            let apart = self.logs.iter().filter(|(_, log)| log.is_apart()).map(|(id, _)| *id);
+            for conversation in apart.collect::<Vec<_>>() {
+                self.fork(conversation);
+            }
+        }
+    }
+
+    /// What was acknowledged and is not in the log that came instead leaves once more, within the connection (S7).
+    pub(super) fn send_lost_again(&mut self) {
+        if !self.is_live() {
+            return; // the heads of a connection say it
+        }
+        let is_lost = |conversation: &ConversationId, seq: Seq| {
+            let is_settled = self.logs.get(conversation).is_some_and(|log| !log.probing);
+            is_settled && self.is_lost(*conversation, seq)
+        };
+        let acked = self.outbox.acked();
+        let lost = acked.filter(|(_, conversation, seq)| is_lost(conversation, *seq)).map(|(item, ..)| item);
+        if let Some(op) = self.outbox.send_again(lost.collect()) {
+            self.store(op);
+        }
+    }
+
+    /// Whether the server does not have what it has acknowledged: its log ends below, or has another event there (S7).
+    fn is_lost(&self, conversation: ConversationId, seq: Seq) -> bool {
+        self.logs.get(&conversation).is_some_and(|log| seq > log.head || log.ranges.contains(seq))
+    }
+
+    /// An acknowledged event of one's own that is not stored: its row ends only with it (O2).
+    pub(super) fn want_acked(&mut self, conversation: ConversationId, seq: Seq) {
+        use crate::sync::log::Wanted;
+        use kith_protocol::frame::Direction;
+        let Some(log) = self.logs.get_mut(&conversation) else { return };
+        if log.ranges.contains(seq) {
+            return;
+        }
+        let wanted = Wanted { from: seq, to: Some(seq), direction: Direction::Forward };
+        // Behind, the catching up brings it, unless the newest page leaps over it.
+        if !log.wants.contains(&wanted) {
+            log.wants.push_back(wanted);
+        }
+        self.attend(conversation);
+    }
+}
