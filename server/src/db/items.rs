@@ -107,6 +107,41 @@ pub async fn page(
     .await
 }
 
+/// Like [`page`], of those only in which something is different since the snapshot that included every transaction below
+/// `xmin` and own state up to `user_seq` (S5): an event, own state, or a member's profile. One without events is always
+/// among them.
+pub async fn changed(
+    conn: &mut PgConnection,
+    user: UserId,
+    (xmin, user_seq): (i64, i64),
+    after: Option<(i64, Uuid)>,
+    limit: i64,
+) -> Result<Vec<ItemRow>, sqlx::Error> {
+    items!(
+        "(kind <> 'direct' OR head > 0 OR created_by = $1)
+         AND (version > $2 OR head = 0
+              OR EXISTS (SELECT FROM events e
+                         WHERE e.conversation_key = key AND e.seq = head AND e.xid >= $3::bigint::text::xid8)
+              OR key = ANY(ARRAY(
+                  SELECT mine.conversation_key
+                  FROM members mine
+                  JOIN members other ON other.conversation_key = mine.conversation_key AND other.is_active
+                  JOIN users u ON u.id = other.user_id
+                  WHERE mine.user_id = $1 AND u.changed >= $3::bigint::text::xid8)))
+         AND ($4::bigint IS NULL OR (last_ts, id) < ($4, $5::uuid))
+         ORDER BY last_ts DESC, id DESC
+         LIMIT $6",
+        user.as_uuid(),
+        user_seq,
+        xmin,
+        after.map(|(ts, _)| ts),
+        after.map(|(_, id)| id),
+        limit
+    )
+    .fetch_all(conn)
+    .await
+}
+
 /// Those of these conversations that the user is or was a member of.
 pub async fn of(conn: &mut PgConnection, user: UserId, ids: &[Uuid]) -> Result<Vec<ItemRow>, sqlx::Error> {
     // By key, so that the user's other conversations are left out before anything is joined.

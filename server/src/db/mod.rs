@@ -2,6 +2,7 @@
 
 pub mod contacts;
 pub mod conversations;
+pub mod cursor;
 pub mod devices;
 pub mod epoch;
 pub mod events;

@@ -194,7 +194,8 @@ pub async fn set_display_name(
 ) -> Result<Option<ProfileRow>, sqlx::Error> {
     sqlx::query_as!(
         ProfileRow,
-        "UPDATE users SET display_name = $2, version = version + (display_name <> $2)::int
+        "UPDATE users SET display_name = $2, version = version + (display_name <> $2)::int,
+                changed = pg_current_xact_id()
          WHERE id = $1
          RETURNING id, username, display_name, role, avatar, email, version",
         id.as_uuid(),

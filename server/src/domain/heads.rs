@@ -1,5 +1,6 @@
 //! Heads: where every conversation of a user stands, read in one snapshot (S2, S3).
 
+use super::cursor::Cursor;
 use crate::db::{self, items::ItemRow};
 use kith_protocol::{
     Chain, ConversationId, Seq, ServerFrame, TimestampMs, UserId,
@@ -113,15 +114,19 @@ pub async fn items_of(
     complete(conn, user, rows).await
 }
 
-/// One page of the user's items, and the key of the next one.
+/// One page of the user's items, and the key of the next one; with `since`, of those that changed since then (S5).
 pub async fn page(
     conn: &mut PgConnection,
     user: UserId,
+    since: Option<&Cursor>,
     after: Option<PageKey>,
     limit: usize,
 ) -> Result<(Vec<HeadsItem>, Option<PageKey>), sqlx::Error> {
     let wanted = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
-    let mut rows = db::items::page(conn, user, after, wanted).await?;
+    let mut rows = match since {
+        Some(since) => db::items::changed(conn, user, (since.xmin, since.user_seq), after, wanted).await?,
+        None => db::items::page(conn, user, after, wanted).await?,
+    };
     let more = rows.len() > limit;
     rows.truncate(limit);
     let next = rows.last().filter(|_| more).map(|row| (row.last_ts, row.id));
@@ -160,7 +165,7 @@ fn in_parts(mut heads: Heads) -> Vec<Heads> {
         let draft = item.own.draft.as_ref().map_or(0, |draft| draft.text.len());
         if !items.is_empty() && bytes + draft + ITEM_BYTES > PART_BYTES {
             let items = std::mem::take(&mut items);
-            parts.push(Heads { items, more: true, gone: Vec::new(), ..heads.clone() });
+            parts.push(Heads { items, more: true, cursor: None, gone: Vec::new(), ..heads.clone() });
             bytes = 0;
         }
         bytes += draft + ITEM_BYTES;
@@ -170,7 +175,7 @@ fn in_parts(mut heads: Heads) -> Vec<Heads> {
     parts
 }
 
-/// All heads of a user, in one snapshot.
+/// Heads of a user, in one snapshot.
 pub struct Snapshot {
     /// In parts of at most [`limits::HEADS_ITEMS_MAX`] items; the last one has `more: false`.
     pub parts: Vec<Heads>,
@@ -178,27 +183,36 @@ pub struct Snapshot {
     pub floors: HashMap<ConversationId, Seq>,
 }
 
-/// Reads all heads of a user in one snapshot (S2).
+/// Reads heads of a user in one snapshot (S2): what changed since `cursor`, or all if it is none to go by (S5).
 pub async fn snapshot(
     conn: &mut PgConnection,
     user: UserId,
-    reply_to: Option<u64>,
+    cursor: Option<&str>,
 ) -> Result<Snapshot, sqlx::Error> {
     let mut tx = conn.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-    let user_seq = db::contacts::user_seq(&mut tx, user).await?.unsigned_abs();
+    let user_seq = db::contacts::user_seq(&mut tx, user).await?;
+    let moment = db::cursor::moment(&mut tx).await?;
+    let since = cursor.and_then(|text| Cursor::read(text, &moment, user, user_seq));
+    let next_cursor = Cursor::new(&moment, user, user_seq).to_string();
     let mut parts = Vec::new();
     let mut floors = HashMap::new();
     let mut after = None;
     loop {
-        let (items, next) = page(&mut tx, user, after, limits::HEADS_ITEMS_MAX).await?;
+        let (items, next) = page(&mut tx, user, since.as_ref(), after, limits::HEADS_ITEMS_MAX).await?;
         floors.extend(items.iter().map(|item| (item.own.conversation, item.head)));
         let (hidden, items): (Vec<_>, Vec<_>) = items.into_iter().partition(|item| item.own.hidden);
-        let gone = hidden.into_iter().map(|item| item.own.conversation).collect();
-        let more = next.is_some();
-        let whole = Heads { reply_to, full: true, more, user_seq, cursor: None, items, gone };
+        let whole = Heads {
+            reply_to: None,
+            full: since.is_none(),
+            more: next.is_some(),
+            user_seq: user_seq.unsigned_abs(),
+            cursor: next.is_none().then(|| next_cursor.clone()),
+            items,
+            gone: hidden.into_iter().map(|item| item.own.conversation).collect(),
+        };
         parts.extend(in_parts(whole));
         after = next;
-        if !more {
+        if after.is_none() {
             break;
         }
     }

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod accounts;
 pub mod batch;
+pub mod cursor;
 pub mod effects;
 pub mod epoch;
 pub mod fetch;

@@ -76,7 +76,7 @@ pub async fn list(
         limit => limit.min(limits::LIST_ITEMS_MAX) as usize,
     };
     let mut conn = state.pool.acquire().await?;
-    let (mut items, next) = heads::page(&mut conn, authed.user, after, limit).await?;
+    let (mut items, next) = heads::page(&mut conn, authed.user, None, after, limit).await?;
     items.retain(|item| !item.own.hidden);
     let items = with_profiles(&mut conn, authed.user, items).await?;
     Ok(Json(List { items, next: next.map(|(ts, id)| format!("{ts}.{id}")) }))

@@ -50,7 +50,8 @@ pub async fn greet(
     let mut conn = state.pool.acquire().await?;
     let generation = generation(&mut conn, authed.user, hello.device, hello.generation, is_socket).await?;
     let connection = state.hub.connect(authed.user, authed.device, outbox, is_socket);
-    let snapshot = heads::snapshot(&mut conn, authed.user, None).await?;
+    let cursor = hello.cursor.as_deref().filter(|_| hello.full != Some(true));
+    let snapshot = heads::snapshot(&mut conn, authed.user, cursor).await?;
     connection.outbox.set_floors(snapshot.floors);
     let welcome = Welcome {
         reply_to: request,

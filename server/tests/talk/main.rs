@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod bad_frames;
+mod cursor;
 mod delivery;
 mod exchange;
 mod groups;

@@ -1,0 +1,105 @@
+//! The cursor of heads (S5): what a client's last heads included, so that the next ones tell only what changed since.
+//!
+//! It names a snapshot by transaction, never by time: what was written before it and committed after it is told too.
+//! It is an optimisation. One that cannot be read, another user's, one of an earlier life of the database and one of a
+//! future that a restore has undone all get full heads.
+
+use crate::db::cursor::MomentRow;
+use kith_protocol::UserId;
+use sha2::{Digest, Sha256};
+
+/// The form of the text.
+const FORM: &str = "1";
+
+/// The snapshot that a user's heads were read in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cursor {
+    life: String,
+    user: UserId,
+    /// Every transaction below it is included.
+    pub xmin: i64,
+    /// Own state up to this version is included.
+    pub user_seq: i64,
+}
+
+impl Cursor {
+    /// The cursor of a snapshot.
+    pub fn new(moment: &MomentRow, user: UserId, user_seq: i64) -> Self {
+        Self { life: life(moment), user, xmin: moment.xmin, user_seq }
+    }
+
+    /// What a client has, if heads of `user` in the snapshot of `moment` can be told from it.
+    pub fn read(text: &str, moment: &MomentRow, user: UserId, user_seq: i64) -> Option<Self> {
+        let mut parts = text.split('.');
+        let form = parts.next()?;
+        let cursor = Self {
+            life: parts.next()?.to_owned(),
+            user: UserId::parse(parts.next()?).ok()?,
+            xmin: parts.next()?.parse().ok()?,
+            user_seq: parts.next()?.parse().ok()?,
+        };
+        let is_whole = form == FORM && parts.next().is_none();
+        let is_ours = cursor.user == user && cursor.life == life(moment);
+        let is_past = (0..=moment.xmax).contains(&cursor.xmin) && (0..=user_seq).contains(&cursor.user_seq);
+        (is_whole && is_ours && is_past).then_some(cursor)
+    }
+}
+
+impl std::fmt::Display for Cursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{FORM}.{}.{}.{}.{}", self.life, self.user, self.xmin, self.user_seq)
+    }
+}
+
+/// A word for the database's life that says nothing about the database.
+fn life(moment: &MomentRow) -> String {
+    use std::fmt::Write as _;
+    Sha256::digest(&moment.life).iter().take(8).fold(String::new(), |mut word, byte| {
+        // Writing into a text has no way to fail.
+        let _ = write!(word, "{byte:02x}");
+        word
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moment() -> MomentRow {
+        MomentRow { life: "a".to_owned(), xmin: 700, xmax: 710 }
+    }
+
+    #[test]
+    fn s5_a_cursor_is_read_as_it_was_written() {
+        let user = UserId::mint();
+        let cursor = Cursor::new(&moment(), user, 5);
+        assert_eq!(Cursor::read(&cursor.to_string(), &moment(), user, 9), Some(cursor));
+    }
+
+    #[test]
+    fn s5_an_unknown_old_foreign_or_future_cursor_is_none() {
+        let user = UserId::mint();
+        let good = Cursor::new(&moment(), user, 5).to_string();
+        let read = |text: &str, moment: &MomentRow, user, user_seq| Cursor::read(text, moment, user, user_seq);
+        assert!(read(&good, &moment(), UserId::mint(), 9).is_none(), "another user's");
+        let other_life = MomentRow { life: "b".to_owned(), ..moment() };
+        assert!(read(&good, &other_life, user, 9).is_none(), "of an earlier life");
+        let restored = MomentRow { xmin: 600, xmax: 605, ..moment() };
+        assert!(read(&good, &restored, user, 9).is_none(), "of transactions to come");
+        assert!(read(&good, &moment(), user, 4).is_none(), "of own state to come");
+        let life = life(&moment());
+        let bad = [
+            String::new(),
+            "c".to_owned(),
+            good.replacen('1', "2", 1),
+            format!("{good}.1"),
+            format!("1.{life}.{user}.-1.5"),
+            format!("1.{life}.{user}.700.99999999999999999999"),
+            format!("1.{life}.{user}.700"),
+            format!("1.{life}.nobody.700.5"),
+        ];
+        for text in bad {
+            assert!(read(&text, &moment(), user, 9).is_none(), "{text}");
+        }
+    }
+}
