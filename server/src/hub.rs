@@ -133,6 +133,11 @@ impl Hub {
         Connected { hub: self.clone(), connection }
     }
 
+    /// How many sockets are open.
+    pub fn sockets(&self) -> usize {
+        self.read().values().flatten().filter(|connection| connection.outbox.is_socket()).count()
+    }
+
     /// Whether the user has a connection here.
     pub fn is_connected(&self, user: UserId) -> bool {
         self.read().contains_key(&user)

@@ -3,7 +3,7 @@
 use crate::{
     auth::Tokens,
     config::{Config, ConfigError},
-    domain,
+    domain, metrics,
     router::router,
     state::AppState,
 };
@@ -46,6 +46,20 @@ pub enum ServeError {
     Database(#[from] sqlx::Error),
 }
 
+/// Where to listen.
+pub struct Listeners {
+    /// For everybody.
+    pub clients: TcpListener,
+    /// For whoever watches the server, if anybody does.
+    pub metrics: Option<TcpListener>,
+}
+
+impl From<TcpListener> for Listeners {
+    fn from(clients: TcpListener) -> Self {
+        Self { clients, metrics: None }
+    }
+}
+
 /// Serves until `shutdown`, then ends in order: no new connections, a `bye` to every socket, the lanes drained, the
 /// pool closed; after [`Config::shutdown_within`] whatever is left is dropped.
 ///
@@ -54,18 +68,22 @@ pub enum ServeError {
 /// # Errors
 /// [`ServeError`] for bad settings and when the database fails at the start.
 pub async fn serve(
-    listener: TcpListener,
+    listeners: impl Into<Listeners>,
     config: Config,
     pool: PgPool,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
     config.check()?;
+    let Listeners { clients: listener, metrics } = listeners.into();
     let within = config.shutdown_within;
     let tokens = Tokens::load(&pool, config.access_token).await?;
     let state = AppState::new(config, pool.clone(), tokens, shutdown.clone());
     state.tasks.spawn(watch_revocations(state.clone()));
     state.tasks.spawn(tidy(state.clone()));
     state.tasks.spawn(warm_up(state.clone()));
+    if let Some(metrics) = metrics {
+        state.tasks.spawn(metrics::serve(metrics, state.clone()));
+    }
     let connections = TaskTracker::new();
     accept(listener, router(state.clone()), &connections, &shutdown).await;
     state.hub.close_all(close::RESTART);

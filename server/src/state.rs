@@ -8,6 +8,7 @@ use crate::{
     error::ApiError,
     http::limits::SignInLimits,
     hub::Hub,
+    metrics::Metrics,
     presence::Presence,
 };
 use sqlx::PgPool;
@@ -32,6 +33,8 @@ pub struct Inner {
     pub sign_in_limits: SignInLimits,
     /// What each device may still ask for.
     pub allowances: Allowances,
+    /// What is counted.
+    pub metrics: Metrics,
     /// Live connections.
     pub hub: Hub,
     /// Who is there.
@@ -49,7 +52,9 @@ impl AppState {
     pub fn new(config: Config, pool: PgPool, tokens: Tokens, shutdown: CancellationToken) -> Self {
         let tasks = TaskTracker::new();
         let hub = Hub::default();
-        let publisher = Publisher::start(pool.clone(), hub.clone(), &tasks, shutdown.clone());
+        let metrics = Metrics::default();
+        let publisher =
+            Publisher::start(pool.clone(), hub.clone(), metrics.clone(), &tasks, shutdown.clone());
         Self(Arc::new(Inner {
             passwords: Passwords::new(config.password_cost),
             sign_in_limits: SignInLimits::default(),
@@ -58,6 +63,7 @@ impl AppState {
             config,
             pool,
             tokens,
+            metrics,
             hub,
             publisher,
             shutdown,

@@ -1,6 +1,9 @@
 //! `kith-server serve`
 
-use crate::config::{Config, Signup};
+use crate::{
+    Listeners,
+    config::{Config, Signup},
+};
 use anyhow::Context;
 use clap::{ArgAction, Args};
 use kith_pgbox::{Cluster, Options};
@@ -26,6 +29,9 @@ pub(super) struct ServeArgs {
     /// Where to listen; port 0 takes a free one.
     #[arg(long, env = "KITH_LISTEN", default_value = "127.0.0.1:7480")]
     listen: SocketAddr,
+    /// Where to listen for Prometheus (GET /metrics), e.g. 127.0.0.1:7481; off without it. Whoever reaches it can read it.
+    #[arg(long, env = "KITH_METRICS_LISTEN")]
+    metrics_listen: Option<SocketAddr>,
     /// Who may make an account: open, invite or closed.
     #[arg(long, env = "KITH_SIGNUP", default_value = "closed")]
     signup: Signup,
@@ -76,16 +82,25 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let listener =
         TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
     let address = listener.local_addr()?;
+    let metrics = metrics(args.metrics_listen).await?;
     if !address.ip().is_loopback() {
         tracing::warn!(%address, "this server speaks plain HTTP beyond this machine: put a proxy with TLS before it");
     }
     // The one line on standard output, for whoever started the server with port 0.
     println!("listening on http://{address}");
-    crate::serve(listener, config, pool, shutdown).await?;
+    crate::serve(Listeners { clients: listener, metrics }, config, pool, shutdown).await?;
     if let Some(cluster) = cluster {
         cluster.stop().await?;
     }
     Ok(())
+}
+
+async fn metrics(address: Option<SocketAddr>) -> anyhow::Result<Option<TcpListener>> {
+    let Some(address) = address else { return Ok(None) };
+    let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+    let address = listener.local_addr()?;
+    tracing::info!(%address, "metrics at /metrics");
+    Ok(Some(listener))
 }
 
 async fn database(args: &ServeArgs) -> anyhow::Result<(Option<Cluster>, String)> {

@@ -80,7 +80,8 @@ mod tests {
     fn s5_an_unknown_old_foreign_or_future_cursor_is_none() {
         let user = UserId::mint();
         let good = Cursor::new(&moment(), user, 5).to_string();
-        let read = |text: &str, moment: &MomentRow, user, user_seq| Cursor::read(text, moment, user, user_seq);
+        let read =
+            |text: &str, moment: &MomentRow, user, user_seq| Cursor::read(text, moment, user, user_seq);
         assert!(read(&good, &moment(), UserId::mint(), 9).is_none(), "another user's");
         let other_life = MomentRow { life: "b".to_owned(), ..moment() };
         assert!(read(&good, &other_life, user, 9).is_none(), "of an earlier life");

@@ -6,7 +6,7 @@ use super::{
     heads,
     publish::Job,
 };
-use crate::{db, error::ApiError, hub::Hub};
+use crate::{db, error::ApiError, hub::Hub, metrics::Metrics};
 use futures_util::FutureExt;
 use kith_protocol::{ConversationId, UserId};
 use kith_protocol::{frame::AckResult, limits};
@@ -32,6 +32,7 @@ const ACKNOWLEDGED_WITHIN: Duration = Duration::from_millis(100);
 struct Lane {
     pool: PgPool,
     hub: Hub,
+    metrics: Metrics,
     connection: Option<PoolConnection<Postgres>>,
     cache: AccessCache,
     /// Conversations whose last commit failed: it may have taken place all the same, unpublished (W6).
@@ -41,10 +42,17 @@ struct Lane {
 }
 
 /// Takes jobs until `shutdown`, then what is still in the queue.
-pub async fn run(pool: PgPool, hub: Hub, mut jobs: mpsc::Receiver<Job>, shutdown: CancellationToken) {
+pub async fn run(
+    pool: PgPool,
+    hub: Hub,
+    metrics: Metrics,
+    mut jobs: mpsc::Receiver<Job>,
+    shutdown: CancellationToken,
+) {
     let mut lane = Lane {
         pool,
         hub,
+        metrics,
         connection: None,
         cache: AccessCache::default(),
         unsure: BTreeSet::new(),
@@ -152,14 +160,25 @@ impl Lane {
             self.announce(&committed).await;
         }
         let Committed { results, published, .. } = committed;
+        if !published.is_empty() {
+            self.metrics.committed(published.len());
+        }
         if kith_failpoint::is_due(kith_failpoint::places::PUBLISH_ACKNOWLEDGED) {
-            acknowledge(jobs, results);
+            self.acknowledge(jobs, results);
             tokio::time::sleep(ACKNOWLEDGED_WITHIN).await;
             kith_failpoint::end();
         }
         self.hub.publish(&published);
         kith_failpoint::pass(kith_failpoint::places::PUBLISH_UNACKNOWLEDGED);
-        acknowledge(jobs, results);
+        self.acknowledge(jobs, results);
+    }
+
+    fn acknowledge(&self, jobs: Vec<Job>, results: Vec<Vec<AckResult>>) {
+        for (job, results) in jobs.into_iter().zip(results) {
+            self.metrics.answered(job.since, job.items.iter().map(|item| item.resubmitted), &results);
+            // Whoever asked may have gone.
+            let _ = job.reply.send(Ok(results));
+        }
     }
 
     /// Tells whoever is connected where conversations stand whose commit failed: it may have taken place, with new
@@ -216,13 +235,6 @@ impl Lane {
             }
         }
         self.connection = Some(connection);
-    }
-}
-
-fn acknowledge(jobs: Vec<Job>, results: Vec<Vec<AckResult>>) {
-    for (job, results) in jobs.into_iter().zip(results) {
-        // Whoever asked may have gone.
-        let _ = job.reply.send(Ok(results));
     }
 }
 

@@ -3,7 +3,7 @@
 //! Items are checked here by their form alone; what needs the log is decided by the lane under its lock.
 
 use super::{epoch::Epoch, lanes};
-use crate::{error::ApiError, hub::Hub};
+use crate::{error::ApiError, hub::Hub, metrics::Metrics};
 use kith_protocol::{
     ConversationId, ErrorCode, EventContent, EventId, NewEvent, UserId,
     event::body_hash,
@@ -15,7 +15,7 @@ use sqlx::PgPool;
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -42,6 +42,8 @@ pub struct Item {
     pub written_at: Option<i64>,
     /// What W3 compares.
     pub hash: [u8; 32],
+    /// Its client brings it back: the server had lost it.
+    pub resubmitted: bool,
 }
 
 impl Item {
@@ -68,6 +70,7 @@ impl Item {
         let content = EventContent::parse(&event.kind, event.target, &event.body)?;
         Ok(Self {
             id: event.id,
+            resubmitted: event.resubmitted == Some(true),
             hash: body_hash(&event.kind, event.target, &event.body),
             body_text: event.body.to_string(),
             body: event.body,
@@ -86,6 +89,8 @@ pub struct Job {
     pub sender: UserId,
     /// What, not empty.
     pub items: Vec<Item>,
+    /// When it came.
+    pub since: Instant,
     /// Where the answer goes: one result each item.
     pub reply: oneshot::Sender<Result<Vec<AckResult>, ApiError>>,
 }
@@ -157,11 +162,23 @@ pub struct Publisher {
 
 impl Publisher {
     /// Starts the lanes. They end, with their queues drained, some time after `shutdown`.
-    pub fn start(pool: PgPool, hub: Hub, tasks: &TaskTracker, shutdown: CancellationToken) -> Self {
+    pub fn start(
+        pool: PgPool,
+        hub: Hub,
+        metrics: Metrics,
+        tasks: &TaskTracker,
+        shutdown: CancellationToken,
+    ) -> Self {
         let lanes = (0..LANES)
             .map(|_| {
                 let (sender, receiver) = mpsc::channel(LANE_QUEUE);
-                tasks.spawn(lanes::run(pool.clone(), hub.clone(), receiver, shutdown.clone()));
+                tasks.spawn(lanes::run(
+                    pool.clone(),
+                    hub.clone(),
+                    metrics.clone(),
+                    receiver,
+                    shutdown.clone(),
+                ));
                 sender
             })
             .collect();
@@ -224,7 +241,7 @@ impl Publisher {
         let mut hasher = DefaultHasher::new();
         conversation.hash(&mut hasher);
         let lane = usize::try_from(hasher.finish() % LANES as u64).unwrap_or_default();
-        let job = Job { conversation, sender, items, reply };
+        let job = Job { conversation, sender, items, since: Instant::now(), reply };
         match self.lanes[lane].send_timeout(job, ENQUEUE_WITHIN).await {
             Ok(()) => Ok(answer),
             Err(mpsc::error::SendTimeoutError::Timeout(_)) => Err(ApiError::Busy),

@@ -46,9 +46,10 @@ pub async fn exchange(
     let ClientFrame::Hello(hello) = received.frame else {
         return Err(ApiError::invalid("hello comes first"));
     };
+    state.metrics.exchanges.inc();
     let _place = state.allowances.of(authed.device).begin_exchange()?;
     let wait = Duration::from_millis(request.wait_ms.unwrap_or_default()).min(limits::EXCHANGE_WAIT_MAX);
-    let outbox = Arc::new(Outbox::new(false));
+    let outbox = Arc::new(Outbox::new(false, state.metrics.clone()));
     let greeted = hello::greet(&state, &authed, &hello, received.request, outbox).await?;
     let present = Present { state: &state, connection: greeted.connection.clone() };
     state.presence.set(&greeted.connection, PresenceState::Online);

@@ -4,10 +4,12 @@ use super::{
     Published,
     queue::{Outgoing, Queue},
 };
+use crate::metrics::{Dropped, Metrics};
 use kith_protocol::{ConversationId, Seq, ServerFrame, error::close};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -20,17 +22,19 @@ pub struct Outbox {
     drained: Notify,
     closed: CancellationToken,
     is_socket: bool,
+    metrics: Metrics,
 }
 
 impl Outbox {
     /// An empty queue; `is_socket` is false for an exchange.
-    pub fn new(is_socket: bool) -> Self {
+    pub fn new(is_socket: bool, metrics: Metrics) -> Self {
         Self {
             state: Mutex::default(),
             wake: Notify::new(),
             drained: Notify::new(),
             closed: CancellationToken::new(),
             is_socket,
+            metrics,
         }
     }
 
@@ -55,18 +59,24 @@ impl Outbox {
 
     /// Puts events in, in order.
     pub fn push_events(&self, events: &[Published]) {
+        let since = Instant::now();
         self.put(events.iter().map(|event| Outgoing::Event {
             conversation: event.conversation,
             seq: event.seq,
             json: Arc::clone(&event.json),
+            since,
         }));
     }
 
     fn put(&self, all: impl IntoIterator<Item = Outgoing>) {
         let mut state = self.state();
         let is_kept = all.into_iter().all(|outgoing| state.put(outgoing));
+        let (ephemerals, events) = std::mem::take(&mut state.dropped);
         drop(state);
+        (0..ephemerals).for_each(|_| self.metrics.dropped(Dropped::Ephemeral));
+        (0..events).for_each(|_| self.metrics.dropped(Dropped::Event));
         if !is_kept {
+            self.metrics.dropped(Dropped::Connection);
             self.close(close::SLOW);
         }
         self.wake.notify_one();
@@ -136,6 +146,13 @@ impl Outbox {
         let frames = self.state().take();
         self.drained.notify_one();
         frames
+    }
+
+    /// What was taken so far has been written.
+    pub fn written(&self) {
+        if let Some(since) = self.state().taken_since.take() {
+            self.metrics.delivered(since);
+        }
     }
 
     /// Takes everything that waits.

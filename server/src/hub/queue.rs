@@ -10,6 +10,7 @@ use kith_protocol::{ConversationId, Seq, ServerFrame, UserId, frame::Hint, limit
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
+    time::Instant,
 };
 
 /// Bytes that the writer takes at once. The rest stays where it can still become hints.
@@ -57,6 +58,8 @@ pub enum Outgoing {
         seq: Seq,
         /// As JSON.
         json: Arc<str>,
+        /// When it was committed.
+        since: Instant,
     },
 }
 
@@ -91,6 +94,10 @@ pub(super) struct Queue {
     pub(super) focus: HashSet<ConversationId>,
     /// Events up to these are in the heads that were sent (S2).
     pub(super) floors: HashMap<ConversationId, Seq>,
+    /// Ephemeral frames and events that went since somebody last looked.
+    pub(super) dropped: (usize, usize),
+    /// When the oldest of the events was committed that were taken since somebody last looked.
+    pub(super) taken_since: Option<Instant>,
     /// The code that the connection is to be closed with.
     pub(super) closing: Option<u16>,
 }
@@ -132,7 +139,10 @@ impl Queue {
     fn append(&mut self, outgoing: Outgoing) {
         match &outgoing {
             Outgoing::Frame(_) => {}
-            Outgoing::Ephemeral(_) if self.is_over() => return,
+            Outgoing::Ephemeral(_) if self.is_over() => {
+                self.dropped.0 += 1;
+                return;
+            }
             Outgoing::Ephemeral(_) => {}
             Outgoing::Event { conversation, seq, .. } => {
                 if self.floors.get(conversation).is_some_and(|floor| seq <= floor) {
@@ -140,6 +150,7 @@ impl Queue {
                 }
                 // Behind a hint only hints may follow: the client pulls up to the last one.
                 if self.hints.contains_key(conversation) || self.is_over() {
+                    self.dropped.1 += 1;
                     return self.hint(*conversation, *seq);
                 }
             }
@@ -185,6 +196,9 @@ impl Queue {
         while taken < TAKE_BYTES {
             let Some(outgoing) = self.pop() else { break };
             taken += outgoing.len();
+            if let Outgoing::Event { since, .. } = &outgoing {
+                self.taken_since.get_or_insert(*since);
+            }
             frames.add(outgoing);
         }
         if !self.hints.is_empty() {
@@ -217,8 +231,12 @@ impl Queue {
             }
             self.bytes -= outgoing.len();
             self.droppable -= usize::from(outgoing.may_go());
-            if let Outgoing::Event { conversation, seq, .. } = outgoing {
-                self.hint(conversation, seq);
+            match outgoing {
+                Outgoing::Event { conversation, seq, .. } => {
+                    self.dropped.1 += 1;
+                    self.hint(conversation, seq);
+                }
+                _ => self.dropped.0 += 1,
             }
         }
     }
@@ -229,7 +247,7 @@ mod tests {
     use super::*;
 
     fn event(conversation: ConversationId, seq: u64, bytes: usize) -> Outgoing {
-        Outgoing::Event { conversation, seq: Seq(seq), json: "1".repeat(bytes).into() }
+        Outgoing::Event { conversation, seq: Seq(seq), json: "1".repeat(bytes).into(), since: Instant::now() }
     }
 
     fn frame(text: &str) -> Outgoing {

@@ -44,7 +44,7 @@ pub async fn run(state: AppState, authed: Authed, admitted: Admitted, mut socket
         Ok(first) => first,
         Err((error, code)) => return refuse(socket, error, code).await,
     };
-    let outbox = Arc::new(Outbox::new(true));
+    let outbox = Arc::new(Outbox::new(true, state.metrics.clone()));
     let greeted = match hello::greet(&state, &authed, &hello, request, outbox).await {
         Ok(greeted) => greeted,
         Err(error) => {
@@ -246,6 +246,7 @@ fn token_times(expires_at: SystemTime) -> (Duration, Duration) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Metrics;
     use futures_util::stream;
 
     const HOUR: Duration = Duration::from_secs(3_600);
@@ -267,7 +268,7 @@ mod tests {
 
     #[tokio::test]
     async fn s10_silence_ends_a_connection_and_bytes_that_have_come_are_no_silence() {
-        let (outbox, expires_at) = (Outbox::new(true), SystemTime::now() + HOUR);
+        let (outbox, expires_at) = (Outbox::new(true, Metrics::default()), SystemTime::now() + HOUR);
         assert_eq!(next(&mut stream::pending(), &outbox, expires_at).await, Err(close::PROTOCOL));
         for _ in 0..100 {
             assert!(next(&mut endless(), &outbox, expires_at).await.is_ok());
@@ -276,14 +277,15 @@ mod tests {
 
     #[tokio::test]
     async fn s11_a_warning_is_no_sign_of_life() {
-        let (outbox, expires_at) = (Outbox::new(true), SystemTime::now() + limits::AUTH_EXPIRING_BEFORE);
+        let (outbox, expires_at) =
+            (Outbox::new(true, Metrics::default()), SystemTime::now() + limits::AUTH_EXPIRING_BEFORE);
         assert_eq!(next(&mut stream::pending(), &outbox, expires_at).await, Err(close::PROTOCOL));
         assert_eq!(outbox.take_all().len(), 1, "auth_expiring");
     }
 
     #[tokio::test]
     async fn s11_bytes_without_end_outlive_neither_the_token_nor_a_close() {
-        let outbox = Outbox::new(true);
+        let outbox = Outbox::new(true, Metrics::default());
         let ended = next(&mut endless(), &outbox, SystemTime::now() - HOUR).await;
         assert_eq!(ended, Err(close::TOKEN_EXPIRED));
         outbox.close(close::REVOKED);

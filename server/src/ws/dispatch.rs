@@ -147,9 +147,11 @@ impl Session {
             ClientFrame::Send(send) => self.send(send, received.request).await,
             ClientFrame::Open(open) => self.open(open).await,
             ClientFrame::Pull(pull) => {
+                self.state.metrics.pulls.inc();
                 one(ServerFrame::Page(fetch::page(&mut *state.pool.acquire().await?, user, &pull).await?))
             }
             ClientFrame::Probe(probe) => {
+                self.state.metrics.probes.inc();
                 let mut conn = state.pool.acquire().await?;
                 one(ServerFrame::Chains(
                     fetch::chains(&mut conn, user, probe.conversation, &probe.seqs).await?,
@@ -256,6 +258,7 @@ impl Session {
         }
         let mut conn = self.state.pool.acquire().await?;
         let snapshot = heads::snapshot(&mut conn, self.user(), None).await?;
+        self.state.metrics.heads(true, false);
         Ok(Answer::Frames(snapshot.parts.into_iter().map(ServerFrame::Heads).collect()))
     }
 

@@ -48,10 +48,18 @@ pub async fn greet(
     let epoch = state.publisher.epoch.get().await?;
     let is_socket = outbox.is_socket();
     let mut conn = state.pool.acquire().await?;
-    let generation = generation(&mut conn, authed.user, hello.device, hello.generation, is_socket).await?;
+    let generation = generation(&mut conn, authed.user, hello.device, hello.generation, is_socket)
+        .await
+        .inspect_err(|error| {
+            if matches!(error, ApiError::DeviceForked) {
+                state.metrics.device_forks.inc();
+            }
+        })?;
     let connection = state.hub.connect(authed.user, authed.device, outbox, is_socket);
     let cursor = hello.cursor.as_deref().filter(|_| hello.full != Some(true));
     let snapshot = heads::snapshot(&mut conn, authed.user, cursor).await?;
+    let is_full = snapshot.parts.first().is_none_or(|part| part.full);
+    state.metrics.heads(is_full, cursor.is_some());
     connection.outbox.set_floors(snapshot.floors);
     let welcome = Welcome {
         reply_to: request,

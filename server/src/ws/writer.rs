@@ -62,6 +62,7 @@ async fn write_on(sink: &mut Sink, outbox: &Outbox, first: Vec<ServerFrame>) -> 
             }
         }
         within(outbox, sink.flush()).await?;
+        outbox.written();
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ mod accounts;
 mod command_line;
 mod conversations;
 mod http;
+mod metrics;
 mod restored;
 mod sessions;
 mod sockets;

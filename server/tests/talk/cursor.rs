@@ -114,10 +114,12 @@ async fn s5_a_cursor_that_is_none_to_go_by_gets_full_heads() {
     line.next_frame().await;
     assert_eq!(line.next_frame().await["full"], true, "who asks for full heads gets them");
     // Contents put back into the table: the lineage is the same, the file is not.
-    sqlx::raw_sql("CREATE TABLE kept AS SELECT * FROM events; TRUNCATE events; INSERT INTO events SELECT * FROM kept")
-        .execute(&world.server.pool)
-        .await
-        .unwrap();
+    sqlx::raw_sql(
+        "CREATE TABLE kept AS SELECT * FROM events; TRUNCATE events; INSERT INTO events SELECT * FROM kept",
+    )
+    .execute(&world.server.pool)
+    .await
+    .unwrap();
     assert_eq!(heads_since(&bo, &good).await["full"], true, "an earlier life of the database");
 }
 

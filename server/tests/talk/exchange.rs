@@ -147,7 +147,7 @@ async fn s12_an_exchange_that_is_given_up_while_it_is_greeted_leaves_the_hub() {
         }
     };
     tokio::select! {
-        greeted = hello::greet(&state, &authed, &hello, None, Arc::new(Outbox::new(false))) => {
+        greeted = hello::greet(&state, &authed, &hello, None, Arc::new(Outbox::new(false, state.metrics.clone()))) => {
             panic!("the heads cannot be read: {:?}", greeted.err())
         }
         connected = timeout(SOON, connected) => connected.unwrap(),
