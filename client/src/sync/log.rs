@@ -57,6 +57,8 @@ pub(crate) struct Log {
     pub wait_until: Option<u64>,
     /// The pull in flight.
     pub pull: Option<u64>,
+    /// The head when it was asked for.
+    pub head_at_pull: Seq,
     /// Monotonic ms; a refused pull is not repeated before.
     pub pull_after: u64,
     /// Pulls in a row that brought nothing.
@@ -64,7 +66,9 @@ pub(crate) struct Log {
     /// Refused for good, until heads say otherwise.
     denied: bool,
     pub wants: VecDeque<Wanted>,
+    /// What the server has said, and what was sent in this connection.
     pub delivered: Seq,
+    pub delivered_sent: Seq,
     /// The newest stored event of somebody else.
     pub others_high: Seq,
     /// A fork is being resolved (S7): nothing is applied.
@@ -93,11 +97,13 @@ impl Log {
             buffer: BTreeMap::new(),
             wait_until: None,
             pull: None,
+            head_at_pull: Seq::ZERO,
             pull_after: 0,
             fruitless: 0,
             denied: false,
             wants: VecDeque::new(),
             delivered: local.delivered,
+            delivered_sent: Seq::ZERO,
             probing: false,
             suspect: None,
             contradictions: 0,
@@ -233,6 +239,16 @@ impl Log {
         Ok((true, continued))
     }
 
+    /// The answer to a pull names the head. One below what was known when the pull left is right: what was known is of
+    /// another log (S7), and would be asked for without end.
+    pub(crate) fn head_told(&mut self, head: Seq) {
+        if head < self.head_at_pull && self.head == self.head_at_pull {
+            let buffered = self.buffer.keys().next_back().copied().unwrap_or(Seq::ZERO);
+            self.head = head.max(self.ranges.high()).max(buffered);
+            self.settle();
+        }
+    }
+
     /// A pull was refused, or brought nothing: the next one waits.
     pub(crate) fn in_vain(&mut self, now: u64, least_ms: u64) {
         self.pull_after = now + super::backoff::item_wait_ms(self.fruitless + 2).max(least_ms);
@@ -256,9 +272,15 @@ impl Log {
         self.pull = None;
         self.pull_after = 0;
         self.fruitless = 0;
+        self.delivered_sent = Seq::ZERO;
         self.wait_until = None;
         self.buffer.clear();
         (self.probing, self.probe_after) = (false, None);
+    }
+
+    /// Whether nothing is open that only heads settle.
+    pub(crate) fn is_settled(&self) -> bool {
+        !self.probing && self.probe_after.is_none() && !self.denied
     }
 
     /// Whether the newest part is missing.

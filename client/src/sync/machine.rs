@@ -13,6 +13,7 @@
 //! what is missing: nothing depends on what was under way.
 
 mod checking;
+mod cursor;
 mod frames;
 mod heads;
 mod lineage;
@@ -110,7 +111,10 @@ pub(crate) struct Machine {
     /// Monotonic ms; an own-state change was missed, ask for heads then (S4).
     heads_at: Option<u64>,
     logs: HashMap<ConversationId, Log>,
-    /// Conversations with a stored log that no heads of this connection have named.
+    cursor: cursor::Cursor,
+    /// The first of the heads that a connection begins with is still to come.
+    awaits_heads: bool,
+    /// Conversations with a stored log that the full heads of the last connection have not named.
     unheard: BTreeSet<ConversationId>,
     /// Conversations with something to pull.
     attention: BTreeSet<ConversationId>,
@@ -145,6 +149,8 @@ impl Machine {
             user_seq: 0,
             heads_at: None,
             logs: HashMap::new(),
+            cursor: cursor::Cursor::default(),
+            awaits_heads: false,
             unheard: BTreeSet::new(),
             attention: BTreeSet::new(),
             outbox: Outbox::default(),
@@ -211,6 +217,7 @@ impl Machine {
             sooner(self.outbox.deadline(self.now.mono));
             sooner(self.pull_deadline());
             sooner(self.heads_at);
+            sooner(self.cursor.full_due());
             sooner(self.check_deadline());
             sooner(self.live.deliver_deadline());
             sooner(self.live.ask_deadline(self.now.mono));
@@ -232,6 +239,7 @@ impl Machine {
         self.logs = local.conversations.into_iter().map(|one| (one.conversation, Log::stored(one))).collect();
         self.outbox = Outbox::new(local.outbox);
         self.attention.clear();
+        self.cursor.let_go();
     }
 
     /// What may go on by itself.
@@ -247,6 +255,7 @@ impl Machine {
             self.probe_again();
             self.send_pulls();
             self.send_live();
+            self.ask_full_if_due();
             self.ask_heads_if_due();
             self.check_some();
         }

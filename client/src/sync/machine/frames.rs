@@ -116,6 +116,7 @@ impl Machine {
         let Some(log) = self.logs.get_mut(&conversation) else { return };
         if matches!(asked, Some(Asked::Pull { .. })) {
             log.pull = None;
+            log.head_told(page.head);
         }
         if log.probing {
             return;

@@ -14,6 +14,10 @@ impl Machine {
     pub(super) fn heads(&mut self, heads: Heads, asked: Option<Asked>) {
         let greeting = matches!(self.link, Link::Greeting { .. })
             || (self.link == Link::Exchanging && !self.heard_this_round);
+        if greeting && std::mem::take(&mut self.awaits_heads) {
+            let stored = self.logs.iter().filter(|(_, log)| heads.full && log.high_at_hello > Seq::ZERO);
+            self.unheard = stored.map(|(id, _)| *id).collect();
+        }
         for item in &heads.items {
             // One that was lost and comes again begins anew.
             let is_new = self.unheard.remove(&item.own.conversation);
@@ -22,13 +26,15 @@ impl Machine {
         for conversation in &heads.gone {
             self.unheard.remove(conversation);
         }
-        let is_full = heads.full;
         let whole = greeting || matches!(asked, Some(Asked::Heads));
         let last = whole && !heads.more;
         if last {
             self.user_seq = heads.user_seq;
             self.heads_at = None;
             self.count(Counter::FullHeads, usize::from(heads.full));
+            if greeting {
+                self.cursor.keep(heads.cursor, heads.full, self.now);
+            }
         }
         self.store(StoreOp::Heads {
             full: heads.full,
@@ -43,9 +49,6 @@ impl Machine {
             self.store(StoreOp::Done { items: vec![item] });
         }
         if greeting && last {
-            if !is_full {
-                self.unheard.clear();
-            }
             self.greeted();
             if !self.unheard.is_empty() {
                 self.store(StoreOp::Lost { conversations: self.unheard.iter().copied().collect() });
@@ -87,6 +90,11 @@ impl Machine {
             self.store(op);
         }
         self.plan_catch_up();
+        // A marker that was lost with a connection brings no item of its own.
+        let settled = self.logs.iter().filter(|(_, log)| log.is_settled()).map(|(id, _)| *id);
+        for conversation in settled.collect::<Vec<_>>() {
+            self.may_deliver(conversation);
+        }
         if is_first {
             self.greet_live();
             let apart = self.logs.iter().filter(|(_, log)| log.is_apart()).map(|(id, _)| *id);

@@ -4,7 +4,7 @@ use super::polling::Polling;
 use super::{Asked, Machine};
 use crate::sync::{Action, ConnectError, TokenError, ops::LocalState};
 use kith_protocol::{
-    ClientFrame, DeviceId, ErrorCode, PROTOCOL_VERSION, Seq,
+    ClientFrame, DeviceId, ErrorCode, PROTOCOL_VERSION,
     error::{ErrorClass, close},
     frame::Hello,
 };
@@ -142,14 +142,14 @@ impl Machine {
         for log in self.logs.values_mut() {
             log.high_at_hello = log.ranges.high();
         }
-        let stored = self.logs.iter().filter(|(_, log)| log.high_at_hello > Seq::ZERO);
-        self.unheard = stored.map(|(id, _)| *id).collect();
+        self.awaits_heads = true;
+        self.let_go_unless_settled();
         let hello = Hello {
             protocol: PROTOCOL_VERSION,
             device: self.options.device,
             generation: self.generation,
             epoch: self.epoch.clone(),
-            cursor: None,
+            cursor: self.cursor.shown(self.now),
             user_seq: self.user_seq,
             full: None,
             app: self.options.app.clone(),
@@ -162,7 +162,11 @@ impl Machine {
 
     /// Forgets what was under way. The outbox is queued again; heads will say what is missing.
     pub(super) fn break_link(&mut self) {
-        self.requests.clear();
+        self.let_go_unless_settled();
+        for (_, request) in std::mem::take(&mut self.requests) {
+            // Heads that tell only what changed would not bring these up again (S5).
+            self.ask_later(request.asked, None);
+        }
         self.polling.queue.clear();
         self.catching_up = true;
         self.heads_at = None;
@@ -314,6 +318,7 @@ impl Machine {
         if device != self.options.device {
             self.options.device = device;
             (self.generation, self.user_seq) = (0, 0);
+            self.cursor.let_go();
             self.store(crate::sync::ops::StoreOp::Device { device });
         }
         match self.link {

@@ -95,7 +95,7 @@ impl Machine {
     /// Notes that a `delivered` marker is due once the events are stored.
     pub(super) fn may_deliver(&mut self, conversation: ConversationId) {
         if let Some(log) = self.logs.get(&conversation)
-            && log.others_high > log.delivered
+            && log.others_high > log.delivered_sent.max(log.delivered)
         {
             self.live.to_deliver.insert(conversation, log.ranges.high());
         }
@@ -180,9 +180,9 @@ impl Machine {
         let mut markers = Vec::new();
         for (conversation, seq) in std::mem::take(&mut self.live.deliverable) {
             if let Some(log) = self.logs.get_mut(&conversation)
-                && seq > log.delivered
+                && seq > log.delivered_sent.max(log.delivered)
             {
-                log.delivered = seq;
+                log.delivered_sent = seq;
                 markers.push((conversation, seq));
             }
         }

@@ -116,6 +116,7 @@ impl Machine {
         let number = self.request(ClientFrame::Pull(pull), Asked::Pull { conversation });
         if let Some(log) = self.logs.get_mut(&conversation) {
             log.pull = Some(number);
+            log.head_at_pull = log.head;
         }
         true
     }

@@ -1,6 +1,7 @@
 //! Single rules, by name. What they are worth together, `sync/sim` shows.
 
 mod checking;
+mod cursor;
 mod lineage;
 mod links;
 mod logs;

@@ -106,10 +106,10 @@ impl World {
     }
 
     /// When a frame arrives: in order, unless the network is bad.
-    pub(super) fn arrival(&mut self, connection: u64, up: bool) -> u64 {
+    pub(super) fn arrival(&mut self, connection: u64, up: bool, in_order: bool) -> u64 {
         let time = self.now + self.latency();
         let last = self.last_arrival.entry((connection, up)).or_default();
-        if self.faults && self.rng.up_to(11) == 0 {
+        if self.faults && !in_order && self.rng.up_to(11) == 0 {
             return time;
         }
         *last = time.max(*last);
@@ -130,8 +130,11 @@ impl World {
             let client = self.clients.iter().position(|one| one.connection == Some(connection));
             self.check_visible(connection, &frame);
             let Some(client) = client else { continue };
-            for _ in 0..self.copies() {
-                let at = self.arrival(connection, false);
+            // A socket loses and reorders nothing within a connection; the parts of heads rely on that (S5).
+            let is_part = matches!(&frame, ServerFrame::Heads(heads) if heads.more || heads.cursor.is_some());
+            let copies = if is_part { 1 } else { self.copies() };
+            for _ in 0..copies {
+                let at = self.arrival(connection, false, is_part);
                 self.at(at, Happening::Down { client, connection, frame: Box::new(frame.clone()) });
             }
         }

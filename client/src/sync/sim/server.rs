@@ -12,7 +12,7 @@ use crate::sync::backoff::Jitter;
 use kith_protocol::{
     ClientFrame, ConversationId, DeviceId, ErrorCode, Event, Seq, ServerFrame, TimestampMs, UserId,
     event::Role,
-    frame::{Ack, ConversationKind, ErrorFrame, OwnState, Profiles},
+    frame::{Ack, ConversationKind, ErrorFrame, HeadsItem, OwnState, Profiles},
 };
 use std::collections::BTreeMap;
 
@@ -62,6 +62,9 @@ pub(crate) struct Server {
     generations: BTreeMap<DeviceId, (u64, u64)>,
     /// The lineage of the database (S6).
     epoch: u64,
+    /// What heads have told, by cursor (S5).
+    cursors: BTreeMap<(UserId, String), Vec<HeadsItem>>,
+    last_cursor: u64,
     /// Frames that leave.
     pub out: Vec<(u64, ServerFrame)>,
     /// Connections that are closed, and why.

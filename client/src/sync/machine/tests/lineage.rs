@@ -97,3 +97,15 @@ fn s7_of_a_conversation_that_the_server_has_lost_only_the_opening_leaves() {
     let begun = Heads { full: false, ..heads(vec![item(id, &[], 1)]) };
     assert_eq!(leaving(&bench.frame(ServerFrame::Heads(begun))), [1], "the server knows it again");
 }
+
+#[test]
+fn s7_a_head_that_the_server_does_not_have_is_not_asked_for_without_end() {
+    let id = conversation(7);
+    let events = log(id, UserId::mint(), 10);
+    let (mut bench, actions) = Bench::live(LocalState::default(), vec![item(id, &events, 5)]);
+    let asked = pulls(&actions);
+    assert_eq!(asked.len(), 1, "{actions:?}");
+    let mut actions = bench.frame(page(id, &events[..4], 1, 4, Some(asked[0].1)));
+    actions.extend(bench.after(20_000));
+    assert!(pulls(&actions).is_empty(), "{actions:?}");
+}

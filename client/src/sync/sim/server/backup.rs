@@ -30,6 +30,7 @@ impl Server {
         self.user_seqs.clone_from(&backup.user_seqs);
         self.generations.clone_from(&backup.generations);
         self.epoch += u64::from(new_epoch);
+        self.cursors.clear();
         self.restart();
     }
 

@@ -48,11 +48,21 @@ impl Server {
         };
         self.out.push((connection, ServerFrame::Welcome(Box::new(welcome))));
         let mut heads = self.heads(user, true);
+        self.last_cursor += 1;
+        let cursor = format!("after {}", self.last_cursor);
+        let told = hello.cursor.as_ref().and_then(|cursor| self.cursors.get(&(user, cursor.clone())));
+        let now = heads.items.clone();
+        if let Some(told) = told {
+            heads.full = false;
+            heads.items.retain(|item| !told.contains(item));
+        }
+        self.cursors.insert((user, cursor.clone()), now);
         if heads.items.len() > 1 && rng.up_to(1) == 0 {
             let rest = heads.items.split_off(1);
             self.out.push((connection, ServerFrame::Heads(Heads { more: true, ..heads.clone() })));
             heads.items = rest;
         }
+        heads.cursor = Some(cursor);
         self.out.push((connection, ServerFrame::Heads(heads)));
     }
 

@@ -212,7 +212,7 @@ impl World {
     fn send_up(&mut self, client: usize, frame: &ClientFrame, request: Option<u64>) {
         let Some(connection) = self.clients[client].connection else { return };
         for _ in 0..self.copies() {
-            let at = self.arrival(connection, true);
+            let at = self.arrival(connection, true, false);
             self.at(at, Happening::Up { connection, frame: Box::new(frame.clone()), request });
         }
     }
