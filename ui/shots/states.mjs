@@ -45,6 +45,15 @@ export const STATES = [
     },
   ],
   ['long-name', '', (page) => open(page, 'c2')],
+  [
+    'lost',
+    '',
+    async (page) => {
+      await open(page, 'c5');
+      await page.evaluate(() => window.fake.lose('c5', 2));
+      await page.locator('.message.lost').first().waitFor();
+    },
+  ],
   ['rtl', '', (page) => open(page, 'c4')],
   [
     'scrolled',

@@ -3,7 +3,7 @@
 use super::{
     Tx,
     conversations::{self, Facts},
-    members, outbox, own_state, people, project, ranges, sql,
+    members, messages, outbox, own_state, people, project, ranges, sql,
 };
 use crate::{
     ClientError,
@@ -36,7 +36,7 @@ pub(super) fn store_run(
     }
     let facts = conversations::facts(tx, cid)?;
     let own = own_state::effective(tx, cid)?;
-    let mut messages = 0;
+    let mut count = 0;
     let mut touched = BTreeSet::new();
     let mut is_changed = false;
     for event in events {
@@ -44,10 +44,12 @@ pub(super) fn store_run(
             continue;
         }
         is_changed = true;
+        // One that was lost and came back is no news (S7).
+        let was_here = messages::is_known(tx, cid, event.id)?;
         people::want_if_unknown(tx, event.sender)?;
         outbox::end_event(tx, cid, event.id)?;
         if event.kind == "message" {
-            messages += 1;
+            count += 1;
             touched.insert(event.id);
         }
         touched.extend(event.target);
@@ -55,13 +57,13 @@ pub(super) fn store_run(
             apply_facts(tx, cid, event.seq, &event.kind, event.body.as_ref())?;
         }
         let is_news = event.seq > facts.announced && event.seq > own.read && event.sender != tx.me;
-        if event.kind == "message" && is_news && !event.redacted && own.mute <= tx.now {
+        if event.kind == "message" && !was_here && is_news && !event.redacted && own.mute <= tx.now {
             tx.changes.arrived(conversation, event.id);
         }
     }
     ranges::merge(tx, cid, run)?;
     if is_changed {
-        advance(tx, cid, &facts, last, messages)?;
+        advance(tx, cid, &facts, last, count)?;
         catch_up_facts(tx, cid, facts.as_of)?;
         tx.changes.timeline(conversation);
     }

@@ -1,5 +1,7 @@
 //! `messages`: one row for life, keyed by its id (C5); first as the user wrote it, then as the log says.
 
+pub(super) mod lost;
+
 use super::{Db, Tx, project::EmojiUsers, search, sql};
 use crate::ClientError;
 use kith_protocol::{EventId, Seq, TimestampMs, UserId};
@@ -34,7 +36,16 @@ pub(crate) struct Message {
 impl Message {
     /// Its place in the timeline.
     pub(super) fn order(&self) -> f64 {
-        self.seq.map_or(UNNUMBERED + self.local as f64, |seq| seq.0 as f64)
+        match self.seq {
+            Some(seq) => seq.0 as f64,
+            None if self.is_lost() => lost::order(self.local),
+            None => UNNUMBERED + self.local as f64,
+        }
+    }
+
+    /// Somebody else wrote it, and the server has lost it (S7).
+    pub(super) fn is_lost(&self) -> bool {
+        self.seq.is_none() && self.local < 0
     }
 }
 
@@ -96,14 +107,16 @@ pub(super) fn newest(db: &Db<'_>, cid: i64) -> Result<Option<Message>, ClientErr
         "SELECT cid, id, seq, local, sender, ts, text, reply_to, edited_seq, is_deleted, is_pinned, reactions
          FROM messages WHERE cid = ?1 AND seq IS NULL ORDER BY local DESC LIMIT 1",
     )?;
-    if let Some(found) = unnumbered.query_row([cid], message).optional()? {
-        return Ok(Some(found));
+    let unnumbered = unnumbered.query_row([cid], message).optional()?;
+    if unnumbered.as_ref().is_some_and(|found| !found.is_lost()) {
+        return Ok(unnumbered);
     }
     let mut numbered = db.conn.prepare_cached(
         "SELECT cid, id, seq, local, sender, ts, text, reply_to, edited_seq, is_deleted, is_pinned, reactions
          FROM messages WHERE cid = ?1 AND seq IS NOT NULL ORDER BY seq DESC LIMIT 1",
     )?;
-    Ok(numbered.query_row([cid], message).optional()?)
+    let numbered = numbered.query_row([cid], message).optional()?;
+    Ok([unnumbered, numbered].into_iter().flatten().max_by(|a, b| a.order().total_cmp(&b.order())))
 }
 
 /// The message at a place of the log.
@@ -115,13 +128,18 @@ pub(super) fn at(db: &Db<'_>, cid: i64, seq: Seq) -> Result<Option<Message>, Cli
     Ok(query.query_row(params![cid, seq.as_i64()], message).optional()?)
 }
 
-/// What is not numbered, in local order.
+/// What the user wrote and is not numbered, in local order.
 pub(super) fn unnumbered(db: &Db<'_>, cid: i64) -> Result<Vec<Message>, ClientError> {
     let mut query = db.conn.prepare_cached(
         "SELECT cid, id, seq, local, sender, ts, text, reply_to, edited_seq, is_deleted, is_pinned, reactions
-         FROM messages WHERE cid = ?1 AND seq IS NULL ORDER BY local",
+         FROM messages WHERE cid = ?1 AND seq IS NULL AND local >= 0 ORDER BY local",
     )?;
     Ok(query.query_map([cid], message)?.collect::<Result<_, _>>()?)
+}
+
+/// Whether a message's row is here, numbered or not.
+pub(super) fn is_known(db: &Db<'_>, cid: i64, id: EventId) -> Result<bool, ClientError> {
+    Ok(place(db, cid, id)?.is_some())
 }
 
 /// A text's first line for lists: white space runs become one blank, cut at 200 characters.

@@ -32,8 +32,9 @@ pub(super) fn rewind(
         .execute(params![cid, keep.as_i64()])?;
     // What was deleted is not written again, and neither is its deletion.
     let erased: HashSet<_> = above.iter().filter(|event| event.redacted).map(|event| event.id).collect();
+    messages::lost::keep(tx, cid, keep, &above)?;
     for event in above {
-        if event.kind == "message" {
+        if event.kind == "message" && event.sender == tx.me {
             messages::remove(tx, cid, event.id)?;
         }
         if let Some(target) = event.target {

@@ -95,7 +95,7 @@ fn finish(
         None => false,
     };
     let has_newer_here = match newest {
-        Some(newest) => !reader.from(next_order(newest), 1)?.is_empty(),
+        Some(newest) => !reader.from(newest.next_up(), 1)?.is_empty(),
         None => false,
     };
     let head = conversations::facts(db, reader.cid)?.head;
@@ -126,12 +126,6 @@ fn order(item: &TimelineItem) -> f64 {
         TimelineItem::Notice(notice) => notice.order,
         TimelineItem::Gap(gap) => gap.order,
     }
-}
-
-/// The smallest place after another one. Gaps stand at halves between seqs; what is not numbered yet stands at whole
-/// numbers so large that halves cannot be told apart.
-fn next_order(order: f64) -> f64 {
-    if order >= UNNUMBERED { order + 1.0 } else { (order * 2.0).floor() / 2.0 + 0.5 }
 }
 
 fn gap_order((from, _): (Seq, Seq)) -> f64 {
@@ -183,18 +177,20 @@ impl Reader<'_, '_> {
             items.push(self.message(message)?);
         }
         let below = place.min(UNNUMBERED).ceil() as i64;
-        let mut gaps = self.gaps.iter().rev().filter(|gap| gap_order(**gap) < place).peekable();
+        let mut between = self.between(place, limit, true)?.into_iter().peekable();
         for event in self.shown(below, limit - items.len(), true)? {
-            while items.len() < limit && gaps.peek().is_some_and(|gap| gap.0 > event.seq) {
-                items.extend(gaps.next().map(|gap| gap_item(*gap)));
+            let seq = event.seq.0 as f64;
+            while items.len() < limit
+                && let Some(item) = between.next_if(|item| order(item) > seq)
+            {
+                items.push(item);
             }
             if items.len() < limit {
                 items.extend(self.entry(event)?);
             }
         }
-        while items.len() < limit && gaps.peek().is_some() {
-            items.extend(gaps.next().map(|gap| gap_item(*gap)));
-        }
+        let left = limit - items.len();
+        items.extend(between.take(left));
         items.reverse();
         Ok(items)
     }
@@ -202,21 +198,40 @@ impl Reader<'_, '_> {
     /// At most `limit` entries from a place on (inclusive), oldest first.
     fn from(&self, place: f64, limit: usize) -> Result<Vec<TimelineItem>, ClientError> {
         let mut items = Vec::new();
-        let mut gaps = self.gaps.iter().filter(|gap| gap_order(**gap) >= place).peekable();
+        let mut between = self.between(place, limit, false)?.into_iter().peekable();
         if place < UNNUMBERED {
             for event in self.shown(place.ceil().max(0.0) as i64, limit, false)? {
-                while items.len() < limit && gaps.peek().is_some_and(|gap| gap.0 <= event.seq) {
-                    items.extend(gaps.next().map(|gap| gap_item(*gap)));
+                let seq = event.seq.0 as f64;
+                while items.len() < limit
+                    && let Some(item) = between.next_if(|item| order(item) < seq)
+                {
+                    items.push(item);
                 }
                 if items.len() < limit {
                     items.extend(self.entry(event)?);
                 }
             }
         }
+        let left = limit - items.len();
+        items.extend(between.take(left));
         for message in self.unnumbered()?.into_iter().filter(|message| message.order() >= place) {
             if items.len() < limit {
                 items.push(self.message(message)?);
             }
+        }
+        Ok(items)
+    }
+
+    /// What stands between the seqs, at most `limit`: gaps, and what others wrote and the server has lost. Before a
+    /// place, newest first, or from a place on.
+    fn between(&self, place: f64, limit: usize, is_backward: bool) -> Result<Vec<TimelineItem>, ClientError> {
+        let lost = messages::lost::read(self.db, self.cid, place, limit, is_backward)?;
+        let mut items = lost.into_iter().map(|one| self.message(one)).collect::<Result<Vec<_>, _>>()?;
+        let is_in = |gap: &&(Seq, Seq)| (gap_order(**gap) < place) == is_backward;
+        items.extend(self.gaps.iter().filter(is_in).map(|gap| gap_item(*gap)));
+        items.sort_by(|a, b| order(a).total_cmp(&order(b)));
+        if is_backward {
+            items.reverse();
         }
         Ok(items)
     }
@@ -283,6 +298,7 @@ impl Reader<'_, '_> {
             reactions: reactions.collect::<Result<_, _>>()?,
             send_state: if mine { Some(list::send_state(self.db, &message, &self.others)?) } else { None },
             pending_change,
+            lost: message.is_lost(),
             text: message.text,
         }))
     }
@@ -314,16 +330,4 @@ impl Reader<'_, '_> {
 
 fn gap_item(gap: (Seq, Seq)) -> TimelineItem {
     TimelineItem::Gap(GapView { order: gap_order(gap), from: gap.0, to: gap.1 })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_place_has_one_after_it() {
-        for order in [0.5, 1.0, 1.5, 7.0, UNNUMBERED, UNNUMBERED + 1.0, UNNUMBERED + 2.0] {
-            assert!(next_order(order) > order, "{order}");
-        }
-    }
 }

@@ -74,6 +74,8 @@ pub struct MessageView {
     pub send_state: Option<SendState>,
     /// An edit, deletion or reaction by oneself is still in the outbox.
     pub pending_change: bool,
+    /// Somebody else wrote it and the server has lost it: a device of the sender brings it back (S7).
+    pub lost: bool,
 }
 
 /// A quoted message.

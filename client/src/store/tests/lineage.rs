@@ -41,7 +41,10 @@ async fn s7_a_run_with_an_event_that_is_stored_elsewhere_is_not_stored() {
     fixture.apply(vec![StoreOp::Rewind { conversation: fixture.conversation, chains }]).await;
     let stored = fixture.apply(vec![fixture.append(4, 4)]).await;
     assert_eq!(stored.forked, []);
-    assert_eq!(fixture.texts().await, ["m1", "m2", "m3", "m9"]);
+    assert_eq!(
+        lines(&fixture, Anchor::Newest, 50).await,
+        ["m1", "m2", "m3", "[m8]", "[m10]", "[m11]", "[m12]", "m9"]
+    );
 }
 
 #[tokio::test]
@@ -95,4 +98,99 @@ async fn s3_heads_do_not_undo_member_events_that_are_stored_above_them() {
         })
         .await;
     assert_eq!(members, 3);
+}
+
+/// Texts in the order of the timeline, those that the server has lost in brackets.
+async fn lines(fixture: &Fixture, anchor: Anchor, limit: usize) -> Vec<String> {
+    let conversation = fixture.conversation;
+    let part = fixture.read(move |db| crate::store::timeline::read(db, conversation, &anchor, limit)).await;
+    let lines = part.view.items.into_iter().map(|item| match item {
+        TimelineItem::Message(message) if message.lost => {
+            assert_eq!(message.seq, None);
+            format!("[{}]", message.text)
+        }
+        TimelineItem::Message(message) => message.text,
+        TimelineItem::Gap(_) => "gap".to_owned(),
+        TimelineItem::Notice(_) => "notice".to_owned(),
+    });
+    lines.collect()
+}
+
+fn announced(stored: &Stored) -> Vec<&str> {
+    let arrived = stored.notices.iter().filter_map(|notice| match notice {
+        EngineEvent::MessageArrived { text, .. } => Some(text.as_str()),
+        _ => None,
+    });
+    arrived.collect()
+}
+
+fn order_of(items: &[TimelineItem], at: usize) -> f64 {
+    match &items[at] {
+        TimelineItem::Message(message) => message.order,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn s7_what_others_wrote_stays_in_its_place_until_it_comes_back() {
+    let mut fixture = Fixture::new().await;
+    let (ada, bo) = (fixture.ada, fixture.bo);
+    for at in 1..=3 {
+        fixture.says(bo, &format!("b{at}"));
+    }
+    let mine = fixture.says(ada, "mine").id;
+    let (kept, gone) = (fixture.says(bo, "b5").id, fixture.says(bo, "b6").id);
+    fixture.number(bo, EventId::mint(), &EventContent::Delete { target: gone });
+    fixture.apply(vec![fixture.heads(true), fixture.append(1, 7)]).await;
+    // The server is set back to the second message.
+    fixture.log.truncate(2);
+    let chains = vec![(Seq(2), fixture.log[1].chain)];
+    let stored = fixture.apply(vec![StoreOp::Rewind { conversation: fixture.conversation, chains }]).await;
+    assert_eq!(stored.queued.len(), 1, "one's own goes out again");
+    assert_eq!(lines(&fixture, Anchor::Newest, 50).await, ["b1", "b2", "[b3]", "[b5]", "mine"]);
+    // Something new is written before the author is back; one's own is numbered.
+    fixture.says(bo, "new");
+    fixture.number(ada, mine, &message("mine"));
+    let stored = fixture.apply(vec![fixture.append(3, 4)]).await;
+    assert_eq!(announced(&stored), ["new"]);
+    assert_eq!(lines(&fixture, Anchor::Newest, 50).await, ["b1", "b2", "[b3]", "[b5]", "new", "mine"]);
+    assert_eq!(fixture.row().await.preview.map(|last| last.text), Some("mine".to_owned()));
+    // It is read in parts of any size, from either side, without a hole or a repetition.
+    let conversation = fixture.conversation;
+    for limit in 1..=3 {
+        let (mut before, mut all) = (f64::MAX, Vec::new());
+        loop {
+            let anchor = Anchor::Before { order: before };
+            let part =
+                fixture.read(move |db| crate::store::timeline::read(db, conversation, &anchor, limit)).await;
+            if part.view.items.is_empty() {
+                break;
+            }
+            before = order_of(&part.view.items, 0);
+            all.splice(0..0, part.view.items.iter().map(|item| order_of(std::slice::from_ref(item), 0)));
+        }
+        assert_eq!(all.len(), 6);
+        let (mut from, mut again) = (0.0, Vec::new());
+        loop {
+            let anchor = Anchor::From { order: from };
+            let part =
+                fixture.read(move |db| crate::store::timeline::read(db, conversation, &anchor, limit)).await;
+            again.extend(part.view.items.iter().map(|item| order_of(std::slice::from_ref(item), 0)));
+            from = again.last().unwrap().next_up();
+            if part.view.at_end {
+                break;
+            }
+        }
+        assert_eq!(again, all);
+    }
+    // The author's device brings one back: it is an ordinary message, and no news.
+    fixture.number(bo, kept, &message("b5"));
+    let stored = fixture.apply(vec![fixture.append(5, 5)]).await;
+    assert!(announced(&stored).is_empty());
+    assert_eq!(lines(&fixture, Anchor::Newest, 50).await, ["b1", "b2", "[b3]", "new", "mine", "b5"]);
+    assert_eq!(lines(&fixture, Anchor::Around { id: kept }, 2).await, ["mine", "b5"]);
+    for (text, what) in [("b5", "once"), ("b3", "what is lost is still found")] {
+        let found = fixture.read(move |db| crate::store::search::search(db, text, None, 50)).await;
+        assert_eq!(found.hits.len(), 1, "{what}");
+    }
 }

@@ -381,7 +381,7 @@ async fn s7_a_rewind_queues_own_events_again_with_their_ids() {
     let chains = vec![(Seq(1), fixture.log[0].chain), (Seq(2), Chain([9; 8]))];
     let rewind = StoreOp::Rewind { conversation: fixture.conversation, chains };
     let stored = fixture.apply(vec![rewind]).await;
-    assert_eq!(fixture.texts().await, ["kept", "mine"]);
+    assert_eq!(fixture.texts().await, ["kept", "theirs", "mine"]);
     assert_eq!(stored.queued.len(), 2);
     assert_eq!(stored.rewound[0].ranges.len(), 1);
     assert_eq!((stored.rewound[0].ranges[0].high, stored.rewound[0].head), (Seq(1), Seq(1)));

@@ -24,6 +24,19 @@ describe("a message's menu", () => {
     expect(Object.keys(await menuOf(first()))).toEqual(['reply', 'copy', 'pin']);
   });
 
+  it('builds nothing upon what the server has lost', async () => {
+    const shell = await start();
+    await open('c2');
+    const id = shell.receive('c2', 'said after the backup');
+    shell.lose('c2', 1);
+    const lost = await message('said after the backup');
+    await waitFor(() => expect(lost.textContent).toContain('not on the server'));
+    expect(lost.getAttribute('aria-label')).toContain('not on the server at present');
+    expect(Object.keys(await menuOf(lost))).toEqual(['copy']);
+    expect(screen.queryAllByTestId('reaction-choice')).toHaveLength(0);
+    expect(lost.dataset.id).toBe(id);
+  });
+
   it('replies with a quote that leads to the message', async () => {
     const shell = await start();
     const send = vi.spyOn(shell, 'sendMessage');

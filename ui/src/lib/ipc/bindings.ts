@@ -542,7 +542,11 @@ send_state: SendState | null,
 /**
  * An edit, deletion or reaction by oneself is still in the outbox.
  */
-pending_change: boolean, };
+pending_change: boolean,
+/**
+ * Somebody else wrote it and the server has lost it: a device of the sender brings it back (S7).
+ */
+lost: boolean, };
 
 /**
  * What happened.

@@ -17,6 +17,8 @@ export interface Fake extends Shell {
   clash(conversation: string, draft: string): void;
   /** Leaves an own message that the server refused; answers its id. */
   refuse(conversation: string, text: string, code: ErrorCode): string;
+  /** The server was set back: it has lost the newest messages of others, so many. */
+  lose(conversation: string, count: number): void;
   /** Takes the network away or gives it back. */
   online(on: boolean): void;
   /** Sockets stop passing, or pass again. */
@@ -54,6 +56,11 @@ function controls(world: World, links: Set<(link: Link) => void>) {
       world.queue(id, text, { state: 'parked', code });
       world.changed(id);
       return message.id;
+    },
+    lose(id: string, count: number) {
+      const others = world.row(id).items.filter((item) => item.type === 'message' && !item.mine);
+      for (const item of others.slice(-count)) Object.assign(item, { lost: true, seq: null });
+      world.changed(id);
     },
     online(on: boolean) {
       world.isOnline = on;

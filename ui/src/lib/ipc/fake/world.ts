@@ -105,6 +105,7 @@ export class World {
       reactions: [],
       send_state: sender === ME ? { state: seq ? 'read' : 'queued' } : null,
       pending_change: false,
+      lost: false,
     };
   }
 
