@@ -72,7 +72,8 @@ impl Server {
 
 /// The title as it was at a seq: what was changed outside of an interval is not told (R6).
 fn title_at(conversation: &Conversation, seq: Seq) -> Option<String> {
-    let titles = conversation.log.iter().filter(|event| event.kind == "title" && event.seq <= seq);
-    let newest = titles.last().and_then(|event| event.body.as_ref()).and_then(|body| body["text"].as_str());
+    let mut titles = conversation.log.iter().filter(|event| event.kind == "title" && event.seq <= seq);
+    let newest =
+        titles.next_back().and_then(|event| event.body.as_ref()).and_then(|body| body["text"].as_str());
     newest.map_or(conversation.title.clone(), |text| Some(text.to_owned()).filter(|text| !text.is_empty()))
 }

@@ -108,8 +108,7 @@ fn state(conversation: &Conversation, user: UserId, message: &Event) -> MessageS
     if message.redacted {
         return state;
     }
-    let text = |event: &Event| event.body.as_ref().and_then(|body| body["text"].as_str()).map(str::to_owned);
-    state.text = text(message);
+    state.text = message.body.as_ref().and_then(|body| body["text"].as_str()).map(str::to_owned);
     // In the order in which each was last put on.
     let mut reactions: Vec<(String, UserId)> = Vec::new();
     let about = |event: &&Event| event.target == Some(message.id) && conversation.shows(user, event.seq);
