@@ -43,6 +43,15 @@ fn the_wire_does_no_io() {
 }
 
 #[test]
+fn the_model_of_the_server_is_pure_and_shares_nothing_with_it() {
+    let impure =
+        ["tokio", "sqlx", "Instant::now", "SystemTime::now", "rand::", "std::fs", "std::net", "async fn"];
+    nowhere("model/src", &impure);
+    nowhere("model/src", &["kith_server", "kith_client"]);
+    nowhere("server/src", &["kith_model"]);
+}
+
+#[test]
 fn the_sync_machine_is_pure() {
     let impure =
         ["tokio", "rusqlite", "Instant::now", "SystemTime::now", "rand::", "std::fs", "std::net", "reqwest"];

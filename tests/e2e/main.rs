@@ -6,6 +6,7 @@ mod account;
 mod cases;
 mod delivery;
 mod diagnostics;
+mod differential;
 mod edges;
 mod layers;
 mod members;

@@ -223,7 +223,7 @@ impl Person {
             token: Arc::default(),
             driver: Mutex::default(),
         };
-        model.people.lock().unwrap().insert(number.to_string(), (person.user, person.device));
+        model.sign_up(number.to_string(), person.user, person.device);
         person
     }
 

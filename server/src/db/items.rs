@@ -12,7 +12,7 @@ pub struct ItemRow {
     pub id: Uuid,
     /// `direct` or `group`.
     pub kind: String,
-    /// A group's title.
+    /// A group's title; for a former member as it was at the end.
     pub title: Option<String>,
     /// What it is about.
     pub context: Option<serde_json::Value>,
@@ -67,7 +67,8 @@ macro_rules! items {
                       mute_until AS "mute_until!", pin AS "pin!", archive AS "archive!", hidden_at_seq, draft,
                       draft_version AS "draft_version!", version AS "version!"
                FROM (
-                   SELECT m.conversation_key AS key, c.id, c.kind, c.title, c.context, c.created_by, m.user_id, m.is_active,
+                   SELECT m.conversation_key AS key, c.id, c.kind, c.context, c.created_by, m.user_id, m.is_active,
+                          CASE WHEN m.is_active THEN c.title ELSE m.last_title END AS title,
                           coalesce(edge.seq, h.head) AS head, coalesce(edge.countable, h.countable) AS countable,
                           coalesce(edge.chain, h.chain) AS chain, coalesce(edge.ts, h.last_ts) AS last_ts,
                           m.read_seq, m.delivered_seq, m.unread_flag, m.mute_until, m.pin, m.archive,

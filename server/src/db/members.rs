@@ -140,7 +140,7 @@ pub async fn add(
     Ok(())
 }
 
-/// Ends `user`'s membership with the event `seq`, the last one that the user sees.
+/// Ends `user`'s membership with the event `seq`, the last one that the user sees; the title stays as it is.
 pub async fn remove(
     conn: &mut PgConnection,
     key: i64,
@@ -149,7 +149,9 @@ pub async fn remove(
     version: i64,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "UPDATE members SET is_active = false, version = $3 WHERE conversation_key = $1 AND user_id = $2",
+        "UPDATE members
+         SET is_active = false, version = $3, last_title = (SELECT title FROM conversations WHERE key = $1)
+         WHERE conversation_key = $1 AND user_id = $2",
         key,
         user.as_uuid(),
         version,

@@ -64,11 +64,12 @@ pub async fn page(conn: &mut PgConnection, user: UserId, pull: &Pull) -> Result<
     let reader = reader(conn, user, pull.conversation).await?;
     let from = pull.from.map_or(reader.item.head, Seq::as_i64);
     let Some(&(low, high)) = reader.visible.iter().find(|(low, high)| (*low..=*high).contains(&from)) else {
-        return empty_page(conn, &reader, pull, from).await;
+        return empty_page(conn, &reader, pull, from, true).await;
     };
     let events = slice(conn, reader.item.key, pull, from, (low, high)).await?;
     let (Some(first), Some(last)) = (events.first().map(|e| e.seq), events.last().map(|e| e.seq)) else {
-        return empty_page(conn, &reader, pull, from).await;
+        // `to` lies on the other side of `from`: nothing was asked for, least of all the edge.
+        return empty_page(conn, &reader, pull, from, false).await;
     };
     let end = match pull.direction {
         Direction::Forward => last.as_i64() == high,
@@ -91,12 +92,13 @@ pub async fn page(conn: &mut PgConnection, user: UserId, pull: &Pull) -> Result<
     })
 }
 
-/// What lies beyond an interval: nothing.
+/// A page of nothing; `end` where it lies beyond an interval.
 async fn empty_page(
     conn: &mut PgConnection,
     reader: &Reader,
     pull: &Pull,
     from: i64,
+    end: bool,
 ) -> Result<Page, ApiError> {
     let head = Seq::from_i64(reader.item.head);
     let low = Seq::from_i64(from.max(1));
@@ -110,7 +112,7 @@ async fn empty_page(
         events: Vec::new(),
         states: BTreeMap::new(),
         as_of: head,
-        end: true,
+        end,
     })
 }
 

@@ -128,7 +128,11 @@ async fn apply(
     row: &mut ItemRow,
     change: &StateChange,
 ) -> Result<bool, ApiError> {
-    let mut changed = false;
+    // First: what a conflict shows as the current state is what stays.
+    let mut changed = match &change.draft {
+        Some(draft) => apply_draft(conn, user, row, draft).await?,
+        None => false,
+    };
     if let Some(read) = change.read {
         let read = read.as_i64().min(row.head);
         if read > row.read_seq {
@@ -154,9 +158,6 @@ async fn apply(
     if let Some(hidden) = change.hidden.filter(|hidden| *hidden != row.is_hidden()) {
         row.hidden_at_seq = hidden.then_some(row.head);
         changed = true;
-    }
-    if let Some(draft) = &change.draft {
-        changed |= apply_draft(conn, user, row, draft).await?;
     }
     Ok(changed)
 }

@@ -1,6 +1,6 @@
 //! Own state, markers and unread numbers: S4, R1, R2, R4, W7.
 
-use crate::support::{World, about, member, message};
+use crate::support::{World, about, event, member, message};
 use kith_protocol::ConversationId;
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -95,6 +95,8 @@ async fn r4_a_draft_on_an_old_version_conflicts_and_changes_nothing() {
     let refused = ada.call(draft("two", &json!(0))).await;
     assert_eq!((&refused["type"], &refused["code"]), (&json!("error"), &json!("state_conflict")));
     assert_eq!(refused["current"]["draft"], json!({"text": "one", "version": version}));
+    let beside = state(chat, json!({"draft": {"text": "two", "base": 0}, "archive": true}));
+    assert_eq!(ada.call(beside).await["current"], first["items"][0], "what it shows is what stays");
     let again = ada.call(draft("one", &json!(0))).await;
     assert_eq!(again["user_seq"], first["user_seq"], "the same text again is no conflict and no change");
     let second = ada.call(draft("two", &version)).await;
@@ -233,4 +235,19 @@ async fn r6_what_a_former_member_has_not_read_ends_with_the_membership() {
     ada.ok(group, message("3")).await;
     let item = bo_line.item(group).await;
     assert_eq!((&item["unread"], &item["countable"], &item["members"]), (&json!(1), &json!(1), &Value::Null));
+}
+
+#[tokio::test]
+async fn r6_a_title_that_came_later_is_not_told_to_a_former_member() {
+    let world = World::start().await;
+    let [ada, bo] = world.people(["ada", "bo"]).await;
+    let (mut ada, mut bo_line) = (ada.online().await, bo.online().await);
+    let group = ada.start_group(&[bo.user]).await;
+    let title = |text: &str| event("title", json!({ "text": text }));
+    let then = [title("then"), member(bo.user, "removed"), title("later")];
+    ada.send(group, &then).await;
+    assert_eq!(bo_line.item(group).await["title"], "then");
+    assert_eq!(ada.item(group).await["title"], "later");
+    ada.ok(group, member(bo.user, "added")).await;
+    assert_eq!(bo_line.item(group).await["title"], "later");
 }

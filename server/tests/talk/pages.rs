@@ -39,6 +39,12 @@ async fn pages_walk_the_log_both_ways_and_end_at_its_edges() {
     assert_eq!((seqs(&part), &part["end"]), ((10..=13).collect(), &json!(false)));
     let part = ada.pull(chat, json!({"from": 10, "to": 8})).await;
     assert_eq!(seqs(&part), [8, 9, 10]);
+    let inverted = ada.pull(chat, json!({"from": 10, "to": 12})).await;
+    assert_eq!(
+        (seqs(&inverted), &inverted["end"]),
+        (vec![], &json!(false)),
+        "nothing was asked for, nor is it the edge"
+    );
     let beyond = ada.pull(chat, json!({"from": 122, "direction": "forward"})).await;
     assert_eq!((&beyond["low"], &beyond["high"], &beyond["end"]), (&json!(122), &json!(121), &json!(true)));
     assert_eq!(beyond["chain_before"], newest["events"][49]["chain"]);

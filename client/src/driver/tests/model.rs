@@ -1,7 +1,7 @@
 //! The reference server behind a listener.
 
-use crate::sync::{backoff::Jitter, sim::server::Server};
 use futures_util::{SinkExt as _, StreamExt as _};
+use kith_model::Server;
 use kith_protocol::{ClientFrame, DeviceId, SUBPROTOCOL, UserId};
 use std::{
     collections::BTreeMap,
@@ -25,7 +25,7 @@ use tokio_tungstenite::tungstenite::{
 /// The reference server behind a listener.
 pub(super) struct Model {
     pub address: SocketAddr,
-    pub people: Arc<Mutex<BTreeMap<String, (UserId, DeviceId)>>>,
+    people: Arc<Mutex<BTreeMap<String, (UserId, DeviceId)>>>,
     pub token: Arc<AtomicU32>,
     pub refuse: Arc<AtomicU32>,
     shared: Arc<Shared>,
@@ -64,6 +64,12 @@ impl Model {
         model
     }
 
+    /// Somebody makes an account; the token is the name.
+    pub fn sign_up(&self, name: String, user: UserId, device: DeviceId) {
+        self.people.lock().unwrap().insert(name, (user, device));
+        self.shared.server.lock().unwrap().sign_up(user);
+    }
+
     /// Drops every connection without a word.
     pub async fn cut(&self) {
         self.shared.cut.notify_waiters();
@@ -99,7 +105,6 @@ async fn connection(
     shared.outs.lock().unwrap().insert(number, out);
     shared.server.lock().unwrap().connect(number, user, device);
     let (mut sink, mut source) = socket.split();
-    let mut rng = Jitter::new(number);
     loop {
         tokio::select! {
             () = shared.cut.notified() => break,
@@ -108,7 +113,7 @@ async fn connection(
                 Some(Ok(Message::Text(text))) => {
                     let received = ClientFrame::decode(&text).expect("a good frame");
                     let mut server = shared.server.lock().unwrap();
-                    server.handle(number, received.frame, received.request, &mut rng);
+                    server.handle(number, received.frame, received.request);
                     let outs = shared.outs.lock().unwrap();
                     for (to, frame) in server.out.drain(..) {
                         if let Some(out) = outs.get(&to) {

@@ -1,11 +1,11 @@
 //! What must hold once the network has healed.
 
 use super::{
-    server::Conversation,
     store::{RowState, what},
     world::World,
 };
 use crate::sync::ops::{OutboxOp, OutboxWhat};
+use kith_model::Conversation;
 use kith_protocol::{Chain, Event, EventId, Seq};
 use std::collections::BTreeMap;
 
@@ -64,7 +64,7 @@ impl World {
     /// I3, I4, I6: a client has what it may see, all of it, and nothing else.
     fn ranges_are_the_servers(&self, client: usize) {
         let one = &self.clients[client];
-        let seen = |conversation: &Conversation| conversation.visible.contains_key(&one.user);
+        let seen = |conversation: &Conversation| conversation.is_shown_to(one.user);
         for (id, conversation) in self.server.conversations.iter().filter(|(_, one)| seen(one)) {
             let kept = one.store.conversations.get(id);
             let kept =
@@ -184,8 +184,9 @@ impl World {
     /// I7, S4
     fn own_state_is_the_servers(&self, client: usize) {
         let one = &self.clients[client];
-        for ((user, conversation), state) in &self.server.states {
-            let is_in = |one: &Conversation| one.members.contains_key(user);
+        for ((user, conversation), kept) in &self.server.states {
+            let state = &kept.own;
+            let is_in = |one: &Conversation| one.members.contains_key(user) && one.is_shown_to(*user);
             if *user != one.user || !self.server.conversations.get(conversation).is_some_and(is_in) {
                 continue;
             }

@@ -9,7 +9,6 @@ mod counts;
 mod judge;
 mod network;
 pub(crate) mod runs;
-pub(crate) mod server;
 pub(crate) mod store;
 mod users;
 mod world;

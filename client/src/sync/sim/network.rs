@@ -63,7 +63,7 @@ impl World {
         self.server.connect_exchange(connection, user, one.device);
         for (frame, request) in frames {
             self.check_delivered(connection, &frame);
-            self.server.handle(connection, frame, request, &mut self.rng);
+            self.server.handle(connection, frame, request);
         }
         let out = std::mem::take(&mut self.server.out);
         let (mine, others): (Vec<_>, Vec<_>) = out.into_iter().partition(|(to, _)| *to == connection);

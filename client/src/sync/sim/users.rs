@@ -75,13 +75,16 @@ impl World {
     }
 
     fn write_message(&mut self, client: usize, conversation: ConversationId) {
-        let text = if self.rng.up_to(24) == 0 { "poison" } else { "hello" };
-        let last = self.clients[client].written.last().map(|(_, id)| *id);
-        let (kind, target, body) = match self.rng.up_to(4) {
-            0 if last.is_some() => ("reaction", last, json!({ "emoji": "+", "on": true })),
-            _ => ("message", None, json!({ "text": text })),
-        };
-        self.write_event(client, conversation, kind, target, body);
+        // The server refuses an empty one.
+        let text = if self.rng.up_to(24) == 0 { "" } else { "hello" };
+        let last = self.clients[client].messages.get(&conversation).copied();
+        if self.rng.up_to(4) == 0 && last.is_some() {
+            let body = json!({ "emoji": "+", "on": true });
+            self.write_event(client, conversation, "reaction", last, body);
+        } else {
+            let id = self.write_event(client, conversation, "message", None, json!({ "text": text }));
+            self.clients[client].messages.insert(conversation, id);
+        }
     }
 
     fn write_event(
@@ -91,12 +94,13 @@ impl World {
         kind: &str,
         target: Option<EventId>,
         body: serde_json::Value,
-    ) {
+    ) -> EventId {
         let id = self.mint();
         let kind = kind.to_owned();
         let event = NewEvent { id, kind, target, body, written_at: None, resubmitted: None };
         self.clients[client].written.push((conversation, id));
         self.push(client, conversation, OutboxOp::Event(event));
+        id
     }
 
     /// Adds, removes, promotes or leaves; the server may not agree.
@@ -114,7 +118,7 @@ impl World {
         self.write_event(client, conversation, "member", None, body);
     }
 
-    fn mint(&mut self) -> EventId {
+    pub(super) fn mint(&mut self) -> EventId {
         let bytes = (u128::from(self.rng.number()) << 64) | u128::from(self.rng.number());
         EventId::from_uuid(uuid::Builder::from_u128(bytes).with_version(uuid::Version::SortRand).into_uuid())
     }

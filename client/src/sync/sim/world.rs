@@ -5,22 +5,22 @@ mod faults;
 
 pub(super) use clients::Client;
 
-use super::{
-    counts::Counts,
-    server::{Backup, Server},
-    store::RowState,
-};
+use super::{counts::Counts, store::RowState};
 use crate::sync::{Input, Link, Machine, backoff::Jitter};
+use kith_model::{Backup, Random, Server};
 use kith_protocol::{
     ClientFrame, ConversationId, DeviceId, ErrorCode, ServerFrame, UserId,
     error::close,
     frame::{ConversationKind, Open},
 };
+use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
-use uuid::Uuid;
+use uuid::{Builder, Uuid, Version};
 
 /// How long the bad time lasts, ms.
 const CHAOS_MS: u64 = 60_000;
+/// Small pages, so that a short log has many.
+const PAGE_EVENTS: usize = 4;
 /// Clients at most, copies included.
 pub(super) const CLIENTS_MAX: usize = 6;
 
@@ -125,7 +125,8 @@ impl World {
         let people = 2 + u128::from(rng.up_to(2));
         let users: Vec<UserId> = (0..people).map(|n| UserId::from_uuid(Uuid::from_u128(0x10 + n))).collect();
         let clients = 2 + rng.up_to(3) as usize;
-        let group = ConversationId::from_uuid(Uuid::from_u128(0x77));
+        let group =
+            ConversationId::from_uuid(Builder::from_u128(0x77).with_version(Version::SortRand).into_uuid());
         let pair = vec![users[0], users[1]];
         let direct = ConversationId::direct(users[0], users[1]);
         let mut world = Self {
@@ -152,10 +153,12 @@ impl World {
             counts: Counts::default(),
             is_traced: std::env::var_os("KITH_SIM_TRACE").is_some(),
         };
-        world.server.chaos = true;
+        world.server.page_events = PAGE_EVENTS;
+        world.users.iter().for_each(|user| world.server.sign_up(*user));
         if world.rng.up_to(2) > 0 {
             world.open_all();
         }
+        world.server.chaos = Some(Random::new(world.rng.number()));
         for n in 0..clients {
             let user = world.users[n % world.users.len()];
             let device = world.next_device();
@@ -169,8 +172,11 @@ impl World {
     fn open_all(&mut self) {
         for (conversation, kind, members) in self.conversations.clone() {
             let user = members[0];
-            let open = Open { conversation, kind, members, title: None, context: None, first: None };
-            self.server.open(user, &open).expect("nobody forbids it");
+            // A direct one that has not begun is its creator's alone.
+            let first = json!({"id": self.mint(), "kind": "message", "body": {"text": "hello"}});
+            let first = Some(first).filter(|_| kind == ConversationKind::Direct);
+            let open = Open { conversation, kind, members, title: None, context: None, first };
+            self.server.open_as(user, &open).expect("nobody forbids it");
         }
         self.backup = Some(self.server.backup());
     }
@@ -198,7 +204,7 @@ impl World {
     /// The network is good again, everybody is awake and signed in, and settles some of what was refused.
     pub(super) fn heal(&mut self) {
         self.faults = false;
-        self.server.chaos = false;
+        self.server.chaos = None;
         self.server_is_up = true;
         self.sockets_are_off = false;
         let asleep = self.clients.iter().map(|one| one.asleep_until).max();
@@ -319,7 +325,7 @@ impl World {
             return self.restart_server(Some(close::GOING_AWAY));
         }
         self.check_delivered(connection, &frame);
-        self.server.handle(connection, frame, request, &mut self.rng);
+        self.server.handle(connection, frame, request);
         if falls == 1 {
             // Committed and not answered.
             self.restart_server(None);

@@ -17,6 +17,8 @@ pub(crate) struct Client {
     pub life: u32,
     pub connection: Option<u64>,
     pub opening: bool,
+    /// When the last answer to a renewal arrives.
+    pub renewed_at: u64,
     /// Until then the token is good.
     pub token_until: u64,
     pub asleep_until: u64,
@@ -24,8 +26,10 @@ pub(crate) struct Client {
     pub slept: u64,
     /// How far the wall clock is set wrong, ms.
     pub wall_is_off: i64,
-    /// Messages in the order in which they were written (I5).
+    /// Events in the order in which they were written (I5).
     pub written: Vec<(ConversationId, EventId)>,
+    /// The newest message that this client wrote in each, for reactions.
+    pub messages: BTreeMap<ConversationId, EventId>,
     /// What the user took back; whether it had been tried, and may have arrived (O7).
     pub cancelled: BTreeMap<EventId, bool>,
     pub retried: BTreeSet<EventId>,
@@ -44,11 +48,13 @@ impl Client {
             life: 0,
             connection: None,
             opening: false,
+            renewed_at: 0,
             token_until: 30_000,
             asleep_until: 0,
             slept: 0,
             wall_is_off: 0,
             written: Vec::new(),
+            messages: BTreeMap::new(),
             cancelled: BTreeMap::new(),
             retried: BTreeSet::new(),
             record: None,
@@ -63,6 +69,7 @@ impl Client {
             token_until: self.token_until,
             wall_is_off: self.wall_is_off,
             written: self.written.clone(),
+            messages: self.messages.clone(),
             cancelled: self.cancelled.clone(),
             read: self.read.clone(),
             ..Self::new(self.user, self.device)

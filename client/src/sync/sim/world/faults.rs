@@ -2,6 +2,7 @@
 
 use super::{CLIENTS_MAX, Happening, World};
 use crate::sync::{Input, TokenError};
+use kith_model::Backup;
 use kith_protocol::{ErrorCode, ServerFrame, error::close, frame::AuthExpiring};
 
 /// How long before its end a token is announced to end, ms.
@@ -34,9 +35,14 @@ impl World {
         }
     }
 
-    /// A server that has lost a conversation is another matter than one that has lost events.
-    fn whole_backup(&mut self) -> Option<crate::sync::sim::server::Backup> {
-        let is_whole = self.server.conversations.len() == self.conversations.len();
+    /// A server that has lost a conversation, if only to one of its members, is another matter than one that has lost
+    /// events.
+    fn whole_backup(&mut self) -> Option<Backup> {
+        let mut conversations = self.conversations.iter();
+        let is_whole = conversations.all(|(id, _, members)| {
+            let known = self.server.conversations.get(id);
+            known.is_some_and(|known| members.iter().all(|member| known.is_shown_to(*member)))
+        });
         if is_whole { Some(self.server.backup()) } else { self.backup.take() }
     }
 
@@ -154,7 +160,9 @@ impl World {
                 Input::TokenRenewed(device)
             }
         };
-        let at = self.now + self.latency();
+        // Renewals are made one after the other.
+        let at = (self.now + self.latency()).max(self.clients[client].renewed_at);
+        self.clients[client].renewed_at = at;
         self.at(at, Happening::Answer { client, life, input: Box::new(answer) });
     }
 

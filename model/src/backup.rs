@@ -1,20 +1,21 @@
-//! The reference server's backups: what a restore brings back is everything at an earlier moment.
+//! Backups: what a restore brings back is everything at an earlier moment.
 
-use super::{Conversation, Server};
-use kith_protocol::{ConversationId, DeviceId, UserId, frame::OwnState};
+use super::{Conversation, Kept, Server};
+use kith_protocol::{ConversationId, DeviceId, UserId};
 use std::collections::BTreeMap;
 
 /// A copy of the database.
 #[derive(Debug)]
-pub(crate) struct Backup {
+pub struct Backup {
     conversations: BTreeMap<ConversationId, Conversation>,
-    states: BTreeMap<(UserId, ConversationId), OwnState>,
+    states: BTreeMap<(UserId, ConversationId), Kept>,
     user_seqs: BTreeMap<UserId, u64>,
     generations: BTreeMap<DeviceId, (u64, u64)>,
 }
 
 impl Server {
-    pub(crate) fn backup(&self) -> Backup {
+    /// Copies everything that is stored.
+    pub fn backup(&self) -> Backup {
         Backup {
             conversations: self.conversations.clone(),
             states: self.states.clone(),
@@ -24,7 +25,7 @@ impl Server {
     }
 
     /// Goes back to an earlier moment; the lineage may be another one (S6) or stay (S7).
-    pub(crate) fn restore(&mut self, backup: &Backup, new_epoch: bool) {
+    pub fn restore(&mut self, backup: &Backup, new_epoch: bool) {
         self.conversations.clone_from(&backup.conversations);
         self.states.clone_from(&backup.states);
         self.user_seqs.clone_from(&backup.user_seqs);
@@ -35,7 +36,7 @@ impl Server {
     }
 
     /// Nothing of what is in memory stays.
-    pub(crate) fn restart(&mut self) {
+    pub fn restart(&mut self) {
         self.connections.clear();
         self.out.clear();
         self.closed.clear();
