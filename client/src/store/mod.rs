@@ -51,7 +51,6 @@ use std::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::{SystemTime, UNIX_EPOCH},
 };
 use tokio::{sync::Notify, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -249,8 +248,7 @@ impl Store {
 
 /// The local clock.
 pub(crate) fn now() -> TimestampMs {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    TimestampMs(u64::try_from(since.as_millis()).unwrap_or_default())
+    TimestampMs(kith_failpoint::clock::now_ms())
 }
 
 /// Opens the file; answers also whether the process that had it open before was ended by force.
