@@ -250,10 +250,9 @@ impl Run {
     /// Waits until nothing is wrong, at most [`REST_WITHIN`], ends the engines and judges what they left.
     async fn rest(&mut self) -> Result<()> {
         let healed = Instant::now();
-        let mut findings = self.judge_when_quiet().await?;
+        let mut findings = None;
         while !findings.as_ref().is_some_and(Findings::is_clean) && healed.elapsed() < REST_WITHIN {
-            sleep(JUDGE_EVERY).await;
-            self.look_after(false).await?;
+            self.look_while_sending(healed).await?;
             findings = self.judge_when_quiet().await?;
         }
         self.tally.rest_after = healed.elapsed();
@@ -273,6 +272,20 @@ impl Run {
         let deeds: usize = self.hands.iter().map(|hand| hand.heard().deeds.len()).sum();
         self.tally.other_deeds = (deeds as u64).saturating_sub(self.tally.messages);
         self.tally.events = truth::read(&self.database).await?.values().map(|log| log.facts.len()).sum();
+        Ok(())
+    }
+
+    /// Lets the engines go on for a while; notes when nothing was left to be sent.
+    async fn look_while_sending(&mut self, healed: Instant) -> Result<()> {
+        let end = Instant::now() + JUDGE_EVERY;
+        while Instant::now() < end {
+            sleep(TICK).await;
+            self.look_after(false).await?;
+            let has_sent = |hand: &Hand| hand.heard().report.as_ref().is_some_and(|one| one.unsent == 0);
+            if self.tally.sent_after.is_none() && self.hands.iter().all(has_sent) {
+                self.tally.sent_after = Some(healed.elapsed());
+            }
+        }
         Ok(())
     }
 

@@ -29,6 +29,8 @@ pub struct Tally {
     pub seed: u64,
     pub engines: usize,
     pub during: Duration,
+    /// From healing until no outbox had anything that does not wait for its user, as far as the engines said so.
+    pub sent_after: Option<Duration>,
     /// From healing until nothing was wrong.
     pub rest_after: Duration,
     pub messages: u64,
@@ -110,7 +112,9 @@ impl fmt::Display for Tally {
             "  server       {} killed, {} ended at a fail point; PostgreSQL restarted {} times",
             self.server_kills, self.server_fail_points, self.database_restarts
         )?;
-        writeln!(f, "  at rest      {:.1} s after healing", self.rest_after.as_secs_f64())?;
+        let seconds = |after: Duration| format!("{:.1} s after healing", after.as_secs_f64());
+        writeln!(f, "  all sent     {}", self.sent_after.map_or_else(|| "never".to_owned(), seconds))?;
+        writeln!(f, "  at rest      {}", seconds(self.rest_after))?;
         writeln!(f, "  parked       {parked} messages of members who had been removed")?;
         writeln!(f, "  refused      {:?}", self.refused)?;
         write!(

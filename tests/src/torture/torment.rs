@@ -241,6 +241,7 @@ impl Run {
             }
             hand.proxy.up();
             hand.proxy.cut();
+            hand.heard().report = None;
             if !hand.is_alive() {
                 hand.start(None)?;
             }

@@ -81,6 +81,6 @@ pub struct Report {
     pub complete: bool,
     /// Unread messages by conversation.
     pub unread: BTreeMap<String, u32>,
-    /// Items in the outbox.
-    pub unsent: u32,
+    /// Items in the outbox that do not wait for the user.
+    pub unsent: usize,
 }

@@ -298,18 +298,27 @@ impl Hand {
     async fn report(&mut self) -> Result<(), ClientError> {
         self.look_for_mended().await?;
         let talks = self.engine.conversations().await?;
+        // Reading everything takes its time.
+        self.say_how_it_stands(&talks).await?;
         for talk in talks.iter().filter(|talk| !talk.is_local) {
             if !self.complete.contains(&talk.id) && self.scroll(talk.id).await? {
                 self.complete.insert(talk.id);
             }
         }
+        self.say_how_it_stands(&talks).await
+    }
+
+    async fn say_how_it_stands(&self, talks: &[ConversationView]) -> Result<(), ClientError> {
         let status = self.engine.status().await;
+        let waits_for_user =
+            |one: &OutboxItemView| matches!(one.state, OutboxState::Parked { .. } | OutboxState::Held);
+        let outbox = self.engine.outbox().await?;
         let unread: BTreeMap<_, _> = talks.iter().map(|talk| (talk.id.to_string(), talk.unread)).collect();
         say(&Said::Report(Report {
             connected: matches!(status.link, LinkView::Connected { .. }),
             complete: talks.iter().all(|talk| self.complete.contains(&talk.id)),
             unread,
-            unsent: status.unsent,
+            unsent: outbox.iter().filter(|one| !waits_for_user(one)).count(),
         }));
         Ok(())
     }
