@@ -15,7 +15,7 @@ use tokio::{task::JoinHandle, time::sleep};
 const BACK_AFTER: Duration = Duration::from_millis(400);
 
 /// How long an engine whose file is to be damaged may go on sending what it has.
-const SEND_WITHIN: Duration = Duration::from_secs(5);
+const SEND_WITHIN: Duration = Duration::from_secs(8);
 
 /// A server that starts may meet a PostgreSQL that ended so long ago.
 const DATABASE_BACK_WITHIN: Duration = Duration::from_secs(20);

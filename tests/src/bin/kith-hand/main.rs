@@ -22,7 +22,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::Write,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::io::{AsyncBufReadExt, BufReader};
 
@@ -34,6 +34,9 @@ const UNSENT_MAX: u32 = 150;
 const NEWEST: u32 = 30;
 const PAGE: u32 = 200;
 const REPORT_EVERY: Duration = Duration::from_millis(500);
+/// How long a conversation is scrolled at a time, and how often what comes is looked for.
+const SCROLL_FOR: Duration = Duration::from_secs(2);
+const LOOK_AT_PAGE_AGAIN: Duration = Duration::from_millis(20);
 /// The list of conversations is read again after so many deeds.
 const LOOK_AGAIN: u64 = 25;
 
@@ -333,18 +336,23 @@ impl Hand {
         Ok(())
     }
 
-    /// Whether all of it is here.
+    /// Scrolls up and waits for what comes; whether all of it is here.
     async fn scroll(&self, conversation: ConversationId) -> Result<bool, ClientError> {
-        let mut page = self.engine.timeline(conversation, Anchor::Newest, PAGE).await?;
+        let (mut anchor, end) = (Anchor::Newest, Instant::now() + SCROLL_FOR);
         loop {
-            if page.items.iter().any(|item| matches!(item, TimelineItem::Gap(_))) {
-                return Ok(false);
+            let page = self.engine.timeline(conversation, anchor.clone(), PAGE).await?;
+            let has_gap = page.items.iter().any(|item| matches!(item, TimelineItem::Gap(_)));
+            if page.loading || has_gap {
+                if Instant::now() > end {
+                    return Ok(false);
+                }
+                tokio::time::sleep(LOOK_AT_PAGE_AGAIN).await;
+                continue;
             }
-            if page.at_start || page.loading {
+            let Some(order) = page.items.first().map(order_of).filter(|_| !page.at_start) else {
                 return Ok(page.at_start);
-            }
-            let Some(order) = page.items.first().map(order_of) else { return Ok(false) };
-            page = self.engine.timeline(conversation, Anchor::Before { order }, PAGE).await?;
+            };
+            anchor = Anchor::Before { order };
         }
     }
 }
