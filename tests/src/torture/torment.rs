@@ -8,6 +8,7 @@ use super::{
     words::Order,
 };
 use anyhow::{Result, ensure};
+use rand::RngExt;
 use std::time::{Duration, Instant};
 use tokio::{task::JoinHandle, time::sleep};
 
@@ -16,6 +17,9 @@ const BACK_AFTER: Duration = Duration::from_millis(400);
 
 /// How long an engine whose file is to be damaged may go on sending what it has.
 const SEND_WITHIN: Duration = Duration::from_secs(8);
+
+/// How long an engine whose file is damaged finds its disk full, at times.
+const NO_ROOM_FOR: Duration = Duration::from_secs(2);
 
 /// A server that starts may meet a PostgreSQL that ended so long ago.
 const DATABASE_BACK_WITHIN: Duration = Duration::from_secs(20);
@@ -154,6 +158,10 @@ impl Run {
             self.tally.damaged += 1;
             self.tally.damaged_pages += u32::try_from(done.pages)?;
             self.tally.damaged_unsent += u32::from(done.unsent > 0);
+            if self.decisions.damage.random_bool(0.5) {
+                // There is no room for a new file either.
+                self.fill_disk(hand, now + back_after + NO_ROOM_FOR)?;
+            }
         }
         Ok(())
     }
