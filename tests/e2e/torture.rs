@@ -31,7 +31,7 @@ async fn torture_of_90_seconds_loses_doubles_and_reorders_nothing() -> Result<()
     assert!(tally.is_clean(), "{tally}");
     assert!(tally.messages > 500 && tally.cuts > 20, "too little was done: {tally}");
     assert!(tally.server_kills > 1 && tally.engine_kills > 5 && tally.database_restarts > 0, "{tally}");
-    assert!(tally.damaged > 1 && tally.clock_jumps > 2, "{tally}");
+    assert!(tally.damaged > 0 && tally.clock_jumps > 2, "{tally}");
     assert!(!tally.has_disks || (tally.full_disks > 1 && tally.refused_for_space() > 0), "{tally}");
     Ok(())
 }

@@ -52,7 +52,7 @@ const A_MINUTE: &[(Kind, u32)] = &[
     (Kind::AllDown, 1),
     (Kind::Absence, 1),
     (Kind::FullDisk, 2),
-    (Kind::Damage, 2),
+    (Kind::Damage, 1),
     (Kind::Clock, 3),
 ];
 

@@ -39,8 +39,10 @@ const DORA: usize = 3;
 /// How often a run looks around.
 pub(super) const TICK: Duration = Duration::from_millis(50);
 const SETUP_WITHIN: Duration = Duration::from_secs(60);
-/// From healing until everything is equal everywhere.
+/// From healing until everything is equal everywhere, and for each second of faults as much more as it takes to read again
+/// what replaced files have lost.
 const REST_WITHIN: Duration = Duration::from_secs(120);
+const REST_SHARE: f64 = 0.5;
 const JUDGE_EVERY: Duration = Duration::from_millis(500);
 
 /// What to run.
@@ -247,11 +249,12 @@ impl Run {
         Ok(())
     }
 
-    /// Waits until nothing is wrong, at most [`REST_WITHIN`], ends the engines and judges what they left.
+    /// Waits until nothing is wrong, for a limited time, ends the engines and judges what they left.
     async fn rest(&mut self) -> Result<()> {
         let healed = Instant::now();
+        let within = REST_WITHIN + self.plan.during.mul_f64(REST_SHARE);
         let mut findings = None;
-        while !findings.as_ref().is_some_and(Findings::is_clean) && healed.elapsed() < REST_WITHIN {
+        while !findings.as_ref().is_some_and(Findings::is_clean) && healed.elapsed() < within {
             self.look_while_sending(healed).await?;
             findings = self.judge_when_quiet().await?;
         }
