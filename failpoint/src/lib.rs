@@ -2,6 +2,10 @@
 //!
 //! `KITH_FAIL_POINT=NAME=N` ends it when it passes the place for the Nth time. Builds without debug assertions have
 //! neither the variable nor the places: [`pass`] does nothing there.
+//!
+//! And the wall clock, which a test may set wrong ([`clock`]).
+
+pub mod clock;
 
 /// The environment variable.
 pub const VARIABLE: &str = "KITH_FAIL_POINT";

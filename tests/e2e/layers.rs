@@ -59,6 +59,11 @@ fn the_sync_machine_is_pure() {
 }
 
 #[test]
+fn the_engine_reads_the_wall_clock_through_one_door() {
+    nowhere("client/src", &["SystemTime"]);
+}
+
+#[test]
 fn the_engine_knows_neither_shell_nor_server() {
     nowhere("client/src", &["tauri", "kith_server", "sqlx"]);
 }

@@ -4,6 +4,7 @@
 
 mod account;
 mod cases;
+mod days;
 mod delivery;
 mod diagnostics;
 mod differential;

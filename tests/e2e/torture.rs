@@ -16,13 +16,14 @@ fn server(hand: &Path) -> Result<PathBuf> {
     path.exists().then_some(path).context("kith-server is not built: cargo build -p kith-server")
 }
 
-/// I1–I3, I5–I7, I9, S11: six devices of four people write for 75 seconds while connections are cut and stalled, engines,
-/// server and PostgreSQL are killed, and tokens end. Then nothing is lost, nothing is there twice, everybody has one order,
-/// and unread numbers, edits and reactions are those that PostgreSQL's log gives.
+/// I1–I3, I5–I7, I9, S11: six devices of four people write for 90 seconds while connections are cut and stalled, engines,
+/// server and PostgreSQL are killed, tokens end, disks are full, files are damaged, and clocks jump. Then nothing is lost,
+/// nothing is there twice, everybody has one order, and unread numbers, edits and reactions are those that PostgreSQL's log
+/// gives.
 #[tokio::test]
-async fn torture_of_75_seconds_loses_doubles_and_reorders_nothing() -> Result<()> {
+async fn torture_of_90_seconds_loses_doubles_and_reorders_nothing() -> Result<()> {
     let hand = PathBuf::from(env!("CARGO_BIN_EXE_kith-hand"));
-    let during = Duration::from_secs(75);
+    let during = Duration::from_secs(90);
     let plan =
         Plan { seed: 20_261_121, during, pause: Duration::from_millis(40), server: server(&hand)?, hand };
     let tally = run(plan).await?;
@@ -30,5 +31,7 @@ async fn torture_of_75_seconds_loses_doubles_and_reorders_nothing() -> Result<()
     assert!(tally.is_clean(), "{tally}");
     assert!(tally.messages > 500 && tally.cuts > 20, "too little was done: {tally}");
     assert!(tally.server_kills > 1 && tally.engine_kills > 5 && tally.database_restarts > 0, "{tally}");
+    assert!(tally.damaged > 0 && tally.clock_jumps > 2, "{tally}");
+    assert!(!tally.has_disks || (tally.full_disks > 1 && tally.refused_for_space() > 0), "{tally}");
     Ok(())
 }

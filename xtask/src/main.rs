@@ -39,7 +39,7 @@ enum Chore {
     },
     /// Runs the quick part of `test`, for daily work
     Check,
-    /// Kills, cuts and stalls everything while engines write, then judges what they and PostgreSQL hold
+    /// Kills, cuts, stalls, fills and damages everything while engines write, then judges what they and PostgreSQL hold
     Torture(torture::Arguments),
     /// Measures; `bench quick` prints the main figures
     Bench {

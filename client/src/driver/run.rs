@@ -14,12 +14,9 @@ use crate::{
     },
 };
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use kith_failpoint::clock;
 use kith_protocol::{ClientFrame, ErrorCode, TimestampMs, frame::Auth};
-use std::{
-    collections::VecDeque,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -149,10 +146,9 @@ impl Driver {
     }
 
     fn now(&self) -> Now {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Now {
             mono: u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
-            wall: TimestampMs(u64::try_from(wall.as_millis()).unwrap_or(0)),
+            wall: TimestampMs(clock::now_ms()),
         }
     }
 

@@ -51,7 +51,6 @@ use std::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::{SystemTime, UNIX_EPOCH},
 };
 use tokio::{sync::Notify, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -72,6 +71,8 @@ struct Watch {
     is_suspect: AtomicBool,
     alarm: OnceLock<Arc<Notify>>,
     is_closing: CancellationToken,
+    /// The file has to be looked through, and was not to its end.
+    is_unproven: AtomicBool,
     check: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -131,11 +132,14 @@ impl Store {
     /// Looks through the whole file behind everything else: whatever ended the process may have harmed the file too.
     fn check(&self) {
         let (watch, readers) = (self.watch.clone(), self.readers.clone());
+        watch.is_unproven.store(true, Ordering::Release);
         let check = tokio::task::spawn_blocking(move || {
             let (path, key) = readers.place();
             let is_closing = watch.is_closing.clone();
             if health::is_damaged(path, key, move || is_closing.is_cancelled()) {
                 watch.raise();
+            } else if !watch.is_closing.is_cancelled() {
+                watch.is_unproven.store(false, Ordering::Release);
             }
         });
         *self.watch.check.lock().unwrap_or_else(PoisonError::into_inner) = Some(check);
@@ -172,7 +176,8 @@ impl Store {
         Self::open(path, key, me).await
     }
 
-    /// Finishes what is being read and written, checkpoints, and closes.
+    /// Finishes what is being read and written, checkpoints, and closes. A file that was to be looked through, and was
+    /// not or is damaged, stays as a killed process leaves it, so that the next start looks again.
     pub(crate) async fn close(&self) {
         self.watch.is_closing.cancel();
         let check = self.watch.check.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -181,7 +186,7 @@ impl Store {
             let _ = check.await;
         }
         self.readers.close().await;
-        self.writer.close().await;
+        self.writer.close(!self.watch.is_unproven.load(Ordering::Acquire)).await;
     }
 
     /// Whose database it is.
@@ -249,8 +254,7 @@ impl Store {
 
 /// The local clock.
 pub(crate) fn now() -> TimestampMs {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    TimestampMs(u64::try_from(since.as_millis()).unwrap_or_default())
+    TimestampMs(kith_failpoint::clock::now_ms())
 }
 
 /// Opens the file; answers also whether the process that had it open before was ended by force.

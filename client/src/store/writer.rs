@@ -4,7 +4,7 @@ use super::{Changes, Db, Tx, health, now};
 use crate::ClientError;
 use kith_failpoint::places;
 use kith_protocol::UserId;
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, TransactionBehavior, config::DbConfig};
 use std::{sync::Arc, thread::JoinHandle};
 use tokio::sync::{mpsc, oneshot};
 
@@ -15,7 +15,7 @@ type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
 enum Order {
     Do(Job),
-    Close(oneshot::Sender<()>),
+    Close { is_tidied: bool, closed: oneshot::Sender<()> },
 }
 
 /// Whether a power cut may take the transaction back.
@@ -83,28 +83,32 @@ impl Writer {
         orders.send(order).await.map_err(|_| ClientError::Closed)
     }
 
-    /// Finishes what waits, checkpoints and closes the file.
-    pub(super) async fn close(&self) {
-        let (done, closed) = oneshot::channel();
-        if self.send(Order::Close(done)).await.is_ok() {
-            let _ = closed.await;
+    /// Finishes what waits and closes the file; if it `is_tidied`, everything is brought into it before.
+    pub(super) async fn close(&self, is_tidied: bool) {
+        let (closed, done) = oneshot::channel();
+        if self.send(Order::Close { is_tidied, closed }).await.is_ok() {
+            let _ = done.await;
         }
     }
 }
 
 fn serve(mut conn: Connection, mut waiting: mpsc::Receiver<Order>) {
-    let mut done = None;
+    let (mut is_tidied, mut done) = (true, None);
     while let Some(order) = waiting.blocking_recv() {
         match order {
             Order::Do(job) => job(&mut conn),
-            Order::Close(answer) => {
-                done = Some(answer);
+            Order::Close { is_tidied: is_wanted, closed } => {
+                (is_tidied, done) = (is_wanted, Some(closed));
                 break;
             }
         }
     }
     waiting.close();
-    let tidied = conn.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE);");
+    let tidied = if is_tidied {
+        conn.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE);")
+    } else {
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(drop)
+    };
     if let Err(error) = tidied {
         tracing::warn!(%error, "the database was closed without a checkpoint");
     }

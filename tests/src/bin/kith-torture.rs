@@ -15,7 +15,7 @@ struct Arguments {
 
 impl Arguments {
     fn parse() -> Result<Self> {
-        let mut parsed = Self { seconds: 75, seed: 1, pause_ms: 40 };
+        let mut parsed = Self { seconds: 90, seed: 1, pause_ms: 40 };
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
             let value = words.next().with_context(|| format!("{word} wants a number"))?.parse()?;

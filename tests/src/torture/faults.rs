@@ -7,6 +7,10 @@ use std::time::Duration;
 /// How long an engine stays away so that its access token has ended when it is back: the token's life and the leeway.
 const ABSENCE: Duration = Duration::from_secs(3 + super::server::TOKEN_SECONDS + 30);
 
+/// How wrong a clock gets, days. Two such clocks differ by less than the 30 days after which the user is asked (O5).
+const WRONG_BY_DAYS: i64 = 14;
+const DAY_MS: i64 = 24 * 3_600_000;
+
 /// Something that happens at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -24,6 +28,17 @@ pub enum Fault {
     Slow { hand: usize, bytes_per_s: u32, during: Duration },
     /// Nobody reaches the server for a while.
     AllDown { during: Duration },
+    /// There is no space on an engine's disk for a while.
+    FullDisk { hand: usize, during: Duration },
+    /// The engine's process is killed, pages of its file are spoilt, and it comes back. It may send what it has before.
+    Damage { hand: usize, after_sending: bool, back_after: Duration },
+    /// An engine's clock jumps: so wrong it is from then on, over all its lives.
+    Clock { hand: usize, wrong_by_ms: i64 },
+}
+
+/// Whether a hand has a small disk of its own.
+pub const fn has_disk(hand: usize) -> bool {
+    hand % 2 == 1
 }
 
 /// Kinds of faults, and how many of each a minute has.
@@ -36,6 +51,9 @@ const A_MINUTE: &[(Kind, u32)] = &[
     (Kind::Slow, 4),
     (Kind::AllDown, 1),
     (Kind::Absence, 1),
+    (Kind::FullDisk, 2),
+    (Kind::Damage, 1),
+    (Kind::Clock, 3),
 ];
 
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +66,9 @@ enum Kind {
     Slow,
     AllDown,
     Absence,
+    FullDisk,
+    Damage,
+    Clock,
 }
 
 /// How a connection is cut.
@@ -63,12 +84,14 @@ pub enum Cut {
 pub struct Decisions {
     cuts: StdRng,
     arming: StdRng,
+    /// Which pages of which file are spoilt.
+    pub damage: StdRng,
     hands: usize,
 }
 
 impl Decisions {
     pub fn new(seed: u64, hands: usize) -> Self {
-        Self { cuts: source(seed, 1), arming: source(seed, 2), hands }
+        Self { cuts: source(seed, 1), arming: source(seed, 2), damage: source(seed, 3), hands }
     }
 
     /// After how many messages the next cut comes (one in twenty on average), whose and how.
@@ -141,6 +164,19 @@ fn fault(kind: Kind, hands: usize, random: &mut StdRng) -> Fault {
         }
         Kind::AllDown => Fault::AllDown { during: ms(500..4_000) },
         Kind::Absence => Fault::KillHand { hand, back_after: ABSENCE },
+        Kind::FullDisk => {
+            let with_disks: Vec<usize> = (0..hands).filter(|hand| has_disk(*hand)).collect();
+            let during = ms(2_000..8_000);
+            Fault::FullDisk { hand: with_disks[random.random_range(0..with_disks.len())], during }
+        }
+        Kind::Damage => {
+            let back_after = ms(0..1_500);
+            Fault::Damage { hand, after_sending: random.random_bool(0.5), back_after }
+        }
+        Kind::Clock => {
+            let most = WRONG_BY_DAYS * DAY_MS;
+            Fault::Clock { hand, wrong_by_ms: random.random_range(-most..most) }
+        }
     }
 }
 
@@ -154,6 +190,10 @@ mod tests {
         assert_eq!(of(7), of(7));
         assert_ne!(of(7), of(8));
         assert!(of(7).iter().any(|(_, fault)| *fault == Fault::RestartDatabase));
+        let is_full = |fault: &Fault| matches!(fault, Fault::FullDisk { hand, .. } if has_disk(*hand));
+        assert_eq!(of(7).iter().filter(|(_, fault)| is_full(fault)).count(), 3);
+        assert!(of(7).iter().any(|(_, fault)| matches!(fault, Fault::Damage { .. })));
+        assert!(of(7).iter().any(|(_, fault)| matches!(fault, Fault::Clock { .. })));
         let cuts = |seed| {
             let mut decisions = Decisions::new(seed, 6);
             std::iter::repeat_with(move || decisions.next_cut()).take(50).collect::<Vec<_>>()

@@ -34,9 +34,10 @@ pub struct Waiting {
 }
 
 impl Waiting {
-    /// It waits for the user, for a reason that does not pass by itself.
+    /// It waits for the user, for a reason that does not pass by itself. No clock of a run is so wrong that the user is
+    /// asked about old items.
     fn is_parked(&self) -> bool {
-        self.state == "parked" && self.code.is_some()
+        self.state == "parked" && self.code.as_deref().is_some_and(|code| code != "too_old")
     }
 }
 
@@ -79,7 +80,7 @@ fn id_opt(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<EventId>> {
 }
 
 /// Opens the database of a hand's folder; an engine may have it open at the same time.
-fn open(folder: &Path) -> Result<Connection> {
+pub(super) fn open(folder: &Path) -> Result<Connection> {
     let profile = folder.join("default");
     let is_database = |path: &Path| path.extension().is_some_and(|ending| ending == "db");
     let mut files = std::fs::read_dir(&profile)?.filter_map(|entry| Some(entry.ok()?.path()));
@@ -90,13 +91,19 @@ fn open(folder: &Path) -> Result<Connection> {
     let digits: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
     conn.execute_batch(&format!("PRAGMA key = \"x'{digits}'\""))?;
     conn.busy_timeout(Duration::from_secs(5))?;
+    Ok(conn)
+}
+
+/// The same, to look only.
+fn open_to_look(folder: &Path) -> Result<Connection> {
+    let conn = open(folder)?;
     conn.pragma_update(None, "query_only", true)?;
     Ok(conn)
 }
 
 /// Whether SQLite finds every page and index of a file that nobody has open in order.
 pub fn check(folder: &Path) -> Result<()> {
-    let conn = open(folder)?;
+    let conn = open_to_look(folder)?;
     for pragma in ["PRAGMA integrity_check", "PRAGMA cipher_integrity_check"] {
         let mut query = conn.prepare(pragma)?;
         let found = query.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
@@ -107,7 +114,7 @@ pub fn check(folder: &Path) -> Result<()> {
 
 /// Reads a file, in one state of it.
 pub fn read(folder: &Path) -> Result<File> {
-    let mut conn = open(folder)?;
+    let mut conn = open_to_look(folder)?;
     let tx = conn.transaction()?;
     let mut file = File::default();
     let mut query = tx.prepare(
@@ -170,4 +177,34 @@ fn read_messages(conn: &Connection, file: &mut File) -> Result<()> {
         file.conversations.entry(conversation).or_default().outcomes.insert(message, outcome);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_refused_for_good_may_wait_with_what_it_holds_and_nothing_else() {
+        let conversation = ConversationId::mint();
+        let row = |kind: &str, state: &str, code: Option<&str>| Waiting {
+            conversation,
+            kind: kind.to_owned(),
+            id: None,
+            state: state.to_owned(),
+            code: code.map(str::to_owned),
+        };
+        let count = |outbox| {
+            let file = File { outbox, ..File::default() };
+            let (waits, wrong) = file.outbox();
+            (waits.len(), wrong.len())
+        };
+        let behind = || row("message", "queued", None);
+        assert_eq!(count(vec![behind()]), (0, 1));
+        assert_eq!(count(vec![row("message", "parked", Some("not_member")), behind()]), (2, 0));
+        assert_eq!(
+            count(vec![row("message", "parked", Some("too_old")), behind()]),
+            (0, 2),
+            "nobody is so old"
+        );
+    }
 }

@@ -1,6 +1,7 @@
 //! An engine's process as a run sees it: orders go in, what it says is kept, and it may die at any moment.
 
 use super::{
+    disk::Disk,
     server::guarded,
     words::{Deed, Order, Report, Said},
 };
@@ -8,6 +9,7 @@ use crate::Proxy;
 use anyhow::{Context, Result, ensure};
 use kith_protocol::{ConversationId, EventId, UserId};
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -41,6 +43,10 @@ pub struct Heard {
     pub deeds: Vec<(Deed, End)>,
     /// Messages that the engine accepted.
     pub messages: u64,
+    /// What was refused or met trouble, by code.
+    pub refused: BTreeMap<String, u32>,
+    /// Unsent items that came out of damaged files.
+    pub salvaged: u32,
     /// Of the present life.
     pub report: Option<Report>,
     pub is_ready: bool,
@@ -59,8 +65,13 @@ impl Heard {
                 self.messages += u64::from(matches!(deed, Deed::Message { .. }));
                 self.end(End::Done(id));
             }
-            Said::Refused { code, .. } => self.end(End::Refused(code)),
+            Said::Refused { code, .. } => {
+                *self.refused.entry(code.clone()).or_default() += 1;
+                self.end(End::Refused(code));
+            }
             Said::Report(report) => self.report = Some(report),
+            Said::Trouble { code } => *self.refused.entry(code).or_default() += 1,
+            Said::Mended { salvaged } => self.salvaged += salvaged,
         }
     }
 
@@ -84,6 +95,13 @@ pub struct Hand {
     pub emoji: String,
     pub folder: PathBuf,
     pub proxy: Proxy,
+    /// Its profile lies there, if it has one of its own.
+    pub disk: Option<Disk>,
+    /// By how much its clock is wrong.
+    wrong_by_ms: i64,
+    /// How often its file was spoilt, and how often it has replaced it.
+    pub damaged: u32,
+    pub replaced: u32,
     program: PathBuf,
     flags: Vec<String>,
     seed: u64,
@@ -108,6 +126,10 @@ impl Hand {
             emoji: emoji.to_owned(),
             folder,
             proxy,
+            disk: None,
+            wrong_by_ms: 0,
+            damaged: 0,
+            replaced: 0,
             program: program.to_owned(),
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
             seed,
@@ -153,6 +175,7 @@ impl Hand {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(std::fs::File::options().create(true).append(true).open(self.log())?);
+        command.env(kith_failpoint::clock::VARIABLE, self.wrong_by_ms.to_string());
         let is_armed = fail_point.is_some();
         if let Some(fail_point) = fail_point {
             command.env(kith_failpoint::VARIABLE, fail_point);
@@ -173,6 +196,25 @@ impl Hand {
     pub fn last_words(&self) -> String {
         let text = std::fs::read_to_string(self.log()).unwrap_or_default();
         text.lines().rev().take(5).collect::<Vec<_>>().join(" | ")
+    }
+
+    /// Sets its clock wrong, in this life and those that follow.
+    pub async fn set_clock(&mut self, wrong_by_ms: i64) -> Result<()> {
+        self.wrong_by_ms = wrong_by_ms;
+        self.order(&Order::Clock { wrong_by_ms }).await
+    }
+
+    /// Counts the damaged files that its engine has set aside, and removes them to have the space back.
+    pub fn look_for_replaced(&mut self) {
+        let Ok(entries) = std::fs::read_dir(self.folder.join("default")) else { return };
+        for entry in entries.filter_map(Result::ok) {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let Some((_, stamp)) = name.split_once(".db.damaged-") else { continue };
+            let is_gone = std::fs::remove_file(entry.path()).is_ok();
+            let is_file =
+                !["-wal", "-shm", "-journal", ".before-upgrade"].iter().any(|end| stamp.ends_with(end));
+            self.replaced += u32::from(is_gone && is_file);
+        }
     }
 
     pub async fn order(&mut self, order: &Order) -> Result<()> {

@@ -41,10 +41,14 @@ pub fn judge(logs: &Logs, witnesses: &[Witness<'_>]) -> Findings {
     findings
 }
 
-/// No text is in the log twice, and none that nobody wrote.
+/// No text is in the log twice, and none that nobody wrote. A text that was refused stayed with its user, who writes it
+/// once more: in the log it would come twice.
 fn texts(logs: &Logs, witnesses: &[Witness<'_>], findings: &mut Findings) {
-    let written: HashSet<&str> =
-        witnesses.iter().flat_map(|one| &one.heard.deeds).filter_map(|(deed, _)| deed.text()).collect();
+    let (mut written, mut refused): (HashSet<&str>, HashSet<&str>) = Default::default();
+    for (deed, end) in witnesses.iter().flat_map(|one| &one.heard.deeds) {
+        let to = if matches!(end, End::Refused(_)) { &mut refused } else { &mut written };
+        to.extend(deed.text());
+    }
     let mut seen: HashMap<&str, i64> = HashMap::new();
     for (id, log) in logs {
         for fact in log.facts.iter().filter(|fact| fact.kind == "message" || fact.kind == "edit") {
@@ -52,7 +56,9 @@ fn texts(logs: &Logs, witnesses: &[Witness<'_>], findings: &mut Findings) {
             if let Some(before) = seen.insert(text, fact.seq) {
                 findings.double.push(format!("{id}: {text:?} is at {before} and at {}", fact.seq));
             }
-            if !written.contains(text) {
+            if refused.contains(text) {
+                findings.double.push(format!("{id}: {text:?} was refused and is at {}", fact.seq));
+            } else if !written.contains(text) {
                 findings.different.push(format!("{id}: nobody wrote {text:?}"));
             }
         }

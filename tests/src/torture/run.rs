@@ -1,7 +1,8 @@
 //! A run from start to verdict.
 
 use super::{
-    faults::Decisions,
+    disk::Disk,
+    faults::{Decisions, has_disk},
     files,
     hand::Hand,
     judge::{Witness, judge},
@@ -38,8 +39,10 @@ const DORA: usize = 3;
 /// How often a run looks around.
 pub(super) const TICK: Duration = Duration::from_millis(50);
 const SETUP_WITHIN: Duration = Duration::from_secs(60);
-/// From healing until everything is equal everywhere.
+/// From healing until everything is equal everywhere, and for each second of faults as much more as it takes to read again
+/// what replaced files have lost.
 const REST_WITHIN: Duration = Duration::from_secs(120);
+const REST_SHARE: f64 = 0.5;
 const JUDGE_EVERY: Duration = Duration::from_millis(500);
 
 /// What to run.
@@ -59,6 +62,20 @@ pub struct Plan {
 pub(super) struct Healing {
     pub(super) at: Instant,
     pub(super) hand: usize,
+    pub(super) of: Healed,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Healed {
+    Network,
+    Disk,
+}
+
+/// A file that is about to be spoilt: its engine may send what it has until then.
+pub(super) struct Doomed {
+    pub(super) hand: usize,
+    pub(super) until: Instant,
+    pub(super) back_after: Duration,
 }
 
 pub(super) struct Run {
@@ -71,6 +88,7 @@ pub(super) struct Run {
     pub(super) hands: Vec<Hand>,
     pub(super) decisions: Decisions,
     pub(super) healings: Vec<Healing>,
+    pub(super) doomed: Vec<Doomed>,
     pub(super) restarting: Option<JoinHandle<Result<()>>>,
     /// When PostgreSQL ended last.
     pub(super) restarted_at: Option<Instant>,
@@ -118,6 +136,7 @@ async fn run_on(plan: Plan, folder: &Path, cluster: Arc<Cluster>) -> Result<Tall
         hands: Vec::new(),
         decisions,
         healings: Vec::new(),
+        doomed: Vec::new(),
         restarting: None,
         restarted_at: None,
         order: None,
@@ -170,8 +189,11 @@ impl Run {
             let folder = self.folder.join(format!("hand-{number}"));
             std::fs::create_dir_all(&folder)?;
             let proxy = Proxy::start(self.address()?).await?;
+            let disk = has_disk(number).then(|| Disk::mount(&folder.join("default"), self.disk_megabytes()));
             let seed = self.plan.seed.wrapping_mul(100).wrapping_add(number as u64) % 1_000_000_000;
             let mut hand = Hand::new(&self.plan.hand, folder, proxy, (name, emoji), seed, flags);
+            hand.disk = disk.flatten();
+            self.tally.has_disks |= hand.disk.is_some();
             hand.start(None)?;
             self.hands.push(hand);
             self.until_heard(number, "sign in", |hand| hand.heard().is_ready.then_some(())).await?;
@@ -184,6 +206,11 @@ impl Run {
         }
         self.make(ALICE, &Order::Direct { user: bob }).await?;
         self.make(DORA, &Order::Direct { user: cleo }).await
+    }
+
+    /// Enough for what an engine holds in the end, and for a damaged file beside it.
+    fn disk_megabytes(&self) -> u64 {
+        64 + 16 * self.plan.during.as_secs() / 60
     }
 
     async fn make(&mut self, number: usize, order: &Order) -> Result<()> {
@@ -222,13 +249,13 @@ impl Run {
         Ok(())
     }
 
-    /// Waits until nothing is wrong, at most [`REST_WITHIN`], ends the engines and judges what they left.
+    /// Waits until nothing is wrong, for a limited time, ends the engines and judges what they left.
     async fn rest(&mut self) -> Result<()> {
         let healed = Instant::now();
-        let mut findings = self.judge_when_quiet().await?;
-        while !findings.as_ref().is_some_and(Findings::is_clean) && healed.elapsed() < REST_WITHIN {
-            sleep(JUDGE_EVERY).await;
-            self.look_after(false).await?;
+        let within = REST_WITHIN + self.plan.during.mul_f64(REST_SHARE);
+        let mut findings = None;
+        while !findings.as_ref().is_some_and(Findings::is_clean) && healed.elapsed() < within {
+            self.look_while_sending(healed).await?;
             findings = self.judge_when_quiet().await?;
         }
         self.tally.rest_after = healed.elapsed();
@@ -238,9 +265,30 @@ impl Run {
         }
         self.tally.findings = self.judge().await?;
         self.tally.messages = self.messages();
+        for hand in &self.hands {
+            let heard = hand.heard();
+            self.tally.salvaged += heard.salvaged;
+            for (code, count) in &heard.refused {
+                *self.tally.refused.entry(code.clone()).or_default() += count;
+            }
+        }
         let deeds: usize = self.hands.iter().map(|hand| hand.heard().deeds.len()).sum();
         self.tally.other_deeds = (deeds as u64).saturating_sub(self.tally.messages);
         self.tally.events = truth::read(&self.database).await?.values().map(|log| log.facts.len()).sum();
+        Ok(())
+    }
+
+    /// Lets the engines go on for a while; notes when nothing was left to be sent.
+    async fn look_while_sending(&mut self, healed: Instant) -> Result<()> {
+        let end = Instant::now() + JUDGE_EVERY;
+        while Instant::now() < end {
+            sleep(TICK).await;
+            self.look_after(false).await?;
+            let has_sent = |hand: &Hand| hand.heard().report.as_ref().is_some_and(|one| one.unsent == 0);
+            if self.tally.sent_after.is_none() && self.hands.iter().all(has_sent) {
+                self.tally.sent_after = Some(healed.elapsed());
+            }
+        }
         Ok(())
     }
 
@@ -269,6 +317,12 @@ impl Run {
         let waiting: Vec<_> =
             waiting.map(|one| format!("{} is not at rest: {:?}", one.label, one.heard.report)).collect();
         findings.different.extend(waiting);
+        for hand in self.hands.iter().filter(|hand| hand.replaced != hand.damaged) {
+            let (label, damaged, replaced) = (hand.label(), hand.damaged, hand.replaced);
+            findings.different.push(format!(
+                "{label}: its file was damaged {damaged} times, and replaced {replaced} times"
+            ));
+        }
         Ok(findings)
     }
 }

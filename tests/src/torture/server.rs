@@ -35,7 +35,10 @@ pub fn guarded(program: &Path) -> Command {
     } else {
         Command::new(program)
     };
-    command.env_remove(kith_failpoint::VARIABLE).kill_on_drop(true);
+    command
+        .env_remove(kith_failpoint::VARIABLE)
+        .env_remove(kith_failpoint::clock::VARIABLE)
+        .kill_on_drop(true);
     command
 }
 

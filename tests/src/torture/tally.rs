@@ -1,6 +1,6 @@
 //! What a run did and what it found.
 
-use std::{fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 /// Findings that are shown; the counts say how many there are.
 const SHOWN_MAX: usize = 40;
@@ -29,6 +29,8 @@ pub struct Tally {
     pub seed: u64,
     pub engines: usize,
     pub during: Duration,
+    /// From healing until no outbox had anything that does not wait for its user, as far as the engines said so.
+    pub sent_after: Option<Duration>,
     /// From healing until nothing was wrong.
     pub rest_after: Duration,
     pub messages: u64,
@@ -46,6 +48,18 @@ pub struct Tally {
     pub database_restarts: u32,
     /// Times that an engine came back after its access token had ended.
     pub tokens_ended: u32,
+    /// `false` where no disk can be mounted: then none was full.
+    pub has_disks: bool,
+    pub full_disks: u32,
+    /// Files of which pages were spoilt; pages; those with unsent items, whose pages were spared.
+    pub damaged: u32,
+    pub damaged_pages: u32,
+    pub damaged_unsent: u32,
+    /// Unsent items that came out of damaged files.
+    pub salvaged: u32,
+    pub clock_jumps: u32,
+    /// What engines refused or could not do, by code.
+    pub refused: BTreeMap<String, u32>,
     pub findings: Findings,
 }
 
@@ -53,6 +67,11 @@ impl Tally {
     /// Nothing lost, nothing twice, one order, everything equal.
     pub fn is_clean(&self) -> bool {
         self.findings.is_clean()
+    }
+
+    /// What users were told could not be kept.
+    pub fn refused_for_space(&self) -> u32 {
+        self.refused.get("disk_full").copied().unwrap_or_default()
     }
 }
 
@@ -77,11 +96,27 @@ impl fmt::Display for Tally {
         )?;
         writeln!(
             f,
+            "  disks        {} full{}, {} refusals for want of space",
+            self.full_disks,
+            if self.has_disks { "" } else { " (SKIPPED: none can be mounted here)" },
+            self.refused_for_space()
+        )?;
+        writeln!(
+            f,
+            "  files        {} damaged ({} pages; {} with unsent items, {} of which were salvaged)",
+            self.damaged, self.damaged_pages, self.damaged_unsent, self.salvaged
+        )?;
+        writeln!(f, "  clocks       {} jumps of up to four weeks", self.clock_jumps)?;
+        writeln!(
+            f,
             "  server       {} killed, {} ended at a fail point; PostgreSQL restarted {} times",
             self.server_kills, self.server_fail_points, self.database_restarts
         )?;
-        writeln!(f, "  at rest      {:.1} s after healing", self.rest_after.as_secs_f64())?;
+        let seconds = |after: Duration| format!("{:.1} s after healing", after.as_secs_f64());
+        writeln!(f, "  all sent     {}", self.sent_after.map_or_else(|| "never".to_owned(), seconds))?;
+        writeln!(f, "  at rest      {}", seconds(self.rest_after))?;
         writeln!(f, "  parked       {parked} messages of members who had been removed")?;
+        writeln!(f, "  refused      {:?}", self.refused)?;
         write!(
             f,
             "  lost {}, double {}, reordered {}, different {}",

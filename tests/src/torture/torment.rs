@@ -1,17 +1,25 @@
 //! What is done to a run's programs and network, and how they come back.
 
 use super::{
+    damage::damage,
     faults::{self, Cut, Fault},
-    run::{Healing, Run, TICK},
+    run::{Doomed, Healed, Healing, Run, TICK},
     server::Server,
     words::Order,
 };
 use anyhow::{Result, ensure};
+use rand::RngExt;
 use std::time::{Duration, Instant};
 use tokio::{task::JoinHandle, time::sleep};
 
 /// An engine or a server that a fail point ended comes back after this.
 const BACK_AFTER: Duration = Duration::from_millis(400);
+
+/// How long an engine whose file is to be damaged may go on sending what it has.
+const SEND_WITHIN: Duration = Duration::from_secs(8);
+
+/// How long an engine whose file is damaged finds its disk full, at times.
+const NO_ROOM_FOR: Duration = Duration::from_secs(2);
 
 /// A server that starts may meet a PostgreSQL that ended so long ago.
 const DATABASE_BACK_WITHIN: Duration = Duration::from_secs(20);
@@ -30,7 +38,7 @@ impl Run {
             sleep(TICK).await;
             self.look_after(true).await?;
             while let Some((_, fault)) = due.next_if(|(at, _)| *at <= began.elapsed()) {
-                self.inflict(fault).await;
+                self.inflict(fault).await?;
             }
             while self.messages() >= cut_at {
                 match how {
@@ -46,8 +54,9 @@ impl Run {
         Ok(())
     }
 
-    async fn inflict(&mut self, fault: Fault) {
+    async fn inflict(&mut self, fault: Fault) -> Result<()> {
         let now = Instant::now();
+        let network = |hand, during| Healing { at: now + during, hand, of: Healed::Network };
         match fault {
             Fault::KillHand { hand, back_after } => {
                 let one = &mut self.hands[hand];
@@ -76,7 +85,7 @@ impl Run {
             Fault::Stall { hand, during } => {
                 self.hands[hand].proxy.stall();
                 self.tally.stalls += 1;
-                self.healings.push(Healing { at: now + during, hand });
+                self.healings.push(network(hand, during));
             }
             Fault::HalfOpen { hand } => {
                 self.hands[hand].proxy.half_open();
@@ -85,16 +94,76 @@ impl Run {
             Fault::Slow { hand, bytes_per_s, during } => {
                 self.hands[hand].proxy.slow(bytes_per_s);
                 self.tally.slow += 1;
-                self.healings.push(Healing { at: now + during, hand });
+                self.healings.push(network(hand, during));
             }
             Fault::AllDown { during } => {
                 self.tally.all_down += 1;
                 for (hand, one) in self.hands.iter().enumerate() {
                     one.proxy.down();
-                    self.healings.push(Healing { at: now + during, hand });
+                    self.healings.push(network(hand, during));
                 }
             }
+            Fault::FullDisk { hand, during } => self.fill_disk(hand, now + during)?,
+            Fault::Damage { hand, after_sending, back_after } => {
+                self.doom(hand, after_sending, back_after).await?;
+            }
+            Fault::Clock { hand, wrong_by_ms } => {
+                self.hands[hand].set_clock(wrong_by_ms).await?;
+                self.tally.clock_jumps += 1;
+            }
         }
+        Ok(())
+    }
+
+    fn fill_disk(&mut self, hand: usize, until: Instant) -> Result<()> {
+        if let Some(disk) = &self.hands[hand].disk {
+            disk.fill()?;
+            self.tally.full_disks += 1;
+            self.healings.push(Healing { at: until, hand, of: Healed::Disk });
+        }
+        Ok(())
+    }
+
+    /// A file that was damaged before and not replaced yet is left alone.
+    async fn doom(&mut self, hand: usize, after_sending: bool, back_after: Duration) -> Result<()> {
+        let one = &mut self.hands[hand];
+        if one.replaced != one.damaged || self.doomed.iter().any(|doomed| doomed.hand == hand) {
+            return Ok(());
+        }
+        let wait = if after_sending { SEND_WITHIN } else { Duration::ZERO };
+        if after_sending {
+            one.heard().report = None;
+            one.order(&Order::Rest).await?;
+        }
+        self.doomed.push(Doomed { hand, until: Instant::now() + wait, back_after });
+        Ok(())
+    }
+
+    /// Spoils the files whose time has come.
+    async fn damage_files(&mut self) -> Result<()> {
+        let now = Instant::now();
+        for Doomed { hand, until, back_after } in std::mem::take(&mut self.doomed) {
+            let one = &mut self.hands[hand];
+            let has_sent = one.heard().report.as_ref().is_some_and(|report| report.unsent == 0);
+            // A full disk has no room for what was written last: then it is done when there is.
+            let is_full = one.disk.as_ref().is_some_and(super::disk::Disk::is_full);
+            if is_full || (one.is_alive() && !has_sent && now < until) {
+                self.doomed.push(Doomed { hand, until, back_after });
+                continue;
+            }
+            one.kill().await;
+            let done = damage(&one.folder, &mut self.decisions.damage)?;
+            one.damaged += 1;
+            one.back_at = Some(now + back_after);
+            self.tally.damaged += 1;
+            self.tally.damaged_pages += u32::try_from(done.pages)?;
+            self.tally.damaged_unsent += u32::from(done.unsent > 0);
+            if self.decisions.damage.random_bool(0.5) {
+                // There is no room for a new file either.
+                self.fill_disk(hand, now + back_after + NO_ROOM_FOR)?;
+            }
+        }
+        Ok(())
     }
 
     /// Ends what is over, notices who died, brings back whose time has come.
@@ -104,10 +173,17 @@ impl Run {
         self.healings = left;
         let over: Vec<Healing> = over;
         for healing in over {
-            self.hands[healing.hand].proxy.up();
+            let hand = &mut self.hands[healing.hand];
+            match (healing.of, &hand.disk) {
+                (Healed::Network, _) => hand.proxy.up(),
+                (Healed::Disk, Some(disk)) => disk.free()?,
+                (Healed::Disk, None) => {}
+            }
         }
+        self.damage_files().await?;
         for number in 0..self.hands.len() {
             let hand = &mut self.hands[number];
+            hand.look_for_replaced();
             if let Some((status, is_armed)) = hand.found_dead().await {
                 ensure!(
                     is_armed && status.code().is_none(),
@@ -166,9 +242,14 @@ impl Run {
         }
         self.start_server(None).await?;
         self.healings.clear();
+        self.doomed.clear();
         for hand in &mut self.hands {
+            if let Some(disk) = &hand.disk {
+                disk.free()?;
+            }
             hand.proxy.up();
             hand.proxy.cut();
+            hand.heard().report = None;
             if !hand.is_alive() {
                 hand.start(None)?;
             }

@@ -16,6 +16,8 @@ pub enum Order {
     Write { pause_ms: u64 },
     /// Do nothing more, look at everything, and report.
     Rest,
+    /// The clock is wrong from now on.
+    Clock { wrong_by_ms: i64 },
     /// End in order.
     Quit,
 }
@@ -64,6 +66,10 @@ pub enum Said {
     Refused { deed: Deed, code: String },
     /// How it stands, again and again while resting.
     Report(Report),
+    /// Something could not be read or done for a reason of the disk or the file.
+    Trouble { code: String },
+    /// A damaged file was replaced; so many unsent items were in it.
+    Mended { salvaged: u32 },
 }
 
 /// What an engine shows to its user.
@@ -75,4 +81,6 @@ pub struct Report {
     pub complete: bool,
     /// Unread messages by conversation.
     pub unread: BTreeMap<String, u32>,
+    /// Items in the outbox that do not wait for the user.
+    pub unsent: usize,
 }

@@ -167,26 +167,45 @@ async fn what_the_user_does_meets_damage_and_rings_the_alarm_once_it_is_certain(
     assert!(fixture.store.is_damaged().await);
 }
 
-#[tokio::test]
-async fn damage_in_a_place_that_nobody_reads_is_found_after_a_kill() {
-    let fixture = filled().await;
-    let events = pages_of(&fixture, "events").await;
+/// A file with spoilt pages, and what a killed process leaves beside it: a log of writes that was not brought into it.
+async fn killed_with(fixture: &Fixture, spoilt: &[usize]) -> PathBuf {
     fixture.store.close().await;
-    spoil(&path(&fixture), &events[events.len() / 2..=events.len() / 2]);
-    let quiet = Store::open(&path(&fixture), &fixture.key, fixture.ada).await.unwrap();
+    spoil(&path(fixture), spoilt);
+    let quiet = Store::open(&path(fixture), &fixture.key, fixture.ada).await.unwrap();
     quiet
         .write(|tx| Ok(tx.conn.execute("INSERT INTO meta (key, value) VALUES ('more', '')", [])?))
         .await
         .unwrap();
-    // What a killed process leaves: a log of writes that was not brought into the file.
     let copy = fixture.folder.path().join("killed.db");
-    fs::copy(path(&fixture), &copy).unwrap();
+    fs::copy(path(fixture), &copy).unwrap();
     fs::copy(fixture.folder.path().join("kith.db-wal"), fixture.folder.path().join("killed.db-wal")).unwrap();
+    copy
+}
+
+#[tokio::test]
+async fn damage_in_a_place_that_nobody_reads_is_found_after_a_kill() {
+    let fixture = filled().await;
+    let events = pages_of(&fixture, "events").await;
+    let copy = killed_with(&fixture, &events[events.len() / 2..=events.len() / 2]).await;
     let alarm = Arc::new(Notify::new());
     let killed = Store::open(&copy, &fixture.key, fixture.ada).await.unwrap();
     killed.alarm(alarm.clone());
     timeout(WAIT, alarm.notified()).await.unwrap();
     killed.close().await;
+}
+
+#[tokio::test]
+async fn a_look_through_the_file_that_a_quit_cut_short_is_begun_again() {
+    let fixture = filled().await;
+    let events = pages_of(&fixture, "events").await;
+    let file = killed_with(&fixture, &events[events.len() / 2..=events.len() / 2]).await;
+    let first = Store::open(&file, &fixture.key, fixture.ada).await.unwrap();
+    first.close().await;
+    let alarm = Arc::new(Notify::new());
+    let second = Store::open(&file, &fixture.key, fixture.ada).await.unwrap();
+    second.alarm(alarm.clone());
+    timeout(WAIT, alarm.notified()).await.unwrap();
+    second.close().await;
 }
 
 #[tokio::test]

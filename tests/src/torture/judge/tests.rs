@@ -61,7 +61,7 @@ impl Scene {
 
     fn shows(&mut self, unread: u32) {
         let unread = [(self.id.to_string(), unread)].into_iter().collect();
-        self.reader.report = Some(Report { connected: true, complete: true, unread });
+        self.reader.report = Some(Report { connected: true, complete: true, unread, unsent: 0 });
     }
 
     /// What is found if the reader's file holds `facts`.
@@ -141,4 +141,13 @@ fn another_unread_number_or_an_edit_that_did_not_come_is_found() {
     let facts = scene.log.facts.clone();
     let findings = scene.judge(facts);
     assert_eq!((findings.different.len(), findings.lost.len()), (1, 1), "{findings:?}");
+}
+
+#[test]
+fn a_text_that_was_refused_and_is_in_the_log_is_double() {
+    let mut scene = Scene::new();
+    let (_, end) = &mut scene.heard.deeds[1];
+    *end = End::Refused("disk_full".to_owned());
+    let facts = scene.log.facts.clone();
+    assert_eq!(scene.judge(facts).double.len(), 1);
 }

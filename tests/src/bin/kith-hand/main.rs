@@ -6,28 +6,23 @@
 
 #![expect(clippy::expect_used, reason = "a hand that cannot go on says why and ends")]
 
-use anyhow::{Context, Result};
+mod begin;
+
+use anyhow::Result;
+use begin::{Arguments, passes};
 use kith_client::{
-    ClientError, Engine, EngineOptions,
+    ClientError, Engine,
     view::{
         Anchor, AppState, ConversationView, LinkView, MessageView, OutboxItemView, OutboxState, TimelineItem,
     },
 };
 use kith_protocol::{ConversationId, EventId, UserId, frame::ConversationKind};
-use kith_tests::{
-    client::PASSWORD,
-    torture::{
-        secret_file::SecretFile,
-        words::{Deed, Order, Report, Said},
-    },
-};
+use kith_tests::torture::words::{Deed, Order, Report, Said};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::Write,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::io::{AsyncBufReadExt, BufReader};
 
@@ -39,31 +34,11 @@ const UNSENT_MAX: u32 = 150;
 const NEWEST: u32 = 30;
 const PAGE: u32 = 200;
 const REPORT_EVERY: Duration = Duration::from_millis(500);
-const SIGN_IN_AGAIN: Duration = Duration::from_millis(300);
+/// How long a conversation is scrolled at a time, and how often what comes is looked for.
+const SCROLL_FOR: Duration = Duration::from_secs(2);
+const LOOK_AT_PAGE_AGAIN: Duration = Duration::from_millis(20);
 /// The list of conversations is read again after so many deeds.
 const LOOK_AGAIN: u64 = 25;
-
-struct Arguments {
-    folder: PathBuf,
-    server: String,
-    name: String,
-    seed: u64,
-    emoji: String,
-    is_new: bool,
-    is_host: bool,
-}
-
-impl Arguments {
-    fn parse() -> Result<Self> {
-        let mut words = std::env::args().skip(1);
-        let mut next = || words.next().context("an argument is missing");
-        let (folder, server, name) = (PathBuf::from(next()?), next()?, next()?);
-        let (seed, emoji) = (next()?.parse()?, next()?);
-        let flags: Vec<String> = words.collect();
-        let has = |flag: &str| flags.iter().any(|word| word == flag);
-        Ok(Self { folder, server, name, seed, emoji, is_new: has("--new"), is_host: has("--host") })
-    }
-}
 
 enum Mode {
     Idle,
@@ -86,42 +61,12 @@ struct Hand {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse()?;
-    let options = EngineOptions {
-        profile: "default".to_owned(),
-        data_dir: arguments.folder.clone(),
-        app: "kith-hand/1".to_owned(),
-        device_name: format!("{}'s computer", arguments.name),
-        secrets: Arc::new(SecretFile::of(&arguments.folder)),
-    };
-    let engine = Engine::open(options).await?;
-    let me = signed_in(&engine, &arguments).await?;
+    let engine = begin::opened(&arguments).await?;
+    let me = begin::signed_in(&engine, &arguments).await?;
     say(&Said::Ready { user: me });
     let random = StdRng::seed_from_u64(arguments.seed);
     let (talks, complete) = (Vec::new(), BTreeSet::new());
     Hand { engine, me, arguments, random, written: 0, deeds: 0, talks, complete }.serve().await
-}
-
-/// Who is signed in; with `--new` the account is made first.
-async fn signed_in(engine: &Engine, arguments: &Arguments) -> Result<UserId> {
-    loop {
-        if let AppState::SignedIn { account, .. } = engine.app_state().await {
-            return Ok(account.me.id);
-        }
-        let (server, name) = (arguments.server.clone(), arguments.name.clone());
-        let password = PASSWORD.to_owned();
-        let tried = if arguments.is_new {
-            engine.sign_up(server, name.clone(), password, name, None).await
-        } else {
-            engine.sign_in(server, name, password).await
-        };
-        match tried {
-            Ok(_) => {}
-            Err(ClientError::Offline | ClientError::RefusedFor { .. }) => {
-                tokio::time::sleep(SIGN_IN_AGAIN).await
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
 }
 
 fn say(said: &Said) {
@@ -158,6 +103,7 @@ impl Hand {
                             say(&Said::Made { conversation });
                         }
                         Order::Write { pause_ms } => mode = Mode::Writing { pause_ms },
+                        Order::Clock { wrong_by_ms } => kith_failpoint::clock::set_wrong(wrong_by_ms),
                         Order::Rest => {
                             self.engine.network_changed().await?;
                             mode = Mode::Resting;
@@ -170,16 +116,35 @@ impl Hand {
                 }
                 () = tokio::time::sleep(pause) => match mode {
                     Mode::Idle => {}
-                    Mode::Writing { .. } => self.act().await?,
-                    Mode::Resting => self.report().await?,
+                    Mode::Writing { .. } => {
+                        let acted = self.act().await;
+                        self.bear(acted).await?;
+                    }
+                    Mode::Resting => {
+                        let reported = self.report().await;
+                        self.bear(reported).await?;
+                    }
                 },
             }
         }
     }
 
+    /// Goes on after what passes, as a user does who tries again.
+    async fn bear(&mut self, done: Result<(), ClientError>) -> Result<()> {
+        match done {
+            Err(error) if passes(&error) => {
+                say(&Said::Trouble { code: error.code().to_owned() });
+                self.engine.try_again().await;
+                Ok(())
+            }
+            other => Ok(other?),
+        }
+    }
+
     /// Does one thing that a user does.
-    async fn act(&mut self) -> Result<()> {
+    async fn act(&mut self) -> Result<(), ClientError> {
         if self.deeds.is_multiple_of(LOOK_AGAIN) || self.talks.is_empty() {
+            self.look_for_mended().await?;
             self.talks = self.engine.conversations().await?;
         }
         self.deeds += 1;
@@ -255,7 +220,7 @@ impl Hand {
     }
 
     /// Somebody goes who is there, or comes back.
-    async fn change_members(&mut self, conversation: ConversationId) -> Result<()> {
+    async fn change_members(&mut self, conversation: ConversationId) -> Result<(), ClientError> {
         let present: BTreeSet<UserId> =
             self.engine.conversation(conversation).await?.members.iter().map(|one| one.person.id).collect();
         let everybody = self.engine.conversations().await?.into_iter().find(|talk| talk.title == "Everybody");
@@ -274,7 +239,7 @@ impl Hand {
     }
 
     /// Tries again what was refused while one was not a member; what it held back follows (O5).
-    async fn try_again(&mut self, conversation: ConversationId) -> Result<()> {
+    async fn try_again(&mut self, conversation: ConversationId) -> Result<(), ClientError> {
         let is_parked = |one: &OutboxItemView| {
             one.conversation == Some(conversation) && matches!(one.state, OutboxState::Parked { .. })
         };
@@ -282,7 +247,7 @@ impl Hand {
             match self.engine.retry(first.item).await {
                 // It has left meanwhile.
                 Ok(()) | Err(ClientError::NotFound) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(error),
             }
         }
         Ok(())
@@ -293,7 +258,11 @@ impl Hand {
         say(&Said::Will { deed: deed.clone() });
         match self.carry_out(&deed).await {
             Ok(id) => say(&Said::Did { deed, id }),
-            Err(error) => say(&Said::Refused { deed, code: error.code().to_owned() }),
+            Err(error) => {
+                say(&Said::Refused { deed, code: error.code().to_owned() });
+                // The file could not be opened; perhaps now.
+                self.engine.try_again().await;
+            }
         }
     }
 
@@ -329,35 +298,61 @@ impl Hand {
     }
 
     /// Reads everything to its beginning, as somebody does who scrolls up, and says how it stands.
-    async fn report(&mut self) -> Result<()> {
+    async fn report(&mut self) -> Result<(), ClientError> {
+        self.look_for_mended().await?;
         let talks = self.engine.conversations().await?;
+        // Reading everything takes its time.
+        self.say_how_it_stands(&talks).await?;
         for talk in talks.iter().filter(|talk| !talk.is_local) {
             if !self.complete.contains(&talk.id) && self.scroll(talk.id).await? {
                 self.complete.insert(talk.id);
             }
         }
+        self.say_how_it_stands(&talks).await
+    }
+
+    async fn say_how_it_stands(&self, talks: &[ConversationView]) -> Result<(), ClientError> {
         let status = self.engine.status().await;
+        let waits_for_user =
+            |one: &OutboxItemView| matches!(one.state, OutboxState::Parked { .. } | OutboxState::Held);
+        let outbox = self.engine.outbox().await?;
         let unread: BTreeMap<_, _> = talks.iter().map(|talk| (talk.id.to_string(), talk.unread)).collect();
         say(&Said::Report(Report {
             connected: matches!(status.link, LinkView::Connected { .. }),
             complete: talks.iter().all(|talk| self.complete.contains(&talk.id)),
             unread,
+            unsent: outbox.iter().filter(|one| !waits_for_user(one)).count(),
         }));
         Ok(())
     }
 
-    /// Whether all of it is here.
-    async fn scroll(&self, conversation: ConversationId) -> Result<bool> {
-        let mut page = self.engine.timeline(conversation, Anchor::Newest, PAGE).await?;
+    /// Takes note of a file that was replaced: what was complete has to come again.
+    async fn look_for_mended(&mut self) -> Result<(), ClientError> {
+        if let AppState::SignedIn { mended: Some(mended), .. } = self.engine.app_state().await {
+            self.engine.mended_seen().await?;
+            say(&Said::Mended { salvaged: mended.salvaged });
+            self.complete.clear();
+        }
+        Ok(())
+    }
+
+    /// Scrolls up and waits for what comes; whether all of it is here.
+    async fn scroll(&self, conversation: ConversationId) -> Result<bool, ClientError> {
+        let (mut anchor, end) = (Anchor::Newest, Instant::now() + SCROLL_FOR);
         loop {
-            if page.items.iter().any(|item| matches!(item, TimelineItem::Gap(_))) {
-                return Ok(false);
+            let page = self.engine.timeline(conversation, anchor.clone(), PAGE).await?;
+            let has_gap = page.items.iter().any(|item| matches!(item, TimelineItem::Gap(_)));
+            if page.loading || has_gap {
+                if Instant::now() > end {
+                    return Ok(false);
+                }
+                tokio::time::sleep(LOOK_AT_PAGE_AGAIN).await;
+                continue;
             }
-            if page.at_start || page.loading {
+            let Some(order) = page.items.first().map(order_of).filter(|_| !page.at_start) else {
                 return Ok(page.at_start);
-            }
-            let Some(order) = page.items.first().map(order_of) else { return Ok(false) };
-            page = self.engine.timeline(conversation, Anchor::Before { order }, PAGE).await?;
+            };
+            anchor = Anchor::Before { order };
         }
     }
 }
