@@ -1,6 +1,6 @@
 //! The server's log is of another lineage (S7): what both have in common stays, own events above it go out again.
 
-use super::{Tx, conversations, log, members, messages, outbox, project, ranges};
+use super::{Tx, conversations, log, members, messages, outbox, own_state, project, ranges};
 use crate::ClientError;
 use kith_protocol::{Chain, ConversationId, NewEvent, Seq, event::Role};
 use rusqlite::params;
@@ -72,6 +72,8 @@ pub(super) fn begin_again(tx: &mut Tx<'_>, conversation: ConversationId) -> Resu
     let mut query = tx.conn.prepare_cached("SELECT kind = 'direct' FROM conversations WHERE cid = ?1")?;
     let is_direct: bool = query.query_row([cid], |row| row.get(0))?;
     drop(query);
+    // What comes of it is of another lineage, in which the server counts anew (S4).
+    own_state::lower_version(tx, cid, 0)?;
     match members::own_role(tx, cid)? {
         Some(role) if is_direct || role == Role::Owner => outbox::push_open(tx, cid),
         _ => Ok(()),

@@ -66,6 +66,8 @@ pub(crate) struct Log {
     /// Refused for good, until heads say otherwise.
     denied: bool,
     pub wants: VecDeque<Wanted>,
+    /// The one that the pull in flight is for.
+    want_in_flight: Option<Wanted>,
     /// What the server has said, and what was sent in this connection.
     pub delivered: Seq,
     pub delivered_sent: Seq,
@@ -102,6 +104,7 @@ impl Log {
             fruitless: 0,
             denied: false,
             wants: VecDeque::new(),
+            want_in_flight: None,
             delivered: local.delivered,
             delivered_sent: Seq::ZERO,
             probing: false,
@@ -249,6 +252,20 @@ impl Log {
         }
     }
 
+    /// The pull in flight was not answered: what somebody asked for is asked for again.
+    pub(crate) fn pull_failed(&mut self) {
+        self.pull = None;
+        if let Some(want) = self.want_in_flight.take() {
+            self.wants.push_front(want);
+        }
+    }
+
+    /// The pull in flight was answered.
+    pub(crate) fn pull_answered(&mut self) {
+        self.pull = None;
+        self.want_in_flight = None;
+    }
+
     /// A pull was refused, or brought nothing: the next one waits.
     pub(crate) fn in_vain(&mut self, now: u64, least_ms: u64) {
         self.pull_after = now + super::backoff::item_wait_ms(self.fruitless + 2).max(least_ms);
@@ -269,7 +286,7 @@ impl Log {
 
     /// The link broke.
     pub(crate) fn disconnected(&mut self) {
-        self.pull = None;
+        self.pull_failed();
         self.pull_after = 0;
         self.fruitless = 0;
         self.delivered_sent = Seq::ZERO;
@@ -359,6 +376,7 @@ impl Log {
                 && !self.ranges.contains(want.from)
                 && self.visible_part((want.from, want.from)).is_some()
             {
+                self.want_in_flight = Some(want);
                 return Some(Pull {
                     conversation: self.conversation,
                     from: Some(want.from),

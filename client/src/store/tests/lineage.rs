@@ -194,3 +194,14 @@ async fn s7_what_others_wrote_stays_in_its_place_until_it_comes_back() {
         assert_eq!(found.hits.len(), 1, "{what}");
     }
 }
+
+#[tokio::test]
+async fn s4_s7_own_state_of_a_conversation_that_the_server_lost_counts_anew() {
+    let fixture = Fixture::new().await;
+    let own = |version, pin| OwnState { pin, ..own_state(fixture.conversation, version) };
+    fixture.apply(vec![StoreOp::OwnState { user_seq: Some(5), items: vec![own(5, true)] }]).await;
+    let stored = fixture.apply(vec![StoreOp::Lost { conversations: vec![fixture.conversation] }]).await;
+    assert_eq!(stored.queued.len(), 1, "it is begun again");
+    fixture.apply(vec![pushed(HeadsItem { own: own(2, false), ..fixture.item() })]).await;
+    assert!(!fixture.row().await.pin, "the server's word of the new lineage counts");
+}

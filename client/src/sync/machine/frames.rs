@@ -115,7 +115,7 @@ impl Machine {
         let conversation = page.conversation;
         let Some(log) = self.logs.get_mut(&conversation) else { return };
         if matches!(asked, Some(Asked::Pull { .. })) {
-            log.pull = None;
+            log.pull_answered();
             log.head_told(page.head);
         }
         if log.probing {
@@ -242,7 +242,7 @@ impl Machine {
             Some(Asked::State { items, draft }) => self.state_refused(items, draft, &error),
             Some(Asked::Pull { conversation }) => {
                 if let Some(log) = self.logs.get_mut(&conversation) {
-                    log.pull = None;
+                    log.pull_failed();
                     log.in_vain(now, retry.unwrap_or(0));
                     if code.class() == ErrorClass::Permanent {
                         log.deny();

@@ -94,7 +94,7 @@ impl Machine {
             Asked::State { items, .. } => items,
             Asked::Pull { conversation } => {
                 if let Some(log) = self.logs.get_mut(&conversation) {
-                    log.pull = None;
+                    log.pull_failed();
                 }
                 return;
             }

@@ -10,7 +10,7 @@ use crate::sync::{
 use kith_protocol::{
     Chain, ConversationId, ErrorCode, Event, EventId, NewEvent, Seq, TimestampMs, UserId,
     event::{MemberBody, MemberChange, Role},
-    frame::{HeadsItem, OwnState},
+    frame::{ConversationKind, HeadsItem, Open, OwnState},
 };
 use std::collections::BTreeMap;
 
@@ -33,6 +33,7 @@ pub(crate) struct Row {
 
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Kept {
+    kind: Option<ConversationKind>,
     pub ranges: Ranges,
     pub events: BTreeMap<Seq, Event>,
     pub head: Seq,
@@ -140,6 +141,9 @@ impl MemoryStore {
                 self.events(conversation, chain_before, &events, stored);
             }
             StoreOp::Page(page) => self.events(page.conversation, page.chain_before, &page.events, stored),
+            StoreOp::Lost { conversations } => {
+                conversations.into_iter().for_each(|id| self.lost(id, stored));
+            }
             StoreOp::Rewind { conversation, chains } => self.rewind(conversation, &chains, stored),
             StoreOp::Sending { items } => {
                 for item in items {
@@ -195,8 +199,6 @@ impl MemoryStore {
             | StoreOp::Markers { .. }
             | StoreOp::Profiles(_)
             | StoreOp::Members { .. }
-            // The users here open what they miss before they write.
-            | StoreOp::Lost { .. }
             | StoreOp::Notifications(_) => {}
         }
     }
@@ -212,6 +214,7 @@ impl MemoryStore {
     fn head(&mut self, item: HeadsItem, greeting: bool) {
         let kept = self.conversations.entry(item.own.conversation).or_default();
         kept.head = item.head.max(kept.ranges.high());
+        kept.kind = Some(item.kind);
         kept.visible = item.visible;
         kept.last_ts = kept.last_ts.max(item.last_ts);
         let is_overtaken = !greeting && item.head < kept.facts_as_of;
@@ -231,6 +234,27 @@ impl MemoryStore {
             own.version = own.version.min(item.own.version);
         }
         self.own(item.own, greeting && !has_left);
+    }
+
+    /// The server has lost a conversation: whose it is to do begins it again, and its own state counts anew.
+    fn lost(&mut self, conversation: ConversationId, stored: &mut Stored) {
+        let (Some(kept), Some(me)) = (self.conversations.get_mut(&conversation), self.me) else { return };
+        if let Some(own) = &mut kept.own {
+            own.version = 0;
+        }
+        let role = kept.members.get(&me).copied();
+        let is_direct = kept.kind == Some(ConversationKind::Direct);
+        let is_opening = self
+            .outbox
+            .values()
+            .any(|row| row.conversation == conversation && what(&row.op) == OutboxWhat::Open);
+        if is_opening || !(role == Some(Role::Owner) || (is_direct && role.is_some())) {
+            return;
+        }
+        let (kind, members) = (kept.kind.unwrap_or(ConversationKind::Direct), kept.members.keys().copied());
+        let members = members.filter(|member| *member != me).collect();
+        let open = Open { conversation, kind, members, title: None, context: None, first: None };
+        stored.queued.push(self.push(conversation, OutboxOp::Open(open)));
     }
 
     fn own(&mut self, own: OwnState, is_whole: bool) {

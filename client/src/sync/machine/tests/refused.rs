@@ -212,3 +212,30 @@ fn an_outdated_version_is_tried_again_when_the_user_asks_and_a_revoked_device_is
         assert_eq!(bench.feed(Input::SendNow).contains(&Action::Connect), tries, "{code}");
     }
 }
+
+#[test]
+fn s3_what_somebody_asked_for_is_asked_for_again_when_it_was_refused() {
+    let id = conversation(1);
+    let events = log(id, UserId::mint(), 12);
+    // The newest is stored, and what was acknowledged lies below a hole.
+    let acked = OutboxEntry { state: EntryState::Acked(Seq(3)), ..entry(1, id, OutboxWhat::Message) };
+    let local = LocalState {
+        conversations: vec![kept(id, &events, 10, 12)],
+        outbox: vec![acked],
+        ..LocalState::default()
+    };
+    let (mut bench, actions) = Bench::live(local, vec![item(id, &events, 1)]);
+    let (pull, number) = pulls(&actions).remove(0);
+    assert_eq!((pull.from, pull.to), (Some(Seq(3)), Some(Seq(3))));
+    bench.frame(refusal(Some(number), ErrorCode::RateLimited, Some(500)));
+    let mut actions = Vec::new();
+    while pulls(&actions).is_empty() {
+        actions = bench.after(500);
+        assert!(bench.now < 10_000, "it is not asked for again");
+    }
+    let (again, number) = pulls(&actions).remove(0);
+    assert_eq!((again.from, again.to), (Some(Seq(3)), Some(Seq(3))));
+    let actions = bench.frame(page(id, &events, 3, 3, Some(number)));
+    let next = pulls(&actions);
+    assert!(next.iter().all(|(pull, _)| pull.to != Some(Seq(3))), "{next:?}");
+}

@@ -35,14 +35,10 @@ impl World {
         }
     }
 
-    /// A server that has lost a conversation, if only to one of its members, is another matter than one that has lost
-    /// events.
+    /// A server that has lost a conversation is another matter than one that has lost events. One that has not begun
+    /// is lost to those who did not make it.
     fn whole_backup(&mut self) -> Option<Backup> {
-        let mut conversations = self.conversations.iter();
-        let is_whole = conversations.all(|(id, _, members)| {
-            let known = self.server.conversations.get(id);
-            known.is_some_and(|known| members.iter().all(|member| known.is_shown_to(*member)))
-        });
+        let is_whole = self.conversations.iter().all(|(id, ..)| self.server.conversations.contains_key(id));
         if is_whole { Some(self.server.backup()) } else { self.backup.take() }
     }
 
