@@ -1,5 +1,5 @@
 /** An in-memory twin of the shell, for tests and for the interface in a browser. Never part of the app. */
-import type { EngineEvent, ErrorCode, Link, PersonView, Shell } from './engine';
+import type { EngineEvent, ErrorCode, Link, PersonView, Shell, TimelineItem } from './engine';
 import { account } from './fake/account';
 import { conversations } from './fake/conversations';
 import { diagnostics } from './fake/diagnostics';
@@ -58,8 +58,11 @@ function controls(world: World, links: Set<(link: Link) => void>) {
       return message.id;
     },
     lose(id: string, count: number) {
-      const others = world.row(id).items.filter((item) => item.type === 'message' && !item.mine);
-      for (const item of others.slice(-count)) Object.assign(item, { lost: true, seq: null });
+      const row = world.row(id);
+      const others = row.items.filter((item) => item.type === 'message' && !item.mine).slice(-count);
+      row.items = row.items.map(
+        (item) => (others.includes(item) ? { ...item, lost: true, seq: null } : item) as TimelineItem,
+      );
       world.changed(id);
     },
     online(on: boolean) {

@@ -79,7 +79,7 @@ export class Timeline {
     return this.#inTurn(async () => {
       const first = this.items[0];
       // What the server has not numbered moves when it does: no place to read from.
-      const isFixed = first !== undefined && !(first.type === 'message' && first.seq === null);
+      const isFixed = first !== undefined && !(first.type === 'message' && first.seq === null && !first.lost);
       const anchor: Anchor = isFixed ? { at: 'from', order: first.order } : { at: 'newest' };
       // At the end, what is new must fit in; elsewhere the window keeps its length.
       const limit = this.atEnd ? Math.max(this.items.length, PAGE) + PAGE : this.items.length;

@@ -44,6 +44,20 @@ describe('the window onto a conversation', () => {
     expect(timeline.atStart).toBe(false);
   });
 
+  it('stays where a message is first that the server has lost', async () => {
+    const { shell, timeline } = await opened(200);
+    await timeline.older();
+    shell.lose('c1', 200);
+    timeline.following = false;
+    await timeline.refresh();
+    const at = timeline.items.findIndex((item) => item.type === 'message' && item.lost);
+    timeline.items = timeline.items.slice(at, at + PAGE);
+    timeline.atEnd = false;
+    const before = ids(timeline);
+    await timeline.refresh();
+    expect(ids(timeline)).toEqual(before);
+  });
+
   it('stays at the end when more came at once than it reads at a time', async () => {
     const { shell, timeline } = await opened(60);
     for (let each = 0; each < 3 * PAGE; each += 1) shell.receive('c1', `${each}`);
