@@ -2,7 +2,7 @@
 //! same ids, nothing is twice, everybody sees one order, and nobody is signed out (I12, S6, S7, S11).
 
 use anyhow::{Context, Result, ensure};
-use kith_client::view::LinkView;
+use kith_client::view::{LinkView, MessageView};
 use kith_pgbox::{Cluster, Durability, Options, testing::TestDb};
 use kith_protocol::{ConversationId, EventId, limits};
 use kith_server::config::Config;
@@ -157,6 +157,7 @@ async fn i12_s7_a_copy_of_the_cluster_put_back_loses_nothing_that_clients_hold()
         client.until_messages(talk, "all three", |m| m.len() == 3 && m.iter().all(|m| m.seq.is_some())).await;
     }
     let wanted = ids(&server.log(talk).await?);
+    alice.go_offline().await;
     server.stop().await?;
     cluster.stop().await?;
     std::fs::remove_dir_all(&data)?;
@@ -165,10 +166,21 @@ async fn i12_s7_a_copy_of_the_cluster_put_back_loses_nothing_that_clients_hold()
     let cluster = start().await?;
     server.restart_on(&cluster.url("kith")).await?;
     assert_eq!(ids(&server.log(talk).await?).len(), 1, "the server was set back");
-    for client in [&alice, &bob] {
-        client.engine().network_changed().await?;
-    }
+    bob.engine().network_changed().await?;
+    // Until its author's device is back, what the server has lost stays where it was, and is told apart (S7).
+    let is_lost = |message: &MessageView| message.lost && message.seq.is_none();
+    let texts = |messages: &Vec<MessageView>| {
+        let lost = messages.iter().filter(|message| is_lost(message)).map(|message| message.text.clone());
+        (messages.len(), lost.collect::<Vec<_>>())
+    };
+    let expected = (3, vec!["alice after the copy".to_owned()]);
+    bob.until_messages(talk, "alice's is not on the server", |m| texts(m) == expected).await;
+    bob.sent().await;
+    alice.go_online().await?;
     judge(&server, &[&alice, &bob], talk, &wanted).await?;
+    for client in [&alice, &bob] {
+        assert_eq!(texts(&client.messages(talk).await), (3, Vec::new()), "{}", client.name());
+    }
     drop(server);
     cluster.stop().await?;
     Ok(())

@@ -46,6 +46,12 @@ pub(super) fn store_run(
         is_changed = true;
         // One that was lost and came back is no news (S7).
         let was_here = messages::is_known(tx, cid, event.id)?;
+        if was_here {
+            messages::lost::came_back(tx, cid, event)?;
+        }
+        if let (Some(target), "delete") = (event.target, event.kind.as_str()) {
+            messages::lost::forget(tx, cid, target)?;
+        }
         people::want_if_unknown(tx, event.sender)?;
         outbox::end_event(tx, cid, event.id)?;
         if event.kind == "message" {

@@ -137,6 +137,13 @@ pub(super) fn unnumbered(db: &Db<'_>, cid: i64) -> Result<Vec<Message>, ClientEr
     Ok(query.query_map([cid], message)?.collect::<Result<_, _>>()?)
 }
 
+/// Messages above a seq.
+pub(super) fn numbered_above(db: &Db<'_>, cid: i64, seq: Seq) -> Result<Vec<EventId>, ClientError> {
+    let mut query = db.conn.prepare_cached("SELECT id FROM messages WHERE cid = ?1 AND seq > ?2")?;
+    let rows = query.query_map(params![cid, seq.as_i64()], |row| sql::event(row, "id"))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// Whether a message's row is here, numbered or not.
 pub(super) fn is_known(db: &Db<'_>, cid: i64, id: EventId) -> Result<bool, ClientError> {
     Ok(place(db, cid, id)?.is_some())

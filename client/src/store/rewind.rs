@@ -33,6 +33,13 @@ pub(super) fn rewind(
     // What was deleted is not written again, and neither is its deletion.
     let erased: HashSet<_> = above.iter().filter(|event| event.redacted).map(|event| event.id).collect();
     messages::lost::keep(tx, cid, keep, &above)?;
+    let own: HashSet<_> = above.iter().filter(|event| event.sender == tx.me).map(|event| event.id).collect();
+    for id in messages::numbered_above(tx, cid, keep)? {
+        // A damaged part may have given its events up and not its messages: their places are others' now.
+        if !own.contains(&id) {
+            messages::remove(tx, cid, id)?;
+        }
+    }
     for event in above {
         if event.kind == "message" && event.sender == tx.me {
             messages::remove(tx, cid, event.id)?;

@@ -110,7 +110,7 @@ pub async fn page(
 
 /// Like [`page`], of those only in which something is different since the snapshot that included every transaction below
 /// `xmin` and own state up to `user_seq` (S5): an event, own state, or a member's profile. One without events is always
-/// among them.
+/// among them. What bears a transaction above the snapshot was written in another cluster, from which a dump was restored.
 pub async fn changed(
     conn: &mut PgConnection,
     user: UserId,
@@ -122,13 +122,15 @@ pub async fn changed(
         "(kind <> 'direct' OR head > 0 OR created_by = $1)
          AND (version > $2 OR head = 0
               OR EXISTS (SELECT FROM events e
-                         WHERE e.conversation_key = key AND e.seq = head AND e.xid >= $3::bigint::text::xid8)
+                         WHERE e.conversation_key = key AND e.seq = head AND e.xid >= $3::bigint::text::xid8
+                           AND e.xid < pg_snapshot_xmax(pg_current_snapshot()))
               OR key = ANY(ARRAY(
                   SELECT mine.conversation_key
                   FROM members mine
                   JOIN members other ON other.conversation_key = mine.conversation_key AND other.is_active
                   JOIN users u ON u.id = other.user_id
-                  WHERE mine.user_id = $1 AND u.changed >= $3::bigint::text::xid8)))
+                  WHERE mine.user_id = $1 AND mine.is_active AND u.changed >= $3::bigint::text::xid8
+                    AND u.changed < pg_snapshot_xmax(pg_current_snapshot()))))
          AND ($4::bigint IS NULL OR (last_ts, id) < ($4, $5::uuid))
          ORDER BY last_ts DESC, id DESC
          LIMIT $6",

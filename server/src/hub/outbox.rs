@@ -90,6 +90,11 @@ impl Outbox {
         self.drained.notify_one();
     }
 
+    /// It took nothing for too long.
+    pub fn given_up(&self) {
+        self.metrics.dropped(Dropped::Connection);
+    }
+
     /// Waits until the connection is to be closed.
     pub async fn closed(&self) {
         self.closed.cancelled().await;

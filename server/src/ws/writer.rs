@@ -15,11 +15,17 @@ const AFTER_MS: u64 = 1_000;
 type Sink = SplitSink<WebSocket, Message>;
 
 /// Why writing ended.
-struct Ended;
+struct Ended {
+    /// No byte was taken for too long.
+    is_slow: bool,
+}
 
 /// Writes `first`, then whatever comes into the outbox, until it is closed or the socket breaks.
 pub async fn run(mut sink: Sink, outbox: Arc<Outbox>, first: Vec<ServerFrame>) {
-    if write_on(&mut sink, &outbox, first).await.is_err() {
+    if let Err(ended) = write_on(&mut sink, &outbox, first).await {
+        if ended.is_slow {
+            outbox.given_up();
+        }
         // The reader learns of it by the outbox, whatever the reason was.
         outbox.close(close::SLOW);
     }
@@ -77,8 +83,9 @@ async fn within<E>(outbox: &Outbox, writing: impl Future<Output = Result<(), E>>
         biased;
         written = timeout(limits::DEAD_AFTER, writing) => match written {
             Ok(Ok(())) => Ok(()),
-            _ => Err(Ended),
+            Ok(Err(_)) => Err(Ended { is_slow: false }),
+            Err(_) => Err(Ended { is_slow: true }),
         },
-        () = outbox.closed() => Err(Ended),
+        () = outbox.closed() => Err(Ended { is_slow: false }),
     }
 }

@@ -6,9 +6,9 @@
 use super::{Message, message};
 use crate::{
     ClientError,
-    store::{Db, Tx},
+    store::{Db, Tx, sql},
 };
-use kith_protocol::{Event, Seq};
+use kith_protocol::{Event, EventId, Seq};
 use rusqlite::{OptionalExtension, params};
 
 /// `local` of the first one behind seq 0.
@@ -56,6 +56,30 @@ pub(crate) fn keep(tx: &mut Tx<'_>, cid: i64, behind: Seq, events: &[Event]) -> 
         next += 1;
     }
     Ok(())
+}
+
+/// One has come back. What its sender wrote before it and does not bring back was deleted by then: a device sends its own
+/// again in the order of the log.
+pub(crate) fn came_back(tx: &mut Tx<'_>, cid: i64, event: &Event) -> Result<(), ClientError> {
+    let mut query = tx.conn.prepare_cached(
+        "SELECT id FROM messages
+         WHERE cid = ?1 AND sender = ?2 AND seq IS NULL AND local < 0
+           AND local < (SELECT local FROM messages WHERE cid = ?1 AND id = ?3 AND seq IS NULL AND local < 0)",
+    )?;
+    let bound = params![cid, event.sender.as_bytes(), event.id.as_bytes()];
+    let older = query.query_map(bound, |row| sql::event(row, "id"))?.collect::<Result<Vec<_>, _>>()?;
+    drop(query);
+    older.into_iter().try_for_each(|id| super::remove(tx, cid, id))
+}
+
+/// It was deleted before it came back.
+pub(crate) fn forget(tx: &mut Tx<'_>, cid: i64, id: EventId) -> Result<(), ClientError> {
+    let mut query = tx.conn.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM messages WHERE cid = ?1 AND id = ?2 AND seq IS NULL AND local < 0)",
+    )?;
+    let is_lost: bool = query.query_row(params![cid, id.as_bytes()], |row| row.get(0))?;
+    drop(query);
+    if is_lost { super::remove(tx, cid, id) } else { Ok(()) }
 }
 
 fn is_deleted(tx: &Tx<'_>, cid: i64, event: &Event) -> Result<bool, ClientError> {

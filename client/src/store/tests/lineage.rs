@@ -43,7 +43,7 @@ async fn s7_a_run_with_an_event_that_is_stored_elsewhere_is_not_stored() {
     assert_eq!(stored.forked, []);
     assert_eq!(
         lines(&fixture, Anchor::Newest, 50).await,
-        ["m1", "m2", "m3", "[m8]", "[m10]", "[m11]", "[m12]", "m9"]
+        ["m1", "m2", "m3", "[m10]", "[m11]", "[m12]", "m9"]
     );
 }
 
@@ -116,6 +116,10 @@ async fn lines(fixture: &Fixture, anchor: Anchor, limit: usize) -> Vec<String> {
     lines.collect()
 }
 
+async fn found(fixture: &Fixture, text: &'static str) -> usize {
+    fixture.read(move |db| crate::store::search::search(db, text, None, 50)).await.hits.len()
+}
+
 fn announced(stored: &Stored) -> Vec<&str> {
     let arrived = stored.notices.iter().filter_map(|notice| match notice {
         EngineEvent::MessageArrived { text, .. } => Some(text.as_str()),
@@ -183,16 +187,15 @@ async fn s7_what_others_wrote_stays_in_its_place_until_it_comes_back() {
         }
         assert_eq!(again, all);
     }
-    // The author's device brings one back: it is an ordinary message, and no news.
+    assert_eq!(found(&fixture, "b3").await, 1, "what is lost is still found");
+    // The author's device brings one back: it is an ordinary message, and no news. What the author wrote before and
+    // does not bring back was deleted there.
     fixture.number(bo, kept, &message("b5"));
     let stored = fixture.apply(vec![fixture.append(5, 5)]).await;
     assert!(announced(&stored).is_empty());
-    assert_eq!(lines(&fixture, Anchor::Newest, 50).await, ["b1", "b2", "[b3]", "new", "mine", "b5"]);
+    assert_eq!(lines(&fixture, Anchor::Newest, 50).await, ["b1", "b2", "new", "mine", "b5"]);
     assert_eq!(lines(&fixture, Anchor::Around { id: kept }, 2).await, ["mine", "b5"]);
-    for (text, what) in [("b5", "once"), ("b3", "what is lost is still found")] {
-        let found = fixture.read(move |db| crate::store::search::search(db, text, None, 50)).await;
-        assert_eq!(found.hits.len(), 1, "{what}");
-    }
+    assert_eq!((found(&fixture, "b5").await, found(&fixture, "b3").await), (1, 0));
 }
 
 #[tokio::test]
@@ -204,4 +207,70 @@ async fn s4_s7_own_state_of_a_conversation_that_the_server_lost_counts_anew() {
     assert_eq!(stored.queued.len(), 1, "it is begun again");
     fixture.apply(vec![pushed(HeadsItem { own: own(2, false), ..fixture.item() })]).await;
     assert!(!fixture.row().await.pin, "the server's word of the new lineage counts");
+}
+
+#[tokio::test]
+async fn s7_w9_what_is_deleted_before_it_comes_back_goes() {
+    let mut fixture = Fixture::new().await;
+    let bo = fixture.bo;
+    fixture.says(bo, "b1");
+    let target = fixture.says(bo, "b2").id;
+    fixture.apply(vec![fixture.append(1, 2)]).await;
+    fixture.log.truncate(1);
+    let chains = vec![(Seq(1), fixture.log[0].chain)];
+    fixture.apply(vec![StoreOp::Rewind { conversation: fixture.conversation, chains }]).await;
+    assert_eq!(lines(&fixture, Anchor::Newest, 50).await, ["b1", "[b2]"]);
+    // Beyond a hole in which the message itself is again.
+    fixture.number(bo, target, &message("b2"));
+    fixture.number(bo, EventId::mint(), &EventContent::Delete { target });
+    fixture.apply(vec![StoreOp::Page(fixture.page(3, 3))]).await;
+    assert!(!lines(&fixture, Anchor::Newest, 50).await.contains(&"[b2]".to_owned()));
+    assert_eq!(found(&fixture, "b2").await, 0);
+}
+
+#[tokio::test]
+async fn s7_messages_whose_events_were_given_up_leave_their_places_too() {
+    let mut fixture = Fixture::new().await;
+    let bo = fixture.bo;
+    for at in 1..=6 {
+        fixture.says(bo, &format!("m{at}"));
+    }
+    fixture.apply(vec![fixture.append(1, 6)]).await;
+    // A look through the rows has found the fifth damaged: its events and those behind it go, to be fetched again.
+    fixture
+        .write(|tx| {
+            tx.conn.execute("DELETE FROM events WHERE seq >= 5", [])?;
+            tx.conn.execute(
+                "UPDATE log_range SET high = 4, chain_high = (SELECT chain FROM events WHERE seq = 4)",
+                [],
+            )?;
+            Ok(())
+        })
+        .await;
+    fixture.log.truncate(3);
+    let chains = vec![(Seq(3), fixture.log[2].chain)];
+    fixture.apply(vec![StoreOp::Rewind { conversation: fixture.conversation, chains }]).await;
+    for at in 4..=6 {
+        fixture.says(bo, &format!("other {at}"));
+    }
+    fixture.apply(vec![fixture.append(4, 6)]).await;
+    let texts = fixture.texts().await;
+    assert_eq!(texts, ["m1", "m2", "m3", "m4", "other 4", "other 5", "other 6"]);
+}
+
+#[tokio::test]
+async fn s7_o7_what_goes_out_again_is_deleted_for_everybody_who_holds_it() {
+    let mut fixture = Fixture::new().await;
+    let (ada, bo) = (fixture.ada, fixture.bo);
+    fixture.says(bo, "b1");
+    let mine = fixture.says(ada, "mine").id;
+    fixture.apply(vec![fixture.append(1, 2)]).await;
+    fixture.log.truncate(1);
+    let chains = vec![(Seq(1), fixture.log[0].chain)];
+    let stored = fixture.apply(vec![StoreOp::Rewind { conversation: fixture.conversation, chains }]).await;
+    assert_eq!(stored.queued.len(), 1);
+    let (_, _, update) = fixture.write(move |tx| doing::delete(tx, mine)).await;
+    assert!(update.removed.is_empty(), "others show it until a deletion follows it");
+    let kinds: Vec<_> = update.changed.iter().map(|entry| entry.what).collect();
+    assert_eq!(kinds, [crate::sync::ops::OutboxWhat::Relation]);
 }

@@ -80,6 +80,7 @@ impl Log {
         let is_cut = left != self.ranges;
         if is_cut {
             self.contradictions = 0;
+            self.delivered_sent = self.delivered_sent.min(left.high());
         }
         self.suspect = None;
         self.ranges = left;

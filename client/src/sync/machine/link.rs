@@ -143,6 +143,7 @@ impl Machine {
             log.high_at_hello = log.ranges.high();
         }
         self.awaits_heads = true;
+        self.live.greeting();
         self.let_go_unless_settled();
         let hello = Hello {
             protocol: PROTOCOL_VERSION,

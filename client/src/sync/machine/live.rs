@@ -60,6 +60,11 @@ impl Live {
         self.profiles_wanted.extend(users.into_iter().filter(|user| !self.profiles_asked.contains(user)));
     }
 
+    /// Whatever heads name from here on may have changed once more.
+    pub(super) fn greeting(&mut self) {
+        self.profiles_asked.clear();
+    }
+
     pub(super) fn disconnected(&mut self) {
         self.deliverable.clear();
         self.to_deliver.clear();

@@ -109,3 +109,24 @@ fn s7_a_head_that_the_server_does_not_have_is_not_asked_for_without_end() {
     actions.extend(bench.after(20_000));
     assert!(pulls(&actions).is_empty(), "{actions:?}");
 }
+
+#[test]
+fn s7_r1_what_comes_again_after_a_rewind_is_delivered_again() {
+    let id = conversation(1);
+    let events = log(id, UserId::mint(), 6);
+    let stored = LocalState { conversations: vec![kept(id, &events, 1, 3)], ..LocalState::default() };
+    let (mut bench, _) = Bench::live(stored, vec![item(id, &events[..3], 1)]);
+    let delivered = |bench: &mut Bench, events: &[Event]| {
+        bench.events(id, events);
+        let mut actions = bench.feed(Input::Stored(Stored::default()));
+        actions.extend(bench.after(600));
+        actions.iter().any(|action| matches!(action, Action::Send(ClientFrame::Delivered(_), _)))
+    };
+    assert!(delivered(&mut bench, &events[3..]));
+    // The log is another one from the fourth on, and heads say so.
+    bench.feed(Input::Stored(Stored { rewound: vec![kept(id, &events, 1, 3)], ..Stored::default() }));
+    let mut told = heads(vec![item(id, &events[..3], 1)]);
+    told.full = false;
+    bench.frame(ServerFrame::Heads(told));
+    assert!(delivered(&mut bench, &events[3..5]));
+}
