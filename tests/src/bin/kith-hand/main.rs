@@ -56,6 +56,8 @@ struct Hand {
     talks: Vec<ConversationView>,
     /// Conversations that were read to their beginning.
     complete: BTreeSet<ConversationId>,
+    /// How far up the others were read.
+    reached: BTreeMap<ConversationId, Anchor>,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -65,8 +67,8 @@ async fn main() -> Result<()> {
     let me = begin::signed_in(&engine, &arguments).await?;
     say(&Said::Ready { user: me });
     let random = StdRng::seed_from_u64(arguments.seed);
-    let (talks, complete) = (Vec::new(), BTreeSet::new());
-    Hand { engine, me, arguments, random, written: 0, deeds: 0, talks, complete }.serve().await
+    let (talks, complete, reached) = (Vec::new(), BTreeSet::new(), BTreeMap::new());
+    Hand { engine, me, arguments, random, written: 0, deeds: 0, talks, complete, reached }.serve().await
 }
 
 fn say(said: &Said) {
@@ -332,27 +334,36 @@ impl Hand {
             self.engine.mended_seen().await?;
             say(&Said::Mended { salvaged: mended.salvaged });
             self.complete.clear();
+            self.reached.clear();
         }
         Ok(())
     }
 
-    /// Scrolls up and waits for what comes; whether all of it is here.
-    async fn scroll(&self, conversation: ConversationId) -> Result<bool, ClientError> {
-        let (mut anchor, end) = (Anchor::Newest, Instant::now() + SCROLL_FOR);
+    /// Scrolls up from where it stopped and waits for what comes; whether all of it is here, looked through in one go.
+    async fn scroll(&mut self, conversation: ConversationId) -> Result<bool, ClientError> {
+        let end = Instant::now() + SCROLL_FOR;
+        let mut anchor = self.reached.remove(&conversation).unwrap_or(Anchor::Newest);
+        let mut is_in_one_go = anchor == Anchor::Newest;
         loop {
             let page = self.engine.timeline(conversation, anchor.clone(), PAGE).await?;
             let has_gap = page.items.iter().any(|item| matches!(item, TimelineItem::Gap(_)));
             if page.loading || has_gap {
                 if Instant::now() > end {
+                    self.reached.insert(conversation, anchor);
                     return Ok(false);
                 }
                 tokio::time::sleep(LOOK_AT_PAGE_AGAIN).await;
                 continue;
             }
-            let Some(order) = page.items.first().map(order_of).filter(|_| !page.at_start) else {
-                return Ok(page.at_start);
+            let first = page.items.first().map(order_of).filter(|_| !page.at_start);
+            anchor = match first {
+                Some(order) => Anchor::Before { order },
+                None if is_in_one_go || !page.at_start => return Ok(page.at_start),
+                None => {
+                    is_in_one_go = true;
+                    Anchor::Newest
+                }
             };
-            anchor = Anchor::Before { order };
         }
     }
 }
