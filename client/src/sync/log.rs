@@ -372,14 +372,11 @@ impl Log {
     /// The next pull that somebody asked for and that still brings something.
     pub(crate) fn wanted(&mut self) -> Option<Pull> {
         while let Some(want) = self.wants.pop_front() {
-            if want.from > Seq::ZERO
-                && !self.ranges.contains(want.from)
-                && self.visible_part((want.from, want.from)).is_some()
-            {
+            if let Some(from) = self.first_visible(want).filter(|from| !self.ranges.contains(*from)) {
                 self.want_in_flight = Some(want);
                 return Some(Pull {
                     conversation: self.conversation,
-                    from: Some(want.from),
+                    from: Some(from),
                     to: want.to,
                     direction: want.direction,
                     max: limits::PAGE_MESSAGES_MAX,
@@ -387,5 +384,17 @@ impl Log {
             }
         }
         None
+    }
+
+    /// Where what is wanted begins: what lies between two memberships is nothing to ask for, and what is older than
+    /// that is (R6).
+    fn first_visible(&self, want: Wanted) -> Option<Seq> {
+        match want.direction {
+            Direction::Forward => self.visible_part((want.from, want.from)).map(|(low, _)| low),
+            Direction::Backward => {
+                self.visible_part((want.to.unwrap_or(self.floor), want.from)).map(|(_, high)| high)
+            }
+        }
+        .filter(|seq| *seq > Seq::ZERO)
     }
 }

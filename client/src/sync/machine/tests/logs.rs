@@ -87,6 +87,24 @@ fn r6_nothing_outside_the_visible_intervals_is_asked_for() {
 }
 
 #[test]
+fn r6_whoever_scrolls_up_gets_past_the_time_in_which_they_were_no_member() {
+    let id = conversation(1);
+    let chain = Chain::empty(id);
+    let range = LocalRange { low: Seq(6_001), high: Seq(12_000), chain_before: chain, chain_high: chain };
+    let visible = vec![(Seq(1), Some(Seq(1_000))), (Seq(6_001), None)];
+    // More than is fetched without anybody asking.
+    let stored = LocalConversation { ranges: vec![range], head: Seq(12_000), ..kept(id, &[], 1, 0) };
+    let mut bench = Bench::new(local(Vec::new()));
+    bench.machine.load(local(vec![LocalConversation { visible: visible.clone(), ..stored }]));
+    let told = HeadsItem { head: Seq(12_000), chain, visible, ..item(id, &[], 1) };
+    assert_eq!(pulls(&bench.greet(heads(vec![told]))), []);
+    let older = Want::Older { conversation: id, before: Seq(6_001) };
+    let asked = pulls(&bench.feed(Input::Want(older)));
+    assert_eq!(asked.len(), 1, "what lies before the absence");
+    assert_eq!((asked[0].0.from, asked[0].0.direction), (Some(Seq(1_000)), Direction::Backward));
+}
+
+#[test]
 fn a_pull_that_is_refused_for_good_is_not_repeated() {
     let id = conversation(1);
     let events = log(id, UserId::mint(), 3);
