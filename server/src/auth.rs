@@ -76,7 +76,7 @@ impl Tokens {
     /// # Errors
     /// When the database fails.
     pub async fn load(pool: &PgPool, lifetime: Duration) -> Result<Self, sqlx::Error> {
-        let mut tx = pool.begin().await?;
+        let mut tx = db::begin(pool).await?;
         db::keys::ensure(&mut tx).await?;
         let keys = read(&mut tx).await?;
         tx.commit().await?;

@@ -17,7 +17,7 @@ pub mod refresh_tokens;
 pub mod users;
 
 use sqlx::{
-    PgPool,
+    PgPool, Postgres, Transaction,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use std::{str::FromStr, time::Duration};
@@ -40,4 +40,73 @@ pub async fn connect(url: &str, connections: u32) -> Result<PgPool, sqlx::Error>
         .acquire_timeout(Duration::from_secs(10))
         .connect_with(options)
         .await
+}
+
+/// Begins a transaction, also for whoever may hang up at any moment.
+///
+/// A `begin` that is given up half-way leaves its connection in the pool with the transaction open: what others do on it
+/// then is not committed. So it is done by a task that always comes to its end; a transaction that nobody takes is
+/// rolled back.
+///
+/// # Errors
+/// When the database fails.
+pub async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    let pool = pool.clone();
+    #[expect(clippy::disallowed_methods, reason = "this is the place that may")]
+    let begun = tokio::spawn(async move { pool.begin().await });
+    begun.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
+}
+
+/// As [`begin`]: reads that all see the same moment.
+///
+/// # Errors
+/// When the database fails.
+pub async fn begin_snapshot(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    let pool = pool.clone();
+    #[expect(clippy::disallowed_methods, reason = "this is the place that may")]
+    let begun =
+        tokio::spawn(async move { pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await });
+    begun.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{pin::pin, task::Poll};
+
+    /// Whoever asks hangs up after so many steps.
+    async fn given_up_after(steps: usize, asking: impl Future) {
+        let mut asking = pin!(asking);
+        for _ in 0..steps {
+            let polled = futures_util::poll!(asking.as_mut());
+            if matches!(polled, Poll::Ready(_)) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn w10_whoever_hangs_up_at_a_begin_leaves_no_open_transaction_to_others() {
+        let database = crate::testing::database().await.unwrap();
+        let other = connect(database.url(), 1).await.unwrap();
+        for steps in 1..6 {
+            let pool = connect(database.url(), 1).await.unwrap();
+            drop(pool.acquire().await.unwrap());
+            given_up_after(steps, begin(&pool)).await;
+            given_up_after(steps, begin_snapshot(&pool)).await;
+            let id = uuid::Uuid::now_v7();
+            sqlx::query("INSERT INTO invites (hash, expires_at) VALUES ($1, now())")
+                .bind(id.as_bytes().as_slice())
+                .execute(&pool)
+                .await
+                .unwrap();
+            let seen: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM invites WHERE hash = $1)")
+                .bind(id.as_bytes().as_slice())
+                .fetch_one(&other)
+                .await
+                .unwrap();
+            assert!(seen, "committed, though somebody hung up after {steps} steps before");
+        }
+    }
 }

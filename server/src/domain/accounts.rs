@@ -67,7 +67,7 @@ pub async fn add(
 ) -> Result<Profile, ApiError> {
     let hash = passwords.hash(new.password).await?;
     let id = UserId::mint();
-    let mut tx = pool.begin().await?;
+    let mut tx = db::begin(pool).await?;
     db::users::insert(&mut tx, id, &new.username, &new.display_name, &hash).await.map_err(name_taken)?;
     if let Some(code) = invite
         && !db::invites::take(&mut tx, &code, id).await?
@@ -118,7 +118,7 @@ pub async fn change_password(
     let profile = profile(state, user).await?;
     check_password(&profile.username, &new)?;
     let hash = state.passwords.hash(new).await?;
-    let mut tx = state.pool.begin().await?;
+    let mut tx = db::begin(&state.pool).await?;
     db::users::set_password(&mut tx, user, &hash).await?;
     let ended = db::devices::revoke_others(&mut tx, user, Some(keep)).await?;
     tx.commit().await?;
@@ -140,7 +140,7 @@ pub async fn reset_password(
     let found = db::users::credentials(&mut *pool.acquire().await?, username).await?;
     let user = UserId::from_uuid(found.ok_or(ApiError::TargetMissing)?.id);
     let hash = passwords.hash(password).await?;
-    let mut tx = pool.begin().await?;
+    let mut tx = db::begin(pool).await?;
     db::users::set_password(&mut tx, user, &hash).await?;
     db::devices::revoke_others(&mut tx, user, None).await?;
     tx.commit().await?;

@@ -8,7 +8,7 @@ use kith_protocol::{
     frame::{ConversationKind, Draft, Heads, HeadsItem, HeadsMember, OwnState},
     limits,
 };
-use sqlx::{Connection, PgConnection};
+use sqlx::{PgConnection, PgPool};
 use std::collections::HashMap;
 use uuid::Uuid;
 
@@ -184,12 +184,8 @@ pub struct Snapshot {
 }
 
 /// Reads heads of a user in one snapshot (S2): what changed since `cursor`, or all if it is none to go by (S5).
-pub async fn snapshot(
-    conn: &mut PgConnection,
-    user: UserId,
-    cursor: Option<&str>,
-) -> Result<Snapshot, sqlx::Error> {
-    let mut tx = conn.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+pub async fn snapshot(pool: &PgPool, user: UserId, cursor: Option<&str>) -> Result<Snapshot, sqlx::Error> {
+    let mut tx = db::begin_snapshot(pool).await?;
     let user_seq = db::contacts::user_seq(&mut tx, user).await?;
     let moment = db::cursor::moment(&mut tx).await?;
     let since = cursor.and_then(|text| Cursor::read(text, &moment, user, user_seq));

@@ -83,7 +83,7 @@ async fn begin(
     password_hash: &str,
     device: DeviceRequest,
 ) -> Result<Session, ApiError> {
-    let mut tx = state.pool.begin().await?;
+    let mut tx = db::begin(&state.pool).await?;
     if !db::users::lock_with(&mut tx, user, password_hash).await? {
         return Err(ApiError::CredentialsInvalid);
     }
@@ -135,7 +135,7 @@ async fn session(
 /// [`ApiError::DeviceRevoked`] after signing out, and when an exchanged token comes back too late.
 pub async fn refresh(state: &AppState, request: Refresh) -> Result<Session, ApiError> {
     let old = hash_token(&request.refresh_token);
-    let mut tx = state.pool.begin().await?;
+    let mut tx = db::begin(&state.pool).await?;
     let told = state.tokens.read_refresh(&request.refresh_token);
     let row = match (find(&mut tx, &old).await?, told) {
         (Some(row), _) => row,

@@ -256,8 +256,7 @@ impl Session {
         if asked.full == Some(true) {
             self.allowance.take_full_heads(Instant::now())?;
         }
-        let mut conn = self.state.pool.acquire().await?;
-        let snapshot = heads::snapshot(&mut conn, self.user(), None).await?;
+        let snapshot = heads::snapshot(&self.state.pool, self.user(), None).await?;
         self.state.metrics.heads(true, false);
         Ok(Answer::Frames(snapshot.parts.into_iter().map(ServerFrame::Heads).collect()))
     }

@@ -14,7 +14,7 @@ use kith_protocol::{
     frame::{Hello, Welcome, WelcomeLimits},
     limits,
 };
-use sqlx::{Acquire, PgConnection};
+use sqlx::PgPool;
 use std::{sync::Arc, time::SystemTime};
 
 /// A connection that was greeted.
@@ -47,8 +47,7 @@ pub async fn greet(
     }
     let epoch = state.publisher.epoch.get().await?;
     let is_socket = outbox.is_socket();
-    let mut conn = state.pool.acquire().await?;
-    let generation = generation(&mut conn, authed.user, hello.device, hello.generation, is_socket)
+    let generation = generation(&state.pool, authed.user, hello.device, hello.generation, is_socket)
         .await
         .inspect_err(|error| {
             if matches!(error, ApiError::DeviceForked) {
@@ -57,7 +56,7 @@ pub async fn greet(
         })?;
     let connection = state.hub.connect(authed.user, authed.device, outbox, is_socket);
     let cursor = hello.cursor.as_deref().filter(|_| hello.full != Some(true));
-    let snapshot = heads::snapshot(&mut conn, authed.user, cursor).await?;
+    let snapshot = heads::snapshot(&state.pool, authed.user, cursor).await?;
     let is_full = snapshot.parts.first().is_none_or(|part| part.full);
     state.metrics.heads(is_full, cursor.is_some());
     connection.outbox.set_floors(snapshot.floors);
@@ -95,14 +94,14 @@ fn token_ms(expires_at: SystemTime) -> u64 {
 /// Valid are the one last issued and the one last presented, whose `welcome` may have been lost. A greater one is
 /// from before a restore of this database.
 async fn generation(
-    conn: &mut PgConnection,
+    pool: &PgPool,
     user: UserId,
     device: DeviceId,
     presented: u64,
     rotates: bool,
 ) -> Result<u64, ApiError> {
     let presented = i64::try_from(presented).map_err(|_| ApiError::invalid("not a generation"))?;
-    let mut tx = conn.begin().await?;
+    let mut tx = db::begin(pool).await?;
     let row = db::generations::lock(&mut tx, user, device).await?.ok_or(ApiError::DeviceRevoked)?;
     if presented < row.issued && presented != row.presented {
         return Err(ApiError::DeviceForked);
