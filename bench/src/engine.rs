@@ -33,6 +33,7 @@ pub async fn cold_open(binary: &Path, messages: usize) -> Result<Opened> {
         data_dir: folder.path().to_owned(),
         app: "bench/1".to_owned(),
         device_name: "bench".to_owned(),
+        ca_file: None,
         secrets,
     };
     let engine = Engine::open(options.clone()).await?;

@@ -14,6 +14,7 @@ use crate::{
         Input,
         ops::{LocalState, OutboxUpdate, StoreOp, Stored},
     },
+    transport::tls::Trust,
     view::LinkView,
 };
 use kith_protocol::{
@@ -45,6 +46,8 @@ pub(crate) struct DriverOptions {
     pub device: DeviceId,
     /// `name/version`.
     pub app: String,
+    /// Which certificates are believed.
+    pub trust: Trust,
 }
 
 /// What the driver needs of the store.

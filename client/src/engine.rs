@@ -44,6 +44,8 @@ pub struct EngineOptions {
     pub app: String,
     /// For the device list.
     pub device_name: String,
+    /// A file of certificates (PEM) that are believed besides the system's, for a server with an authority of its own.
+    pub ca_file: Option<PathBuf>,
     /// Where token and database key are kept.
     pub secrets: Arc<dyn SecretStore>,
 }

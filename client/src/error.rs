@@ -26,6 +26,12 @@ pub enum ClientError {
     /// Plain text over a network is refused; only loopback may go without TLS.
     #[error("the address is not an https:// address (or http:// to this computer)")]
     InsecureServer,
+    /// The server's certificate is not one to believe: expired, of another name, or of an unknown authority.
+    #[error("the server's certificate cannot be believed")]
+    BadCertificate,
+    /// The file of further authorities cannot be read or holds none.
+    #[error("the file of certificates cannot be used")]
+    BadCaFile,
     /// Not a server's address.
     #[error("not a server's address")]
     BadAddress,
@@ -83,6 +89,8 @@ impl ClientError {
             Self::Offline => "offline",
             Self::SignedOut => "signed_out",
             Self::InsecureServer => "insecure_server",
+            Self::BadCertificate => "bad_certificate",
+            Self::BadCaFile => "bad_ca_file",
             Self::BadAddress => "bad_address",
             Self::NotFound => "not_found",
             Self::BadProfile => "bad_profile",

@@ -16,7 +16,10 @@ use crate::{
     secrets::{Kept, SecretError, Vault},
     store::{Store, salvage},
     tokens::{SessionSecret, Tokens},
-    transport::api::{Api, parse_server, server_text},
+    transport::{
+        api::{Api, parse_server, server_text},
+        tls::Trust,
+    },
     view::{AccountView, AppState, KeyStore, PersonView, SignedOutReason},
 };
 use kith_protocol::api;
@@ -89,6 +92,7 @@ pub(crate) struct Profile {
     pub(crate) hub: Arc<NoticeHub>,
     folder: Folder,
     vault: Vault,
+    trust: Trust,
     open: Mutex<Open>,
     /// One sign-in, sign-out or close at a time.
     changing: tokio::sync::Mutex<()>,
@@ -104,6 +108,7 @@ enum Open {
 impl Profile {
     /// Locks the folder and opens what was signed in.
     pub(crate) async fn open(options: EngineOptions, hub: Arc<NoticeHub>) -> Result<Self, ClientError> {
+        let trust = Trust::load(options.ca_file.as_deref())?;
         let folder = Folder::open(&options.data_dir, &options.profile)?;
         let owner = match folder.id() {
             Some(id) => format!("{}.{id}", options.profile),
@@ -118,6 +123,7 @@ impl Profile {
             hub,
             folder,
             vault,
+            trust,
             open: Mutex::new(nobody),
             changing: Default::default(),
             alarm: Arc::default(),
@@ -143,6 +149,11 @@ impl Profile {
             self.open_whoever_was_last().await;
             self.hub.tell(EngineEvent::AppChanged);
         }
+    }
+
+    /// The way to ask a server before anybody is signed in.
+    pub(crate) fn api(&self, server: &str) -> Result<Api, ClientError> {
+        Ok(Api::new(parse_server(server)?, &self.trust))
     }
 
     fn set(&self, open: Open) {
@@ -179,6 +190,7 @@ impl Profile {
             user: account.user,
             device: secret.device,
             app: self.options.app.clone(),
+            trust: self.trust.clone(),
         };
         let device = secret.device;
         opened.store.alarm(self.alarm.clone());
@@ -186,7 +198,7 @@ impl Profile {
             || Live::start(opened.store.clone(), self.hub.clone()),
             |before| before.live.clone(),
         );
-        let tokens = Tokens::new(Api::new(server), self.vault.clone(), self.hub.clone(), secret);
+        let tokens = Tokens::new(Api::new(server, &self.trust), self.vault.clone(), self.hub.clone(), secret);
         let store = Arc::new(opened.store.clone());
         let driver = match before {
             Some(before) => before.driver.succeed(options, store, Arc::new(tokens.clone()), live.clone()),
@@ -245,7 +257,7 @@ impl Profile {
         password: &str,
     ) -> Result<(), ClientError> {
         let _changing = self.changing.lock().await;
-        let api = Api::new(parse_server(server)?);
+        let api = self.api(server)?;
         let server = server_text(api.server());
         let last = self.folder.last_account();
         let known = last.filter(|last| last.server == server && last.username == username);

@@ -181,6 +181,7 @@ fn token_error(error: &ClientError) -> TokenError {
             TokenError::Refused(*code)
         }
         ClientError::Refused(ErrorCode::UpgradeRequired) => TokenError::Refused(ErrorCode::UpgradeRequired),
+        ClientError::BadCertificate => TokenError::BadCertificate,
         _ => TokenError::Unreachable,
     }
 }

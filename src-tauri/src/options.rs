@@ -16,6 +16,9 @@ pub(crate) struct Options {
     /// The server to sign in to.
     #[arg(long, value_name = "URL", global = true)]
     pub(crate) server: Option<String>,
+    /// A file of certificates (PEM) to believe besides the system's, for a server with an authority of its own.
+    #[arg(long, value_name = "FILE", env = "KITH_CA_FILE", global = true)]
+    pub(crate) ca_file: Option<PathBuf>,
     /// Start in the tray, where there is one.
     #[arg(long)]
     pub(crate) hidden: bool,

@@ -104,6 +104,7 @@ impl Shell {
         let opened = Engine::open(EngineOptions {
             profile: self.0.options.profile.clone(),
             data_dir: self.0.options.data_dir(),
+            ca_file: self.0.options.ca_file.clone(),
             app: APP.to_owned(),
             device_name: device_name(),
             secrets: Arc::new(KeyringSecrets),

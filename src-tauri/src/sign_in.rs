@@ -42,6 +42,7 @@ async fn sign_in(options: &Options, username: &str, password: String) -> Result<
     let engine = Engine::open(EngineOptions {
         profile: options.profile.clone(),
         data_dir: options.data_dir(),
+        ca_file: options.ca_file.clone(),
         app: shell::APP.to_owned(),
         device_name: shell::device_name(),
         secrets: Arc::new(KeyringSecrets),

@@ -42,6 +42,7 @@ impl Client {
             data_dir: self.folder.path().to_owned(),
             app: "kith-tests/1".to_owned(),
             device_name: format!("{}'s computer", self.name),
+            ca_file: None,
             secrets: self.secrets.clone(),
         };
         self.engine = Some(Engine::open(options).await?);

@@ -63,7 +63,10 @@ impl Driver {
         let socket_address = crate::transport::is_safe(&options.server)
             .then(|| at(&base.replacen("http", "ws", 1), "/v1/socket"))
             .flatten();
-        let exchange = Exchange::new(at(&base, "/v1/exchange").unwrap_or_else(|| options.server.clone()));
+        let exchange = Exchange::new(
+            at(&base, "/v1/exchange").unwrap_or_else(|| options.server.clone()),
+            &options.trust,
+        );
         Self {
             options,
             store,
@@ -264,13 +267,14 @@ impl Driver {
 
     fn connect(&mut self) {
         let (tokens, address) = (self.tokens.clone(), self.socket_address.clone());
+        let trust = self.options.trust.clone();
         self.opening = true;
         self.errands.push(Box::pin(async move {
             let Some(address) = address else {
                 return Brought::Socket(Err(ConnectError::Refused(ErrorCode::NotAllowed)));
             };
             Brought::Socket(match tokens.access_token().await {
-                Ok(token) => Socket::connect(&address, &token).await.map(Box::new),
+                Ok(token) => Socket::connect(&address, &token, &trust).await.map(Box::new),
                 Err(error) => Err(without_token(error)),
             })
         }));
@@ -302,6 +306,7 @@ fn without_token(error: TokenError) -> ConnectError {
     match error {
         TokenError::Refused(code) => ConnectError::Unauthorized(code),
         TokenError::Unreachable => ConnectError::Unreachable,
+        TokenError::BadCertificate => ConnectError::BadCertificate,
     }
 }
 

@@ -236,6 +236,7 @@ impl Person {
             user: self.user,
             device: self.device,
             app: "tests/1".to_owned(),
+            trust: crate::transport::tls::Trust::load(None).unwrap(),
         };
         let driver = DriverHandle::start(options, self.store.clone(), Arc::new(tokens), self.events.clone());
         *self.driver.lock().unwrap() = Some(driver);

@@ -4,7 +4,6 @@ use super::Engine;
 use crate::{
     ClientError,
     store::people,
-    transport::api::{Api, parse_server},
     view::{PersonView, SignOutPreview},
 };
 use kith_protocol::{
@@ -36,7 +35,7 @@ impl Engine {
             display_name,
             invite,
         };
-        let _: api::AccountCreated = Api::new(parse_server(&server)?).post("/v1/accounts", &account).await?;
+        let _: api::AccountCreated = self.inner.profile.api(&server)?.post("/v1/accounts", &account).await?;
         self.sign_in(server, username, password).await
     }
 

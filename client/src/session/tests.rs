@@ -157,6 +157,7 @@ impl Computer {
             data_dir: self.dir.path().to_owned(),
             app: "test/1".into(),
             device_name: "a computer".into(),
+            ca_file: None,
             secrets: self.secrets.clone(),
         };
         Engine::open(options).await

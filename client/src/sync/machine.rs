@@ -100,6 +100,8 @@ pub(crate) struct Machine {
     token_is_stale: bool,
     /// A token was renewed, and no `welcome` has come since.
     token_is_untried: bool,
+    /// The last try met a certificate that is not to be believed.
+    has_bad_certificate: bool,
     /// The last heads of this connection have come.
     heard: bool,
     /// The same, of the exchange under way.
@@ -141,6 +143,7 @@ impl Machine {
             shown: None,
             token_is_stale: false,
             token_is_untried: false,
+            has_bad_certificate: false,
             heard: false,
             heard_this_round: false,
             catching_up: true,

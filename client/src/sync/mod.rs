@@ -41,6 +41,8 @@ pub(crate) enum TokenError {
     Refused(ErrorCode),
     /// The server could not be asked; later.
     Unreachable,
+    /// Whoever answers shows a certificate that is not to be believed; later.
+    BadCertificate,
 }
 
 /// Why a connection or an exchange did not come about.
@@ -48,6 +50,8 @@ pub(crate) enum TokenError {
 pub(crate) enum ConnectError {
     /// Nobody answered.
     Unreachable,
+    /// Whoever answers shows a certificate that is not to be believed.
+    BadCertificate,
     /// The token was refused (401).
     Unauthorized(ErrorCode),
     /// An HTTP answer, but no socket; `off` when the server says that there are none.

@@ -45,7 +45,12 @@ impl Bench {
             access_token: "a0".to_owned().into(),
             refresh_token: "r0".to_owned().into(),
         };
-        let tokens = Tokens::new(Api::new(server), vault.clone(), hub.clone(), secret);
+        let tokens = Tokens::new(
+            Api::new(server, &crate::transport::tls::Trust::load(None).unwrap()),
+            vault.clone(),
+            hub.clone(),
+            secret,
+        );
         Self { tokens, vault, hub, listener, user }
     }
 

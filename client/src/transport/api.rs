@@ -1,6 +1,9 @@
 //! The HTTP interface, as far as accounts and people go (section 11).
 
-use super::is_safe;
+use super::{
+    is_safe,
+    tls::{Trust, is_about_certificate},
+};
 use crate::ClientError;
 use kith_protocol::{ErrorCode, api::ErrorBody};
 use reqwest::{Method, RequestBuilder};
@@ -50,13 +53,9 @@ pub(crate) fn server_text(server: &Url) -> String {
 }
 
 impl Api {
-    pub(crate) fn new(server: Url) -> Self {
-        let client = reqwest::Client::builder()
-            .connect_timeout(CONNECT_WITHIN)
-            .timeout(ANSWER_WITHIN)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .unwrap_or_default();
+    pub(crate) fn new(server: Url, trust: &Trust) -> Self {
+        let client =
+            trust.http().connect_timeout(CONNECT_WITHIN).timeout(ANSWER_WITHIN).build().unwrap_or_default();
         Self { client, server }
     }
 
@@ -120,7 +119,10 @@ impl Api {
 }
 
 async fn send(request: RequestBuilder) -> Result<reqwest::Response, ClientError> {
-    let answer = request.send().await.map_err(|_| ClientError::Offline)?;
+    let answer = request.send().await.map_err(|error| match is_about_certificate(&error) {
+        true => ClientError::BadCertificate,
+        false => ClientError::Offline,
+    })?;
     if answer.status().is_success() {
         return Ok(answer);
     }

@@ -1,6 +1,9 @@
 //! The exchange: frames there and back in one HTTP request (S12).
 
-use super::ws::refusal;
+use super::{
+    tls::{Trust, is_about_certificate},
+    ws::refusal,
+};
 use crate::sync::ConnectError;
 use kith_protocol::{
     ClientFrame, ServerFrame,
@@ -21,11 +24,11 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     /// For the server whose `/v1/exchange` is `address`.
-    pub(crate) fn new(address: url::Url) -> Self {
-        let client = reqwest::Client::builder()
+    pub(crate) fn new(address: url::Url, trust: &Trust) -> Self {
+        let client = trust
+            .http()
             .connect_timeout(Duration::from_secs(20))
             .timeout(ANSWER_WITHIN)
-            .redirect(reqwest::redirect::Policy::none())
             .build()
             .unwrap_or_default();
         Self { client, address }
@@ -48,7 +51,10 @@ impl Exchange {
             body.frames.extend(serde_json::from_str::<serde_json::Value>(&text).ok());
         }
         let sent = self.client.post(self.address.clone()).bearer_auth(token).json(&body).send().await;
-        let answer = sent.map_err(|_| ConnectError::Unreachable)?;
+        let answer = sent.map_err(|error| match is_about_certificate(&error) {
+            true => ConnectError::BadCertificate,
+            false => ConnectError::Unreachable,
+        })?;
         let status = answer.status();
         let text = answer.bytes().await.map_err(|_| ConnectError::Unreachable)?;
         if !status.is_success() {
@@ -77,7 +83,10 @@ mod tests {
                 b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 13\r\n\r\n<html></html>";
             tcp.write_all(page).await
         });
-        let exchange = Exchange::new(url::Url::parse(&format!("http://{address}/v1/exchange")).unwrap());
+        let exchange = Exchange::new(
+            url::Url::parse(&format!("http://{address}/v1/exchange")).unwrap(),
+            &Trust::load(None).unwrap(),
+        );
         assert_eq!(exchange.run("t", &[]).await, Err(ConnectError::Unreachable));
         proxy.await.unwrap().unwrap();
     }

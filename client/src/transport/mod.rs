@@ -2,6 +2,7 @@
 
 pub(crate) mod api;
 pub(crate) mod http;
+pub(crate) mod tls;
 pub(crate) mod ws;
 
 /// Whether frames and tokens may go to this address: TLS anywhere, plain text only to this computer.

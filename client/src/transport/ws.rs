@@ -1,8 +1,9 @@
 //! The socket: bytes to frames and back, nothing else.
 //!
 //! Buffers are small (a client holds one connection, a server thousands: L5); a connection without a byte for 30 s is
-//! dead (S10). Certificates are checked against the system's roots.
+//! dead (S10). Certificates are checked by [`Trust`].
 
+use super::tls::{Trust, is_about_certificate};
 use crate::sync::ConnectError;
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
 use kith_protocol::{ClientFrame, ErrorCode, SUBPROTOCOL, ServerFrame, limits};
@@ -12,7 +13,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async_with_config,
+    Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config,
     tungstenite::{
         Error, Message,
         client::IntoClientRequest as _,
@@ -51,7 +52,11 @@ pub(crate) enum Received {
 
 impl Socket {
     /// Opens a socket; `address` is that of `/v1/socket`.
-    pub(crate) async fn connect(address: &url::Url, token: &str) -> Result<Self, ConnectError> {
+    pub(crate) async fn connect(
+        address: &url::Url,
+        token: &str,
+        trust: &Trust,
+    ) -> Result<Self, ConnectError> {
         let mut request =
             address.as_str().into_client_request().map_err(|_| ConnectError::Refused(ErrorCode::Invalid))?;
         let mut bearer = HeaderValue::try_from(format!("Bearer {token}"))
@@ -65,7 +70,8 @@ impl Socket {
             .max_write_buffer_size(4 * 1024 * 1024)
             .max_message_size(Some(INBOUND_BYTES_MAX))
             .max_frame_size(Some(INBOUND_BYTES_MAX));
-        let connecting = connect_async_with_config(request, Some(config), true);
+        let tls = Connector::Rustls(trust.config());
+        let connecting = connect_async_tls_with_config(request, Some(config), true, Some(tls));
         match timeout(CONNECT_WITHIN, connecting).await {
             Ok(Ok((stream, _))) => {
                 Ok(Self { stream, dead_at: Instant::now() + limits::DEAD_AFTER, ended: None })
@@ -180,6 +186,7 @@ fn failure(error: &Error) -> ConnectError {
 
 fn not_http(error: &Error) -> ConnectError {
     match error {
+        error if is_about_certificate(error) => ConnectError::BadCertificate,
         Error::Io(_) | Error::Tls(_) | Error::ConnectionClosed | Error::AlreadyClosed => {
             ConnectError::Unreachable
         }

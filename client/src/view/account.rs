@@ -110,6 +110,8 @@ pub enum LinkView {
         since: TimestampMs,
         /// When the next try starts, if one is planned.
         next_try: Option<TimestampMs>,
+        /// Somebody answers, with a certificate that is expired, of another name, or of an unknown authority.
+        bad_certificate: bool,
     },
     /// The server answers, but wants a sign-in. Everything local goes on working.
     SignInNeeded,

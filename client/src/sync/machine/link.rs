@@ -203,7 +203,13 @@ impl Machine {
             return;
         }
         let was_socket = self.link == Link::Connecting;
+        self.has_bad_certificate = error == ConnectError::BadCertificate;
         match error {
+            // Neither another way nor a click leads past it.
+            ConnectError::BadCertificate => {
+                self.polling = Polling::default();
+                self.wait(0);
+            }
             ConnectError::Unreachable if was_socket => self.socket_failed(false, false),
             ConnectError::NoSocket { off } if was_socket => self.socket_failed(off, true),
             ConnectError::Unreachable | ConnectError::NoSocket { .. } => {
@@ -359,8 +365,9 @@ impl Machine {
         if self.link != Link::Renewing {
             return;
         }
+        self.has_bad_certificate = error == TokenError::BadCertificate;
         match error {
-            TokenError::Unreachable => self.wait(0),
+            TokenError::Unreachable | TokenError::BadCertificate => self.wait(0),
             TokenError::Refused(code @ (ErrorCode::DeviceRevoked | ErrorCode::UpgradeRequired)) => {
                 self.stop(code);
             }

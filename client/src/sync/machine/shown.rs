@@ -34,11 +34,13 @@ impl Machine {
             Link::SignIn => LinkView::SignInNeeded,
             Link::Stopped { code } if code.class() == ErrorClass::SignIn => LinkView::SignInNeeded,
             Link::Stopped { code } => LinkView::Stopped { code },
-            Link::Waiting { until } | Link::Broken { until } if !calm => {
-                LinkView::Offline { since: self.since, next_try: Some(wall_at(until)) }
-            }
+            Link::Waiting { until } | Link::Broken { until } if !calm => self.offline(Some(wall_at(until))),
             _ if calm => LinkView::Connecting,
-            _ => LinkView::Offline { since: self.since, next_try: None },
+            _ => self.offline(None),
         }
+    }
+
+    fn offline(&self, next_try: Option<TimestampMs>) -> LinkView {
+        LinkView::Offline { since: self.since, next_try, bad_certificate: self.has_bad_certificate }
     }
 }

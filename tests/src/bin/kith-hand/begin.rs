@@ -47,6 +47,7 @@ pub async fn opened(arguments: &Arguments) -> Result<Engine> {
         data_dir: arguments.folder.clone(),
         app: "kith-hand/1".to_owned(),
         device_name: format!("{}'s computer", arguments.name),
+        ca_file: None,
         secrets: Arc::new(SecretFile::of(&arguments.folder)),
     };
     loop {

@@ -405,7 +405,11 @@ since: TimestampMs,
 /**
  * When the next try starts, if one is planned.
  */
-next_try: TimestampMs | null, } | { "state": "sign_in_needed" } | { "state": "stopped",
+next_try: TimestampMs | null,
+/**
+ * Somebody answers, with a certificate that is expired, of another name, or of an unknown authority.
+ */
+bad_certificate: boolean, } | { "state": "sign_in_needed" } | { "state": "stopped",
 /**
  * Why.
  */

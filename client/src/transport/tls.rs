@@ -1,0 +1,116 @@
+//! Whom to believe: the system's certificates, and those of a file for a server with an authority of its own.
+//!
+//! A certificate that does not fit is the end: there is no way to go on all the same. Nothing is pinned, so that an
+//! operator can renew what serves.
+
+use crate::ClientError;
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject as _},
+};
+use std::{
+    error::Error,
+    path::Path,
+    sync::{Arc, OnceLock},
+};
+
+/// Checks the certificates of servers. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Trust(Arc<ClientConfig>);
+
+impl Trust {
+    /// The system's certificates, and those of `file`.
+    ///
+    /// # Errors
+    /// [`ClientError::BadCaFile`] for a file that cannot be read or holds none.
+    pub(crate) fn load(file: Option<&Path>) -> Result<Self, ClientError> {
+        let Some(file) = file else { return Ok(Self(Arc::clone(system()))) };
+        let pem = std::fs::read(file).map_err(|_| ClientError::BadCaFile)?;
+        let mut roots = of_the_system();
+        let mut added = 0;
+        for certificate in CertificateDer::pem_slice_iter(&pem) {
+            let certificate = certificate.map_err(|_| ClientError::BadCaFile)?;
+            roots.add(certificate).map_err(|_| ClientError::BadCaFile)?;
+            added += 1;
+        }
+        if added == 0 { Err(ClientError::BadCaFile) } else { Ok(Self(Arc::new(with(roots)))) }
+    }
+
+    pub(crate) fn config(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.0)
+    }
+
+    /// A client for HTTP that believes the same, and follows no redirection.
+    pub(crate) fn http(&self) -> reqwest::ClientBuilder {
+        reqwest::Client::builder()
+            .tls_backend_preconfigured((*self.0).clone())
+            .redirect(reqwest::redirect::Policy::none())
+    }
+}
+
+/// Read once: it is some hundred certificates.
+fn system() -> &'static Arc<ClientConfig> {
+    static SYSTEM: OnceLock<Arc<ClientConfig>> = OnceLock::new();
+    SYSTEM.get_or_init(|| Arc::new(with(of_the_system())))
+}
+
+fn of_the_system() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        tracing::warn!(%error, "some of the system's certificates cannot be read");
+    }
+    // Some systems keep odd ones among them, which serve nobody.
+    roots.add_parsable_certificates(found.certs);
+    roots
+}
+
+fn with(roots: RootCertStore) -> ClientConfig {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    #[expect(clippy::expect_used, reason = "the provider serves both versions")]
+    let builder = versions.expect("TLS 1.2 and 1.3");
+    builder.with_root_certificates(roots).with_no_client_auth()
+}
+
+/// Whether a failure is that of a certificate.
+pub(crate) fn is_about_certificate(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<rustls::Error>() {
+            return matches!(error, rustls::Error::InvalidCertificate(_));
+        }
+        // An I/O error keeps what it was made of out of the chain.
+        let inside = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        next = match inside {
+            Some(inside) => Some(inside as &(dyn Error + 'static)),
+            None => error.source(),
+        };
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sec_091_a_file_without_a_certificate_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ca.pem");
+        assert!(matches!(Trust::load(Some(&path)), Err(ClientError::BadCaFile)), "not there");
+        for text in ["", "no PEM", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+            std::fs::write(&path, text).unwrap();
+            assert!(matches!(Trust::load(Some(&path)), Err(ClientError::BadCaFile)), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn sec_091_a_bad_certificate_is_told_from_a_network_that_is_away() {
+        let bad = rustls::Error::InvalidCertificate(rustls::CertificateError::Expired);
+        let wrapped = std::io::Error::other(std::io::Error::other(bad));
+        assert!(is_about_certificate(&wrapped));
+        assert!(!is_about_certificate(&std::io::Error::other("away")));
+        assert!(!is_about_certificate(&std::io::Error::other(rustls::Error::HandshakeNotComplete)));
+    }
+}
