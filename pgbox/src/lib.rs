@@ -128,6 +128,14 @@ impl Cluster {
         admin::with_database(&self.base, database)
     }
 
+    /// Returns the address of a database in the cluster of `dir`, which another process runs.
+    ///
+    /// # Errors
+    /// As the first half of [`Cluster::start`].
+    pub fn url_of_running(dir: impl AsRef<Path>, database: &str) -> Result<String, PgBoxError> {
+        Ok(admin::with_database(&Place::of_running(dir.as_ref())?, database))
+    }
+
     /// Returns the major version of the PostgreSQL that runs.
     #[must_use]
     pub fn major(&self) -> u16 {

@@ -36,8 +36,7 @@ impl Place {
         fs::create_dir_all(dir).map_err(PgBoxError::io(format!("making {}", dir.display())))?;
         let dir = process::absolute(dir).map_err(PgBoxError::io(format!("finding {}", dir.display())))?;
         let lock = lock(&dir)?;
-        let owner = process::owner(&dir.join("data"))?;
-        let home = process::enterable_home(&dir, owner.as_ref())?;
+        let (home, owner) = Self::home(&dir)?;
         if home != dir {
             let note = format!("The cluster of this folder lies in\n{}\n", home.display());
             fs::write(dir.join("LOCATION.txt"), note).map_err(PgBoxError::io("writing LOCATION.txt"))?;
@@ -45,6 +44,18 @@ impl Place {
         let endpoint = process::Endpoint::prepare(&home, owner.as_ref())?;
         let (data, log) = (home.join("data"), home.join("postgres.log"));
         Ok(Self { home, data, log, endpoint, owner, _lock: Arc::new(lock) })
+    }
+
+    fn home(dir: &Path) -> Result<(PathBuf, Option<process::Owner>), PgBoxError> {
+        let owner = process::owner(&dir.join("data"))?;
+        Ok((process::enterable_home(dir, owner.as_ref())?, owner))
+    }
+
+    /// The address of a cluster that another process holds.
+    pub(crate) fn of_running(dir: &Path) -> Result<String, PgBoxError> {
+        let dir = process::absolute(dir).map_err(PgBoxError::io(format!("finding {}", dir.display())))?;
+        let (home, owner) = Self::home(&dir)?;
+        Ok(process::Endpoint::prepare(&home, owner.as_ref())?.base())
     }
 
     /// The major version that wrote the data, `None` if there are none.

@@ -1,6 +1,9 @@
 //! HTTP bodies (section 11). Unknown fields in a request are refused; a client ignores unknown fields of an answer.
 
-use crate::{ConversationId, DeviceId, ErrorCode, EventId, Seq, TimestampMs, UserId, frame::Context};
+use crate::{
+    ConversationId, DeviceId, ErrorCode, EventId, Seq, TimestampMs, UserId,
+    frame::{Context, WelcomeLimits},
+};
 use serde::{Deserialize, Serialize};
 
 /// `POST /v1/accounts`
@@ -216,6 +219,24 @@ pub struct ExchangeRequest {
 pub struct ExchangeAnswer {
     /// `welcome`, `heads`, answers, live frames.
     pub frames: Vec<serde_json::Value>,
+}
+
+/// `GET /v1/info`: what anybody may know of a server before signing in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServerInfo {
+    /// `name/version`.
+    pub server: String,
+    /// The protocol's version.
+    pub protocol: u32,
+    /// `open`, `invite` or `closed`: who may make an account.
+    pub signup: String,
+    /// Whether there are sockets; without them there is the exchange.
+    pub sockets: bool,
+    /// Optional abilities.
+    #[serde(default)]
+    pub capabilities: Vec<String>,
+    /// Limits in force on a connection.
+    pub limits: WelcomeLimits,
 }
 
 /// A list that may go on.

@@ -1,13 +1,19 @@
 //! The server's settings, typed and checked once at the start. Where they come from is `cli`'s business.
 
+use crate::settings::Network;
 use kith_protocol::limits;
+use serde::{Deserialize, Serialize};
 use std::{str::FromStr, time::Duration};
 
 /// The longest that an access token may live.
 pub const ACCESS_TOKEN_MAX: Duration = Duration::from_secs(600);
 
+/// The longest that a shutdown may take, the draining included.
+pub const SHUTDOWN_MAX: Duration = Duration::from_secs(10);
+
 /// Who may make an account (`KITH_SIGNUP`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Signup {
     /// Anybody.
     Open,
@@ -57,11 +63,15 @@ pub struct Config {
     pub access_token: Duration,
     /// Origins that may open a socket. A native client sends none.
     pub allowed_origins: Vec<String>,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<Network>,
     /// The password hash's cost.
     pub password_cost: PasswordCost,
     /// Connections to the database, the lanes' included.
     pub database_connections: u32,
-    /// How long a shutdown may take.
+    /// How long `/readyz` fails before the server stops taking connections.
+    pub drain: Duration,
+    /// How long a shutdown may take, the draining included; at most [`SHUTDOWN_MAX`].
     pub shutdown_within: Duration,
 }
 
@@ -72,9 +82,11 @@ impl Default for Config {
             sockets: true,
             access_token: ACCESS_TOKEN_MAX,
             allowed_origins: Vec::new(),
+            trusted_proxies: Vec::new(),
             password_cost: PasswordCost::default(),
             database_connections: 20,
-            shutdown_within: Duration::from_secs(10),
+            drain: Duration::ZERO,
+            shutdown_within: SHUTDOWN_MAX,
         }
     }
 }
@@ -94,6 +106,22 @@ pub enum ConfigError {
     /// The lanes and everything else need connections.
     #[error("KITH_DATABASE_CONNECTIONS is at least 8")]
     DatabaseConnections,
+    /// `KITH_DRAIN_SECONDS`, `KITH_SHUTDOWN_SECONDS`
+    #[error("KITH_SHUTDOWN_SECONDS is between 1 and 10, and longer than KITH_DRAIN_SECONDS")]
+    Shutdown,
+    /// A certificate without its key, or the other way round.
+    #[error("KITH_TLS_CERT and KITH_TLS_KEY go together")]
+    HalfOfTls,
+    /// The database is named twice.
+    #[error("DATABASE_URL and DATABASE_URL_FILE name the database twice: leave one out")]
+    TwoDatabases,
+    /// Plain HTTP beyond this machine.
+    #[error(
+        "the server would speak plain HTTP beyond this machine, and passwords could be read on the way. Say where the \
+         certificate is (KITH_TLS_CERT, KITH_TLS_KEY), or which proxy with TLS stands before it (KITH_TRUSTED_PROXIES), or \
+         listen on 127.0.0.1; --insecure does it all the same"
+    )]
+    PlainHttp,
 }
 
 impl Config {
@@ -116,6 +144,10 @@ impl Config {
         }
         if self.database_connections < 8 {
             return Err(ConfigError::DatabaseConnections);
+        }
+        let within = self.shutdown_within;
+        if within.is_zero() || within > SHUTDOWN_MAX || self.drain >= within {
+            return Err(ConfigError::Shutdown);
         }
         Ok(())
     }
@@ -142,6 +174,8 @@ mod tests {
             Config { password_cost: weak, ..Config::default() }.check(),
             Err(ConfigError::PasswordCost)
         );
+        let slow = Config { drain: Duration::from_secs(10), ..Config::default() };
+        assert_eq!(slow.check(), Err(ConfigError::Shutdown));
         assert_eq!("sometimes".parse::<Signup>(), Err(ConfigError::Signup));
     }
 }

@@ -18,10 +18,13 @@ use std::{
         Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 /// Sockets of one user that have not said hello, at the same time.
 const STRANGERS_MAX: usize = 20;
+/// By how much each socket lengthens the time over which all come back after a restart.
+const BACK_PER_SOCKET: Duration = Duration::from_millis(1);
 
 /// A numbered event on its way to those who may see it.
 #[derive(Debug, Clone)]
@@ -210,9 +213,12 @@ impl Hub {
         }
     }
 
-    /// Closes every connection with `code` (shutdown, another epoch).
+    /// Closes every connection with `code` (shutdown, another epoch). The clients come back spread over a time that grows
+    /// with their number (S10).
     pub fn close_all(&self, code: u16) {
+        let spread = BACK_PER_SOCKET * u32::try_from(self.sockets()).unwrap_or(u32::MAX);
         for connection in self.read().values().flatten() {
+            connection.outbox.come_back_after(spread.mul_f64(rand::random()));
             connection.outbox.close(code);
         }
     }

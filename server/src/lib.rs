@@ -18,9 +18,11 @@ pub mod presence;
 pub mod rates;
 pub mod router;
 mod serve;
+pub mod settings;
 pub mod state;
 pub mod telemetry;
 pub mod testing;
+pub mod tls;
 pub mod ws;
 
 pub use config::Config;

@@ -1,14 +1,11 @@
 //! Starts the Kith sync server.
 
-use clap::Parser;
-use kith_server::{cli, telemetry};
+use kith_server::cli;
 use std::process::ExitCode;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
-    telemetry::init();
-    match cli::run(cli).await {
+    match cli::run(cli::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("kith-server: {error:#}");

@@ -57,6 +57,23 @@ pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
     Ok(())
 }
 
+/// The migrations that the database does not have, with their descriptions, in their order.
+///
+/// # Errors
+/// [`MigrateError::Newer`] for a schema of a later server.
+pub async fn missing(pool: &PgPool) -> Result<Vec<(i64, String)>, MigrateError> {
+    let found = applied(&mut *pool.acquire().await?).await?;
+    let known = newest();
+    match found {
+        Some(found) if found > known => Err(MigrateError::Newer { found, known }),
+        found => Ok(MIGRATOR
+            .iter()
+            .filter(|migration| found.is_none_or(|found| migration.version > found))
+            .map(|migration| (migration.version, migration.description.to_string()))
+            .collect()),
+    }
+}
+
 /// The newest migration that the database has, `None` for an empty one.
 ///
 /// # Errors

@@ -54,8 +54,9 @@ fn signed_in(
 
 /// The whole HTTP surface.
 fn routes() -> Vec<Route> {
-    use http::{accounts, conversations, exchange, health, me, messages, sessions, socket, users};
+    use http::{accounts, conversations, exchange, health, info, me, messages, sessions, socket, users};
     vec![
+        open("get", "/v1/info", "What anybody may know of this server", get(info::get)),
         open("post", "/v1/accounts", "Make an account", post(accounts::create)),
         open("post", "/v1/sessions", "Sign in", post(sessions::create)),
         open("post", "/v1/sessions/refresh", "Exchange a refresh token", post(sessions::refresh)),
@@ -181,4 +182,20 @@ fn openapi() -> Value {
             }},
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_checked_in_description_is_up_to_date() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/openapi.json");
+        let made = serde_json::to_string_pretty(&openapi()).unwrap() + "\n";
+        if std::env::var_os("KITH_DOCS").is_some_and(|wish| wish == "write") {
+            std::fs::write(path, &made).unwrap();
+        }
+        let checked_in = std::fs::read_to_string(path).unwrap();
+        assert!(checked_in == made, "KITH_DOCS=write cargo test -p kith-server --lib router");
+    }
 }

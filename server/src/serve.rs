@@ -5,7 +5,8 @@ use crate::{
     config::{Config, ConfigError},
     domain, metrics,
     router::router,
-    state::AppState,
+    state::{AppState, Ending},
+    tls::Tls,
 };
 use axum::{Router, extract::ConnectInfo, http::Request};
 use hyper::{body::Incoming, server::conn::http1};
@@ -15,8 +16,9 @@ use hyper_util::{
 };
 use kith_protocol::error::close;
 use sqlx::PgPool;
-use std::{future::Future, net::SocketAddr, pin::pin, time::Duration};
+use std::{future::Future, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
@@ -50,18 +52,20 @@ pub enum ServeError {
 pub struct Listeners {
     /// For everybody.
     pub clients: TcpListener,
+    /// Ends TLS for the clients; without it they speak plain HTTP.
+    pub tls: Option<Arc<Tls>>,
     /// For whoever watches the server, if anybody does.
     pub metrics: Option<TcpListener>,
 }
 
 impl From<TcpListener> for Listeners {
     fn from(clients: TcpListener) -> Self {
-        Self { clients, metrics: None }
+        Self { clients, tls: None, metrics: None }
     }
 }
 
-/// Serves until `shutdown`, then ends in order: no new connections, a `bye` to every socket, the lanes drained, the
-/// pool closed; after [`Config::shutdown_within`] whatever is left is dropped.
+/// Serves until `shutdown`, then ends in order: `/readyz` fails for [`Config::drain`], then no new connections, a `bye`
+/// to every socket, the lanes drained, the pool closed; after [`Config::shutdown_within`] whatever is left is dropped.
 ///
 /// The database must be migrated.
 ///
@@ -74,18 +78,21 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
     config.check()?;
-    let Listeners { clients: listener, metrics } = listeners.into();
-    let within = config.shutdown_within;
+    let Listeners { clients: listener, tls, metrics } = listeners.into();
+    let (drain, within) = (config.drain, config.shutdown_within);
     let tokens = Tokens::load(&pool, config.access_token).await?;
-    let state = AppState::new(config, pool.clone(), tokens, shutdown.clone());
+    let ending = Ending { asked: shutdown, begun: CancellationToken::new() };
+    let state = AppState::new(config, pool.clone(), tokens, ending.clone());
     state.tasks.spawn(watch_revocations(state.clone()));
-    state.tasks.spawn(tidy(state.clone()));
+    state.tasks.spawn(tidy(state.clone(), tls.clone()));
     state.tasks.spawn(warm_up(state.clone()));
+    state.tasks.spawn(begin_the_end(ending.clone(), drain));
     if let Some(metrics) = metrics {
         state.tasks.spawn(metrics::serve(metrics, state.clone()));
     }
+    let door = Door { router: router(state.clone()), tls, shutdown: ending.begun };
     let connections = TaskTracker::new();
-    accept(listener, router(state.clone()), &connections, &shutdown).await;
+    accept(listener, &door, &connections).await;
     state.hub.close_all(close::RESTART);
     connections.close();
     state.tasks.close();
@@ -94,26 +101,36 @@ pub async fn serve(
         state.tasks.wait().await;
         pool.close().await;
     };
-    if timeout(within, ended).await.is_err() {
+    if timeout(within.saturating_sub(drain), ended).await.is_err() {
         tracing::warn!("the shutdown took too long; dropping what is left");
     }
     Ok(())
 }
 
-async fn accept(
-    listener: TcpListener,
+/// Lets those who watch `/readyz` look away before the end begins.
+async fn begin_the_end(ending: Ending, drain: Duration) {
+    ending.asked.cancelled().await;
+    sleep(drain).await;
+    ending.begun.cancel();
+}
+
+/// What every accepted connection goes through.
+#[derive(Clone)]
+struct Door {
     router: Router,
-    connections: &TaskTracker,
-    shutdown: &CancellationToken,
-) {
+    tls: Option<Arc<Tls>>,
+    shutdown: CancellationToken,
+}
+
+async fn accept(listener: TcpListener, door: &Door, connections: &TaskTracker) {
     loop {
         let accepted = tokio::select! {
-            () = shutdown.cancelled() => return,
+            () = door.shutdown.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((stream, peer)) => {
-                connections.spawn(connection(stream, peer, router.clone(), shutdown.clone()));
+                connections.spawn(enter(stream, peer, door.clone()));
             }
             Err(error) => {
                 tracing::warn!(%error, "could not accept a connection");
@@ -123,11 +140,27 @@ async fn accept(
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, shutdown: CancellationToken) {
+async fn enter(stream: TcpStream, peer: SocketAddr, door: Door) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "no TCP_NODELAY");
     }
-    let service = router.map_request(move |mut request: Request<Incoming>| {
+    let Some(tls) = door.tls.clone() else { return connection(stream, peer, door).await };
+    let shaken = tokio::select! {
+        shaken = timeout(HEADERS_WITHIN, tls.accept(stream)) => shaken,
+        () = door.shutdown.cancelled() => return,
+    };
+    match shaken {
+        Ok(Ok(stream)) => connection(stream, peer, door).await,
+        Ok(Err(error)) => tracing::debug!(%error, "no TLS"),
+        Err(_) => tracing::debug!("a TLS handshake took too long"),
+    }
+}
+
+async fn connection<S>(stream: S, peer: SocketAddr, door: Door)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = door.router.map_request(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
         request.map(axum::body::Body::new)
     });
@@ -141,7 +174,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, shutdow
     );
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = shutdown.cancelled() => {
+        () = door.shutdown.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -160,8 +193,15 @@ async fn watch_revocations(state: AppState) {
     .await;
 }
 
-async fn tidy(state: AppState) {
+async fn tidy(state: AppState, tls: Option<Arc<Tls>>) {
     every(TIDY_EVERY, &state, || async {
+        match tls.as_ref().map(|tls| tls.reload()) {
+            Some(Ok(true)) => tracing::info!("a new certificate serves"),
+            Some(Err(error)) => {
+                tracing::error!(%error, "the certificate that is there cannot serve; the earlier one does")
+            }
+            Some(Ok(false)) | None => {}
+        }
         state.sign_in_limits.tidy();
         state.allowances.tidy();
         if let Err(error) = state.tokens.reload(&state.pool).await {

@@ -41,15 +41,27 @@ pub struct Inner {
     pub presence: Presence,
     /// Writes the log.
     pub publisher: Publisher,
+    /// Whoever watches is told that the server is about to end.
+    pub draining: CancellationToken,
     /// Ends everything.
     pub shutdown: CancellationToken,
     /// Owns every task that is not a request.
     pub tasks: TaskTracker,
 }
 
+/// How a server ends.
+#[derive(Debug, Clone, Default)]
+pub struct Ending {
+    /// Somebody wants it to: it is not ready any more, and serves on.
+    pub asked: CancellationToken,
+    /// It ends.
+    pub begun: CancellationToken,
+}
+
 impl AppState {
     /// Puts the parts together and starts the lanes.
-    pub fn new(config: Config, pool: PgPool, tokens: Tokens, shutdown: CancellationToken) -> Self {
+    pub fn new(config: Config, pool: PgPool, tokens: Tokens, ending: Ending) -> Self {
+        let Ending { asked: draining, begun: shutdown } = ending;
         let tasks = TaskTracker::new();
         let hub = Hub::default();
         let metrics = Metrics::default();
@@ -66,6 +78,7 @@ impl AppState {
             metrics,
             hub,
             publisher,
+            draining,
             shutdown,
             tasks,
         }))

@@ -1,6 +1,6 @@
 //! Logs and request ids. Never a body, a token or a name.
 
-use crate::error::ApiError;
+use crate::{error::ApiError, settings::LogFormat};
 use axum::{
     extract::{MatchedPath, Request},
     http::{HeaderName, HeaderValue},
@@ -10,7 +10,13 @@ use axum::{
 use futures_util::FutureExt;
 use std::{io::IsTerminal, panic::AssertUnwindSafe, time::Instant};
 use tracing::Instrument;
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    EnvFilter,
+    filter::{FilterFn, ParseError, filter_fn},
+    fmt,
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -23,17 +29,49 @@ pub fn request_id() -> Option<String> {
     CURRENT_REQUEST.try_with(Clone::clone).ok()
 }
 
-/// Starts the log on standard error: lines for a terminal, JSON otherwise. `RUST_LOG` filters it.
-pub fn init() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
-    let registry = tracing_subscriber::registry().with(filter);
-    let started = if std::io::stderr().is_terminal() {
+/// Reads what is to be logged.
+///
+/// # Errors
+/// When it is no filter.
+pub fn filter(text: Option<&str>) -> Result<EnvFilter, ParseError> {
+    EnvFilter::builder().parse(text.unwrap_or("info,sqlx=warn"))
+}
+
+/// Starts the log on standard error.
+///
+/// # Errors
+/// When `wanted` is no filter.
+pub fn init(wanted: Option<&str>, format: LogFormat) -> Result<(), ParseError> {
+    let registry = tracing_subscriber::registry().with(filter(wanted)?).with(only_ours_in_detail());
+    let is_text = match format {
+        LogFormat::Auto => std::io::stderr().is_terminal(),
+        LogFormat::Text => true,
+        LogFormat::Json => false,
+    };
+    let started = if is_text {
         registry.with(fmt::layer().with_writer(std::io::stderr)).try_init()
     } else {
         registry.with(fmt::layer().json().flatten_event(true).with_writer(std::io::stderr)).try_init()
     };
     // Only a second start in one process fails, and then the first log serves.
     drop(started);
+    Ok(())
+}
+
+/// Whatever is wanted of the log, only Kith's own crates say more than `info`: others would log frames with their texts
+/// and requests with their tokens.
+fn only_ours_in_detail() -> FilterFn {
+    filter_fn(|metadata| metadata.target().starts_with("kith") || *metadata.level() <= tracing::Level::INFO)
+}
+
+/// Logs all that can be logged into a file of `KITH_TEST_LOGS`, if tests are to be looked through for secrets.
+pub(crate) fn init_for_tests() {
+    let Some(folder) = std::env::var_os("KITH_TEST_LOGS") else { return };
+    let path = std::path::Path::new(&folder).join(format!("{}.log", std::process::id()));
+    let Ok(file) = std::fs::File::options().create(true).append(true).open(path) else { return };
+    let log = fmt::layer().json().flatten_event(true).with_writer(std::sync::Mutex::new(file));
+    // Only a second start in one process fails, and then the first log serves.
+    drop(tracing_subscriber::registry().with(only_ours_in_detail()).with(log).try_init());
 }
 
 /// Gives each request an id and a span, and turns a panic into a 500 that names the id.
@@ -67,12 +105,27 @@ mod tests {
     use axum::{Router, body::Body, middleware, routing::get};
     use tower::ServiceExt;
 
+    #[test]
+    fn sec_089_no_log_level_makes_others_log_tokens_and_texts() {
+        for wanted in ["trace", "tungstenite=trace", "debug,tungstenite::protocol=trace"] {
+            let registry = tracing_subscriber::registry().with(filter(Some(wanted)).unwrap());
+            let subscriber =
+                registry.with(only_ours_in_detail()).with(fmt::layer().with_writer(std::io::sink));
+            tracing::subscriber::with_default(subscriber, || {
+                assert!(
+                    !tracing::enabled!(target: "tungstenite::protocol", tracing::Level::DEBUG),
+                    "{wanted}"
+                );
+            });
+        }
+    }
+
     async fn panics() {
         panic!("a bug");
     }
 
     #[tokio::test]
-    async fn a_panic_answers_500_unavailable_with_the_request_id() {
+    async fn sec_089_a_panic_answers_500_unavailable_with_the_request_id() {
         let app = Router::new().route("/", get(panics)).layer(middleware::from_fn(trace));
         let response = app.oneshot(Request::new(Body::empty())).await.unwrap();
         assert_eq!(response.status(), 500);

@@ -20,6 +20,11 @@ pub struct TestServer {
     database: TestDb,
 }
 
+/// Lets whatever this process logs be looked through for secrets, where `KITH_TEST_LOGS` names a folder.
+pub fn record_logs() {
+    crate::telemetry::init_for_tests();
+}
+
 /// A fresh, migrated database.
 ///
 /// # Errors
@@ -49,6 +54,7 @@ impl TestServer {
     /// # Errors
     /// When PostgreSQL or the server does not start.
     pub async fn start_with(config: Config) -> Result<Self, BoxError> {
+        record_logs();
         let database = database().await?;
         let pool = connect(database.url(), config.database_connections).await?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;

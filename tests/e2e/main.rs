@@ -16,6 +16,7 @@ mod polling;
 mod receipts;
 mod reconnect;
 mod restore;
+mod tls;
 mod torture;
 mod window_desktop;
 mod window_talk;

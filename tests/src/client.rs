@@ -152,10 +152,12 @@ impl Client {
 
     /// Writes to somebody; the conversation is the direct one.
     pub async fn write(&self, to: &Client, text: &str) -> Result<ConversationId> {
+        crate::secrets::note(text);
         Ok(self.engine().start_direct(to.me().await, text.to_owned()).await?)
     }
 
     pub async fn send(&self, conversation: ConversationId, text: &str) -> Result<EventId> {
+        crate::secrets::note(text);
         Ok(self.engine().send_message(conversation, text.to_owned(), None).await?)
     }
 

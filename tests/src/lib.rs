@@ -4,6 +4,7 @@
 
 #![expect(clippy::expect_used, reason = "a test that cannot go on says why and ends")]
 
+pub mod certificates;
 pub mod client;
 pub mod proxy;
 pub mod secrets;

@@ -5,9 +5,9 @@ use anyhow::{Context, Result};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use kith_pgbox::testing::TestDb;
 use kith_protocol::{ConversationId, EventId};
-use kith_server::config::Config;
+use kith_server::{Listeners, config::Config, tls::Tls};
 use sqlx::PgPool;
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +16,7 @@ pub struct TestServer {
     address: SocketAddr,
     database_url: String,
     config: Config,
+    tls: Option<Arc<Tls>>,
     shutdown: CancellationToken,
     task: Option<JoinHandle<()>>,
     _db: Option<TestDb>,
@@ -44,13 +45,27 @@ impl TestServer {
         Ok(server)
     }
 
+    /// Starts on a fresh database and ends TLS itself.
+    pub async fn start_with_tls(tls: Arc<Tls>) -> Result<Self> {
+        let db = kith_pgbox::testing::fresh_database("bare", |_| async { Ok(()) }).await?;
+        let mut server = Self::begin(db.url(), Config::for_tests(), Some(tls)).await?;
+        server._db = Some(db);
+        Ok(server)
+    }
+
     /// Starts on a database that somebody else owns.
     pub async fn start_on(database_url: &str, config: Config) -> Result<Self> {
+        Self::begin(database_url, config, None).await
+    }
+
+    async fn begin(database_url: &str, config: Config, tls: Option<Arc<Tls>>) -> Result<Self> {
+        kith_server::testing::record_logs();
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let mut server = Self {
             address: listener.local_addr()?,
             database_url: database_url.to_owned(),
             config,
+            tls,
             shutdown: CancellationToken::new(),
             task: None,
             _db: None,
@@ -64,8 +79,9 @@ impl TestServer {
         kith_server::migrate(&pool).await?;
         self.shutdown = CancellationToken::new();
         let (config, shutdown) = (self.config.clone(), self.shutdown.clone());
+        let listeners = Listeners { clients: listener, tls: self.tls.clone(), metrics: None };
         self.task = Some(tokio::spawn(async move {
-            if let Err(error) = kith_server::serve(listener, config, pool, shutdown).await {
+            if let Err(error) = kith_server::serve(listeners, config, pool, shutdown).await {
                 panic!("the server failed: {error}");
             }
         }));

@@ -6,11 +6,11 @@ use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::process::root;
+use crate::{process::root, security};
 
 const TABLE: &str = "protocol/TESTS.md";
 /// Where tests are.
-const FOLDERS: [&str; 8] = [
+const FOLDERS: [&str; 9] = [
     "protocol/src",
     "client/src",
     "server/src",
@@ -19,6 +19,7 @@ const FOLDERS: [&str; 8] = [
     "src-tauri/src",
     "tests",
     "ui/src",
+    "xtask/src",
 ];
 /// What no test can show, or nothing does yet, and why.
 const WITHOUT: [(&str, &str); 2] = [
@@ -29,10 +30,17 @@ const WITHOUT: [(&str, &str); 2] = [
 /// Writes the table, or compares it.
 pub fn table(check: bool) -> Result<()> {
     let spec = fs::read_to_string(root().join("protocol").join("README.md"))?;
-    let mut tests = BTreeMap::new();
+    let mut all = Vec::new();
     for folder in FOLDERS {
-        collect(&root().join(folder), &mut tests)?;
+        collect(&root().join(folder), &mut all)?;
     }
+    let mut tests: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+    for (file, test) in &all {
+        for rule in named(test) {
+            tests.entry(rule).or_default().push((file.clone(), test.clone()));
+        }
+    }
+    security::table(&all, check)?;
     let table = written(&rules(&spec), &tests)?;
     let path = root().join(TABLE);
     if check {
@@ -53,7 +61,8 @@ fn rules(spec: &str) -> Vec<(String, String)> {
     spec.lines().filter_map(rule).collect()
 }
 
-fn collect(folder: &Path, tests: &mut BTreeMap<String, Vec<(String, String)>>) -> Result<()> {
+/// Every test under a folder: its file, and its name.
+fn collect(folder: &Path, tests: &mut Vec<(String, String)>) -> Result<()> {
     let mut entries: Vec<_> = fs::read_dir(folder)
         .with_context(|| format!("reading {}", folder.display()))?
         .collect::<Result<_, _>>()?;
@@ -69,11 +78,7 @@ fn collect(folder: &Path, tests: &mut BTreeMap<String, Vec<(String, String)>>) -
             continue;
         }
         let shown = path.strip_prefix(root())?.to_string_lossy().replace('\\', "/");
-        for test in names(&fs::read_to_string(&path)?) {
-            for rule in named(&test) {
-                tests.entry(rule).or_default().push((shown.clone(), test.clone()));
-            }
-        }
+        tests.extend(names(&fs::read_to_string(&path)?).into_iter().map(|test| (shown.clone(), test)));
     }
     Ok(())
 }
@@ -91,8 +96,10 @@ fn names(source: &str) -> Vec<String> {
     source.lines().filter_map(name).collect()
 }
 
-/// The rules in front of a test's name.
+/// The rules in front of a test's name, behind a row of the document on security.
 fn named(test: &str) -> Vec<String> {
+    let test =
+        test.strip_prefix("sec_").and_then(|rest| rest.split_once(['_', ' '])).map_or(test, |(_, rest)| rest);
     let (head, between) = match test.split_once(':') {
         Some((head, _)) => (head, ' '),
         None => (test, '_'),
@@ -134,6 +141,7 @@ mod tests {
     fn rules_are_read_off_the_front_of_a_name() {
         assert_eq!(named("a03_o2_what_was_sending"), ["A03", "O2"]);
         assert_eq!(named("R3: marks what is in view"), ["R3"]);
+        assert_eq!(named("sec_018_s11_reuse_signs_out"), ["S11"]);
         assert!(named("what_w2_says").is_empty());
     }
 

@@ -7,6 +7,7 @@ use anyhow::{Result, bail, ensure};
 use crate::{
     database::{FEATURES, TestCluster},
     desk::{Desk, Display},
+    logs,
     process::{built, cargo, root, run_seen},
     steps::Steps,
 };
@@ -25,7 +26,9 @@ pub fn headless(cluster: &TestCluster, steps: &mut Steps) -> Result<()> {
     let mut tests = runner(&[&nextest[..], &[&filter]].concat(), &["--workspace", "--no-fail-fast"]);
     tests.args(FEATURES).env("KITH_TEST_PG", &cluster.url).env("KITH_BINDINGS", "check");
     tests.env("KITH_SERVER", built("kith-server"));
-    judge(&mut tests, steps)
+    let folder = logs::folder()?;
+    judge(tests.env("KITH_TEST_LOGS", &folder), steps)?;
+    logs::judge(&folder)
 }
 
 /// The tests inside the crates, which need neither windows nor a whole system; without the thousands of seeds.
@@ -54,7 +57,8 @@ pub fn simulate(runs: u64, seed: u64) -> Result<()> {
 pub fn fuzz(seconds: u64, seed: u64) -> Result<()> {
     let frames = "frame::tests::fuzz::fuzz_frames_of_both_directions";
     let pages = "store::tests::fuzz::i8_fuzz_pages_with_arbitrary_content";
-    for (package, name) in [("kith-protocol", frames), ("kith-client", pages)] {
+    let settings = "settings::tests::fuzz_settings_files";
+    for (package, name) in [("kith-protocol", frames), ("kith-client", pages), ("kith-server", settings)] {
         let mut tests = cargo(&["test", "-p", package, "--lib", "--", "--exact", name, "--nocapture"]);
         tests.env("KITH_FUZZ_SECONDS", seconds.to_string()).env("KITH_FUZZ_SEED", seed.to_string());
         ensure!(tests.status()?.success(), "a case failed: its seed is above; keep it in the test's list");

@@ -1,43 +1,149 @@
 //! The command line: settings in, one function of the library called, a sentence out.
 
+mod config;
+mod database;
+mod doctor;
+mod healthcheck;
+mod migrate;
 mod serve;
 mod users;
 
-use clap::{Args, Parser, Subcommand};
-use sqlx::PgPool;
+use crate::settings::{self, Settings};
+use clap::{Args, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use std::path::{Path, PathBuf};
 
-/// The Kith sync server.
+/// The Kith sync server: keeps conversations in PostgreSQL, and passes on what is written to whoever is connected.
 #[derive(Parser)]
-#[command(name = "kith-server", version)]
+#[command(
+    name = "kith-server",
+    version,
+    after_help = "\
+To try it:          kith-server serve --embedded-db --data-dir ./kith --signup open
+With a database:    DATABASE_URL=postgres://… kith-server serve
+All settings:       kith-server serve --help, or docs/configuration.md"
+)]
 pub struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: Chore,
 }
 
 #[derive(Subcommand)]
-enum Command {
-    /// Serves clients until it is told to end.
-    Serve(serve::ServeArgs),
-    /// Brings the database's schema up to date.
-    Migrate(DatabaseArgs),
-    /// Adds, changes and disables accounts.
+enum Chore {
+    /// Serves clients until it is told to end (SIGTERM, Ctrl+C)
+    ///
+    /// Brings the database's schema up to date first. Where accounts are made by invitation and there is none yet, it
+    /// prints the first code, once.
+    Serve(Common),
+    /// Brings the database's schema up to date
+    ///
+    /// `serve` does so, too. Servers that start together wait for each other; a schema of a later version is refused and
+    /// stays as it is. There is no way back but a backup: take one before an upgrade.
+    Migrate {
+        /// Only says what would be done
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Adds, changes and disables accounts, shows and ends their sessions
     #[command(subcommand)]
     User(users::UserCommand),
-    /// Prints a code that lets one person make an account within 14 days.
-    Invite(DatabaseArgs),
+    /// Prints a code that lets one person make an account within 14 days
+    ///
+    /// It is good where sign-up is by invitation, works once, and is stored by its hash alone.
+    Invite(Common),
+    /// Checks or shows the settings
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Looks for what is wrong with settings, database and this machine
+    ///
+    /// Says of each thing whether it is well, and what to do if not. Fails if anything keeps the server from serving.
+    Doctor(Common),
+    /// Asks the server on this machine whether it is ready
+    ///
+    /// Fails if it is not, or does not answer within 3 seconds: the HEALTHCHECK of a container.
+    Healthcheck(Common),
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Says whether a server would start with these settings
+    Check(Common),
+    /// Prints the settings that hold and where each was said, without secrets
+    Print(Common),
 }
 
 #[derive(Args)]
-struct DatabaseArgs {
-    /// The database (postgres://user:password@host/database).
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    database_url: String,
+struct Common {
+    /// The file of settings (TOML); /etc/kith/server.toml if there is one.
+    #[arg(long, env = "KITH_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    said: Settings,
 }
 
-impl DatabaseArgs {
-    async fn connect(&self) -> anyhow::Result<PgPool> {
-        Ok(crate::connect(&self.database_url, 2).await?)
+impl Common {
+    /// Flags and environment, and what the file says.
+    fn layers(&self) -> anyhow::Result<(Settings, Settings)> {
+        let file = match &self.config {
+            Some(path) => settings::read_file(path)?,
+            None if Path::new(settings::FILE).exists() => settings::read_file(Path::new(settings::FILE))?,
+            None => Settings::default(),
+        };
+        Ok((self.said.clone(), file))
     }
+
+    /// All that is set, and what holds where nothing is.
+    fn settings(&self) -> anyhow::Result<Settings> {
+        let (said, file) = self.layers()?;
+        Ok(said.over(file).over(Settings::defaults()))
+    }
+
+    async fn database(&self) -> anyhow::Result<database::Database> {
+        database::open(&self.settings()?, 2).await
+    }
+}
+
+/// What names the database: all that most commands need.
+const OF_THE_DATABASE: [&str; 4] = ["database_url", "database_url_file", "embedded_db", "data_dir"];
+
+/// Reads the command line; ends the process with a sentence where it is wrong.
+pub fn parse() -> Cli {
+    let matches = command().get_matches();
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+/// The command line; the help of most commands shows only the settings that they need.
+fn command() -> Command {
+    let defaults = settings::with_origins(&[("", &Settings::defaults())]);
+    let default = |key: &str| {
+        let lines = defaults.lines();
+        let value = lines.filter_map(|line| line.strip_suffix("  # ")?.split_once(" = "));
+        value.into_iter().find(|(name, _)| *name == key).map(|(_, value)| value.trim_matches('"').to_owned())
+    };
+    let help = |arg: clap::Arg| {
+        let text = arg.get_help().map(ToString::to_string).unwrap_or_default();
+        match default(arg.get_id().as_str()) {
+            Some(value) => arg.help(format!("{} [default: {value}]", text.trim_end_matches('.'))),
+            None => arg,
+        }
+    };
+    Cli::command().mut_subcommands(|chore| match chore.get_name() {
+        "serve" | "doctor" => chore.mut_args(help),
+        "config" => chore.mut_subcommands(|one| one.mut_args(help)),
+        "user" => chore.mut_subcommands(only_the_database),
+        _ => only_the_database(chore),
+    })
+}
+
+fn only_the_database(chore: Command) -> Command {
+    let all = Settings::augment_args(Command::new("all"));
+    let is_hidden =
+        |id: &str| all.get_arguments().any(|arg| arg.get_id() == id) && !OF_THE_DATABASE.contains(&id);
+    chore.mut_args(|arg| {
+        let is_hidden = is_hidden(arg.get_id().as_str());
+        arg.hide(is_hidden)
+    })
 }
 
 /// Runs what the command line asks for.
@@ -45,17 +151,25 @@ impl DatabaseArgs {
 /// # Errors
 /// Whatever stops it, as a sentence for the operator.
 pub async fn run(cli: Cli) -> anyhow::Result<()> {
+    if let Chore::Serve(common) = &cli.command {
+        let settings = common.settings()?;
+        crate::telemetry::init(settings.log.as_deref(), settings.log_format.unwrap_or_default())?;
+        return serve::run(&settings).await;
+    }
+    crate::telemetry::init(Some("warn"), settings::LogFormat::Text)?;
     match cli.command {
-        Command::Serve(args) => serve::run(args).await,
-        Command::Migrate(database) => {
-            crate::migrate(&database.connect().await?).await?;
-            println!("the schema is up to date");
-            Ok(())
+        Chore::Serve(_) => Ok(()),
+        Chore::Migrate { dry_run, common } => migrate::run(&common, dry_run).await,
+        Chore::User(command) => users::run(command).await,
+        Chore::Invite(common) => {
+            let database = common.database().await?;
+            let code = crate::domain::accounts::invite(&database.pool).await?;
+            println!("{code}");
+            database.close().await
         }
-        Command::User(command) => users::run(command).await,
-        Command::Invite(database) => {
-            println!("{}", crate::domain::accounts::invite(&database.connect().await?).await?);
-            Ok(())
-        }
+        Chore::Config(ConfigCommand::Check(common)) => config::check(&common),
+        Chore::Config(ConfigCommand::Print(common)) => config::print(&common),
+        Chore::Doctor(common) => doctor::run(&common).await,
+        Chore::Healthcheck(common) => healthcheck::run(&common.settings()?).await,
     }
 }

@@ -1,12 +1,10 @@
 //! `kith-server user …`
 
-use super::DatabaseArgs;
-use crate::{
-    config::PasswordCost,
-    domain::{
-        accounts::{self, NewUser},
-        passwords::Passwords,
-    },
+use super::Common;
+use crate::domain::{
+    accounts::{self, NewUser},
+    passwords::Passwords,
+    sessions,
 };
 use anyhow::{Context, bail};
 use clap::Subcommand;
@@ -14,7 +12,9 @@ use std::io::{BufRead, IsTerminal, Write};
 
 #[derive(Subcommand)]
 pub(super) enum UserCommand {
-    /// Adds an account.
+    /// Adds an account
+    ///
+    /// Asks for its password. Works whatever the setting of sign-up is.
     Add {
         /// 3 to 32 of a-z, 0-9, '.', '_' and '-'.
         username: String,
@@ -25,9 +25,11 @@ pub(super) enum UserCommand {
         #[arg(long)]
         password_stdin: bool,
         #[command(flatten)]
-        database: DatabaseArgs,
+        common: Common,
     },
-    /// Replaces a password and ends the account's sessions.
+    /// Replaces a password and ends the account's sessions
+    ///
+    /// For somebody who forgot it, or whose device was stolen: its owner signs in anew everywhere, and nobody else does.
     Passwd {
         /// Whose.
         username: String,
@@ -35,40 +37,90 @@ pub(super) enum UserCommand {
         #[arg(long)]
         password_stdin: bool,
         #[command(flatten)]
-        database: DatabaseArgs,
+        common: Common,
     },
-    /// Ends an account's sessions and lets it sign in no more.
+    /// Ends an account's sessions and lets it sign in no more
+    ///
+    /// Its messages stay. Running servers close its connections within seconds.
     Disable {
         /// Whose.
         username: String,
         #[command(flatten)]
-        database: DatabaseArgs,
+        common: Common,
+    },
+    /// Shows on which devices an account is signed in, and ends sessions
+    ///
+    /// A device that is signed out keeps what is stored on it. Running servers close its connections within seconds.
+    Sessions {
+        /// Whose.
+        username: String,
+        /// Signs this device out (its id, as the list shows it).
+        #[arg(long, value_name = "ID", conflicts_with = "end_all")]
+        end: Option<uuid::Uuid>,
+        /// Signs all of them out.
+        #[arg(long)]
+        end_all: bool,
+        #[command(flatten)]
+        common: Common,
     },
 }
 
 pub(super) async fn run(command: UserCommand) -> anyhow::Result<()> {
-    let passwords = Passwords::new(PasswordCost::default());
     match command {
-        UserCommand::Add { username, display_name, password_stdin, database } => {
+        UserCommand::Add { username, display_name, password_stdin, common } => {
+            let passwords = Passwords::new(common.settings()?.config()?.password_cost);
             let password = read_password(password_stdin)?;
             let display_name = display_name.unwrap_or_else(|| username.clone());
             let new = NewUser::check(username, display_name, password)?;
-            let user = accounts::add(&database.connect().await?, &passwords, new, None).await?;
+            let database = common.database().await?;
+            let user = accounts::add(&database.pool, &passwords, new, None).await?;
             println!("added {} ({})", user.username, user.id);
+            database.close().await
         }
-        UserCommand::Passwd { username, password_stdin, database } => {
+        UserCommand::Passwd { username, password_stdin, common } => {
+            let passwords = Passwords::new(common.settings()?.config()?.password_cost);
             let password = read_password(password_stdin)?;
-            accounts::reset_password(&database.connect().await?, &passwords, &username, password)
+            let database = common.database().await?;
+            accounts::reset_password(&database.pool, &passwords, &username, password)
                 .await
                 .with_context(|| format!("cannot change the password of {username}"))?;
             println!("changed; all sessions of {username} have ended");
+            database.close().await
         }
-        UserCommand::Disable { username, database } => {
-            accounts::disable(&database.connect().await?, &username)
+        UserCommand::Disable { username, common } => {
+            let database = common.database().await?;
+            accounts::disable(&database.pool, &username)
                 .await
                 .with_context(|| format!("cannot disable {username}"))?;
             println!("disabled {username}");
+            database.close().await
         }
+        UserCommand::Sessions { username, end, end_all, common } => {
+            let database = common.database().await?;
+            let done = list_or_end(&database.pool, &username, end, end_all).await;
+            database.close().await?;
+            done
+        }
+    }
+}
+
+async fn list_or_end(
+    pool: &sqlx::PgPool,
+    username: &str,
+    end: Option<uuid::Uuid>,
+    end_all: bool,
+) -> anyhow::Result<()> {
+    let of = || format!("cannot find the sessions of {username}");
+    if end.is_some() || end_all {
+        let ended = sessions::end_of_operator(pool, username, end).await.with_context(of)?;
+        println!("{ended} ended");
+        return Ok(());
+    }
+    let rows = sessions::of_operator(pool, username).await.with_context(of)?;
+    println!("{:<36}  {:<16}  {:<16}  device", "id", "signed in", "last seen");
+    for row in rows {
+        let (began, seen) = (row.created_at.format("%Y-%m-%d %H:%M"), row.last_seen.format("%Y-%m-%d %H:%M"));
+        println!("{}  {began}  {seen}  {}", row.id, row.name);
     }
     Ok(())
 }

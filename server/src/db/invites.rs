@@ -27,3 +27,12 @@ pub async fn take(conn: &mut PgConnection, hash: &[u8], user: UserId) -> Result<
     .await?;
     Ok(done.rows_affected() == 1)
 }
+
+/// Whether nobody was ever invited and nobody has an account.
+pub async fn is_first(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT NOT EXISTS (SELECT FROM users) AND NOT EXISTS (SELECT FROM invites) AS "is_first!""#
+    )
+    .fetch_one(conn)
+    .await
+}

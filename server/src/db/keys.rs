@@ -15,11 +15,15 @@ pub struct KeyRow {
     pub is_retired: bool,
 }
 
+/// Lets one instance at a time make what a new database needs, until the end of the transaction.
+pub async fn lock(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query!("SELECT pg_advisory_xact_lock($1)", crate::migrate::ADVISORY_LOCK).execute(conn).await?;
+    Ok(())
+}
+
 /// Makes the first keys. Instances that start together wait for each other here.
 pub async fn ensure(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::query!("SELECT pg_advisory_xact_lock($1)", crate::migrate::ADVISORY_LOCK)
-        .execute(&mut *conn)
-        .await?;
+    lock(conn).await?;
     for purpose in ["access", "refresh"] {
         let secret: [u8; 32] = rand::rng().random();
         let kid = uuid::Uuid::new_v4().simple().to_string();

@@ -8,6 +8,7 @@ pub mod epoch;
 pub mod events;
 pub mod generations;
 pub mod heads;
+pub mod health;
 pub mod invites;
 pub mod items;
 pub mod keys;

@@ -103,6 +103,22 @@ pub async fn invite(pool: &PgPool) -> Result<String, ApiError> {
     Ok(code)
 }
 
+/// Makes the first invitation of a server that has neither users nor invitations. Servers that start together make one.
+///
+/// # Errors
+/// When the database fails.
+pub async fn first_invite(pool: &PgPool) -> Result<Option<String>, ApiError> {
+    let mut tx = db::begin(pool).await?;
+    db::keys::lock(&mut tx).await?;
+    if !db::invites::is_first(&mut tx).await? {
+        return Ok(None);
+    }
+    let code = sessions::encode_token(&rand::rng().random::<[u8; 20]>());
+    db::invites::insert(&mut tx, &sessions::hash_token(&code), INVITE_DAYS).await?;
+    tx.commit().await?;
+    Ok(Some(code))
+}
+
 /// Changes the password and ends the user's other sessions.
 ///
 /// # Errors

@@ -17,7 +17,7 @@ use kith_protocol::{
     limits,
 };
 use sha2::{Digest, Sha256};
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 /// Writes random or derived bytes as a token.
@@ -243,6 +243,32 @@ pub async fn revoke(state: &AppState, user: UserId, device: DeviceId) -> Result<
     }
     state.hub.close_device(device, close::REVOKED);
     Ok(())
+}
+
+/// A user's devices, for the operator.
+///
+/// # Errors
+/// [`ApiError::TargetMissing`] when there is no such user.
+pub async fn of_operator(pool: &PgPool, username: &str) -> Result<Vec<db::devices::DeviceRow>, ApiError> {
+    let mut conn = pool.acquire().await?;
+    let found = db::users::credentials(&mut conn, username).await?.ok_or(ApiError::TargetMissing)?;
+    Ok(db::devices::of_user(&mut conn, UserId::from_uuid(found.id)).await?)
+}
+
+/// Signs one device of a user out for the operator, or all of them; answers how many. Running servers close their
+/// connections when they next look, within seconds.
+///
+/// # Errors
+/// [`ApiError::TargetMissing`] when there is no such user, or no such device signed in.
+pub async fn end_of_operator(pool: &PgPool, username: &str, device: Option<Uuid>) -> Result<usize, ApiError> {
+    let mut conn = pool.acquire().await?;
+    let found = db::users::credentials(&mut conn, username).await?.ok_or(ApiError::TargetMissing)?;
+    let user = UserId::from_uuid(found.id);
+    match device {
+        Some(device) if db::devices::revoke(&mut conn, user, DeviceId::from_uuid(device)).await? => Ok(1),
+        Some(_) => Err(ApiError::TargetMissing),
+        None => Ok(db::devices::revoke_others(&mut conn, user, None).await?.len()),
+    }
 }
 
 /// Asks a signed-in user for the password again.

@@ -14,7 +14,7 @@ pub async fn alive() -> &'static str {
 
 /// `GET /readyz`: the database answers and has this server's schema.
 pub async fn ready(State(state): State<AppState>) -> Result<&'static str, ApiError> {
-    if state.shutdown.is_cancelled() {
+    if state.draining.is_cancelled() || state.shutdown.is_cancelled() {
         return Err(ApiError::Unavailable);
     }
     let check = async {

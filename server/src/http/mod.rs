@@ -5,6 +5,7 @@ pub mod conversations;
 pub mod exchange;
 pub mod extract;
 pub mod health;
+pub mod info;
 pub mod limits;
 pub mod me;
 pub mod messages;

@@ -8,11 +8,17 @@ use crate::metrics::{Dropped, Metrics};
 use kith_protocol::{ConversationId, Seq, ServerFrame, error::close};
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+
+/// When a client is to come back after an orderly end, if nothing else is said.
+const BACK_AFTER_MS: u64 = 1_000;
 
 /// The queue of one connection.
 #[derive(Debug)]
@@ -22,6 +28,7 @@ pub struct Outbox {
     drained: Notify,
     closed: CancellationToken,
     is_socket: bool,
+    back_after_ms: AtomicU64,
     metrics: Metrics,
 }
 
@@ -34,6 +41,7 @@ impl Outbox {
             drained: Notify::new(),
             closed: CancellationToken::new(),
             is_socket,
+            back_after_ms: AtomicU64::new(BACK_AFTER_MS),
             metrics,
         }
     }
@@ -88,6 +96,17 @@ impl Outbox {
         self.closed.cancel();
         self.wake.notify_one();
         self.drained.notify_one();
+    }
+
+    /// Says in the farewell when the client is to come back, so that many do not come at once (S10).
+    pub fn come_back_after(&self, least: Duration) {
+        let ms = u64::try_from(least.as_millis()).unwrap_or(u64::MAX);
+        self.back_after_ms.store(BACK_AFTER_MS.saturating_add(ms), Ordering::Relaxed);
+    }
+
+    /// When the client is to come back.
+    pub fn back_after_ms(&self) -> u64 {
+        self.back_after_ms.load(Ordering::Relaxed)
     }
 
     /// It took nothing for too long.

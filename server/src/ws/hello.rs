@@ -17,6 +17,24 @@ use kith_protocol::{
 use sqlx::PgPool;
 use std::{sync::Arc, time::SystemTime};
 
+/// `name/version`
+pub const SERVER: &str = concat!("kith-server/", env!("CARGO_PKG_VERSION"));
+
+/// Optional abilities of this server; none yet.
+pub fn capabilities() -> Vec<String> {
+    Vec::new()
+}
+
+/// What a connection is held to.
+pub fn limits_in_force() -> WelcomeLimits {
+    WelcomeLimits {
+        frame_bytes: limits::INBOUND_FRAME_BYTES_MAX as u64,
+        text_chars: limits::MESSAGE_TEXT_CHARS_MAX as u64,
+        send_events: limits::SEND_EVENTS_MAX as u64,
+        rates: Rates::table(),
+    }
+}
+
 /// A connection that was greeted.
 pub struct Greeted {
     /// It is in the hub; live frames gather in its outbox.
@@ -63,20 +81,15 @@ pub async fn greet(
     let welcome = Welcome {
         reply_to: request,
         connection: connection.id.to_string(),
-        server: concat!("kith-server/", env!("CARGO_PKG_VERSION")).to_owned(),
+        server: SERVER.to_owned(),
         user: authed.user,
         device: authed.device,
         generation,
         epoch: epoch.to_string(),
         now: TimestampMs::from_i64(now_ms()),
         protocol: PROTOCOL_VERSION,
-        capabilities: Vec::new(),
-        limits: WelcomeLimits {
-            frame_bytes: limits::INBOUND_FRAME_BYTES_MAX as u64,
-            text_chars: limits::MESSAGE_TEXT_CHARS_MAX as u64,
-            send_events: limits::SEND_EVENTS_MAX as u64,
-            rates: Rates::table(),
-        },
+        capabilities: capabilities(),
+        limits: limits_in_force(),
         token_ms: token_ms(authed.expires_at),
     };
     let mut frames = vec![ServerFrame::Welcome(Box::new(welcome))];

@@ -9,8 +9,6 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 /// A connection that ends gets this long to take the rest.
 const LAST_WORDS_WITHIN: Duration = Duration::from_secs(2);
-/// When a client is to come back after an orderly end.
-const AFTER_MS: u64 = 1_000;
 
 type Sink = SplitSink<WebSocket, Message>;
 
@@ -37,7 +35,7 @@ pub async fn run(mut sink: Sink, outbox: Arc<Outbox>, first: Vec<ServerFrame>) {
             for frame in rest {
                 sink.feed(text(&frame)).await?;
             }
-            let bye = ServerFrame::Bye(Bye { code, after_ms: AFTER_MS });
+            let bye = ServerFrame::Bye(Bye { code, after_ms: outbox.back_after_ms() });
             sink.feed(Message::Text(bye.encode().into())).await?;
         }
         sink.send(Message::Close(Some(CloseFrame { code, reason: "".into() }))).await

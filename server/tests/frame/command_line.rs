@@ -12,10 +12,10 @@ use tokio::{
     time::timeout,
 };
 
-fn server(arguments: &[&str], database_url: Option<&str>) -> Command {
+pub fn server(arguments: &[&str], database_url: Option<&str>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kith-server"));
     command.args(arguments).env_remove("DATABASE_URL").stdin(Stdio::null()).kill_on_drop(true);
-    command.env("KITH_LISTEN", "127.0.0.1:0").env("KITH_SIGNUP", "open");
+    command.env("KITH_LISTEN", "127.0.0.1:0").env("KITH_SIGNUP", "open").env("KITH_LOG", "warn");
     if let Some(url) = database_url {
         command.env("DATABASE_URL", url);
     }
@@ -32,7 +32,7 @@ pub async fn run(arguments: &[&str], database_url: Option<&str>, input: &str) ->
     timeout(Duration::from_secs(60), child.wait_with_output()).await.unwrap().unwrap()
 }
 
-fn stderr(output: &Output) -> String {
+pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 

@@ -7,6 +7,7 @@ mod command_line;
 mod conversations;
 mod http;
 mod metrics;
+mod operations;
 mod restored;
 mod sessions;
 mod sockets;

@@ -24,7 +24,7 @@ async fn metrics_count_on_a_listener_of_their_own_and_name_nobody() {
         (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
     let (address, watched) = (clients.local_addr().unwrap(), metrics.local_addr().unwrap());
     let shutdown = CancellationToken::new();
-    let listeners = Listeners { clients, metrics: Some(metrics) };
+    let listeners = Listeners { clients, tls: None, metrics: Some(metrics) };
     let serving = tokio::spawn(kith_server::serve(listeners, Config::for_tests(), pool, shutdown.clone()));
 
     let chat = ConversationId::direct(ada.user.id, bo.user.id);

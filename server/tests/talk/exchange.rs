@@ -3,7 +3,13 @@
 use crate::support::{Person, SOON, World, message};
 use futures_util::future::select_all;
 use kith_protocol::{ClientFrame, ConversationId};
-use kith_server::{Config, auth::Tokens, hub::Outbox, state::AppState, ws::hello};
+use kith_server::{
+    Config,
+    auth::Tokens,
+    hub::Outbox,
+    state::{AppState, Ending},
+    ws::hello,
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::{
@@ -11,7 +17,6 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
 async fn exchange(person: &Person, frames: Vec<Value>, wait_ms: u64) -> Vec<Value> {
     let (status, answer) =
@@ -134,7 +139,7 @@ async fn s12_an_exchange_that_is_given_up_while_it_is_greeted_leaves_the_hub() {
     let [ada] = world.people(["ada"]).await;
     let pool = world.server.pool.clone();
     let tokens = Tokens::load(&pool, Duration::from_secs(60)).await.unwrap();
-    let state = AppState::new(Config::for_tests(), pool.clone(), tokens, CancellationToken::new());
+    let state = AppState::new(Config::for_tests(), pool.clone(), tokens, Ending::default());
     let authed = state.tokens.verify(&ada.token).unwrap();
     let ClientFrame::Hello(hello) = ClientFrame::decode(&ada.hello(0).to_string()).unwrap().frame else {
         unreachable!()

@@ -1,0 +1,197 @@
+//! `kith-server doctor`: what an operator would look at, in the order of what depends on what.
+
+use super::{
+    Common,
+    database::{self, Address},
+    healthcheck,
+};
+use crate::{
+    db::health::HealthRow,
+    settings::{DatabaseTls, Settings},
+    tls::Tls,
+};
+use anyhow::bail;
+use chrono::Utc;
+use std::fmt::Display;
+use tokio::net::TcpListener;
+
+/// Two clocks that differ by more give confusing logs and times.
+const CLOCKS_DIFFER_MAX_S: i64 = 5;
+/// Every connection is an open file, and the rest needs some too.
+const OPEN_FILES_MIN: u64 = 4_096;
+
+#[derive(Default)]
+struct Report {
+    bad: usize,
+}
+
+impl Report {
+    fn well(&self, what: impl Display) {
+        println!("ok    {what}");
+    }
+
+    fn warn(&self, what: impl Display, advice: &str) {
+        println!("warn  {what}\n      {advice}");
+    }
+
+    fn bad(&mut self, what: impl Display, advice: &str) {
+        self.bad += 1;
+        println!("BAD   {what}\n      {advice}");
+    }
+}
+
+pub(super) async fn run(common: &Common) -> anyhow::Result<()> {
+    let settings = common.settings()?;
+    let mut report = Report::default();
+    match settings.config() {
+        Ok(_) => report.well("settings"),
+        Err(error) => report.bad(error, "kith-server config print shows what holds and where it was said"),
+    }
+    certificate(&settings, &mut report);
+    listeners(&settings, &mut report).await;
+    open_files(&report);
+    postgres(&settings, &mut report).await;
+    if report.bad > 0 {
+        bail!("{} to be mended", report.bad);
+    }
+    Ok(())
+}
+
+fn certificate(settings: &Settings, report: &mut Report) {
+    let (Some(certificate), Some(key)) = (&settings.tls_cert, &settings.tls_key) else { return };
+    match Tls::load(certificate, key) {
+        Ok(_) => report.well("certificate and key"),
+        Err(error) => {
+            report.bad(format!("{:#}", anyhow::Error::new(error)), "clients are not served without them")
+        }
+    }
+}
+
+async fn listeners(settings: &Settings, report: &mut Report) {
+    let listen = settings.listen();
+    match TcpListener::bind(listen).await {
+        Ok(_) => report.well(format!("{listen} is free")),
+        Err(_) if healthcheck::run_quietly(settings).await.is_ok() => {
+            report.well(format!("a server is ready on {listen}"));
+        }
+        Err(error) => {
+            report.bad(
+                format!("{listen}: {error}"),
+                "another program has the port, or the address is not this machine's",
+            );
+        }
+    }
+    if let Some(metrics) = settings.metrics_listen.filter(|address| !address.ip().is_loopback()) {
+        report.warn(
+            format!("metrics on {metrics}"),
+            "whoever reaches it can read them: keep it in a private network",
+        );
+    }
+}
+
+/// Linux tells the limit in a file; elsewhere nothing is said.
+fn open_files(report: &Report) {
+    let Ok(limits) = std::fs::read_to_string("/proc/self/limits") else { return };
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let Some(soft) = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()) else {
+        return;
+    };
+    if soft < OPEN_FILES_MIN {
+        report.warn(
+            format!("{soft} open files at most"),
+            "each client is one: raise it (LimitNOFILE=65536 in a systemd unit)",
+        );
+    } else {
+        report.well(format!("{soft} open files at most"));
+    }
+}
+
+async fn postgres(settings: &Settings, report: &mut Report) {
+    let address = match database::address(settings) {
+        Ok(address) => address,
+        Err(error) => return report.bad(error, "docs/configuration.md has both ways"),
+    };
+    let database = match database::open(settings, 1).await {
+        Ok(database) => database,
+        Err(error) => {
+            return report
+                .bad(format!("{error:#}"), "is PostgreSQL running, and are address and password right?");
+        }
+    };
+    let found = async { crate::db::health::health(&mut *database.pool.acquire().await?).await };
+    match found.await {
+        Ok(row) => {
+            judge(settings, &row, report);
+            if let Address::Given(url) = &address {
+                of_others(url.tls(), &row, report);
+            }
+        }
+        Err(error) => report.bad(error, "PostgreSQL answers, but not as expected"),
+    }
+    match crate::migrate::missing(&database.pool).await {
+        Ok(missing) if missing.is_empty() => report.well("schema up to date"),
+        Ok(missing) => report.warn(
+            format!("{} migrations to be done", missing.len()),
+            "serve does them at its start; take a backup before",
+        ),
+        Err(error) => {
+            report.bad(error, "start the newer server, or restore a backup from before the upgrade")
+        }
+    }
+    if let Err(error) = database.close().await {
+        report.bad(format!("{error:#}"), "the private PostgreSQL did not end in order");
+    }
+}
+
+fn judge(settings: &Settings, row: &HealthRow, report: &mut Report) {
+    let major = row.version / 10_000;
+    if major < 15 {
+        report.bad(format!("PostgreSQL {major}"), "15 or newer is needed");
+    } else {
+        report.well(format!("PostgreSQL {major}"));
+    }
+    if row.encoding != "UTF8" {
+        report.bad(format!("the database's encoding is {}", row.encoding), "create it with ENCODING 'UTF8'");
+    }
+    for (name, value) in [("fsync", &row.fsync), ("full_page_writes", &row.full_page_writes)] {
+        if value != "on" {
+            report.bad(
+                format!("{name} is {value}"),
+                "a loss of power would lose messages that were acknowledged: switch it on",
+            );
+        }
+    }
+    let differ = (Utc::now() - row.now).num_seconds().abs();
+    if differ > CLOCKS_DIFFER_MAX_S {
+        report.warn(
+            format!("PostgreSQL's clock differs by {differ} s"),
+            "let both machines follow a time server",
+        );
+    }
+    let wanted = settings.database_connections.unwrap_or_default();
+    if i64::from(wanted) + 5 > i64::from(row.max_connections) {
+        report.bad(
+            format!("{wanted} connections wanted, PostgreSQL allows {}", row.max_connections),
+            "lower database_connections or raise max_connections",
+        );
+    }
+}
+
+/// What only a database of the operator's own has to be asked.
+fn of_others(tls: DatabaseTls, row: &HealthRow, report: &mut Report) {
+    if row.is_superuser {
+        report.warn(
+            "the database's role is a superuser",
+            "give Kith a role of its own: CREATE ROLE kith LOGIN; CREATE DATABASE kith OWNER kith",
+        );
+    }
+    match (tls, row.is_tls) {
+        (DatabaseTls::Renounced, _) => report.warn(
+            "what is said to the database can be read on the way",
+            "leave sslmode=disable out, unless the network is yours alone",
+        ),
+        (DatabaseTls::Local, _) => report.well("the database is on this machine"),
+        (_, true) => report.well("TLS to the database"),
+        (_, false) => report.bad("no TLS to the database", "give PostgreSQL a certificate (ssl = on)"),
+    }
+}

@@ -1,0 +1,20 @@
+//! `kith-server migrate`
+
+use super::Common;
+
+pub(super) async fn run(common: &Common, is_dry: bool) -> anyhow::Result<()> {
+    let database = common.database().await?;
+    let missing = crate::migrate::missing(&database.pool).await?;
+    if missing.is_empty() {
+        println!("the schema is up to date");
+    } else if is_dry {
+        println!("{} to be done:", missing.len());
+        for (version, description) in &missing {
+            println!("  {version} {description}");
+        }
+    } else {
+        crate::migrate(&database.pool).await?;
+        println!("{} done; the schema is up to date", missing.len());
+    }
+    database.close().await
+}

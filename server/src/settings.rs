@@ -1,0 +1,221 @@
+//! Every setting, once: the flags, the environment's names, the keys of the file, and `docs/configuration.md` are made
+//! from one struct. A flag wins over the environment, that over the file, that over the default.
+//!
+//! [`Config`] is what the server works with: typed, checked, without a word about where it came from.
+
+mod document;
+mod file;
+mod secret;
+mod values;
+
+pub use document::{document, with_origins};
+pub use file::read_file;
+pub use secret::{DatabaseTls, DatabaseUrl, SecretFileError, database_url_from, read_private};
+pub use values::{LogFormat, Network};
+
+use crate::config::{Config, ConfigError, PasswordCost, Signup};
+use clap::{ArgAction, Args};
+use serde::{Deserialize, Serialize};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+/// The file that is read if none is named, where there is one.
+pub const FILE: &str = "/etc/kith/server.toml";
+
+/// All settings, each of which may be left out.
+#[derive(Debug, Clone, Default, Args, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The database: postgres://user:password@host/database. A host elsewhere is spoken to through TLS, unless the
+    /// address says sslmode=disable.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database_url: Option<DatabaseUrl>,
+    /// A file that holds the database's address, for setups that keep secrets out of the environment. Nobody else may
+    /// read it, unless it lies in /run/secrets.
+    #[arg(long, env = "DATABASE_URL_FILE", value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database_url_file: Option<PathBuf>,
+    /// Runs a private PostgreSQL in the data folder instead.
+    #[arg(long, env = "KITH_EMBEDDED_DB", value_name = "on|off", value_parser = values::switch,
+          action = ArgAction::Set, num_args = 0..=1, default_missing_value = "on")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embedded_db: Option<bool>,
+    /// The folder of the private PostgreSQL.
+    #[arg(long, env = "KITH_DATA_DIR", value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_dir: Option<PathBuf>,
+    /// Connections to the database, at least 8.
+    #[arg(long, env = "KITH_DATABASE_CONNECTIONS", value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database_connections: Option<u32>,
+    /// Where to listen for clients; port 0 takes a free one.
+    #[arg(long, env = "KITH_LISTEN", value_name = "ADDRESS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<SocketAddr>,
+    /// The certificate chain (PEM) with which the server ends TLS itself. Looked at every minute, so that a renewed one
+    /// serves without a restart.
+    #[arg(long, env = "KITH_TLS_CERT", value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's key (PEM). Nobody else may read it.
+    #[arg(long, env = "KITH_TLS_KEY", value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_key: Option<PathBuf>,
+    /// Proxies whose X-Forwarded-For is believed, as addresses or networks (10.0.0.0/8), separated by commas.
+    #[arg(long, env = "KITH_TRUSTED_PROXIES", value_name = "NETWORKS", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trusted_proxies: Option<Vec<Network>>,
+    /// Speaks plain HTTP beyond this machine, without TLS and without a trusted proxy. Passwords can be read on the way.
+    #[arg(long, env = "KITH_INSECURE", value_name = "on|off", value_parser = values::switch,
+          action = ArgAction::Set, num_args = 0..=1, default_missing_value = "on")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub insecure: Option<bool>,
+    /// Where to listen for Prometheus (GET /metrics), for instance 127.0.0.1:7481; off without it. Whoever reaches it can
+    /// read it.
+    #[arg(long, env = "KITH_METRICS_LISTEN", value_name = "ADDRESS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics_listen: Option<SocketAddr>,
+    /// Who may make an account: open (anybody), invite (whoever has a code), closed (nobody; the operator adds users).
+    #[arg(long, env = "KITH_SIGNUP", value_name = "open|invite|closed")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signup: Option<Signup>,
+    /// How long an access token lives, in seconds up to 600. Sessions end after 30 days without use and after 180 days
+    /// at the latest; that cannot be set.
+    #[arg(long, env = "KITH_ACCESS_TOKEN_SECONDS", value_name = "SECONDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access_token_seconds: Option<u64>,
+    /// Memory of a password hash (argon2id) in KiB, at least 19456. Weaker stored hashes are made anew at the next
+    /// sign-in.
+    #[arg(long, env = "KITH_PASSWORD_MEMORY_KIB", value_name = "KIB")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_memory_kib: Option<u32>,
+    /// Passes of a password hash, at least 2.
+    #[arg(long, env = "KITH_PASSWORD_PASSES", value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_passes: Option<u32>,
+    /// Whether WebSockets are served; without them clients poll.
+    #[arg(long, env = "KITH_SOCKETS", value_name = "on|off", value_parser = values::switch, action = ArgAction::Set)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sockets: Option<bool>,
+    /// Origins of web pages that may open a socket, separated by commas. Native clients need none.
+    #[arg(long, env = "KITH_ALLOWED_ORIGINS", value_name = "ORIGINS", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allowed_origins: Option<Vec<String>>,
+    /// How long /readyz fails before the server stops taking connections, in seconds, so that a load balancer looks away
+    /// first. A part of the shutdown's time.
+    #[arg(long, env = "KITH_DRAIN_SECONDS", value_name = "SECONDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain_seconds: Option<u64>,
+    /// How long a shutdown may take in all, in seconds up to 10.
+    #[arg(long, env = "KITH_SHUTDOWN_SECONDS", value_name = "SECONDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shutdown_seconds: Option<u64>,
+    /// What is logged on standard error: a level (error, warn, info, debug), also by module. Never a text, a name or a
+    /// token.
+    #[arg(long, env = "KITH_LOG", value_name = "FILTER")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log: Option<String>,
+    /// How the log looks: text, json (a line each), or auto (text on a terminal, else json).
+    #[arg(long, env = "KITH_LOG_FORMAT", value_name = "auto|text|json")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_format: Option<LogFormat>,
+}
+
+impl Settings {
+    /// What holds where nothing is set.
+    pub fn defaults() -> Self {
+        let config = Config::default();
+        Self {
+            embedded_db: Some(false),
+            database_connections: Some(config.database_connections),
+            listen: Some(SocketAddr::from(([127, 0, 0, 1], 7480))),
+            insecure: Some(false),
+            signup: Some(config.signup),
+            access_token_seconds: Some(config.access_token.as_secs()),
+            password_memory_kib: Some(config.password_cost.memory_kib),
+            password_passes: Some(config.password_cost.passes),
+            sockets: Some(config.sockets),
+            drain_seconds: Some(config.drain.as_secs()),
+            shutdown_seconds: Some(config.shutdown_within.as_secs()),
+            log: Some("info,sqlx=warn".to_owned()),
+            log_format: Some(LogFormat::Auto),
+            ..Self::default()
+        }
+    }
+
+    /// Fills what is left out here with what `lower` says. The two ways to name the database are one setting: whichever
+    /// is said higher up hides the other.
+    #[must_use]
+    pub fn over(self, lower: Self) -> Self {
+        let names_database = self.database_url.is_some() || self.database_url_file.is_some();
+        let database = |lower: Option<PathBuf>| if names_database { None } else { lower };
+        Self {
+            database_url_file: self.database_url_file.or(database(lower.database_url_file)),
+            database_url: self.database_url.or(if names_database { None } else { lower.database_url }),
+            embedded_db: self.embedded_db.or(lower.embedded_db),
+            data_dir: self.data_dir.or(lower.data_dir),
+            database_connections: self.database_connections.or(lower.database_connections),
+            listen: self.listen.or(lower.listen),
+            tls_cert: self.tls_cert.or(lower.tls_cert),
+            tls_key: self.tls_key.or(lower.tls_key),
+            trusted_proxies: self.trusted_proxies.or(lower.trusted_proxies),
+            insecure: self.insecure.or(lower.insecure),
+            metrics_listen: self.metrics_listen.or(lower.metrics_listen),
+            signup: self.signup.or(lower.signup),
+            access_token_seconds: self.access_token_seconds.or(lower.access_token_seconds),
+            password_memory_kib: self.password_memory_kib.or(lower.password_memory_kib),
+            password_passes: self.password_passes.or(lower.password_passes),
+            sockets: self.sockets.or(lower.sockets),
+            allowed_origins: self.allowed_origins.or(lower.allowed_origins),
+            drain_seconds: self.drain_seconds.or(lower.drain_seconds),
+            shutdown_seconds: self.shutdown_seconds.or(lower.shutdown_seconds),
+            log: self.log.or(lower.log),
+            log_format: self.log_format.or(lower.log_format),
+        }
+    }
+
+    /// What the server works with.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for the first setting that is out of its bounds or does not go with another one.
+    pub fn config(&self) -> Result<Config, ConfigError> {
+        let whole = self.clone().over(Self::defaults());
+        if whole.tls_cert.is_some() != whole.tls_key.is_some() {
+            return Err(ConfigError::HalfOfTls);
+        }
+        if whole.database_url.is_some() && whole.database_url_file.is_some() {
+            return Err(ConfigError::TwoDatabases);
+        }
+        let is_plain = whole.tls_cert.is_none() && whole.trusted_proxies.as_ref().is_none_or(Vec::is_empty);
+        let is_far = whole.listen.is_some_and(|address| !address.ip().is_loopback());
+        if is_plain && is_far && whole.insecure != Some(true) {
+            return Err(ConfigError::PlainHttp);
+        }
+        let base = Config::default();
+        let seconds = |value: Option<u64>, default: Duration| value.map_or(default, Duration::from_secs);
+        let config = Config {
+            signup: whole.signup.unwrap_or_default(),
+            sockets: whole.sockets.unwrap_or(base.sockets),
+            access_token: seconds(whole.access_token_seconds, base.access_token),
+            allowed_origins: whole.allowed_origins.unwrap_or_default(),
+            trusted_proxies: whole.trusted_proxies.unwrap_or_default(),
+            password_cost: PasswordCost {
+                memory_kib: whole.password_memory_kib.unwrap_or(base.password_cost.memory_kib),
+                passes: whole.password_passes.unwrap_or(base.password_cost.passes),
+            },
+            database_connections: whole.database_connections.unwrap_or(base.database_connections),
+            drain: seconds(whole.drain_seconds, base.drain),
+            shutdown_within: seconds(whole.shutdown_seconds, base.shutdown_within),
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Where clients are listened for.
+    pub fn listen(&self) -> SocketAddr {
+        self.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 7480)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

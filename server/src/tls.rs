@@ -1,0 +1,122 @@
+//! TLS that the server ends itself: 1.2 and 1.3 by rustls, a certificate that is read again when its file changes.
+
+use crate::settings::{SecretFileError, read_private};
+use rustls::{
+    ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
+};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+
+/// Why there is no TLS.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The key's file.
+    #[error(transparent)]
+    Key(#[from] SecretFileError),
+    /// The certificate's file.
+    #[error("cannot read {}", path.display())]
+    Certificate {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// No PEM, or nothing of the kind in it.
+    #[error("{} holds no {what} in PEM form", path.display())]
+    Form {
+        /// Which.
+        path: PathBuf,
+        /// Certificate or key.
+        what: &'static str,
+    },
+    /// rustls refuses them; also a key that is another certificate's.
+    #[error("certificate and key do not serve")]
+    Refused(#[from] rustls::Error),
+}
+
+/// Ends TLS for accepted connections.
+pub struct Tls {
+    certificate: PathBuf,
+    key: PathBuf,
+    state: Mutex<State>,
+}
+
+struct State {
+    config: Arc<ServerConfig>,
+    /// When both files were changed last.
+    changed: [Option<SystemTime>; 2],
+}
+
+impl Tls {
+    /// Reads both files.
+    ///
+    /// # Errors
+    /// [`TlsError`] with the file and what is wrong with it; never what it holds.
+    pub fn load(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
+        let changed = [changed_at(certificate), changed_at(key)];
+        let config = read(certificate, key)?;
+        let state = Mutex::new(State { config, changed });
+        Ok(Self { certificate: certificate.to_path_buf(), key: key.to_path_buf(), state })
+    }
+
+    /// Reads the files again if they changed. Connections that are open keep what they have.
+    ///
+    /// # Errors
+    /// [`TlsError`]; the earlier certificate goes on serving.
+    pub fn reload(&self) -> Result<bool, TlsError> {
+        let changed = [changed_at(&self.certificate), changed_at(&self.key)];
+        if self.state.lock().unwrap_or_else(PoisonError::into_inner).changed == changed {
+            return Ok(false);
+        }
+        let config = read(&self.certificate, &self.key)?;
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State { config, changed };
+        Ok(true)
+    }
+
+    /// Shakes hands with a client.
+    ///
+    /// # Errors
+    /// When the client does not speak TLS, or not one that counts as safe.
+    pub async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        let config = Arc::clone(&self.state.lock().unwrap_or_else(PoisonError::into_inner).config);
+        TlsAcceptor::from(config).accept(stream).await
+    }
+}
+
+/// The certificates of a PEM file, the server's own first.
+///
+/// # Errors
+/// [`TlsError`] for a file that is away or holds none.
+pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let pem =
+        std::fs::read(path).map_err(|source| TlsError::Certificate { path: path.to_path_buf(), source })?;
+    let form = || TlsError::Form { path: path.to_path_buf(), what: "certificate" };
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().map_err(|_| form())?;
+    if chain.is_empty() { Err(form()) } else { Ok(chain) }
+}
+
+fn read(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
+    let chain = certificates(certificate)?;
+    let pem = read_private(key)?;
+    let secret = PrivateKeyDer::from_pem_slice(&pem)
+        .map_err(|_| TlsError::Form { path: key.to_path_buf(), what: "key" })?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, secret)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+fn changed_at(path: &Path) -> Option<SystemTime> {
+    std::fs::metadata(path).and_then(|meta| meta.modified()).ok()
+}
