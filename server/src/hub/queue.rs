@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn l2_l5_memory_stays_bounded_while_nobody_reads() {
+    fn sec_031_l2_l5_memory_stays_bounded_while_nobody_reads() {
         let mut queue = Queue::default();
         let conversation = ConversationId::mint();
         queue.focus = [conversation].into();

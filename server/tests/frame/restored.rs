@@ -83,9 +83,9 @@ async fn of_days_ago(world: &World, token: &str, days: i64) -> String {
     bytes[32..40].copy_from_slice(&number.to_be_bytes());
     let mut mac = Hmac::<Sha256>::new_from_slice(&key).unwrap();
     mac.update(b"kith token   ");
-    mac.update(&bytes[..56]);
+    mac.update(&bytes[..72]);
     let mark = mac.finalize().into_bytes();
-    bytes[56..].copy_from_slice(&mark[..16]);
+    bytes[72..].copy_from_slice(&mark[..16]);
     URL_SAFE_NO_PAD.encode(bytes)
 }
 

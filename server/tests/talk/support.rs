@@ -2,7 +2,7 @@
 
 use futures_util::{SinkExt, StreamExt};
 use kith_protocol::{ConversationId, DeviceId, EventId, SUBPROTOCOL, UserId, api::Session};
-use kith_server::{Config, testing::TestServer};
+use kith_server::{Config, auth::Tokens, testing::TestServer};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -67,6 +67,19 @@ impl World {
         }
     }
 
+    /// Another device of a person, signed in without a password.
+    pub async fn device_of(&self, person: &Person) -> Person {
+        let device = DeviceId::mint();
+        sqlx::query("INSERT INTO devices (id, user_id, name) VALUES ($1, $2, 'another test')")
+            .bind(device.as_uuid())
+            .bind(person.user.as_uuid())
+            .execute(&self.server.pool)
+            .await
+            .unwrap();
+        let tokens = Tokens::load(&self.server.pool, Duration::from_secs(600)).await.unwrap();
+        person.with(device, tokens.sign(person.user, device).unwrap())
+    }
+
     pub async fn ask(
         &self,
         method: Method,
@@ -109,6 +122,19 @@ pub struct Person {
 }
 
 impl Person {
+    /// The same person on another device, or with another token.
+    pub fn with(&self, device: DeviceId, token: String) -> Self {
+        Self {
+            user: self.user,
+            device,
+            token,
+            session: self.session.clone(),
+            http: self.http.clone(),
+            base: self.base.clone(),
+            socket_url: self.socket_url.clone(),
+        }
+    }
+
     pub async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
         ask(&self.http, method, format!("{}{path}", self.base), Some(&self.token), body).await
     }
