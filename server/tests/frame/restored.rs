@@ -46,7 +46,7 @@ async fn s11_two_refreshes_at_once_with_a_token_from_before_a_restore_get_one_su
     let ada = world.person("ada").await;
     forget(&world, ada.device.id).await;
     // Both look the token up before either may enter the device again.
-    let mut gate = world.server.pool.begin().await.unwrap();
+    let mut gate = kith_server::db::begin(&world.server.pool).await.unwrap();
     sqlx::query("LOCK TABLE devices IN SHARE MODE").execute(&mut *gate).await.unwrap();
     let open = async {
         until_waiting(&world, 2).await;
