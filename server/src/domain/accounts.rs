@@ -65,6 +65,12 @@ pub async fn add(
     new: NewUser,
     invite: Option<Vec<u8>>,
 ) -> Result<Profile, ApiError> {
+    // Whoever was not invited costs no hash and learns of no name whether it is taken.
+    if let Some(code) = &invite
+        && !db::invites::is_good(&mut *pool.acquire().await?, code).await?
+    {
+        return Err(ApiError::NotAllowed);
+    }
     let names = vec![new.username.clone(), new.display_name.clone()];
     let hash = passwords.hash_chosen(new.password, names).await?;
     let id = UserId::mint();

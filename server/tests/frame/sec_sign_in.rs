@@ -207,3 +207,20 @@ async fn sec_012_an_invitation_ends_and_its_code_has_160_random_bits() {
     body["invite"] = json!(codes[0]);
     world.post("/v1/accounts", body).await.refused(403, ErrorCode::NotAllowed);
 }
+
+#[tokio::test]
+async fn sec_012_whoever_was_not_invited_learns_no_names_and_costs_no_hash() {
+    let world = World::start().await;
+    assert_eq!(world.sign_up("ada").await.status, 201);
+    let inside = Inside::with(Config { signup: Signup::Invite, ..Config::for_tests() }, &world).await;
+    let before = inside.state.passwords.computed();
+    let mut answers = Vec::new();
+    for name in ["ada", "nobody"] {
+        let mut body = account(name, PASSWORD);
+        body["invite"] = json!("made up");
+        answers.push(inside.post("192.0.2.1", "/v1/accounts", body).await);
+    }
+    answers[0].refused(403, ErrorCode::NotAllowed);
+    assert_eq!((answers[0].status, &answers[0].body), (answers[1].status, &answers[1].body));
+    assert_eq!(inside.state.passwords.computed(), before);
+}

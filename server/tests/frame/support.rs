@@ -134,7 +134,11 @@ pub struct Inside {
 
 impl Inside {
     pub async fn of(world: &World) -> Self {
-        let (config, pool) = (Config::for_tests(), world.server.pool.clone());
+        Self::with(Config::for_tests(), world).await
+    }
+
+    pub async fn with(config: Config, world: &World) -> Self {
+        let pool = world.server.pool.clone();
         let tokens = Tokens::load(&pool, Duration::from_secs(600)).await.unwrap();
         let state = AppState::new(config, pool, tokens, Ending::default());
         // The hash for unknown users is made before it is asked for, as a server does when it starts.
