@@ -9,10 +9,7 @@ use kith_server::{
     metrics::Metrics,
 };
 use serde_json::json;
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{sync::Arc, time::Duration};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_tungstenite::tungstenite::{
     Message,
@@ -184,31 +181,13 @@ async fn sec_031_a_socket_that_reads_nothing_of_10_000_events_costs_its_queue_an
     assert_eq!(last["heads"], json!([[chat, 10_000]]), "and it learns where the log stands");
 }
 
-/// The person's token as it would be, had it ended so many seconds ago.
-async fn ended(world: &World, person: &Person, seconds: u64) -> Person {
-    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-    let (kid, secret): (String, Vec<u8>) =
-        sqlx::query_as("SELECT kid, secret FROM server_keys WHERE purpose = 'access'")
-            .fetch_one(&world.server.pool)
-            .await
-            .unwrap();
-    let payload = URL_SAFE_NO_PAD.decode(person.token.split('.').nth(1).unwrap()).unwrap();
-    let mut claims: serde_json::Value = serde_json::from_slice(&payload).unwrap();
-    claims["exp"] = json!(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() - seconds);
-    let mut header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::HS256);
-    header.typ = Some("at+jwt".to_owned());
-    header.kid = Some(kid);
-    let key = jsonwebtoken::EncodingKey::from_secret(&secret);
-    person.with(person.device, jsonwebtoken::encode(&header, &claims, &key).unwrap())
-}
-
 #[tokio::test]
 async fn sec_032_s11_a_token_that_ends_while_connected_closes_4100_and_another_one_keeps_the_socket() {
     let world = World::start().await;
     let [ada, bo] = world.people(["ada", "bo"]).await;
     // Accepted for the leeway, of which a few seconds are left.
     let (mut line, mut renewed) =
-        (ended(&world, &ada, 22).await.online().await, ended(&world, &bo, 22).await.online().await);
+        (world.ended(&ada, 15).await.online().await, world.ended(&bo, 15).await.online().await);
     renewed.until_type("auth_expiring").await;
     assert_eq!(renewed.call(json!({"type": "auth", "token": bo.token})).await["type"], "ack");
     line.until_type("auth_expiring").await;

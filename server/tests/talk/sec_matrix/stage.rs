@@ -1,11 +1,7 @@
 //! The people of the matrix and what they ask about.
 
 use crate::support::{Line, Person, World, member, message};
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use kith_protocol::{ConversationId, DeviceId, UserId};
-use serde_json::{Value, json};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Said while the ex-member was there.
 pub const BEFORE: &str = "said before the removal";
@@ -52,7 +48,6 @@ pub struct Stage {
     ex_member: Person,
     stranger: Person,
     disabled: Person,
-    key: (String, Vec<u8>),
 }
 
 /// What one person asks about.
@@ -93,11 +88,7 @@ impl Stage {
         let world = World::start().await;
         let [owner, member, ex_member, stranger, disabled] =
             world.people(["owner", "member", "exmember", "stranger", "disabled"]).await;
-        let key = sqlx::query_as("SELECT kid, secret FROM server_keys WHERE purpose = 'access'")
-            .fetch_one(&world.server.pool)
-            .await
-            .unwrap();
-        Self { world, owner, member, ex_member, stranger, disabled, key }
+        Self { world, owner, member, ex_member, stranger, disabled }
     }
 
     fn account(&self, who: Who) -> &Person {
@@ -121,7 +112,7 @@ impl Stage {
         assert!(results.iter().all(|one| one["status"] == "ok"), "{results:?}");
         let person = match who {
             Who::Anonymous => None,
-            Who::Expired => Some(self.owner.with(self.owner.device, self.ended(&self.owner.token))),
+            Who::Expired => Some(self.world.ended(&self.owner, 3_000).await),
             _ => Some(self.world.device_of(self.account(who)).await),
         };
         let owner_token = match (&person, who) {
@@ -165,19 +156,6 @@ impl Stage {
                 .await
                 .unwrap();
         }
-    }
-
-    /// The owner's token as it would be, had it been given out an hour ago.
-    fn ended(&self, token: &str) -> String {
-        let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
-        let mut claims: Value = serde_json::from_slice(&payload).unwrap();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        claims["exp"] = json!(now - 3_000);
-        claims["nbf"] = json!(now - 3_600);
-        let mut header = Header::new(Algorithm::HS256);
-        header.typ = Some("at+jwt".to_owned());
-        header.kid = Some(self.key.0.clone());
-        jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(&self.key.1)).unwrap()
     }
 
     /// Everything that a question might change.
