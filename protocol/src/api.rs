@@ -102,7 +102,7 @@ pub struct SessionItem {
     pub current: bool,
 }
 
-/// `DELETE /v1/sessions/{device}`
+/// `DELETE /v1/sessions/{device}`, and `DELETE /v1/sessions` for all devices but the one that asks.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RevokeSession {

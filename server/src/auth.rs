@@ -4,7 +4,7 @@
 //! accept each other's. The algorithm is pinned, the key chosen by `kid` from the known ones alone; nothing else in
 //! a token's header is believed. A token comes in the `Authorization` header or in an `auth` frame, never in a URL.
 
-use crate::{db, error::ApiError, rates::Rate, state::AppState};
+use crate::{config::ACCESS_TOKEN_MAX, db, error::ApiError, rates::Rate, state::AppState};
 use axum::{
     extract::FromRequestParts,
     http::{HeaderMap, header, request::Parts},
@@ -26,6 +26,14 @@ pub(crate) use refresh::Told;
 const ISSUER: &str = "kith-server";
 const AUDIENCE: &str = "kith";
 const TOKEN_TYPE: &str = "at+jwt";
+
+/// How often a running server reads the keys again.
+pub(crate) const KEYS_READ_EVERY: Duration = Duration::from_secs(3);
+/// A retired key is good for this long: until the last token that was signed with it has ended, also on a server that
+/// had not yet read that it is retired, with time to spare for a slow read.
+pub(crate) const KEY_OUTLIVES: Duration = Duration::from_secs(
+    ACCESS_TOKEN_MAX.as_secs() + limits::TOKEN_LEEWAY.as_secs() + 10 * KEYS_READ_EVERY.as_secs(),
+);
 
 /// A device of a user whose token was good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,7 +182,7 @@ impl Succession {
 }
 
 async fn read(conn: &mut PgConnection) -> Result<Keys, sqlx::Error> {
-    let rows = db::keys::live(conn).await?;
+    let rows = db::keys::live(conn, KEY_OUTLIVES.as_secs_f64()).await?;
     let mut keys = Keys { current: String::new(), access: HashMap::new(), refresh: Vec::new() };
     // Oldest first: the newest one that is not retired signs.
     for row in rows {

@@ -67,6 +67,8 @@ pub struct Config {
     pub trusted_proxies: Vec<Network>,
     /// The password hash's cost.
     pub password_cost: PasswordCost,
+    /// Whether limits by address count this machine's own requests too. Off, for a proxy in front stands for everybody.
+    pub loopback_is_limited: bool,
     /// Connections to the database, the lanes' included.
     pub database_connections: u32,
     /// How long `/readyz` fails before the server stops taking connections.
@@ -84,6 +86,7 @@ impl Default for Config {
             allowed_origins: Vec::new(),
             trusted_proxies: Vec::new(),
             password_cost: PasswordCost::default(),
+            loopback_is_limited: false,
             database_connections: 20,
             drain: Duration::ZERO,
             shutdown_within: SHUTDOWN_MAX,
@@ -165,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn weaker_settings_do_not_start() {
+    fn sec_003_weaker_settings_do_not_start() {
         assert_eq!(Config::default().check(), Ok(()));
         let long = Config { access_token: Duration::from_secs(601), ..Config::default() };
         assert_eq!(long.check(), Err(ConfigError::AccessToken));

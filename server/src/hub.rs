@@ -13,6 +13,7 @@ pub use queue::{Latest, Outgoing, Topic};
 use kith_protocol::{ConversationId, DeviceId, Seq, UserId, error::close};
 use std::{
     collections::{HashMap, HashSet},
+    net::IpAddr,
     ops::Deref,
     sync::{
         Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
@@ -21,10 +22,17 @@ use std::{
     time::Duration,
 };
 
-/// Sockets of one user that have not said hello, at the same time.
+/// Sockets of one user, and of one address, that have not said hello, at the same time. Further ones are refused.
 const STRANGERS_MAX: usize = 20;
 /// By how much each socket lengthens the time over which all come back after a restart.
 const BACK_PER_SOCKET: Duration = Duration::from_millis(1);
+
+/// Whom a socket counts for while it has not said hello.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Stranger {
+    User(UserId),
+    Address(IpAddr),
+}
 
 /// A numbered event on its way to those who may see it.
 #[derive(Debug, Clone)]
@@ -56,7 +64,7 @@ pub struct Connection {
 struct Inner {
     users: RwLock<HashMap<UserId, Vec<Connection>>>,
     /// Sockets that have not said hello.
-    strangers: Mutex<HashMap<UserId, usize>>,
+    strangers: Mutex<HashMap<Stranger, usize>>,
     next_id: AtomicU64,
 }
 
@@ -64,16 +72,18 @@ struct Inner {
 #[derive(Debug)]
 pub struct Admitted {
     hub: Hub,
-    user: UserId,
+    counts: Vec<Stranger>,
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
         let mut strangers = self.hub.0.strangers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = strangers.get_mut(&self.user) {
-            *count -= 1;
-            if *count == 0 {
-                strangers.remove(&self.user);
+        for one in &self.counts {
+            if let Some(count) = strangers.get_mut(one) {
+                *count -= 1;
+                if *count == 0 {
+                    strangers.remove(one);
+                }
             }
         }
     }
@@ -146,16 +156,20 @@ impl Hub {
         self.read().contains_key(&user)
     }
 
-    /// Lets a socket in that has not said hello; `None` when too many of this user's have not. The place is free
-    /// again when the value is dropped.
-    pub fn admit(&self, user: UserId) -> Option<Admitted> {
+    /// Lets a socket in that has not said hello; `None` when too many of this user or this address have not. The
+    /// place is free again when the value is dropped.
+    pub fn admit(&self, user: UserId, address: Option<IpAddr>) -> Option<Admitted> {
+        let counts: Vec<_> =
+            [Stranger::User(user)].into_iter().chain(address.map(Stranger::Address)).collect();
         let mut strangers = self.0.strangers.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = strangers.entry(user).or_default();
-        if *count >= STRANGERS_MAX {
+        if counts.iter().any(|one| strangers.get(one).is_some_and(|count| *count >= STRANGERS_MAX)) {
             return None;
         }
-        *count += 1;
-        Some(Admitted { hub: self.clone(), user })
+        for one in &counts {
+            *strangers.entry(*one).or_default() += 1;
+        }
+        drop(strangers);
+        Some(Admitted { hub: self.clone(), counts })
     }
 
     /// Offers a fact of which only the newest counts to all connections of a user.

@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn l2_ten_seconds_of_continued_excess_are_a_flood_but_single_refusals_are_not() {
+    fn sec_030_l2_ten_seconds_of_continued_excess_are_a_flood_but_single_refusals_are_not() {
         let start = Instant::now();
         let mut rates = Rates::new(start);
         let floods = |rates: &mut Rates, from_s: u64| {

@@ -61,6 +61,13 @@ fn routes() -> Vec<Route> {
         open("post", "/v1/sessions", "Sign in", post(sessions::create)),
         open("post", "/v1/sessions/refresh", "Exchange a refresh token", post(sessions::refresh)),
         signed_in("get", "/v1/sessions", "account", "One's own devices", get(sessions::list)),
+        signed_in(
+            "delete",
+            "/v1/sessions",
+            "account",
+            "Sign all other devices out",
+            delete(sessions::revoke_others),
+        ),
         signed_in("delete", "/v1/sessions/current", "account", "Sign out", delete(sessions::sign_out)),
         signed_in(
             "delete",

@@ -1,7 +1,7 @@
 //! Accepting connections, and ending in order.
 
 use crate::{
-    auth::Tokens,
+    auth::{KEYS_READ_EVERY, Tokens},
     config::{Config, ConfigError},
     domain, metrics,
     router::router,
@@ -32,7 +32,7 @@ const HEADERS_WITHIN: Duration = Duration::from_secs(8);
 const HEADER_BYTES_MAX: usize = 16 * 1024;
 /// How often devices that another process signed out are looked for; their sockets close within 5 s.
 const REVOCATION_EVERY: Duration = Duration::from_secs(3);
-/// How often keys are read again and old counters dropped.
+/// How often old counters are dropped.
 const TIDY_EVERY: Duration = Duration::from_secs(60);
 /// After an accept that failed for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -84,6 +84,7 @@ pub async fn serve(
     let ending = Ending { asked: shutdown, begun: CancellationToken::new() };
     let state = AppState::new(config, pool.clone(), tokens, ending.clone());
     state.tasks.spawn(watch_revocations(state.clone()));
+    state.tasks.spawn(watch_keys(state.clone()));
     state.tasks.spawn(tidy(state.clone(), tls.clone()));
     state.tasks.spawn(warm_up(state.clone()));
     state.tasks.spawn(begin_the_end(ending.clone(), drain));
@@ -204,6 +205,12 @@ async fn tidy(state: AppState, tls: Option<Arc<Tls>>) {
         }
         state.sign_in_limits.tidy();
         state.allowances.tidy();
+    })
+    .await;
+}
+
+async fn watch_keys(state: AppState) {
+    every(KEYS_READ_EVERY, &state, || async {
         if let Err(error) = state.tokens.reload(&state.pool).await {
             tracing::warn!(%error, "could not read the keys");
         }

@@ -199,6 +199,7 @@ impl Settings {
             access_token: seconds(whole.access_token_seconds, base.access_token),
             allowed_origins: whole.allowed_origins.unwrap_or_default(),
             trusted_proxies: whole.trusted_proxies.unwrap_or_default(),
+            loopback_is_limited: base.loopback_is_limited,
             password_cost: PasswordCost {
                 memory_kib: whole.password_memory_kib.unwrap_or(base.password_cost.memory_kib),
                 passes: whole.password_passes.unwrap_or(base.password_cost.passes),

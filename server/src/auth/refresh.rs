@@ -11,8 +11,10 @@ use rand::RngExt;
 use sha2::Sha256;
 use uuid::Uuid;
 
+/// What nobody can guess: random, or derived from the token before.
+const NONCE_BYTES: usize = 32;
 /// User, device, number, nonce: what is marked.
-const MARKED_BYTES: usize = 16 + 16 + 8 + 16;
+const MARKED_BYTES: usize = 16 + 16 + 8 + NONCE_BYTES;
 const TOKEN_BYTES: usize = MARKED_BYTES + 16;
 
 /// What a refresh token of this server says.
@@ -33,17 +35,15 @@ impl Tokens {
     /// Derives the refresh token that follows `token`: the same one however often it is asked (S11).
     pub(crate) fn successor(&self, token: &str, told: Told) -> String {
         let digest = self.digest(Succession::SameDevice.word(), token.as_bytes());
-        self.marked(told, first_half(digest))
+        self.marked(told, digest)
     }
 
     /// Derives the device that parts from a copied profile with `token` (S8), and its first refresh token: the same
     /// ones however often they are asked.
     pub(crate) fn fork(&self, token: &str, user: UserId, number: i64) -> (DeviceId, String) {
         let digest = self.digest(Succession::NewDevice.word(), token.as_bytes());
-        let (mut id, mut nonce) = ([0; 16], [0; 16]);
-        id.copy_from_slice(&digest[..16]);
-        nonce.copy_from_slice(&digest[16..]);
-        let device = DeviceId::from_uuid(uuid::Builder::from_random_bytes(id).into_uuid());
+        let nonce = self.digest(NONCE, token.as_bytes());
+        let device = DeviceId::from_uuid(uuid::Builder::from_random_bytes(first_half(digest)).into_uuid());
         (device, self.marked(Told { user, device, number }, nonce))
     }
 
@@ -57,7 +57,7 @@ impl Tokens {
         Some(Told { user: UserId::from_uuid(id(0)?), device: DeviceId::from_uuid(id(16)?), number })
     }
 
-    fn marked(&self, told: Told, nonce: [u8; 16]) -> String {
+    fn marked(&self, told: Told, nonce: [u8; NONCE_BYTES]) -> String {
         let mut bytes = Vec::with_capacity(TOKEN_BYTES);
         bytes.extend_from_slice(told.user.as_uuid().as_bytes());
         bytes.extend_from_slice(told.device.as_uuid().as_bytes());
@@ -83,6 +83,7 @@ impl Tokens {
 }
 
 const MARK: &[u8] = b"kith token   ";
+const NONCE: &[u8] = b"kith nonce   ";
 
 fn first_half(digest: [u8; 32]) -> [u8; 16] {
     let mut half = [0; 16];

@@ -4,6 +4,7 @@ mod config;
 mod database;
 mod doctor;
 mod healthcheck;
+mod keys;
 mod migrate;
 mod serve;
 mod users;
@@ -52,6 +53,9 @@ enum Chore {
     ///
     /// It is good where sign-up is by invitation, works once, and is stored by its hash alone.
     Invite(Common),
+    /// Rotates the keys that sign access tokens
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
     /// Checks or shows the settings
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -131,7 +135,7 @@ fn command() -> Command {
     Cli::command().mut_subcommands(|chore| match chore.get_name() {
         "serve" | "doctor" => chore.mut_args(help),
         "config" => chore.mut_subcommands(|one| one.mut_args(help)),
-        "user" => chore.mut_subcommands(only_the_database),
+        "user" | "keys" => chore.mut_subcommands(only_the_database),
         _ => only_the_database(chore),
     })
 }
@@ -161,6 +165,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Chore::Serve(_) => Ok(()),
         Chore::Migrate { dry_run, common } => migrate::run(&common, dry_run).await,
         Chore::User(command) => users::run(command).await,
+        Chore::Keys(command) => keys::run(command).await,
         Chore::Invite(common) => {
             let database = common.database().await?;
             let code = crate::domain::accounts::invite(&database.pool).await?;

@@ -15,6 +15,18 @@ pub async fn insert(conn: &mut PgConnection, hash: &[u8], valid_days: i32) -> Re
     Ok(())
 }
 
+/// Whether a code may still be used.
+pub async fn is_good(conn: &mut PgConnection, hash: &[u8]) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (
+               SELECT FROM invites WHERE hash = $1 AND used_at IS NULL AND expires_at > now()
+           ) AS "is_good!""#,
+        hash,
+    )
+    .fetch_one(conn)
+    .await
+}
+
 /// Uses a code up. The row lock lets only one of two at the same time through.
 pub async fn take(conn: &mut PgConnection, hash: &[u8], user: UserId) -> Result<bool, sqlx::Error> {
     let done = sqlx::query!(

@@ -1,6 +1,6 @@
 //! `users`: accounts and profiles.
 
-use kith_protocol::{UserId, api::Profile};
+use kith_protocol::{DeviceId, UserId, api::Profile};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -12,6 +12,8 @@ pub struct CredentialsRow {
     pub password_hash: String,
     /// The operator has disabled the account.
     pub is_disabled: bool,
+    /// The device that was asked about is or was this user's.
+    pub knows_device: bool,
 }
 
 /// A profile as stored.
@@ -65,16 +67,19 @@ pub async fn insert(
     Ok(())
 }
 
-/// Finds what signing in compares with.
+/// Finds what signing in compares with. One query, whatever is asked and found.
 pub async fn credentials(
     conn: &mut PgConnection,
     username: &str,
+    device: Option<DeviceId>,
 ) -> Result<Option<CredentialsRow>, sqlx::Error> {
     sqlx::query_as!(
         CredentialsRow,
-        r#"SELECT id, password_hash, disabled_at IS NOT NULL AS "is_disabled!"
+        r#"SELECT id, password_hash, disabled_at IS NOT NULL AS "is_disabled!",
+                  EXISTS (SELECT FROM devices WHERE devices.id = $2 AND user_id = users.id) AS "knows_device!"
            FROM users WHERE tenant = '' AND username = $1"#,
         username,
+        device.map(|device| device.as_uuid()),
     )
     .fetch_optional(conn)
     .await
@@ -103,7 +108,8 @@ pub async fn credentials_of(
 ) -> Result<Option<CredentialsRow>, sqlx::Error> {
     sqlx::query_as!(
         CredentialsRow,
-        r#"SELECT id, password_hash, disabled_at IS NOT NULL AS "is_disabled!" FROM users WHERE id = $1"#,
+        r#"SELECT id, password_hash, disabled_at IS NOT NULL AS "is_disabled!", false AS "knows_device!"
+           FROM users WHERE id = $1"#,
         id.as_uuid(),
     )
     .fetch_optional(conn)

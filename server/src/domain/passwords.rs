@@ -1,11 +1,15 @@
 //! Password hashes: argon2id, off the runtime's threads and never many at once.
 
+use super::password_rules;
 use crate::{config::PasswordCost, error::ApiError};
 use argon2::{
     Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version, password_hash::phc::PasswordHash,
 };
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use tokio::{sync::Semaphore, time::timeout};
@@ -22,6 +26,7 @@ pub struct Passwords {
     permits: Arc<Semaphore>,
     /// Verified where there is no such user, so that both answers take the same time.
     dummy: Arc<OnceLock<String>>,
+    computed: Arc<AtomicU64>,
 }
 
 /// What a verification found.
@@ -36,16 +41,41 @@ pub struct Verified {
 impl Passwords {
     /// Makes one for a cost that [`crate::config::Config::check`] accepted.
     pub fn new(cost: PasswordCost) -> Self {
-        Self { cost, permits: Arc::new(Semaphore::new(CONCURRENT_HASHES)), dummy: Arc::default() }
+        let permits = Arc::new(Semaphore::new(CONCURRENT_HASHES));
+        Self { cost, permits, dummy: Arc::default(), computed: Arc::default() }
     }
 
-    /// Hashes a password to a PHC string.
+    /// How many hashes were computed so far, for whatever reason.
+    pub fn computed(&self) -> u64 {
+        self.computed.load(Ordering::Relaxed)
+    }
+
+    /// Hashes a password that somebody chose, unless the rules refuse it; `names` is what the user is called.
+    ///
+    /// # Errors
+    /// [`ApiError::Invalid`] with the rule that is not kept, [`ApiError::Busy`] when too many wait.
+    pub async fn hash_chosen(&self, password: String, names: Vec<String>) -> Result<String, ApiError> {
+        password_rules::check_length(&password)?;
+        let (cost, computed) = (self.cost, Arc::clone(&self.computed));
+        self.blocking(move || {
+            password_rules::check_guesses(&names, &password)?;
+            computed.fetch_add(1, Ordering::Relaxed);
+            hash(cost, &password)
+        })
+        .await?
+    }
+
+    /// Hashes a password that is in use already to a PHC string.
     ///
     /// # Errors
     /// [`ApiError::Busy`] when too many wait.
     pub async fn hash(&self, password: String) -> Result<String, ApiError> {
-        let cost = self.cost;
-        self.blocking(move || hash(cost, &password)).await?
+        let (cost, computed) = (self.cost, Arc::clone(&self.computed));
+        self.blocking(move || {
+            computed.fetch_add(1, Ordering::Relaxed);
+            hash(cost, &password)
+        })
+        .await?
     }
 
     /// Compares a password with a stored hash, or with a made-up one for an unknown user.
@@ -53,13 +83,16 @@ impl Passwords {
     /// # Errors
     /// [`ApiError::Busy`] when too many wait, [`ApiError::Internal`] for a stored hash that is none.
     pub async fn verify(&self, password: String, stored: Option<String>) -> Result<Verified, ApiError> {
-        let (cost, dummy) = (self.cost, Arc::clone(&self.dummy));
-        self.blocking(move || match stored {
-            Some(stored) => verify(cost, &password, &stored),
-            None => {
-                let stored = dummy.get_or_init(|| hash(cost, "nobody's password").unwrap_or_default());
-                verify(cost, &password, stored)?;
-                Ok(Verified { fits: false, is_weak: false })
+        let (cost, dummy, computed) = (self.cost, Arc::clone(&self.dummy), Arc::clone(&self.computed));
+        self.blocking(move || {
+            computed.fetch_add(1, Ordering::Relaxed);
+            match stored {
+                Some(stored) => verify(cost, &password, &stored),
+                None => {
+                    let stored = dummy.get_or_init(|| hash(cost, "nobody's password").unwrap_or_default());
+                    verify(cost, &password, stored)?;
+                    Ok(Verified { fits: false, is_weak: false })
+                }
             }
         })
         .await?
@@ -106,7 +139,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_hash_is_argon2id_at_the_promised_cost_and_fits_its_password_alone() {
+    async fn sec_003_a_hash_is_argon2id_at_the_promised_cost_and_fits_its_password_alone() {
         let passwords = Passwords::new(PasswordCost::default());
         let stored = passwords.hash("correct horse".into()).await.unwrap();
         assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{stored}");
@@ -117,7 +150,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_weaker_stored_hash_is_told() {
+    async fn sec_003_a_weaker_stored_hash_is_told() {
         let weak = hash(PasswordCost { memory_kib: 8_192, passes: 1 }, "correct horse").unwrap();
         let passwords = Passwords::new(PasswordCost::default());
         let found = passwords.verify("correct horse".into(), Some(weak)).await.unwrap();

@@ -39,20 +39,15 @@ pub async fn sign_in(state: &AppState, request: SignIn) -> Result<Session, ApiEr
     check_device_name(&request.device)?;
     // A name of a bad form is nobody's, and takes as long to be refused.
     let is_name = accounts::check_username(&request.username).is_ok();
-    let (found, is_known_device) = if !is_name {
-        (None, false)
-    } else {
-        let mut conn = state.pool.acquire().await?;
-        let found = db::users::credentials(&mut conn, &request.username).await?;
-        let is_known = match (&found, request.device.id) {
-            (Some(user), Some(device)) => {
-                db::devices::liveness(&mut conn, UserId::from_uuid(user.id), device).await? == Some(true)
-            }
-            _ => false,
-        };
-        (found, is_known)
+    let found = match is_name {
+        true => {
+            let mut conn = state.pool.acquire().await?;
+            db::users::credentials(&mut conn, &request.username, request.device.id).await?
+        }
+        false => None,
     };
-    // A stranger who guesses must not lock the owner's own devices out.
+    // A stranger who guesses must not lock the owner's own devices out, those that were signed out included.
+    let is_known_device = found.as_ref().is_some_and(|user| user.knows_device);
     let key = match request.device.id.filter(|_| is_known_device) {
         Some(device) => device.to_string(),
         None => request.username.chars().take(limits::USERNAME_CHARS_MAX + 1).collect(),
@@ -132,11 +127,15 @@ async fn session(
 ///
 /// # Errors
 /// [`ApiError::TokenInvalid`] for an unknown token, one of another device, or a session that has lasted its time;
-/// [`ApiError::DeviceRevoked`] after signing out, and when an exchanged token comes back too late.
+/// [`ApiError::DeviceRevoked`] after signing out, and when an exchanged token comes back too late;
+/// [`ApiError::RateLimited`] for a device that comes again and again.
 pub async fn refresh(state: &AppState, request: Refresh) -> Result<Session, ApiError> {
     let old = hash_token(&request.refresh_token);
-    let mut tx = db::begin(&state.pool).await?;
     let told = state.tokens.read_refresh(&request.refresh_token);
+    if let Some(told) = &told {
+        state.sign_in_limits.refresh_of(told.device)?;
+    }
+    let mut tx = db::begin(&state.pool).await?;
     let row = match (find(&mut tx, &old).await?, told) {
         (Some(row), _) => row,
         (None, Some(told)) => {
@@ -251,7 +250,7 @@ pub async fn revoke(state: &AppState, user: UserId, device: DeviceId) -> Result<
 /// [`ApiError::TargetMissing`] when there is no such user.
 pub async fn of_operator(pool: &PgPool, username: &str) -> Result<Vec<db::devices::DeviceRow>, ApiError> {
     let mut conn = pool.acquire().await?;
-    let found = db::users::credentials(&mut conn, username).await?.ok_or(ApiError::TargetMissing)?;
+    let found = db::users::credentials(&mut conn, username, None).await?.ok_or(ApiError::TargetMissing)?;
     Ok(db::devices::of_user(&mut conn, UserId::from_uuid(found.id)).await?)
 }
 
@@ -262,13 +261,23 @@ pub async fn of_operator(pool: &PgPool, username: &str) -> Result<Vec<db::device
 /// [`ApiError::TargetMissing`] when there is no such user, or no such device signed in.
 pub async fn end_of_operator(pool: &PgPool, username: &str, device: Option<Uuid>) -> Result<usize, ApiError> {
     let mut conn = pool.acquire().await?;
-    let found = db::users::credentials(&mut conn, username).await?.ok_or(ApiError::TargetMissing)?;
+    let found = db::users::credentials(&mut conn, username, None).await?.ok_or(ApiError::TargetMissing)?;
     let user = UserId::from_uuid(found.id);
     match device {
         Some(device) if db::devices::revoke(&mut conn, user, DeviceId::from_uuid(device)).await? => Ok(1),
         Some(_) => Err(ApiError::TargetMissing),
         None => Ok(db::devices::revoke_others(&mut conn, user, None).await?.len()),
     }
+}
+
+/// Signs all devices of the user out but `keep`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn revoke_others(state: &AppState, user: UserId, keep: DeviceId) -> Result<(), ApiError> {
+    let ended = db::devices::revoke_others(&mut *state.pool.acquire().await?, user, Some(keep)).await?;
+    close(state, &ended);
+    Ok(())
 }
 
 /// Asks a signed-in user for the password again.

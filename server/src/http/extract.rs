@@ -3,17 +3,13 @@
 use crate::error::ApiError;
 use axum::{
     body::Bytes,
-    extract::{ConnectInfo, FromRequest, FromRequestParts, Query, RawPathParams, Request},
+    extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request},
     http::{StatusCode, header, request::Parts},
     response::IntoResponse,
 };
 use kith_protocol::{frame::depth_is_within, limits};
 use serde::de::DeserializeOwned;
-use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    str::FromStr,
-    time::Duration,
-};
+use std::{str::FromStr, time::Duration};
 use tokio::time::timeout;
 
 /// A body that takes longer than this to arrive is given up.
@@ -75,18 +71,6 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> 
                 Err(ApiError::invalid("not a valid query"))
             }
         }
-    }
-}
-
-/// The address at the other end of the connection.
-pub struct Peer(pub IpAddr);
-
-impl<S: Send + Sync> FromRequestParts<S> for Peer {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        let address = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
-        Ok(Self(address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))))
     }
 }
 

@@ -1,9 +1,11 @@
-//! Limits on trying to sign in: per account with a growing wait, per address with a bucket.
+//! Limits on trying to sign in and on renewing: per account with a growing wait, per address and device with a bucket.
 
 use crate::error::ApiError;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock};
+use kith_protocol::DeviceId;
 use std::{
     collections::HashMap,
+    hash::Hash,
     net::IpAddr,
     num::NonZeroU32,
     sync::{Mutex, PoisonError},
@@ -20,6 +22,12 @@ const FORGET_AFTER: Duration = Duration::from_secs(900);
 const KEYS_MAX: usize = 100_000;
 /// Requests of one address to the routes that hash passwords: a burst, then one a second.
 const ADDRESS_BURST: NonZeroU32 = NonZeroU32::new(60).unwrap();
+/// Refresh tokens that one address exchanges: a house full of people may come back at once.
+const REFRESHES_PER_S: NonZeroU32 = NonZeroU32::new(20).unwrap();
+/// And their burst.
+const REFRESHES_BURST: NonZeroU32 = NonZeroU32::new(600).unwrap();
+/// Refresh tokens that one device exchanges: a burst, then one a second. It needs one in ten minutes.
+const DEVICE_REFRESHES_BURST: NonZeroU32 = NonZeroU32::new(60).unwrap();
 
 struct Attempts {
     count: u32,
@@ -30,12 +38,19 @@ struct Attempts {
 pub struct SignInLimits {
     attempts: Mutex<HashMap<String, Attempts>>,
     addresses: DefaultKeyedRateLimiter<IpAddr>,
+    refreshes: DefaultKeyedRateLimiter<IpAddr>,
+    device_refreshes: DefaultKeyedRateLimiter<DeviceId>,
 }
 
 impl Default for SignInLimits {
     fn default() -> Self {
-        let quota = Quota::per_second(NonZeroU32::MIN).allow_burst(ADDRESS_BURST);
-        Self { attempts: Mutex::default(), addresses: RateLimiter::keyed(quota) }
+        let each_second = Quota::per_second(NonZeroU32::MIN);
+        Self {
+            attempts: Mutex::default(),
+            addresses: RateLimiter::keyed(each_second.allow_burst(ADDRESS_BURST)),
+            refreshes: RateLimiter::keyed(Quota::per_second(REFRESHES_PER_S).allow_burst(REFRESHES_BURST)),
+            device_refreshes: RateLimiter::keyed(each_second.allow_burst(DEVICE_REFRESHES_BURST)),
+        }
     }
 }
 
@@ -75,21 +90,29 @@ impl SignInLimits {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 
-    /// Counts a request of an address. Loopback is exempt: it is the machine's own user, or a proxy in front, which
-    /// sees the real addresses.
+    /// Counts a request of an address to a route that hashes passwords; `None` is not counted.
     ///
     /// # Errors
     /// [`ApiError::RateLimited`] when the bucket is empty.
-    pub fn address(&self, address: IpAddr) -> Result<(), ApiError> {
-        if address.is_loopback() {
-            return Ok(());
-        }
-        self.addresses.check_key(&address).map_err(|refused| {
-            let wait = refused.wait_time_from(self.addresses.clock().now());
-            ApiError::RateLimited {
-                retry_after_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1),
-            }
-        })
+    pub fn address(&self, counted: Option<IpAddr>) -> Result<(), ApiError> {
+        counted.map_or(Ok(()), |address| take(&self.addresses, &address))
+    }
+
+    /// Counts an exchange of a refresh token for an address; `None` is not counted.
+    ///
+    /// # Errors
+    /// [`ApiError::RateLimited`] when the bucket is empty.
+    pub fn refresh_by(&self, counted: Option<IpAddr>) -> Result<(), ApiError> {
+        counted.map_or(Ok(()), |address| take(&self.refreshes, &address))
+    }
+
+    /// Counts an exchange of a refresh token for the device that the token names. Only for tokens with this server's
+    /// mark: a made-up one names nobody.
+    ///
+    /// # Errors
+    /// [`ApiError::RateLimited`] when the bucket is empty.
+    pub fn refresh_of(&self, device: DeviceId) -> Result<(), ApiError> {
+        take(&self.device_refreshes, &device)
     }
 
     /// Drops what no longer counts.
@@ -98,7 +121,17 @@ impl SignInLimits {
         attempts.retain(|_, entry| entry.last.elapsed() < FORGET_AFTER);
         drop(attempts);
         self.addresses.retain_recent();
+        self.refreshes.retain_recent();
+        self.device_refreshes.retain_recent();
     }
+}
+
+fn take<K: Hash + Eq + Clone>(limiter: &DefaultKeyedRateLimiter<K>, key: &K) -> Result<(), ApiError> {
+    limiter.check_key(key).map_err(|refused| {
+        let wait = refused.wait_time_from(limiter.clock().now());
+        let retry_after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
+        ApiError::RateLimited { retry_after_ms }
+    })
 }
 
 fn forget(attempts: &mut HashMap<String, Attempts>, now: Instant) {
@@ -121,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn the_eleventh_wrong_password_waits_and_each_further_one_longer() {
+    fn sec_007_the_eleventh_wrong_password_waits_and_each_further_one_longer() {
         let (limits, start) = (SignInLimits::default(), Instant::now());
         for _ in 0..10 {
             assert_eq!(wait(limits.attempt_at("ada", start)), None);
@@ -137,11 +170,12 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_tries_many_accounts_is_slowed_down() {
+    fn sec_008_an_address_that_tries_many_accounts_is_slowed_down() {
         let limits = SignInLimits::default();
-        let address = "192.0.2.7".parse().unwrap();
+        let address = Some("192.0.2.7".parse().unwrap());
         let refused = (0..1_000).filter(|_| limits.address(address).is_err()).count();
         assert!(refused >= 900, "{refused}");
-        assert!(limits.address("127.0.0.1".parse().unwrap()).is_ok());
+        assert!(limits.address(Some("192.0.2.8".parse().unwrap())).is_ok());
+        assert!(limits.address(None).is_ok());
     }
 }

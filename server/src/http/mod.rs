@@ -10,6 +10,7 @@ pub mod limits;
 pub mod me;
 pub mod messages;
 pub mod origin;
+pub mod peer;
 pub mod sessions;
 pub mod socket;
 pub mod users;

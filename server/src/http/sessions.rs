@@ -4,7 +4,10 @@ use crate::{
     auth::Authed,
     domain::sessions,
     error::ApiError,
-    http::extract::{JsonBody, PathId, Peer},
+    http::{
+        extract::{JsonBody, PathId},
+        peer::PeerAddress,
+    },
     state::AppState,
 };
 use axum::{Json, extract::State, http::StatusCode};
@@ -16,18 +19,20 @@ use kith_protocol::{
 /// `POST /v1/sessions`
 pub async fn create(
     State(state): State<AppState>,
-    Peer(address): Peer,
+    peer: PeerAddress,
     JsonBody(request): JsonBody<SignIn>,
 ) -> Result<Json<Session>, ApiError> {
-    state.sign_in_limits.address(address)?;
+    state.sign_in_limits.address(peer.counted)?;
     sessions::sign_in(&state, request).await.map(Json)
 }
 
 /// `POST /v1/sessions/refresh`
 pub async fn refresh(
     State(state): State<AppState>,
+    peer: PeerAddress,
     JsonBody(request): JsonBody<Refresh>,
 ) -> Result<Json<Session>, ApiError> {
+    state.sign_in_limits.refresh_by(peer.counted)?;
     sessions::refresh(&state, request).await.map(Json)
 }
 
@@ -43,6 +48,17 @@ pub async fn list(
 /// `DELETE /v1/sessions/current`
 pub async fn sign_out(State(state): State<AppState>, authed: Authed) -> Result<StatusCode, ApiError> {
     sessions::revoke(&state, authed.user, authed.device).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `DELETE /v1/sessions`: all devices but the one that asks.
+pub async fn revoke_others(
+    State(state): State<AppState>,
+    authed: Authed,
+    JsonBody(request): JsonBody<RevokeSession>,
+) -> Result<StatusCode, ApiError> {
+    sessions::ask_password_again(&state, authed.user, request.password).await?;
+    sessions::revoke_others(&state, authed.user, authed.device).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

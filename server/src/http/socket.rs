@@ -1,6 +1,6 @@
 //! `GET /v1/socket`: from HTTP to frames.
 
-use crate::{auth::Authed, error::ApiError, state::AppState, ws};
+use crate::{auth::Authed, error::ApiError, http::peer::PeerAddress, state::AppState, ws};
 use axum::{
     extract::{
         State,
@@ -20,10 +20,11 @@ const WRITE_BUFFER_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub async fn upgrade(
     State(state): State<AppState>,
     authed: Authed,
+    peer: PeerAddress,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
     let upgrade = upgrade.map_err(|_| ApiError::UpgradeRequired)?;
-    let admitted = state.hub.admit(authed.user).ok_or(ApiError::Busy)?;
+    let admitted = state.hub.admit(authed.user, peer.counted).ok_or(ApiError::Busy)?;
     let tasks = state.tasks.clone();
     Ok(upgrade
         .protocols([SUBPROTOCOL])

@@ -152,6 +152,11 @@ impl Outbox {
         }
     }
 
+    /// How many bytes wait.
+    pub fn waiting_bytes(&self) -> usize {
+        self.state().waiting_bytes()
+    }
+
     /// Waits until there is room for another answer, or the connection is to be closed.
     pub async fn has_room(&self) {
         loop {

@@ -107,6 +107,10 @@ impl Queue {
         self.waiting.is_empty() && self.hints.is_empty()
     }
 
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(super) fn is_over(&self) -> bool {
         self.bytes > limits::OUTBOUND_BYTES_MAX || self.waiting.len() > limits::OUTBOUND_FRAMES_MAX
     }
@@ -308,14 +312,14 @@ mod tests {
     }
 
     #[test]
-    fn l2_l5_memory_stays_bounded_while_nobody_reads() {
+    fn sec_031_l2_l5_memory_stays_bounded_while_nobody_reads() {
         let mut queue = Queue::default();
         let conversation = ConversationId::mint();
         queue.focus = [conversation].into();
         for seq in 1..=5_000 {
             queue.put(event(conversation, seq, 2_000));
+            assert!(queue.bytes <= limits::OUTBOUND_BYTES_MAX);
         }
-        assert!(queue.bytes <= limits::OUTBOUND_BYTES_MAX);
         let frames = read_all(&mut queue);
         assert_eq!(frames.last().unwrap()["heads"], serde_json::json!([[conversation, 5_000]]));
     }

@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn s10_silence_ends_a_connection_and_bytes_that_have_come_are_no_silence() {
+    async fn sec_038_s10_silence_ends_a_connection_and_bytes_that_have_come_are_no_silence() {
         let (outbox, expires_at) = (Outbox::new(true, Metrics::default()), SystemTime::now() + HOUR);
         assert_eq!(next(&mut stream::pending(), &outbox, expires_at).await, Err(close::PROTOCOL));
         for _ in 0..100 {
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn s11_bytes_without_end_outlive_neither_the_token_nor_a_close() {
+    async fn sec_032_s11_bytes_without_end_outlive_neither_the_token_nor_a_close() {
         let outbox = Outbox::new(true, Metrics::default());
         let ended = next(&mut endless(), &outbox, SystemTime::now() - HOUR).await;
         assert_eq!(ended, Err(close::TOKEN_EXPIRED));

@@ -31,7 +31,7 @@ async fn closed_sign_up_makes_none() {
 }
 
 #[tokio::test]
-async fn an_invitation_makes_exactly_one_account_also_when_used_twice_at_once() {
+async fn sec_012_an_invitation_makes_exactly_one_account_also_when_used_twice_at_once() {
     let world = World::start_with(Config { signup: Signup::Invite, ..Config::for_tests() }).await;
     world.sign_up("ada").await.refused(403, ErrorCode::NotAllowed);
     let code = accounts::invite(&world.server.pool).await.unwrap();
@@ -55,7 +55,7 @@ async fn an_invitation_makes_exactly_one_account_also_when_used_twice_at_once() 
 }
 
 #[tokio::test]
-async fn names_passwords_and_unknown_fields_are_checked_before_anything_is_stored() {
+async fn sec_001_names_passwords_and_unknown_fields_are_checked_before_anything_is_stored() {
     let world = World::start().await;
     for (username, password) in [
         ("Ada", PASSWORD),
@@ -73,11 +73,11 @@ async fn names_passwords_and_unknown_fields_are_checked_before_anything_is_store
     let mut body = account("ada", PASSWORD);
     body["display_name"] = json!("a\u{7}b");
     world.post("/v1/accounts", body).await.refused(400, ErrorCode::Invalid);
-    assert_eq!(world.post("/v1/accounts", account("ada", "12345678")).await.status, 201);
+    assert_eq!(world.post("/v1/accounts", account("ada", "kl7#vQ2x")).await.status, 201);
 }
 
 #[tokio::test]
-async fn unknown_user_wrong_password_and_disabled_account_look_the_same() {
+async fn sec_005_unknown_user_wrong_password_and_disabled_account_look_the_same() {
     let world = World::start().await;
     let gone = world.person("gone").await;
     world.sign_up("ada").await;
@@ -93,7 +93,7 @@ async fn unknown_user_wrong_password_and_disabled_account_look_the_same() {
 }
 
 #[tokio::test]
-async fn the_eleventh_wrong_password_is_slowed_but_a_known_device_gets_in() {
+async fn sec_007_the_eleventh_wrong_password_is_slowed_but_a_known_device_gets_in() {
     let world = World::start().await;
     let ada = world.person("ada").await;
     for _ in 0..10 {
@@ -109,7 +109,7 @@ async fn the_eleventh_wrong_password_is_slowed_but_a_known_device_gets_in() {
 }
 
 #[tokio::test]
-async fn a_password_change_needs_the_old_one_and_ends_the_other_sessions() {
+async fn sec_009_a_password_change_needs_the_old_one_and_ends_the_other_sessions() {
     let world = World::start().await;
     let (here, there) = (world.person("ada").await, world.sign_in("ada").await);
     let change = async |current: &str, new: &str| {
@@ -129,7 +129,7 @@ async fn a_password_change_needs_the_old_one_and_ends_the_other_sessions() {
 }
 
 #[tokio::test]
-async fn a_weaker_stored_hash_is_replaced_at_sign_in() {
+async fn sec_003_a_weaker_stored_hash_is_replaced_at_sign_in() {
     let world = World::start().await;
     world.person("ada").await;
     // The same password hashed with 8 MiB and one pass, as an older server may have done.

@@ -190,7 +190,7 @@ async fn deleting_leaves_a_group_and_hides_a_direct_conversation_until_its_next_
 }
 
 #[tokio::test]
-async fn unknown_and_foreign_conversations_look_the_same_on_every_route() {
+async fn sec_040_unknown_and_foreign_conversations_look_the_same_on_every_route() {
     let world = World::start().await;
     let (ada, bob, eve) = (world.person("ada").await, world.person("bob").await, world.person("eve").await);
     let foreign = world.start_direct(&ada, &bob).await;

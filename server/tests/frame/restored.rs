@@ -46,7 +46,7 @@ async fn s11_two_refreshes_at_once_with_a_token_from_before_a_restore_get_one_su
     let ada = world.person("ada").await;
     forget(&world, ada.device.id).await;
     // Both look the token up before either may enter the device again.
-    let mut gate = world.server.pool.begin().await.unwrap();
+    let mut gate = kith_server::db::begin(&world.server.pool).await.unwrap();
     sqlx::query("LOCK TABLE devices IN SHARE MODE").execute(&mut *gate).await.unwrap();
     let open = async {
         until_waiting(&world, 2).await;
@@ -83,9 +83,9 @@ async fn of_days_ago(world: &World, token: &str, days: i64) -> String {
     bytes[32..40].copy_from_slice(&number.to_be_bytes());
     let mut mac = Hmac::<Sha256>::new_from_slice(&key).unwrap();
     mac.update(b"kith token   ");
-    mac.update(&bytes[..56]);
+    mac.update(&bytes[..72]);
     let mark = mac.finalize().into_bytes();
-    bytes[56..].copy_from_slice(&mark[..16]);
+    bytes[72..].copy_from_slice(&mark[..16]);
     URL_SAFE_NO_PAD.encode(bytes)
 }
 

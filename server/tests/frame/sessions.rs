@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::collections::HashSet;
 
 #[tokio::test]
-async fn s11_refresh_gives_a_successor_and_stores_only_hashes() {
+async fn sec_017_s11_refresh_gives_a_successor_and_stores_only_hashes() {
     let world = World::start().await;
     let first = world.person("ada").await;
     assert!(first.access_expires_in_s <= 600);
@@ -28,7 +28,7 @@ async fn s11_refresh_gives_a_successor_and_stores_only_hashes() {
 }
 
 #[tokio::test]
-async fn s11_a_lost_answer_is_given_again_until_the_successor_is_used() {
+async fn sec_018_s11_a_lost_answer_is_given_again_until_the_successor_is_used() {
     let world = World::start().await;
     let first = world.person("ada").await;
     let second = world.refresh(&first).await.session();
@@ -40,7 +40,7 @@ async fn s11_a_lost_answer_is_given_again_until_the_successor_is_used() {
 }
 
 #[tokio::test]
-async fn s11_many_refreshes_at_once_get_one_successor() {
+async fn sec_018_s11_many_refreshes_at_once_get_one_successor() {
     let world = World::start().await;
     let first = world.person("ada").await;
     let answers = futures_util::future::join_all((0..8).map(|_| world.refresh(&first))).await;
@@ -49,7 +49,7 @@ async fn s11_many_refreshes_at_once_get_one_successor() {
 }
 
 #[tokio::test]
-async fn s11_reuse_after_the_successor_was_used_signs_the_device_out() {
+async fn sec_018_s11_reuse_after_the_successor_was_used_signs_the_device_out() {
     let world = World::start().await;
     let (first, other) = (world.person("ada").await, world.sign_in("ada").await);
     let second = world.refresh(&first).await.session();
@@ -61,7 +61,7 @@ async fn s11_reuse_after_the_successor_was_used_signs_the_device_out() {
 }
 
 #[tokio::test]
-async fn s11_reuse_after_the_replay_time_signs_the_device_out() {
+async fn sec_018_s11_reuse_after_the_replay_time_signs_the_device_out() {
     let world = World::start().await;
     let first = world.person("ada").await;
     world.refresh(&first).await.session();
@@ -74,7 +74,7 @@ async fn s11_reuse_after_the_replay_time_signs_the_device_out() {
 }
 
 #[tokio::test]
-async fn s11_a_token_serves_its_own_device_alone() {
+async fn sec_018_s11_a_token_serves_its_own_device_alone() {
     let world = World::start().await;
     let (ada, bo) = (world.person("ada").await, world.person("bob").await);
     let foreign = world.refresh_with(&ada.refresh_token, json!(bo.device.id)).await;
@@ -85,7 +85,7 @@ async fn s11_a_token_serves_its_own_device_alone() {
 }
 
 #[tokio::test]
-async fn s11_idle_and_old_sessions_end() {
+async fn sec_020_s11_idle_and_old_sessions_end() {
     let world = World::start().await;
     let pool = &world.server.pool;
     let ada = world.person("ada").await;
@@ -114,7 +114,7 @@ async fn s8_refresh_without_a_device_mints_its_successor_once() {
 }
 
 #[tokio::test]
-async fn the_device_list_tells_the_current_one_and_revocation_asks_for_the_password() {
+async fn sec_021_the_device_list_tells_the_current_one_and_revocation_asks_for_the_password() {
     let world = World::start().await;
     let (here, there) = (world.person("ada").await, world.sign_in("ada").await);
     let bo = world.person("bob").await;
@@ -139,7 +139,7 @@ async fn the_device_list_tells_the_current_one_and_revocation_asks_for_the_passw
 }
 
 #[tokio::test]
-async fn signing_out_ends_access_and_refresh_at_once() {
+async fn sec_022_signing_out_ends_access_and_refresh_at_once() {
     let world = World::start().await;
     let ada = world.person("ada").await;
     let token = Some(ada.access_token.as_str());

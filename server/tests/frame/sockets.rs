@@ -18,12 +18,12 @@ use tokio_tungstenite::{
     tungstenite::{self, Message, client::IntoClientRequest, http},
 };
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// Revoked devices lose their sockets within this time, wherever they were revoked.
-const REVOKED_WITHIN: Duration = Duration::from_secs(5);
+pub const REVOKED_WITHIN: Duration = Duration::from_secs(5);
 
-fn upgrade(world: &World, token: Option<&str>) -> http::Request<()> {
+pub fn upgrade(world: &World, token: Option<&str>) -> http::Request<()> {
     let mut request = world.server.socket_url().into_client_request().unwrap();
     let headers = request.headers_mut();
     headers.insert("sec-websocket-protocol", SUBPROTOCOL.parse().unwrap());
@@ -34,7 +34,7 @@ fn upgrade(world: &World, token: Option<&str>) -> http::Request<()> {
 }
 
 /// The status and code of an upgrade that was refused.
-async fn refusal(request: http::Request<()>) -> (u16, ErrorCode) {
+pub async fn refusal(request: http::Request<()>) -> (u16, ErrorCode) {
     match connect_async(request).await {
         Err(tungstenite::Error::Http(response)) => {
             let body = response.body().as_deref().unwrap_or_default();
@@ -47,7 +47,7 @@ async fn refusal(request: http::Request<()>) -> (u16, ErrorCode) {
 }
 
 /// Connects and waits for `welcome`.
-async fn connect(world: &World, session: &Session) -> Socket {
+pub async fn connect(world: &World, session: &Session) -> Socket {
     let (mut socket, _) = connect_async(upgrade(world, Some(&session.access_token))).await.unwrap();
     let hello = ClientFrame::Hello(frame::Hello {
         protocol: PROTOCOL_VERSION,
@@ -74,7 +74,7 @@ async fn connect(world: &World, session: &Session) -> Socket {
 }
 
 /// Reads until the close; answers its code and whether a `bye` with the same code came before.
-async fn closed(socket: &mut Socket, within: Duration) -> (u16, bool) {
+pub async fn closed(socket: &mut Socket, within: Duration) -> (u16, bool) {
     let read = async {
         let mut bye = None;
         loop {
@@ -97,11 +97,11 @@ async fn closed(socket: &mut Socket, within: Duration) -> (u16, bool) {
 }
 
 #[tokio::test]
-async fn s1_bad_tokens_are_refused_before_the_upgrade() {
+async fn sec_023_s1_bad_tokens_are_refused_before_the_upgrade() {
     let world = World::start().await;
     let forge = Forge::new(&world).await;
     assert_eq!(refusal(upgrade(&world, None)).await, (401, ErrorCode::TokenInvalid));
-    for (what, token) in forgeries(&forge) {
+    for (_, what, token) in forgeries(&forge) {
         assert_eq!(refusal(upgrade(&world, Some(&token))).await, (401, ErrorCode::TokenInvalid), "{what}");
     }
     let ended = forge.ended_s_ago(40);
@@ -153,7 +153,7 @@ async fn s12_without_sockets_the_exchange_serves() {
 }
 
 #[tokio::test]
-async fn s11_signing_out_and_revocation_close_the_socket() {
+async fn sec_022_s11_signing_out_and_revocation_close_the_socket() {
     let world = World::start().await;
     let (here, there) = (world.person("ada").await, world.sign_in("ada").await);
     let (mut here_socket, mut there_socket) = (connect(&world, &here).await, connect(&world, &there).await);
@@ -166,7 +166,7 @@ async fn s11_signing_out_and_revocation_close_the_socket() {
 }
 
 #[tokio::test]
-async fn s11_a_password_change_closes_the_other_sockets_alone() {
+async fn sec_010_s11_a_password_change_closes_the_other_sockets_alone() {
     let world = World::start().await;
     let (here, there) = (world.person("ada").await, world.sign_in("ada").await);
     let (mut here_socket, mut there_socket) = (connect(&world, &here).await, connect(&world, &there).await);
@@ -179,7 +179,7 @@ async fn s11_a_password_change_closes_the_other_sockets_alone() {
 }
 
 #[tokio::test]
-async fn s11_a_token_that_comes_back_closes_the_socket_of_its_device() {
+async fn sec_018_s11_a_token_that_comes_back_closes_the_socket_of_its_device() {
     let world = World::start().await;
     let first = world.person("ada").await;
     let mut socket = connect(&world, &first).await;
@@ -190,7 +190,7 @@ async fn s11_a_token_that_comes_back_closes_the_socket_of_its_device() {
 }
 
 #[tokio::test]
-async fn what_another_process_disables_is_closed_within_five_seconds() {
+async fn sec_013_what_another_process_disables_is_closed_within_five_seconds() {
     let world = World::start().await;
     let ada = world.person("ada").await;
     let mut socket = connect(&world, &ada).await;

@@ -1,12 +1,25 @@
 //! People who talk HTTP to a server.
 
+use axum::{
+    Router,
+    body::Body,
+    extract::{ConnectInfo, Request},
+};
 use kith_protocol::{
-    ErrorCode,
+    DeviceId, ErrorCode,
     api::{ErrorBody, Session},
 };
-use kith_server::{Config, testing::TestServer};
+use kith_server::{
+    Config,
+    auth::Tokens,
+    router::router,
+    state::{AppState, Ending},
+    testing::TestServer,
+};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
+use std::{net::SocketAddr, time::Duration};
+use tower::ServiceExt;
 
 pub const PASSWORD: &str = "correct horse battery";
 
@@ -110,4 +123,53 @@ pub async fn answer(response: reqwest::Response) -> Answer {
     let retry_after = header("retry-after");
     let text = response.text().await.unwrap();
     Answer { status, retry_after, body: serde_json::from_str(&text).unwrap_or(Value::Null) }
+}
+
+/// A second server on the same database, without a network: requests come from whatever address they are to come from,
+/// and the test sees what the server counts.
+pub struct Inside {
+    pub state: AppState,
+    router: Router,
+}
+
+impl Inside {
+    pub async fn of(world: &World) -> Self {
+        Self::with(Config::for_tests(), world).await
+    }
+
+    pub async fn with(config: Config, world: &World) -> Self {
+        let pool = world.server.pool.clone();
+        let tokens = Tokens::load(&pool, Duration::from_secs(600)).await.unwrap();
+        let state = AppState::new(config, pool, tokens, Ending::default());
+        // The hash for unknown users is made before it is asked for, as a server does when it starts.
+        state.passwords.verify(String::new(), None).await.unwrap();
+        Self { router: router(state.clone()), state }
+    }
+
+    pub async fn post(&self, from: &str, path: &str, body: Value) -> Answer {
+        let peer = SocketAddr::new(from.parse().unwrap(), 40_000);
+        let request = Request::post(path)
+            .extension(ConnectInfo(peer))
+            .header("content-type", "application/json")
+            .body(Body::from(body.to_string()))
+            .unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let header =
+            |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        let (status, retry_after) = (response.status(), header("retry-after"));
+        let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        Answer { status, retry_after, body: serde_json::from_slice(&body).unwrap_or(Value::Null) }
+    }
+
+    pub async fn sign_in(
+        &self,
+        from: &str,
+        username: &str,
+        password: &str,
+        device: Option<DeviceId>,
+    ) -> Answer {
+        let device = json!({"id": device, "name": "a laptop"});
+        let body = json!({"username": username, "password": password, "device": device});
+        self.post(from, "/v1/sessions", body).await
+    }
 }

@@ -61,7 +61,20 @@ fn in_seconds(seconds: i64) -> Value {
     json!(now.saturating_add_signed(seconds))
 }
 
-pub fn forgeries(forge: &Forge) -> Vec<(&'static str, String)> {
+/// What is wrong with a forged token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// How it is signed.
+    Signature,
+    /// What it says, or when.
+    Content,
+    /// What it is meant for.
+    Purpose,
+}
+
+/// Forged tokens: for which reason they are refused, and what they are.
+pub fn forgeries(forge: &Forge) -> Vec<(Reason, &'static str, String)> {
+    use Reason::{Content, Purpose, Signature};
     let good = forge.sign(&forge.header(), &forge.claims);
     let (header, payload) = (good.split('.').next().unwrap(), good.split('.').nth(1).unwrap());
     let signature = good.split('.').nth(2).unwrap();
@@ -81,43 +94,72 @@ pub fn forgeries(forge: &Forge) -> Vec<(&'static str, String)> {
     other_type.typ = Some("JWT".into());
     let own_key = EncodingKey::from_secret(b"a key of the forger's own");
     vec![
-        ("alg none", raw(json!({"alg": "none", "typ": "at+jwt", "kid": forge.kid}))),
-        ("alg None", raw(json!({"alg": "None", "typ": "at+jwt", "kid": forge.kid}))),
-        ("no signature", format!("{header}.{payload}.")),
-        ("two parts", format!("{header}.{payload}")),
-        ("another alg of the family", forge.sign(&longer, &forge.claims)),
-        ("unknown kid", forge.sign(&unknown, &forge.claims)),
-        ("no kid", forge.sign(&keyless, &forge.claims)),
-        ("another type", forge.sign(&other_type, &forge.claims)),
-        ("another key", encode(&forge.header(), &forge.claims, &own_key).unwrap()),
-        ("a flipped bit", format!("{header}.{}.{signature}", URL_SAFE_NO_PAD.encode(flipped))),
-        ("another audience", forge.with("aud", json!("somebody else"))),
-        ("another issuer", forge.with("iss", json!("somebody else"))),
-        ("not yet", forge.with("nbf", in_seconds(120))),
-        ("no nbf", forge.without("nbf")),
-        ("no exp", forge.without("exp")),
-        ("no aud", forge.without("aud")),
-        ("no device", forge.without("device")),
-        ("a user that is none", forge.with("sub", json!("ada"))),
-        ("nothing", String::new()),
-        ("not a token", "x".repeat(2_000)),
+        (Signature, "alg none", raw(json!({"alg": "none", "typ": "at+jwt", "kid": forge.kid}))),
+        (Signature, "alg None", raw(json!({"alg": "None", "typ": "at+jwt", "kid": forge.kid}))),
+        (Signature, "an alg of key pairs", raw(json!({"alg": "RS256", "typ": "at+jwt", "kid": forge.kid}))),
+        (Signature, "no signature", format!("{header}.{payload}.")),
+        (Signature, "two parts", format!("{header}.{payload}")),
+        (Signature, "another alg of the family", forge.sign(&longer, &forge.claims)),
+        (Signature, "unknown kid", forge.sign(&unknown, &forge.claims)),
+        (Signature, "no kid", forge.sign(&keyless, &forge.claims)),
+        (Purpose, "another type", forge.sign(&other_type, &forge.claims)),
+        (Signature, "another key", encode(&forge.header(), &forge.claims, &own_key).unwrap()),
+        (Content, "a flipped bit", format!("{header}.{}.{signature}", URL_SAFE_NO_PAD.encode(flipped))),
+        (Purpose, "another audience", forge.with("aud", json!("somebody else"))),
+        (Purpose, "another issuer", forge.with("iss", json!("somebody else"))),
+        (Content, "not yet", forge.with("nbf", in_seconds(120))),
+        (Content, "no nbf", forge.without("nbf")),
+        (Content, "no exp", forge.without("exp")),
+        (Purpose, "no aud", forge.without("aud")),
+        (Content, "no device", forge.without("device")),
+        (Content, "a user that is none", forge.with("sub", json!("ada"))),
+        (Content, "nothing", String::new()),
+        (Content, "not a token", "x".repeat(2_000)),
     ]
 }
 
-#[tokio::test]
-async fn s1_forged_tokens_are_refused() {
+/// All forgeries of one kind are refused, and alike.
+async fn refused(reason: Reason) {
     let world = World::start().await;
     let forge = Forge::new(&world).await;
     let good = forge.sign(&forge.header(), &forge.claims);
     assert_eq!(world.get("/v1/me", &good).await.status, 200, "the forge makes good tokens too");
-    for (what, token) in forgeries(&forge) {
+    let mut count = 0;
+    for (_, what, token) in forgeries(&forge).into_iter().filter(|(why, ..)| *why == reason) {
         let answer = world.get("/v1/me", &token).await;
         assert_eq!((answer.status.as_u16(), answer.code()), (401, ErrorCode::TokenInvalid), "{what}");
+        count += 1;
+    }
+    assert!(count >= 4);
+}
+
+#[tokio::test]
+async fn sec_014_s1_a_token_with_another_signature_is_refused() {
+    refused(Reason::Signature).await;
+}
+
+#[tokio::test]
+async fn sec_015_s1_a_token_that_was_changed_or_is_not_yet_good_is_refused() {
+    refused(Reason::Content).await;
+}
+
+#[tokio::test]
+async fn sec_016_s1_a_token_for_something_else_is_refused() {
+    refused(Reason::Purpose).await;
+    let world = World::start().await;
+    let ada = world.person("ada").await;
+    let invite = kith_server::domain::accounts::invite(&world.server.pool).await.unwrap();
+    for token in [&ada.refresh_token, &invite] {
+        world.get("/v1/me", token).await.refused(401, ErrorCode::TokenInvalid);
+    }
+    for token in [&ada.access_token, &invite] {
+        let answer = world.refresh_with(token, json!(ada.device.id)).await;
+        answer.refused(401, ErrorCode::TokenInvalid);
     }
 }
 
 #[tokio::test]
-async fn s1_a_key_in_the_header_is_not_believed() {
+async fn sec_014_s1_a_key_in_the_header_is_not_believed() {
     let world = World::start().await;
     let forge = Forge::new(&world).await;
     let payload = URL_SAFE_NO_PAD.encode(forge.claims.to_string());
@@ -138,7 +180,7 @@ async fn s1_a_key_in_the_header_is_not_believed() {
 }
 
 #[tokio::test]
-async fn s11_an_ended_token_is_accepted_for_the_leeway_and_no_longer() {
+async fn sec_015_s11_an_ended_token_is_accepted_for_the_leeway_and_no_longer() {
     let world = World::start().await;
     let forge = Forge::new(&world).await;
     assert_eq!(world.get("/v1/me", &forge.ended_s_ago(20)).await.status, 200);
@@ -146,7 +188,7 @@ async fn s11_an_ended_token_is_accepted_for_the_leeway_and_no_longer() {
 }
 
 #[tokio::test]
-async fn s1_a_token_of_another_user_or_device_is_dead() {
+async fn sec_016_s1_a_token_of_another_user_or_device_is_dead() {
     let world = World::start().await;
     let forge = Forge::new(&world).await;
     let bo = world.person("bob").await;
@@ -156,7 +198,7 @@ async fn s1_a_token_of_another_user_or_device_is_dead() {
 }
 
 #[tokio::test]
-async fn s1_a_token_comes_in_the_header_alone() {
+async fn sec_023_s1_a_token_comes_in_the_header_alone() {
     let world = World::start().await;
     let ada = world.person("ada").await;
     let in_query = format!("/v1/me?token={0}&access_token={0}", ada.access_token);
@@ -171,7 +213,7 @@ async fn s1_a_token_comes_in_the_header_alone() {
 }
 
 #[tokio::test]
-async fn a_rotated_key_is_accepted_until_its_tokens_have_ended() {
+async fn sec_024_a_rotated_key_is_accepted_until_its_tokens_have_ended() {
     let world = World::start().await;
     let forge = Forge::new(&world).await;
     let pool = &world.server.pool;

@@ -40,7 +40,7 @@ async fn answer(line: &mut Line, text: String) -> (Value, String) {
 }
 
 #[tokio::test]
-async fn spoilt_frames_of_every_type_are_answered_with_their_code_and_the_socket_stays() {
+async fn sec_033_spoilt_frames_of_every_type_are_answered_with_their_code_and_the_socket_stays() {
     let world = World::start().await;
     // Several, for a connection on which nothing but nonsense comes is closed (L2).
     let mut lines = Vec::new();
@@ -119,7 +119,7 @@ async fn w5_nul_extra_and_large_content_of_an_event_is_refused_alone() {
 }
 
 #[tokio::test]
-async fn invalid_utf8_in_the_middle_of_a_sound_frame_closes_1007() {
+async fn sec_033_invalid_utf8_in_the_middle_of_a_sound_frame_closes_1007() {
     let world = World::start().await;
     let [ada] = world.people(["ada"]).await;
     let mut line = ada.online().await;

@@ -78,7 +78,7 @@ async fn s5_what_is_written_before_the_cursor_and_committed_after_it_is_told() {
     let mut b = bo.online().await;
     let chat = b.start_chat(ada.user, "one").await;
     // The message has its time and its transaction before ada's snapshot, and is committed after it.
-    let mut gate = world.server.pool.begin().await.unwrap();
+    let mut gate = kith_server::db::begin(&world.server.pool).await.unwrap();
     sqlx::query("LOCK TABLE events IN SHARE MODE").execute(&mut *gate).await.unwrap();
     let two = message("two");
     let request =

@@ -67,7 +67,7 @@ async fn l1_all_devices_of_all_members_get_an_event_and_nobody_else() {
 }
 
 #[tokio::test]
-async fn l2_a_reader_who_stalls_gets_hints_and_costs_nobody_else_anything() {
+async fn sec_031_l2_a_reader_who_stalls_gets_hints_and_costs_nobody_else_anything() {
     let world = World::start().await;
     let [ada, bo, cy] = world.people(["ada", "bo", "cy"]).await;
     let (mut ada, mut stalled, mut cy_line) = (ada.online().await, bo.online().await, cy.online().await);

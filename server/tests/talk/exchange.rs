@@ -144,7 +144,7 @@ async fn s12_an_exchange_that_is_given_up_while_it_is_greeted_leaves_the_hub() {
     let ClientFrame::Hello(hello) = ClientFrame::decode(&ada.hello(0).to_string()).unwrap().frame else {
         unreachable!()
     };
-    let mut locked = pool.begin().await.unwrap();
+    let mut locked = kith_server::db::begin(&pool).await.unwrap();
     sqlx::query("LOCK TABLE members IN ACCESS EXCLUSIVE MODE").execute(&mut *locked).await.unwrap();
     let connected = async {
         while !state.hub.is_connected(ada.user) {

@@ -9,7 +9,7 @@ fn seqs(page: &Value) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn r6_members_see_their_interval_and_nothing_else() {
+async fn sec_041_r6_members_see_their_interval_and_nothing_else() {
     let world = World::start().await;
     let [ada, bo, cy] = world.people(["ada", "bo", "cy"]).await;
     let (mut ada, mut bo_line, mut cy_line) = (ada.online().await, bo.online().await, cy.online().await);
@@ -50,7 +50,7 @@ async fn r6_members_see_their_interval_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn r6_whoever_comes_again_sees_two_intervals() {
+async fn sec_041_r6_whoever_comes_again_sees_two_intervals() {
     let world = World::start().await;
     let [ada, bo] = world.people(["ada", "bo"]).await;
     let (mut ada, mut bo_line) = (ada.online().await, bo.online().await);

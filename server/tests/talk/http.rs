@@ -119,7 +119,7 @@ async fn deleting_leaves_a_group_and_hides_a_chat() {
 }
 
 #[tokio::test]
-async fn strangers_and_unknown_ids_are_the_same_not_member_over_http() {
+async fn sec_040_strangers_and_unknown_ids_are_the_same_not_member_over_http() {
     let world = World::start().await;
     let [ada, bo, eve] = world.people(["ada", "bo", "eve"]).await;
     let mut line = ada.online().await;

@@ -225,7 +225,7 @@ async fn w7_sending_moves_no_marker_and_own_messages_are_never_unread() {
 }
 
 #[tokio::test]
-async fn r6_what_a_former_member_has_not_read_ends_with_the_membership() {
+async fn sec_041_r6_what_a_former_member_has_not_read_ends_with_the_membership() {
     let world = World::start().await;
     let [ada, bo] = world.people(["ada", "bo"]).await;
     let (mut ada, mut bo_line) = (ada.online().await, bo.online().await);
@@ -238,7 +238,7 @@ async fn r6_what_a_former_member_has_not_read_ends_with_the_membership() {
 }
 
 #[tokio::test]
-async fn r6_a_title_that_came_later_is_not_told_to_a_former_member() {
+async fn sec_041_r6_a_title_that_came_later_is_not_told_to_a_former_member() {
     let world = World::start().await;
     let [ada, bo] = world.people(["ada", "bo"]).await;
     let (mut ada, mut bo_line) = (ada.online().await, bo.online().await);

@@ -140,7 +140,7 @@ async fn o4_a_prefix_is_committed_and_the_rest_skipped() {
 }
 
 #[tokio::test]
-async fn w5_what_is_not_of_the_form_is_refused_before_the_log() {
+async fn sec_035_w5_what_is_not_of_the_form_is_refused_before_the_log() {
     let world = World::start().await;
     let [ada, bo] = world.people(["ada", "bo"]).await;
     let mut ada = ada.online().await;
@@ -175,7 +175,7 @@ async fn w5_what_is_not_of_the_form_is_refused_before_the_log() {
 }
 
 #[tokio::test]
-async fn strangers_ex_members_and_unknown_ids_are_the_same_not_member() {
+async fn sec_034_strangers_ex_members_and_unknown_ids_are_the_same_not_member() {
     let world = World::start().await;
     let [ada, bo, eve] = world.people(["ada", "bo", "eve"]).await;
     let (mut ada, mut bo_line, mut eve) = (ada.online().await, bo.online().await, eve.online().await);

@@ -36,7 +36,7 @@ async fn hello_is_answered_by_welcome_then_heads() {
 }
 
 #[tokio::test]
-async fn a_bad_first_frame_is_refused_and_closed() {
+async fn sec_028_a_bad_first_frame_is_refused_and_closed() {
     let world = World::start().await;
     let [ada] = world.people(["ada"]).await;
     let with = |key: &str, value: Value| {
@@ -61,13 +61,13 @@ async fn a_bad_first_frame_is_refused_and_closed() {
 }
 
 #[tokio::test]
-async fn silence_is_closed_after_five_seconds() {
+async fn sec_028_silence_is_closed_after_five_seconds() {
     let world = World::start().await;
     let [ada] = world.people(["ada"]).await;
     let mut socket = ada.dial().await;
     let begun = std::time::Instant::now();
     assert_eq!(closed(&mut socket).await, 4000);
-    assert!((4..9).contains(&begun.elapsed().as_secs()));
+    assert!(begun.elapsed() >= Duration::from_secs(4), "it had its five seconds");
 }
 
 #[tokio::test]
@@ -107,7 +107,7 @@ async fn a_second_connection_of_a_device_replaces_the_first() {
 }
 
 #[tokio::test]
-async fn bad_frames_are_answered_and_the_socket_stays() {
+async fn sec_033_bad_frames_are_answered_and_the_socket_stays() {
     let world = World::start().await;
     let [ada] = world.people(["ada"]).await;
     let mut line = ada.online().await;
@@ -135,7 +135,7 @@ async fn bad_frames_are_answered_and_the_socket_stays() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_frames_close_with_their_own_codes() {
+async fn sec_029_bytes_that_are_no_frames_close_with_their_own_codes() {
     let world = World::start().await;
     let [ada, bo, cy] = world.people(["ada", "bo", "cy"]).await;
     let mut line = ada.online().await;
@@ -151,7 +151,7 @@ async fn bytes_that_are_no_frames_close_with_their_own_codes() {
 }
 
 #[tokio::test]
-async fn l2_too_many_frames_are_rate_limited_by_type() {
+async fn sec_030_l2_too_many_frames_are_rate_limited_by_type() {
     let world = World::start().await;
     let [ada, bo] = world.people(["ada", "bo"]).await;
     let mut line = ada.online().await;
@@ -188,7 +188,7 @@ async fn s13_full_heads_on_request_are_limited_and_hello_is_not() {
 }
 
 #[tokio::test]
-async fn s11_a_minute_before_its_end_a_token_is_asked_for_and_auth_moves_the_end() {
+async fn sec_032_s11_a_minute_before_its_end_a_token_is_asked_for_and_auth_moves_the_end() {
     let config = Config { access_token: Duration::from_secs(62), ..Config::for_tests() };
     let world = World::start_with(config).await;
     let [ada, bo] = world.people(["ada", "bo"]).await;
@@ -224,7 +224,7 @@ async fn wrong_ids_and_counts_in_frames_are_invalid() {
 }
 
 #[tokio::test]
-async fn sockets_that_say_nothing_are_few_for_each_user() {
+async fn sec_028_sockets_that_say_nothing_are_few_for_each_user() {
     let world = World::start().await;
     let [ada, bo] = world.people(["ada", "bo"]).await;
     let mut silent = Vec::new();

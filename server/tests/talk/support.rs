@@ -1,11 +1,13 @@
 //! People who talk to a server by sockets and HTTP.
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures_util::{SinkExt, StreamExt};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use kith_protocol::{ConversationId, DeviceId, EventId, SUBPROTOCOL, UserId, api::Session};
-use kith_server::{Config, testing::TestServer};
+use kith_server::{Config, auth::Tokens, testing::TestServer};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
@@ -67,6 +69,32 @@ impl World {
         }
     }
 
+    /// Another device of a person, signed in without a password.
+    pub async fn device_of(&self, person: &Person) -> Person {
+        let device = DeviceId::mint();
+        sqlx::query("INSERT INTO devices (id, user_id, name) VALUES ($1, $2, 'another test')")
+            .bind(device.as_uuid())
+            .bind(person.user.as_uuid())
+            .execute(&self.server.pool)
+            .await
+            .unwrap();
+        let tokens = Tokens::load(&self.server.pool, Duration::from_secs(600)).await.unwrap();
+        person.with(device, tokens.sign(person.user, device).unwrap())
+    }
+
+    /// The person with a token as it would be, had it ended so many seconds ago.
+    pub async fn ended(&self, person: &Person, seconds: u64) -> Person {
+        let key = sqlx::query_as("SELECT kid, secret FROM server_keys WHERE purpose = 'access'");
+        let (kid, secret): (String, Vec<u8>) = key.fetch_one(&self.server.pool).await.unwrap();
+        let payload = URL_SAFE_NO_PAD.decode(person.token.split('.').nth(1).unwrap()).unwrap();
+        let mut claims: Value = serde_json::from_slice(&payload).unwrap();
+        claims["exp"] = json!(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() - seconds);
+        let mut header = Header::new(Algorithm::HS256);
+        (header.typ, header.kid) = (Some("at+jwt".to_owned()), Some(kid));
+        let token = jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(&secret)).unwrap();
+        person.with(person.device, token)
+    }
+
     pub async fn ask(
         &self,
         method: Method,
@@ -109,6 +137,19 @@ pub struct Person {
 }
 
 impl Person {
+    /// The same person on another device, or with another token.
+    pub fn with(&self, device: DeviceId, token: String) -> Self {
+        Self {
+            user: self.user,
+            device,
+            token,
+            session: self.session.clone(),
+            http: self.http.clone(),
+            base: self.base.clone(),
+            socket_url: self.socket_url.clone(),
+        }
+    }
+
     pub async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
         ask(&self.http, method, format!("{}{path}", self.base), Some(&self.token), body).await
     }

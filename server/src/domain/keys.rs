@@ -1,0 +1,32 @@
+//! The keys that sign access tokens: the operator rotates them.
+
+use crate::{auth, db, error::ApiError};
+use sqlx::PgPool;
+use std::time::Duration;
+
+/// What becomes of the keys until now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OldKeys {
+    /// They go on verifying until the last token that they signed has ended.
+    Outlive,
+    /// They are removed with all tokens that they signed: somebody else may have them. Devices stay signed in and take
+    /// fresh tokens.
+    Drop,
+}
+
+/// Makes another key sign access tokens, and removes old ones; answers how many were removed. Running servers learn of it
+/// when they next read the keys, within seconds.
+///
+/// # Errors
+/// When the database fails; nothing has changed then.
+pub async fn rotate(pool: &PgPool, old: OldKeys) -> Result<u64, ApiError> {
+    let kept_for = match old {
+        OldKeys::Outlive => auth::KEY_OUTLIVES,
+        OldKeys::Drop => Duration::ZERO,
+    };
+    let mut tx = db::begin(pool).await?;
+    db::keys::rotate_access(&mut tx).await?;
+    let dropped = db::keys::drop_retired(&mut tx, kept_for.as_secs_f64()).await?;
+    tx.commit().await?;
+    Ok(dropped)
+}

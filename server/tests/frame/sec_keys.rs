@@ -1,0 +1,105 @@
+//! The keys that sign access tokens, rotated while servers run.
+
+use crate::{
+    command_line::{run, server, stderr},
+    sockets::{connect, upgrade},
+    support::World,
+};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use futures_util::{SinkExt, StreamExt};
+use kith_protocol::{ErrorCode, api::Session};
+use kith_server::domain::keys::{OldKeys, rotate};
+use std::{process::Stdio, time::Duration};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    time::{Instant, timeout},
+};
+use tokio_tungstenite::{connect_async, tungstenite::Message};
+
+/// The name of the key that a token is signed with.
+fn kid(token: &str) -> String {
+    let header = URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap()).unwrap();
+    let header: serde_json::Value = serde_json::from_slice(&header).unwrap();
+    header["kid"].as_str().unwrap().to_owned()
+}
+
+/// Renews until the server signs with another key than `old`.
+async fn renewed(world: &World, mut session: Session, old: &str) -> Session {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while kid(&session.access_token) == old {
+        assert!(Instant::now() < deadline, "the server has not learnt of the other key");
+        session = world.refresh(&session).await.session();
+        tokio::time::sleep(Duration::from_millis(600)).await;
+    }
+    session
+}
+
+async fn stored(world: &World) -> Vec<String> {
+    let query = "SELECT kid FROM server_keys WHERE purpose = 'access' ORDER BY created_at";
+    sqlx::query_scalar(query).fetch_all(&world.server.pool).await.unwrap()
+}
+
+#[tokio::test]
+async fn sec_024_a_rotated_key_is_good_until_its_tokens_have_ended_and_another_one_signs() {
+    let world = World::start().await;
+    let (ada, bob) = (world.person("ada").await, world.person("bob").await);
+    let old = kid(&ada.access_token);
+    let output = run(&["keys", "rotate"], Some(world.server.database_url()), "").await;
+    assert!(output.status.success(), "{}", stderr(&output));
+    let keys = stored(&world).await;
+    assert!(keys.len() == 2 && keys[0] == old, "{keys:?}");
+    let fresh = renewed(&world, ada, &old).await;
+    assert_eq!(kid(&fresh.access_token), keys[1]);
+    assert!(world.is_live(&fresh).await && world.is_live(&bob).await, "tokens of both keys are good");
+    // A server that starts afterwards knows both as well.
+    let mut child =
+        server(&["serve"], Some(world.server.database_url())).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let line = timeout(Duration::from_secs(30), lines.next_line()).await.unwrap().unwrap().unwrap();
+    let url = format!("{}/v1/me", line.strip_prefix("listening on ").expect("the address"));
+    for token in [&fresh.access_token, &bob.access_token] {
+        assert_eq!(world.client.get(&url).bearer_auth(token).send().await.unwrap().status(), 200);
+    }
+    // Once its tokens have ended the old key is no key any more, and the next rotation removes it.
+    sqlx::query("UPDATE server_keys SET retired_at = now() - interval '12 minutes' WHERE kid = $1")
+        .bind(&old)
+        .execute(&world.server.pool)
+        .await
+        .unwrap();
+    until_dead(&world, &bob).await;
+    assert!(world.is_live(&fresh).await);
+    assert_eq!(rotate(&world.server.pool, OldKeys::Outlive).await.unwrap(), 1);
+    let left = stored(&world).await;
+    assert!(left.len() == 2 && left[0] == keys[1], "{left:?}");
+}
+
+/// Waits until a token is refused for its key.
+async fn until_dead(world: &World, session: &Session) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let answer = world.get("/v1/me", &session.access_token).await;
+        if answer.status == 401 {
+            return answer.refused(401, ErrorCode::TokenInvalid);
+        }
+        assert!(Instant::now() < deadline, "the token is still accepted");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+}
+
+#[tokio::test]
+async fn sec_024_a_dropped_key_ends_its_tokens_and_devices_take_fresh_ones() {
+    let world = World::start().await;
+    let ada = world.person("ada").await;
+    let old = kid(&ada.access_token);
+    let mut socket = connect(&world, &ada).await;
+    let output = run(&["keys", "rotate", "--drop-old"], Some(world.server.database_url()), "").await;
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(!stored(&world).await.contains(&old));
+    until_dead(&world, &ada).await;
+    assert!(connect_async(upgrade(&world, Some(&ada.access_token))).await.is_err());
+    let fresh = world.refresh(&ada).await.session();
+    assert_eq!(fresh.device, ada.device, "nobody was signed out");
+    assert!(world.is_live(&fresh).await);
+    socket.send(Message::Ping("still there".into())).await.unwrap();
+    while !matches!(socket.next().await.unwrap().unwrap(), Message::Pong(_)) {}
+}

@@ -1,0 +1,196 @@
+//! What comes through a socket's door that is no talk: silence, floods, endless frames, readers who do not read.
+
+use crate::support::{Line, Person, World, closed, message};
+use futures_util::{SinkExt, StreamExt, future::join_all};
+use kith_protocol::{ConversationId, DeviceId, Seq, UserId, limits};
+use kith_server::{
+    Config,
+    hub::{Hub, Outbox, Published},
+    metrics::Metrics,
+};
+use serde_json::json;
+use std::{sync::Arc, time::Duration};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_tungstenite::tungstenite::{
+    Message,
+    protocol::frame::{
+        Frame, FrameHeader,
+        coding::{Data, OpCode},
+    },
+};
+
+/// What an upgrade of this person's is answered with.
+async fn dialled(world: &World, person: &Person) -> u16 {
+    let upgrade = world
+        .http
+        .get(world.server.url("/v1/socket"))
+        .bearer_auth(&person.token)
+        .header("connection", "upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+    upgrade.send().await.unwrap().status().as_u16()
+}
+
+#[tokio::test]
+async fn sec_028_sockets_that_say_nothing_are_few_for_each_address() {
+    let world = World::start_with(Config { loopback_is_limited: true, ..Config::for_tests() }).await;
+    let [ada, bo, cy] = world.people(["ada", "bo", "cy"]).await;
+    let greeted = bo.online().await;
+    let mut silent = join_all((0..10).map(|_| ada.dial())).await;
+    silent.extend(join_all((0..10).map(|_| bo.dial())).await);
+    assert_eq!(dialled(&world, &cy).await, 503);
+    // Whoever says hello makes room, and so does whoever goes.
+    let mut one = silent.pop().unwrap();
+    one.close(None).await.unwrap();
+    while one.next().await.is_some_and(|message| message.is_ok()) {}
+    let room = async {
+        while dialled(&world, &cy).await == 503 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(20), room).await.expect("no room");
+    drop(greeted);
+}
+
+fn fragment(bytes: usize, opcode: OpCode, is_final: bool) -> Message {
+    Message::Frame(Frame::message(vec![b' '; bytes], opcode, is_final))
+}
+
+/// Sends until the server closes; answers its code.
+async fn closed_while_sending(mut line: Line, frames: impl IntoIterator<Item = Message>) -> u16 {
+    for frame in frames {
+        if line.socket.send(frame).await.is_err() {
+            break;
+        }
+    }
+    line.closed().await
+}
+
+#[tokio::test]
+async fn sec_029_endless_fragments_close_1009_and_what_is_compressed_or_binary_4000() {
+    let world = World::start().await;
+    let [ada, bo, cy, dee] = world.people(["ada", "bo", "cy", "dee"]).await;
+    let (first, more) = (OpCode::Data(Data::Text), OpCode::Data(Data::Continue));
+    // A little over the limit in small pieces, and in large ones, with no end in sight.
+    for (person, size) in [(&ada, 4 * 1024), (&bo, 100 * 1024)] {
+        let count = limits::INBOUND_FRAME_BYTES_MAX / size + 1;
+        let fragments = (0..count).map(|n| fragment(size, if n == 0 { first } else { more }, false));
+        assert_eq!(closed_while_sending(person.online().await, fragments).await, 1009);
+    }
+    // Nothing was agreed on that would make these bits mean anything.
+    let header = FrameHeader { rsv1: true, opcode: first, ..FrameHeader::default() };
+    let compressed = Frame::from_payload(header, vec![0x4a, 0x04, 0x00].into());
+    assert_eq!(closed_while_sending(cy.online().await, [Message::Frame(compressed)]).await, 4000);
+    let binary = [fragment(10, OpCode::Data(Data::Binary), false), fragment(10, more, true)];
+    assert_eq!(closed_while_sending(dee.online().await, binary).await, 4000);
+}
+
+#[tokio::test]
+async fn sec_029_too_much_before_hello_is_refused_with_the_same_codes() {
+    let world = World::start().await;
+    let [ada] = world.people(["ada"]).await;
+    let mut socket = ada.dial().await;
+    socket.send(Message::text("x".repeat(limits::INBOUND_FRAME_BYTES_MAX + 1))).await.unwrap();
+    assert_eq!(closed(&mut socket).await, 1009);
+    let mut socket = ada.dial().await;
+    let bad = Frame::message(vec![0xff, 0xfe], OpCode::Data(Data::Text), true);
+    socket.send(Message::Frame(bad)).await.unwrap();
+    assert_eq!(closed(&mut socket).await, 1007);
+}
+
+/// Sends the same over and over, some hundred times a second, and reads what comes; answers the code of the close.
+async fn flood(line: Line, what: Message) -> u16 {
+    let (mut sink, mut stream) = line.socket.split();
+    let mut beat = interval(Duration::from_millis(4));
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let flooding = async {
+        loop {
+            tokio::select! {
+                _ = beat.tick() => drop(sink.send(what.clone()).await),
+                message = stream.next() => match message {
+                    Some(Ok(Message::Close(Some(frame)))) => return u16::from(frame.code),
+                    Some(Ok(_)) => {}
+                    other => panic!("ended without a code: {other:?}"),
+                },
+            }
+        }
+    };
+    timeout(Duration::from_secs(60), flooding).await.expect("nobody minds")
+}
+
+#[tokio::test]
+async fn sec_030_sec_038_floods_of_frames_and_of_pings_close_4009_and_others_go_on() {
+    let world = World::start().await;
+    let [ada, bo, cy, dee] = world.people(["ada", "bo", "cy", "dee"]).await;
+    let (mut cy_line, mut dee_line) = (cy.online().await, dee.online().await);
+    let chat = cy_line.start_chat(dee.user, "0").await;
+    let tiny = Message::text(r#"{"type":"typing"}"#);
+    let floods = async {
+        tokio::join!(flood(ada.online().await, tiny), flood(bo.online().await, Message::Ping("x".into())))
+    };
+    let talking = async {
+        let mut beat = interval(Duration::from_millis(20));
+        loop {
+            beat.tick().await;
+            let seq = cy_line.ok(chat, message("all is well")).await;
+            dee_line.events_to(chat, seq).await;
+            cy_line.unread.clear();
+        }
+    };
+    tokio::select! {
+        codes = floods => assert_eq!(codes, (4009, 4009)),
+        () = talking => unreachable!(),
+    }
+    // Coming again at once helps nobody who floods: the device's buckets are still empty.
+    let again = ada.online_as(1).await;
+    drop(again);
+}
+
+/// The socket's own buffer holds one frame more than the queue, and the writer has taken [`TAKEN`].
+const SOCKET_COSTS_MAX: usize = 2 * 1024 * 1024;
+const TAKEN: usize = 64 * 1024;
+
+#[tokio::test]
+async fn sec_031_a_socket_that_reads_nothing_of_10_000_events_costs_its_queue_and_the_others_nothing() {
+    let hub = Hub::default();
+    let (ada, bo, chat) = (UserId::mint(), UserId::mint(), ConversationId::mint());
+    let outbox = || Arc::new(Outbox::new(true, Metrics::default()));
+    let (stalled, reading) = (outbox(), outbox());
+    let _places = (
+        hub.connect(ada, DeviceId::mint(), Arc::clone(&stalled), true),
+        hub.connect(bo, DeviceId::mint(), Arc::clone(&reading), true),
+    );
+    let (audience, json): (Arc<[UserId]>, Arc<str>) =
+        ([ada, bo].into(), format!(r#""{}""#, "x".repeat(1_000)).into());
+    let (mut seen, mut most) = (0, 0);
+    for seq in 1..=10_000 {
+        let (json, audience) = (Arc::clone(&json), Arc::clone(&audience));
+        hub.publish(&[Published { conversation: chat, seq: Seq(seq), json, audience }]);
+        for frame in reading.take_all() {
+            let frame: serde_json::Value = serde_json::from_str(&frame).unwrap();
+            seen += frame["events"].as_array().map_or(0, Vec::len);
+        }
+        most = most.max(stalled.waiting_bytes());
+    }
+    assert_eq!(seen, 10_000, "whoever reads gets all of them");
+    assert!(most > limits::OUTBOUND_BYTES_MAX / 2, "{most}: there was something to bound");
+    assert!(most + TAKEN + limits::PAGE_BYTES_MAX <= SOCKET_COSTS_MAX, "{most}");
+    assert_eq!(stalled.closing(), None, "it is not closed for being slow as long as bytes leave");
+    let last: serde_json::Value = serde_json::from_str(stalled.take_all().last().unwrap()).unwrap();
+    assert_eq!(last["heads"], json!([[chat, 10_000]]), "and it learns where the log stands");
+}
+
+#[tokio::test]
+async fn sec_032_s11_a_token_that_ends_while_connected_closes_4100_and_another_one_keeps_the_socket() {
+    let world = World::start().await;
+    let [ada, bo] = world.people(["ada", "bo"]).await;
+    // Accepted for the leeway, of which a few seconds are left.
+    let (mut line, mut renewed) =
+        (world.ended(&ada, 15).await.online().await, world.ended(&bo, 15).await.online().await);
+    renewed.until_type("auth_expiring").await;
+    assert_eq!(renewed.call(json!({"type": "auth", "token": bo.token})).await["type"], "ack");
+    line.until_type("auth_expiring").await;
+    assert_eq!(line.closed().await, 4100);
+    renewed.call(json!({"type": "heads"})).await;
+}
