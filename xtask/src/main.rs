@@ -1,5 +1,5 @@
 //! The chores of this repository: `cargo xtask demo`, `test`, `check`, `simulate`, `fuzz`, `torture`, `bench`,
-//! `bindings`, `sqlx`, `rules`, `setup`.
+//! `bindings`, `sqlx`, `rules`, `sbom`, `supply`, `setup`.
 //!
 //! Small on purpose: it starts programs, waits for them, shows what takes how long, and ends all of them when it ends.
 
@@ -11,10 +11,12 @@ mod http;
 mod logs;
 mod process;
 mod rules;
+mod sbom;
 mod security;
 mod setup;
 mod stages;
 mod steps;
+mod supply;
 mod tests;
 mod torture;
 mod ui;
@@ -43,6 +45,10 @@ enum Chore {
     Check,
     /// Kills, cuts, stalls, fills and damages everything while engines write, then judges what they and PostgreSQL hold
     Torture(torture::Arguments),
+    /// Writes which foreign code is in the server and in the app: one CycloneDX file each, in target/sbom
+    Sbom,
+    /// Checks licences, bans, sources and reasons of all dependencies, npm's settings, and the hosted workflows
+    Supply,
     /// Measures; `bench quick` prints the main figures
     Bench {
         /// Handed to the benchmark
@@ -110,6 +116,8 @@ fn run() -> Result<()> {
         Chore::Test { part } => stages::test(part),
         Chore::Check => stages::check(),
         Chore::Torture(arguments) => torture::torture(&arguments),
+        Chore::Sbom => sbom::write(),
+        Chore::Supply => supply::check(),
         Chore::Bench { arguments } => stages::bench(&arguments),
         Chore::Simulate { runs, seed } => tests::simulate(runs, seed),
         Chore::Fuzz { seconds, seed } => tests::fuzz(seconds, seed),

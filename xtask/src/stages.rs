@@ -8,7 +8,7 @@ use crate::{
     process::{built, cargo, run},
     rules, setup,
     steps::Steps,
-    tests, ui,
+    supply, tests, ui,
 };
 
 /// What can be run by itself.
@@ -37,6 +37,7 @@ fn all(part: Option<Part>, steps: &mut Steps) -> Result<()> {
     setup::run(setup::For::Tests, steps)?;
     if wanted(Part::Lints) {
         steps.step("format", |_| run(&mut cargo(&["fmt", "--all", "--check"])))?;
+        steps.step("dependencies", |_| supply::check())?;
         steps.step("rules and their tests", |_| rules::table(true))?;
     }
     ui::packages(steps)?;
