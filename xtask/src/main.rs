@@ -3,6 +3,8 @@
 //!
 //! Small on purpose: it starts programs, waits for them, shows what takes how long, and ends all of them when it ends.
 
+#[cfg(unix)]
+mod container;
 mod database;
 mod demo;
 mod desk;

@@ -22,6 +22,8 @@ pub enum Part {
     Rust,
     /// Real windows
     Windows,
+    /// The server's image: built, run as compose.yaml says, spoken to
+    Container,
 }
 
 /// Everything that has to pass, up to the first stage that fails.
@@ -35,6 +37,9 @@ pub fn test(part: Option<Part>) -> Result<()> {
 fn all(part: Option<Part>, steps: &mut Steps) -> Result<()> {
     let wanted = |one: Part| part.is_none_or(|part| part == one);
     setup::run(setup::For::Tests, steps)?;
+    if part == Some(Part::Container) {
+        return container(steps);
+    }
     if wanted(Part::Lints) {
         steps.step("format", |_| run(&mut cargo(&["fmt", "--all", "--check"])))?;
         steps.step("dependencies", |_| supply::check())?;
@@ -63,6 +68,20 @@ fn all(part: Option<Part>, steps: &mut Steps) -> Result<()> {
     if wanted(Part::Windows) {
         steps.step("real windows", |steps| tests::windows(&cluster, steps))?;
     }
+    if wanted(Part::Container) {
+        container(steps)?;
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+fn container(steps: &mut Steps) -> Result<()> {
+    crate::container::stage(steps)
+}
+
+#[cfg(not(unix))]
+fn container(_: &mut Steps) -> Result<()> {
+    println!("\n── container: skipped; it is played as root on Debian and its relatives only");
     Ok(())
 }
 
