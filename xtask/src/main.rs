@@ -1,5 +1,5 @@
 //! The chores of this repository: `cargo xtask demo`, `test`, `check`, `simulate`, `fuzz`, `torture`, `bench`,
-//! `bindings`, `sqlx`, `rules`, `sbom`, `supply`, `setup`.
+//! `bindings`, `sqlx`, `rules`, `package`, `sbom`, `supply`, `setup`.
 //!
 //! Small on purpose: it starts programs, waits for them, shows what takes how long, and ends all of them when it ends.
 
@@ -11,6 +11,7 @@ mod desk;
 mod generated;
 mod http;
 mod logs;
+mod package;
 mod process;
 mod rules;
 mod sbom;
@@ -47,6 +48,8 @@ enum Chore {
     Check,
     /// Kills, cuts, stalls, fills and damages everything while engines write, then judges what they and PostgreSQL hold
     Torture(torture::Arguments),
+    /// Makes the desktop's packages for this system and lays out the server's image, and judges their sizes
+    Package(package::Arguments),
     /// Writes which foreign code is in the server and in the app: one CycloneDX file each, in target/sbom
     Sbom,
     /// Checks licences, bans, sources and reasons of all dependencies, npm's settings, and the hosted workflows
@@ -118,6 +121,7 @@ fn run() -> Result<()> {
         Chore::Test { part } => stages::test(part),
         Chore::Check => stages::check(),
         Chore::Torture(arguments) => torture::torture(&arguments),
+        Chore::Package(arguments) => package::run(&arguments),
         Chore::Sbom => sbom::write(),
         Chore::Supply => supply::check(),
         Chore::Bench { arguments } => stages::bench(&arguments),

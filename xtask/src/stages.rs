@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::{
     database::{FEATURES, TestCluster},
-    generated,
+    generated, package,
     process::{built, cargo, run},
     rules, setup,
     steps::Steps,
@@ -24,6 +24,8 @@ pub enum Part {
     Windows,
     /// The server's image: built, run as compose.yaml says, spoken to
     Container,
+    /// The desktop's package: built, installed, started by a link, removed
+    Packages,
 }
 
 /// Everything that has to pass, up to the first stage that fails.
@@ -61,6 +63,9 @@ fn all(part: Option<Part>, steps: &mut Steps) -> Result<()> {
     if part == Some(Part::Lints) {
         return Ok(());
     }
+    if part == Some(Part::Packages) {
+        return package::stage(&cluster, steps);
+    }
     steps.step("build", |_| run(cargo(&["build", "--workspace", "--all-targets"]).args(FEATURES)))?;
     if wanted(Part::Rust) {
         steps.step("rust tests", |steps| tests::headless(&cluster, steps))?;
@@ -70,6 +75,9 @@ fn all(part: Option<Part>, steps: &mut Steps) -> Result<()> {
     }
     if wanted(Part::Container) {
         container(steps)?;
+    }
+    if part.is_none() {
+        package::stage(&cluster, steps)?;
     }
     Ok(())
 }
