@@ -18,6 +18,9 @@ use crate::process::{Background, background, command, until, which};
 const KEYRING_PASSWORD: &[u8] = b"desk";
 const LIMIT: Duration = Duration::from_secs(30);
 
+const LIST_NAMES: [&str; 5] =
+    ["--session", "--print-reply", "--dest=org.freedesktop.DBus", "/", "org.freedesktop.DBus.ListNames"];
+
 /// Where the windows appear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Display {
@@ -136,6 +139,16 @@ impl Desk {
         let child = Background::start("dunst", &mut self.program("dunst")?)?;
         self.children.push(child);
         self.until_on_the_bus("org.freedesktop.Notifications")
+    }
+
+    /// Waits until nobody on the bus has a name that begins so: a program that was ended may be gone before its name is.
+    pub fn until_off_the_bus(&self, beginning: &str) -> Result<()> {
+        until(LIMIT, &format!("the end of {beginning} on the bus"), || {
+            let mut ask = command("dbus-send");
+            let names = self.enter(&mut ask).args(LIST_NAMES).output().context("starting dbus-send")?;
+            let is_there = String::from_utf8_lossy(&names.stdout).contains(&format!("string \"{beginning}"));
+            Ok((names.status.success() && !is_there).then_some(()))
+        })
     }
 
     fn until_on_the_bus(&mut self, name: &str) -> Result<()> {

@@ -1,20 +1,25 @@
 //! The chores of this repository: `cargo xtask demo`, `test`, `check`, `simulate`, `fuzz`, `torture`, `bench`,
-//! `bindings`, `sqlx`, `rules`, `setup`.
+//! `bindings`, `sqlx`, `rules`, `package`, `sbom`, `supply`, `setup`.
 //!
 //! Small on purpose: it starts programs, waits for them, shows what takes how long, and ends all of them when it ends.
 
+#[cfg(unix)]
+mod container;
 mod database;
 mod demo;
 mod desk;
 mod generated;
 mod http;
 mod logs;
+mod package;
 mod process;
 mod rules;
+mod sbom;
 mod security;
 mod setup;
 mod stages;
 mod steps;
+mod supply;
 mod tests;
 mod torture;
 mod ui;
@@ -43,6 +48,12 @@ enum Chore {
     Check,
     /// Kills, cuts, stalls, fills and damages everything while engines write, then judges what they and PostgreSQL hold
     Torture(torture::Arguments),
+    /// Makes the desktop's packages for this system and lays out the server's image, and judges their sizes
+    Package(package::Arguments),
+    /// Writes which foreign code is in the server and in the app: one CycloneDX file each, in target/sbom
+    Sbom,
+    /// Checks licences, bans, sources and reasons of all dependencies, npm's settings, and the hosted workflows
+    Supply,
     /// Measures; `bench quick` prints the main figures
     Bench {
         /// Handed to the benchmark
@@ -110,6 +121,9 @@ fn run() -> Result<()> {
         Chore::Test { part } => stages::test(part),
         Chore::Check => stages::check(),
         Chore::Torture(arguments) => torture::torture(&arguments),
+        Chore::Package(arguments) => package::run(&arguments),
+        Chore::Sbom => sbom::write(),
+        Chore::Supply => supply::check(),
         Chore::Bench { arguments } => stages::bench(&arguments),
         Chore::Simulate { runs, seed } => tests::simulate(runs, seed),
         Chore::Fuzz { seconds, seed } => tests::fuzz(seconds, seed),

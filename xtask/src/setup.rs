@@ -152,6 +152,41 @@ fn debian(purpose: For) -> Result<()> {
     }
 }
 
+/// Whether further packages may be installed without asking anybody: by root, where there is apt.
+pub fn may_install() -> bool {
+    is_root() && which("dpkg-query").is_some() && which("apt-get").is_some()
+}
+
+/// Installs what is missing of these.
+pub fn install(packages: &[&str]) -> Result<()> {
+    let missing = missing_packages(packages)?;
+    if missing.is_empty() {
+        println!("all {} packages are here", packages.len());
+        return Ok(());
+    }
+    println!("missing: {}", missing.join(" "));
+    apt(&["apt-get"], &missing)
+}
+
+/// Fetches a package and unpacks it into a folder, without installing it.
+pub fn unpack(package: &str, dir: &Path) -> Result<()> {
+    fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
+    let fetch = || run_quiet(process::command("apt-get").args(["-q", "download", package]).current_dir(dir));
+    // Without a list of packages, or with an old one, the first try fails.
+    if fetch().is_err() {
+        run_quiet(process::command("apt-get").args(["-q", "update"]))?;
+        fetch()?;
+    }
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "deb") {
+            run_quiet(process::command("dpkg-deb").arg("--extract").arg(&path).arg(dir))?;
+            fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
+}
+
 /// Whether there is a PostgreSQL that serves, from whatever source; the package's own may be another version.
 fn has_postgresql() -> bool {
     let named = std::env::var_os("PG_BIN_DIR").is_some_and(|dir| !dir.is_empty());

@@ -4,11 +4,11 @@ use anyhow::Result;
 
 use crate::{
     database::{FEATURES, TestCluster},
-    generated,
+    generated, package,
     process::{built, cargo, run},
     rules, setup,
     steps::Steps,
-    tests, ui,
+    supply, tests, ui,
 };
 
 /// What can be run by itself.
@@ -22,6 +22,10 @@ pub enum Part {
     Rust,
     /// Real windows
     Windows,
+    /// The server's image: built, run as compose.yaml says, spoken to
+    Container,
+    /// The desktop's package: built, installed, started by a link, removed
+    Packages,
 }
 
 /// Everything that has to pass, up to the first stage that fails.
@@ -35,8 +39,12 @@ pub fn test(part: Option<Part>) -> Result<()> {
 fn all(part: Option<Part>, steps: &mut Steps) -> Result<()> {
     let wanted = |one: Part| part.is_none_or(|part| part == one);
     setup::run(setup::For::Tests, steps)?;
+    if part == Some(Part::Container) {
+        return container(steps);
+    }
     if wanted(Part::Lints) {
         steps.step("format", |_| run(&mut cargo(&["fmt", "--all", "--check"])))?;
+        steps.step("dependencies", |_| supply::check())?;
         steps.step("rules and their tests", |_| rules::table(true))?;
     }
     ui::packages(steps)?;
@@ -55,6 +63,9 @@ fn all(part: Option<Part>, steps: &mut Steps) -> Result<()> {
     if part == Some(Part::Lints) {
         return Ok(());
     }
+    if part == Some(Part::Packages) {
+        return package::stage(&cluster, steps);
+    }
     steps.step("build", |_| run(cargo(&["build", "--workspace", "--all-targets"]).args(FEATURES)))?;
     if wanted(Part::Rust) {
         steps.step("rust tests", |steps| tests::headless(&cluster, steps))?;
@@ -62,6 +73,23 @@ fn all(part: Option<Part>, steps: &mut Steps) -> Result<()> {
     if wanted(Part::Windows) {
         steps.step("real windows", |steps| tests::windows(&cluster, steps))?;
     }
+    if wanted(Part::Container) {
+        container(steps)?;
+    }
+    if part.is_none() {
+        package::stage(&cluster, steps)?;
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+fn container(steps: &mut Steps) -> Result<()> {
+    crate::container::stage(steps)
+}
+
+#[cfg(not(unix))]
+fn container(_: &mut Steps) -> Result<()> {
+    println!("\n── container: skipped; it is played as root on Debian and its relatives only");
     Ok(())
 }
 

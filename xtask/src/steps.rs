@@ -69,3 +69,16 @@ impl Steps {
 pub fn seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
 }
+
+/// A size with one digit behind the point.
+pub fn megabytes(bytes: u64) -> String {
+    format!("{}.{}", bytes / 1_000_000, bytes / 100_000 % 10)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn sizes_are_shown_with_one_digit() {
+        assert_eq!(super::megabytes(13_815_608), "13.8");
+    }
+}
