@@ -1,9 +1,9 @@
 //! Where a request comes from: the one place that says which address it counts for.
 
-use crate::{error::ApiError, state::AppState};
+use crate::{error::ApiError, settings::Network, state::AppState};
 use axum::{
     extract::{ConnectInfo, FromRequestParts},
-    http::request::Parts,
+    http::{HeaderMap, request::Parts},
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -24,10 +24,30 @@ impl PeerAddress {
     }
 }
 
-/// The address of whoever asks.
-fn peer_address(parts: &Parts) -> IpAddr {
-    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
-    peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)).to_canonical()
+/// Addresses that a header names at most; who passes more has no proxy before it, but a game.
+const HOPS_MAX: usize = 16;
+
+/// The address of whoever asks: the connection's own, or what a trusted proxy says. Each proxy puts whom it heard behind
+/// what came, so the last one that is no trusted proxy itself is the asker, and what stands before it is hearsay.
+fn peer_address(connected: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
+    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
+    let mut asker = connected.to_canonical();
+    let named = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
+    let hops: Vec<&str> = named.flat_map(|value| value.split(',')).map(str::trim).collect();
+    for hop in hops.into_iter().rev().take(HOPS_MAX) {
+        if !is_trusted(asker) {
+            break;
+        }
+        let Some(address) = read(hop) else { break };
+        asker = address.to_canonical();
+    }
+    asker
+}
+
+/// An address as proxies write it, some of them with a port.
+fn read(hop: &str) -> Option<IpAddr> {
+    let bare = hop.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(hop);
+    bare.parse().ok().or_else(|| hop.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }
 
 /// Whoever has an IPv6 address has 2^64 of them: they count as one.
@@ -45,13 +65,43 @@ impl FromRequestParts<AppState> for PeerAddress {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        Ok(Self::new(peer_address(parts), state.config.loopback_is_limited))
+        let connected = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+        let connected = connected.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let config = &state.config;
+        let address = peer_address(connected, &parts.headers, &config.trusted_proxies);
+        Ok(Self::new(address, config.loopback_is_limited))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sec_090_only_a_named_proxy_says_who_asks_and_only_its_last_word_counts() {
+        let trusted: Vec<Network> = ["10.0.0.0/8", "::1"].map(|text| text.parse().unwrap()).into();
+        let of = |connected: &str, values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append("x-forwarded-for", value.parse().unwrap());
+            }
+            peer_address(connected.parse().unwrap(), &headers, &trusted).to_string()
+        };
+        assert_eq!(of("192.0.2.9", &["203.0.113.1"]), "192.0.2.9", "a stranger's word");
+        assert_eq!(of("10.1.1.1", &["203.0.113.1"]), "203.0.113.1");
+        assert_eq!(
+            of("10.1.1.1", &["198.51.100.7, 203.0.113.1"]),
+            "203.0.113.1",
+            "what came along is hearsay"
+        );
+        assert_eq!(of("10.1.1.1", &["198.51.100.7", "203.0.113.1, 10.2.2.2"]), "203.0.113.1", "two proxies");
+        assert_eq!(of("::1", &["[2001:db8::1]:4711"]), "2001:db8::1");
+        assert_eq!(of("::ffff:10.1.1.1", &["203.0.113.1:80"]), "203.0.113.1");
+        for nonsense in ["", "unknown", "203.0.113.1;", "_hidden, "] {
+            assert_eq!(of("10.1.1.1", &[nonsense]), "10.1.1.1", "{nonsense}");
+        }
+        assert_eq!(of("10.1.1.1", &[]), "10.1.1.1");
+    }
 
     #[test]
     fn sec_008_an_ipv6_network_counts_as_one_and_loopback_as_nobody() {
