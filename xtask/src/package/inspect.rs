@@ -29,7 +29,7 @@ pub fn deb(package: &Path) -> Result<u64> {
     let files: Vec<Entry<'_>> = listing.lines().filter_map(entry).collect();
     entries_are_sound(&files)?;
     println!(
-        "program, desktop file and {} icons, all of them root's and writable by nobody else",
+        "program, desktop file, licences and {} icons, all of them root's and writable by nobody else",
         ICONS.len()
     );
 

@@ -14,8 +14,8 @@ pub fn check() -> Result<()> {
     let lock = fs::read_to_string(ui.join("package-lock.json")).context("reading ui/package-lock.json")?;
     let (all, with_scripts) = locked(&serde_json::from_str(&lock)?)?;
     println!(
-        "{all} npm packages are locked with checksums; scripts that do not run: {}",
-        with_scripts.join(", ")
+        "{all} npm packages are locked with checksums; {} have scripts for their installation, which do not run",
+        with_scripts.len()
     );
     Ok(())
 }
