@@ -69,7 +69,7 @@ enum Chore {
         #[arg(long, default_value_t = 1_000_000)]
         seed: u64,
     },
-    /// Feeds arbitrary input to the frame parsers, an engine's store, its search, the reader of links and that of markup
+    /// Feeds arbitrary input to the frame parsers, an engine's store, its search, and the readers of links, markup and settings
     Fuzz {
         /// For how long, each of them
         #[arg(long, default_value_t = 60)]
