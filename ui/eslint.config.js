@@ -11,6 +11,20 @@ const onlyEngine = {
   ],
 };
 
+const message = 'Text is never HTML.';
+/** Every way to make elements of a text. */
+const noHtml = [
+  'innerHTML',
+  'outerHTML',
+  'insertAdjacentHTML',
+  'setHTML',
+  'setHTMLUnsafe',
+  'parseHTMLUnsafe',
+  'createContextualFragment',
+  'srcdoc',
+].map((property) => ({ property, message }));
+const noWriting = ['write', 'writeln'].map((property) => ({ object: 'document', property, message }));
+
 export default ts.config(
   { ignores: ['dist', 'node_modules', 'src/lib/ipc/bindings.ts', 'shots/out'] },
   js.configs.recommended,
@@ -26,15 +40,19 @@ export default ts.config(
       'svelte/no-at-html-tags': 'error',
       'svelte/require-each-key': 'error',
       'no-restricted-imports': ['error', onlyEngine],
-      'no-restricted-properties': [
-        'error',
-        { property: 'innerHTML', message: 'Text is never HTML.' },
-        { property: 'outerHTML', message: 'Text is never HTML.' },
-        { property: 'insertAdjacentHTML', message: 'Text is never HTML.' },
-      ],
+      'no-restricted-properties': ['error', ...noHtml, ...noWriting],
+      'no-restricted-globals': ['error', { name: 'DOMParser', message: 'Text is never HTML.' }],
       'no-eval': 'error',
+      'no-implied-eval': 'error',
+      'no-new-func': 'error',
+      'no-script-url': 'error',
       '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_' }],
     },
   },
   { files: ['src/lib/ipc/*.ts'], rules: { 'no-restricted-imports': 'off' } },
+  // What must be refused has to be written down, and tried.
+  {
+    files: ['src/**/*.test.ts', 'checks/*.mjs'],
+    rules: { 'no-script-url': 'off', 'no-new-func': 'off' },
+  },
 );

@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn web_and_mail_links_open() {
+    fn sec_066_web_and_mail_links_open() {
         for link in [
             "https://example.org/a?b=c#d",
             "http://127.0.0.1:7480/",
@@ -56,12 +56,12 @@ mod tests {
     }
 
     #[test]
-    fn hosts_are_handed_on_in_punycode() {
+    fn sec_065_hosts_are_handed_on_in_punycode() {
         assert_eq!(checked("https://ex\u{430}mple.org").unwrap().host_str(), Some("xn--exmple-4nf.org"));
     }
 
     #[test]
-    fn everything_else_is_refused() {
+    fn sec_066_everything_else_is_refused() {
         for link in [
             "",
             "file:///etc/passwd",
@@ -89,6 +89,26 @@ mod tests {
             "mailto:a@b?subject=hi;attach=/etc/passwd&x",
             "about:blank",
             "ftp://example.org",
+            "FILE:///etc/passwd",
+            "file://evil.example/share/x.desktop",
+            "ms-msdt:/id",
+            "search-ms:query=x",
+            "ms-officecmd:{}",
+            "steam://run/1",
+            "intent://x#Intent;end",
+            "view-source:https://example.org",
+            "blob:https://example.org/x",
+            "tauri://localhost/",
+            "\u{ff48}ttps://example.org",
+            "https:\t//example.org",
+            "https://example.org/\n",
+            "https://example.org/\u{200b}",
+            "https://ex\u{ad}ample.org/\u{2066}x",
+            "https:/example.org@evil.example",
+            "https://%00",
+            "https://exa mple.org",
+            "--help",
+            "/etc/passwd",
         ] {
             assert!(checked(link).is_none(), "{link:?}");
         }

@@ -6,6 +6,8 @@
 
 #[cfg(test)]
 mod bindings;
+#[cfg(test)]
+mod boundary;
 mod commands;
 mod desktop;
 mod error;

@@ -37,7 +37,7 @@ pub(crate) enum Link {
 pub(crate) enum BadLink {
     #[error("longer than {LINK_BYTES_MAX} bytes")]
     TooLong,
-    #[error("has control or direction characters, or ..")]
+    #[error("has control or direction characters, blanks, or ..")]
     Disguised,
     #[error("not a link of this app")]
     Unknown,
@@ -51,7 +51,8 @@ impl Link {
         if text.len() > LINK_BYTES_MAX {
             return Err(BadLink::TooLong);
         }
-        if has_hidden(text) || text.contains("..") || text.contains('\\') {
+        if has_hidden(text) || text.contains("..") || text.contains(|c: char| c == '\\' || c.is_whitespace())
+        {
             return Err(BadLink::Disguised);
         }
         if !text.starts_with("kith://") {
@@ -140,13 +141,14 @@ fn is_context(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kith_protocol::frame::spoil::{Spoiler, play};
 
     fn start(with: &str, context: Option<&str>) -> Link {
         Link::Start { with: with.to_owned(), context: context.map(str::to_owned) }
     }
 
     #[test]
-    fn both_kinds_are_read_and_come_back_the_same() {
+    fn sec_056_both_kinds_are_read_and_come_back_the_same() {
         let (id, message) = (ConversationId::mint(), EventId::mint());
         for link in [
             start("bo.lindqvist", None),
@@ -159,13 +161,13 @@ mod tests {
     }
 
     #[test]
-    fn browsers_ways_of_writing_are_read() {
+    fn sec_056_browsers_ways_of_writing_are_read() {
         assert_eq!(Link::parse("kith://start/?with=ada"), Ok(start("ada", None)));
         assert_eq!(Link::parse("kith://start?with=ada&context=job%3A7"), Ok(start("ada", Some("job:7"))));
     }
 
     #[test]
-    fn anything_else_is_refused() {
+    fn sec_056_anything_else_is_refused() {
         let id = ConversationId::mint();
         let long = format!("kith://start?with=ada&context=job:{}", "x".repeat(2_048));
         for link in [
@@ -207,8 +209,162 @@ mod tests {
             &format!("kith://c/{id}?x=1"),
             &format!("kith://c/{}", id.to_string().to_uppercase()),
             &format!("kith://C\\{id}"),
+            "kith://start?with=ada&context=job:%0d%0ax",
+            "kith://start?with=ada&context=job:%E2%80%8Bx",
+            "kith://start?with=ada&context=job:%E2%81%A6x",
+            "kith://start?with=ada&context=job:%1b%5b31m",
+            "kith://start?with=%61%00",
+            "kith://start?with=ada%2f..%2fbo",
+            "kith://start?with=ada;rm",
+            "kith://start?with=javascript:alert(1)",
+            "kith://evil.example?with=ada",
+            "kith://start%2eevil.example?with=ada",
+            "kith://start\\@evil.example?with=ada",
+            "kith://start:pass@evil.example?with=ada",
+            "kith:///start?with=ada",
+            "kith:\\\\start?with=ada",
+            "kith\t://start?with=ada",
+            " kith://start?with=ada",
+            "kith://start?with=ada ",
+            "kith://sta\trt?with=ada",
+            "kith://start?with=a\nda",
+            "\u{ff4b}ith://start?with=ada",
+            "kith://\u{ff53}tart?with=ada",
+            "file:///etc/passwd",
+            "data:text/html,x",
+            "--data-dir=/",
+            "-h",
+            "kith://join/evil.example",
+            "kith://send?to=ada&text=hi",
+            "kith://delete?c=1",
+            "kith://open?path=/etc/passwd",
+            &format!("kith://c/{id}?m={id}&m={id}"),
+            &format!("kith://c/{id}%00"),
+            &format!("kith://c/{id}\u{202e}"),
+            &format!("kith://c//{id}"),
+            &format!("kith://c/{{{id}}}"),
+            &format!("kith://start?with=ada&{}", "a=b&".repeat(1_000)),
+            &"kith://".repeat(1_000_000),
         ] {
             assert!(Link::parse(link).is_err(), "{link:?} was read as {:?}", Link::parse(link));
         }
+    }
+
+    #[test]
+    fn sec_056_no_hostile_text_is_a_link() {
+        let corpus: Vec<serde_json::Value> =
+            serde_json::from_str(include_str!("../../ui/src/hostile.json")).unwrap();
+        for text in corpus.iter().filter_map(serde_json::Value::as_str) {
+            assert!(Link::parse(text).is_err(), "{text:?}");
+            for link in
+                [format!("kith://{text}"), format!("kith://c/{text}"), format!("kith://start?with={text}")]
+            {
+                assert!(Link::parse(&link).is_err(), "{link:?}");
+            }
+        }
+    }
+
+    /// Cases that failed once.
+    const FOUND: [u64; 0] = [];
+    /// What links are made of, and what they must not be made of.
+    const PIECES: [&str; 40] = [
+        "kith://",
+        "kith:",
+        "start",
+        "c",
+        "/",
+        "//",
+        "?",
+        "&",
+        "=",
+        "#",
+        "@",
+        ":",
+        "with=",
+        "context=",
+        "m=",
+        "ada",
+        "job:7",
+        "%",
+        "%00",
+        "%2e%2e",
+        "%0d%0a",
+        "%E2%80%AE",
+        "%C0%AF",
+        "%ff",
+        "..",
+        "\\",
+        "\0",
+        "\n",
+        "\u{202e}",
+        "\u{200b}",
+        "\u{feff}",
+        "\u{ff0e}",
+        "\u{430}",
+        "xn--80ak6aa92e",
+        "[::1]",
+        ":65536",
+        "javascript:",
+        "0190a000-0000-7000-8000-00000000c001",
+        "0190A000-0000-7000-8000-00000000C001",
+        "\u{10ffff}",
+    ];
+
+    /// A link, or something like it: pieces in any order, or a real one with bytes changed.
+    fn spoilt(spoiler: &mut Spoiler) -> String {
+        if spoiler.below(2) == 0 {
+            let count = spoiler.below(12);
+            return (0..count).map(|_| *spoiler.one(&PIECES)).collect();
+        }
+        let mut link = spoiler
+            .one(&[
+                "kith://start?with=bo.lindqvist&context=application:4711",
+                "kith://c/0190a000-0000-7000-8000-00000000c001?m=0190a000-0000-7000-8000-00000000e001",
+            ])
+            .to_string();
+        for _ in 0..=spoiler.below(3) {
+            let places: Vec<usize> = link.char_indices().map(|(at, _)| at).chain([link.len()]).collect();
+            let (a, b) = (*spoiler.one(&places), *spoiler.one(&places));
+            let piece = if spoiler.below(4) == 0 { "" } else { *spoiler.one(&PIECES) };
+            link.replace_range(a.min(b)..if spoiler.below(2) == 0 { a.min(b) } else { a.max(b) }, piece);
+        }
+        if spoiler.below(50) == 0 { link.repeat(1 + spoiler.below(200)) } else { link }
+    }
+
+    /// Whatever comes, it is refused or it is one of the two kinds, whose parts are plain, and which is read the same again.
+    #[test]
+    fn sec_056_fuzz_links() {
+        let mut taken = 0_u64;
+        let played = play(&FOUND, 20_000, |seed| {
+            let text = spoilt(&mut Spoiler::new(seed));
+            let Ok(link) = Link::parse(&text) else { return };
+            taken += 1;
+            assert!(
+                text.len() <= LINK_BYTES_MAX && text.starts_with("kith://") && !has_hidden(&text),
+                "{text:?}"
+            );
+            if let Link::Start { with, context } = &link {
+                assert!(is_username(with) || UserId::parse(with).is_ok(), "{text:?}");
+                let parts = [Some(with), context.as_ref()];
+                let is_plain = |part: &String| !has_hidden(part) && !part.contains("..");
+                assert!(parts.into_iter().flatten().all(is_plain), "{text:?}");
+                assert!(context.as_deref().is_none_or(is_context), "{text:?}");
+            }
+            assert_eq!(Link::parse(&again(&link)), Ok(link), "{text:?}");
+        });
+        assert!(
+            played < 1_000 || taken > played / 200,
+            "{taken} of {played}: nearly everything is refused early"
+        );
+    }
+
+    /// The link in text, with what may stand in a context but not in an address written out.
+    fn again(link: &Link) -> String {
+        let Link::Start { with, context: Some(context) } = link else { return link.to_text() };
+        let query = url::form_urlencoded::Serializer::new(String::new())
+            .append_pair("with", with)
+            .append_pair("context", context)
+            .finish();
+        format!("kith://start?{query}")
     }
 }

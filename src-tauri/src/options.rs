@@ -121,4 +121,31 @@ mod tests {
                 .into();
         assert!(names[0] != names[1] && names[0] != names[2] && names[1] != names[2]);
     }
+
+    /// A second start hands its arguments over: of whatever they are, only a valid link is followed.
+    #[test]
+    fn sec_056_hostile_arguments_are_refused_or_do_nothing() {
+        let long = "x".repeat(100_000);
+        for arguments in [
+            &["kith", "--no-such", "x"][..],
+            &["kith", "--eval=alert(1)"],
+            &["kith", "--remote-debugging-port=9222"],
+            &["kith", "--inspect"],
+            &["kith", "a", "b"],
+            &["kith", "kith://start?with=ada", "kith://start?with=bo"],
+            &["kith", "--profile=../../etc"],
+            &["kith", "--profile", &long],
+            &["kith", "--profile", "a\u{202e}b"],
+            &["kith", "--hidden=1"],
+            &["kith", "sign-in", "--username", "ada", "--password", "secret"],
+        ] {
+            assert!(Options::try_parse_from(arguments).is_err(), "{arguments:?}");
+        }
+        for link in
+            ["javascript:alert(1)", "https://evil.example", "/etc/passwd", "kith://\0", "", "\u{202e}", &long]
+        {
+            let options = Options::try_parse_from(["kith", link]).unwrap();
+            assert!(crate::link::Link::parse(options.link.as_deref().unwrap()).is_err(), "{link:?}");
+        }
+    }
 }

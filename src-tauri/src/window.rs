@@ -48,18 +48,21 @@ fn is_own(url: &Url) -> bool {
         && url.scheme() == "http"
         && url.host_str() == Some("localhost")
         && url.port() == Some(1420);
-    dev || is_app(url)
+    dev || is_app(url, cfg!(windows))
 }
 
-/// `tauri://localhost`, or `http(s)://tauri.localhost` where WebView2 wants a web address; no host that looks like it.
-fn is_app(url: &Url) -> bool {
-    match url.scheme() {
-        "tauri" => url.host_str() == Some("localhost"),
-        "http" | "https" if cfg!(windows) => {
-            url.host_str() == Some("tauri.localhost") && url.port().is_none()
-        }
-        _ => false,
-    }
+/// `tauri://localhost`, or `http(s)://tauri.localhost` where WebView2 wants a web address (`on_web`); no host that looks
+/// like it, and nobody before it.
+fn is_app(url: &Url, on_web: bool) -> bool {
+    let host = match url.scheme() {
+        "tauri" => "localhost",
+        "http" | "https" if on_web => "tauri.localhost",
+        _ => return false,
+    };
+    url.host_str() == Some(host)
+        && url.port().is_none()
+        && url.username().is_empty()
+        && url.password().is_none()
 }
 
 /// Closing hides the window where a tray can bring it back, and quits elsewhere: there is never an invisible process.
@@ -134,50 +137,59 @@ fn as_tauri(theme: Theme) -> Option<tauri::Theme> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_configuration_allows_nothing_from_elsewhere() {
-        let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
-        let app = &read(include_str!("../tauri.conf.json"))["app"];
-        assert_eq!(app["withGlobalTauri"], false);
-        assert_eq!(app["security"]["freezePrototype"], true);
-        let policy = app["security"]["csp"].as_str().unwrap();
-        let rules: Vec<&str> = policy.split("; ").collect();
-        for rule in [
-            "default-src 'none'",
-            "script-src 'self'",
-            "style-src 'self'",
-            "object-src 'none'",
-            "base-uri 'none'",
-        ] {
-            assert!(rules.contains(&rule), "{rule}");
-        }
-        assert!(
-            !policy.contains("unsafe") && !policy.contains('*') && !policy.contains("https:"),
-            "{policy}"
-        );
-
-        let capability = read(include_str!("../capabilities/main.json"));
-        assert!(capability.get("remote").is_none());
-        let permissions = capability["permissions"].as_array().unwrap();
-        let own = |name: &str| name.starts_with("allow-") || name.starts_with("core:event:allow-");
-        assert!(permissions.iter().all(|name| name.as_str().is_some_and(own)), "{permissions:?}");
+    fn is_app_at(text: &str, on_web: bool) -> bool {
+        is_app(&Url::parse(text).unwrap(), on_web)
     }
 
     #[test]
-    fn only_the_apps_own_pages_are_shown() {
-        assert!(is_app(&Url::parse("tauri://localhost/index.html").unwrap()));
+    fn sec_052_only_the_apps_own_pages_are_shown() {
+        assert!(is_app_at("tauri://localhost/index.html", false));
+        assert!(is_app_at("http://tauri.localhost/index.html", true));
+        assert!(is_app_at("https://tauri.localhost/", true));
         for elsewhere in [
             "https://example.org",
             "http://tauri.evil.example",
             "http://app.attacker.example",
+            "http://tauri.localhost.evil.example/",
+            "http://evil.example/tauri.localhost",
+            "http://tauri.localhost@evil.example/",
+            "http://x@tauri.localhost/",
+            "http://tauri.localhost:8080/",
+            "http://tauri.localhost./",
+            "http://xtauri.localhost/",
+            "http://x.tauri.localhost/",
+            "http://ipc.localhost/",
             "tauri://evil/",
+            "tauri://localhost.evil.example/",
+            "tauri://x@localhost/",
+            "tauri://localhost:1/",
+            "ipc://localhost/",
+            "asset://localhost/etc/passwd",
             "file:///etc/passwd",
             "javascript:alert(1)",
             "data:text/html,x",
+            "blob:https://evil.example/x",
+            "view-source:tauri://localhost/",
+            "http://localhost:1420/",
             "http://localhost:1421/",
+            "http://localhost:1420.evil.example/",
             "about:blank",
+            "about:srcdoc",
         ] {
-            assert!(!is_app(&Url::parse(elsewhere).unwrap()), "{elsewhere}");
+            for on_web in [false, true] {
+                // Not all of these are addresses, and what is none is nowhere.
+                let Ok(url) = Url::parse(elsewhere) else { continue };
+                assert!(!is_app(&url, on_web), "{elsewhere}");
+            }
         }
+        assert!(!is_app_at("http://tauri.localhost/", false), "only where the app is shown so");
+    }
+
+    #[test]
+    fn sec_059_a_build_that_ships_knows_no_development_server() {
+        if !tauri::is_dev() {
+            assert!(!is_own(&Url::parse("http://localhost:1420/").unwrap()));
+        }
+        assert!(is_own(&Url::parse("tauri://localhost/").unwrap()));
     }
 }

@@ -18,5 +18,7 @@ mod reconnect;
 mod restore;
 mod tls;
 mod torture;
+mod window_boundary;
 mod window_desktop;
+mod window_hostile;
 mod window_talk;

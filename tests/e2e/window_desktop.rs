@@ -5,7 +5,7 @@ use kith_tests::{
     until,
     window::{Notification, Shown, Stage, Window, is_running, password, run, windows_of},
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -41,7 +41,7 @@ async fn title_is(window: &Window, title: &str) {
 /// conversation, reading withdraws it; one from before a restart still leads there.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "opens real windows: cargo xtask test windows"]
-async fn a28_a_notification_leads_to_its_message_also_after_a_restart() -> Result<()> {
+async fn sec_068_a28_a_notification_leads_to_its_message_also_after_a_restart() -> Result<()> {
     let stage = Stage::set().await?;
     let (ada, bob) = two(&stage).await?;
     Notification::clear().await?;
@@ -81,7 +81,7 @@ async fn a28_a_notification_leads_to_its_message_also_after_a_restart() -> Resul
 /// The token is in the Secret Service; in the profile's folder neither it nor any message can be read.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "opens real windows: cargo xtask test windows"]
-async fn the_token_is_in_the_keyring_and_the_folder_tells_nothing() -> Result<()> {
+async fn sec_084_the_token_is_in_the_keyring_and_the_folder_tells_nothing() -> Result<()> {
     const TEXT: &str = "The offer is 71,500 and stays between us";
     let stage = Stage::set().await?;
     let (ada, bob) = two(&stage).await?;
@@ -113,7 +113,7 @@ async fn the_token_is_in_the_keyring_and_the_folder_tells_nothing() -> Result<()
 }
 
 /// The `session` entry of a window's profile.
-async fn session_secret(stage: &Stage, window: &Window) -> Result<Value> {
+pub(crate) async fn session_secret(stage: &Stage, window: &Window) -> Result<Value> {
     let folder = fs::read_to_string(window.profile_dir().join("id"))?;
     let service = format!("kith/{}.{folder}/{}", window.profile(), stage.url());
     Ok(serde_json::from_str(
@@ -152,7 +152,7 @@ async fn a_profile_signed_in_by_the_command_line_opens_signed_in() -> Result<()>
 /// A37: a link reaches the running window and opens no second one; after a cold start it is followed too.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "opens real windows: cargo xtask test windows"]
-async fn a37_a_link_opens_in_the_one_window_cold_and_warm() -> Result<()> {
+async fn sec_056_a37_a_link_opens_in_the_one_window_cold_and_warm() -> Result<()> {
     let stage = Stage::set().await?;
     stage.account("bob", "Bob Tran").await?;
     stage.account("cyd", "Cyd Okafor").await?;
@@ -217,46 +217,6 @@ async fn close(window: &Window) -> Result<()> {
         until("a window", || async { windows_of(pid).await.unwrap_or_default() }, |seen| !seen.is_empty())
             .await;
     run("wmctrl", &["-i", "-c", &windows[0].0]).await.map(drop)
-}
-
-/// The page may call the commands of the table and nothing else, may load nothing from elsewhere, and stays where it is.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "opens real windows: cargo xtask test windows"]
-async fn the_page_can_neither_leave_nor_call_what_it_was_not_given() -> Result<()> {
-    let stage = Stage::set().await?;
-    let window = stage.window("ada").await?;
-    window.find("signin-submit").await?;
-    assert_eq!(window.run("return window.__TAURI__ === undefined").await?, json!(true));
-    for command in
-        ["plugin:window|set_title", "plugin:fs|read_file", "plugin:shell|open", "plugin:event|emit", "eval"]
-    {
-        let answer =
-            window.invoke(command, json!({ "title": "x", "path": "/etc/passwd", "event": "engine" })).await?;
-        assert!(answer.get("error").is_some(), "{command} answered {answer}");
-    }
-    for url in ["file:///etc/passwd", "javascript:alert(1)", "smb://host/x", "kith://start?with=bob"] {
-        let answer = window.invoke("open_link", json!({ "url": url })).await?;
-        assert_eq!(answer["error"]["code"], json!("link_refused"), "{url}");
-    }
-    let blocked = window
-        .run(
-            "const inline = document.createElement('script'); inline.textContent = 'window.injected = 1'; \
-             document.body.append(inline); \
-             const markup = document.createElement('div'); markup.innerHTML = '<img src=x onerror=\"window.injected = 2\">'; \
-             document.body.append(markup); \
-             try { new Function('window.injected = 3')() } catch {} \
-             window.open('https://example.org'); location.href = 'https://example.org/'; \
-             return window.injected ?? null",
-        )
-        .await?;
-    assert_eq!(blocked, Value::Null);
-    let place = || async { window.run("return location.href + ' ' + (window.injected ?? '')").await.ok() };
-    let place = until("the page answers", place, Option::is_some).await.unwrap_or_default();
-    assert!(
-        place.as_str().is_some_and(|place| place.starts_with("tauri://localhost") && place.ends_with(' ')),
-        "{place}"
-    );
-    window.quit().await
 }
 
 mod tray {

@@ -6,6 +6,7 @@
 
 pub mod certificates;
 pub mod client;
+pub mod hostile;
 pub mod proxy;
 pub mod secrets;
 pub mod server;

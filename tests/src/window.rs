@@ -196,6 +196,44 @@ impl Window {
         Ok(self.client.execute_async(script, vec![json!(command), arguments]).await?)
     }
 
+    /// Calls commands as the page could, one after the other; one that does not answer in time is an error without a code.
+    pub async fn invoke_all(&self, calls: &[(&str, Value)]) -> Result<Vec<Value>> {
+        let script = "const [calls, limit, done] = arguments; (async () => { const answers = []; \
+                      for (const [name, args] of calls) { \
+                        const late = new Promise((_, no) => setTimeout(() => no({ unanswered: name }), limit)); \
+                        const call = window.__TAURI_INTERNALS__.invoke(name, args); \
+                        answers.push(await Promise.race([call, late]).then((value) => ({ value: value ?? null }), (error) => ({ error }))); \
+                      } done(answers); })()";
+        let limit = json!(PATIENCE.as_millis() as u64 / 4);
+        let answers = self.client.execute_async(script, vec![json!(calls), limit]).await?;
+        Ok(serde_json::from_value(answers)?)
+    }
+
+    /// Everything that is drawn and does not belong there, by the interface's own judge.
+    pub async fn judged(&self) -> Result<Vec<String>> {
+        let judge = include_str!("../../ui/src/judge.js").replace("export function", "function");
+        Ok(serde_json::from_value(self.run(&format!("{judge}; return judge(document)")).await?)?)
+    }
+
+    /// From here on, and as far back as the page remembers, what the content policy has refused is written down.
+    pub async fn watch_policy(&self) -> Result<()> {
+        let script = "window.violations = []; \
+                      const note = (what, where) => window.violations.push(`${what} ${where}`); \
+                      addEventListener('securitypolicyviolation', (e) => note(e.effectiveDirective, e.blockedURI)); \
+                      new ReportingObserver((all) => all.forEach(({ body }) => note(body.effectiveDirective, body.blockedURL)), \
+                        { types: ['csp-violation'], buffered: true }).observe();";
+        self.run(script).await.map(drop)
+    }
+
+    /// What the content policy has refused, and what was loaded from elsewhere than the app.
+    pub async fn strayed(&self) -> Result<Vec<String>> {
+        let script = "const done = arguments[0]; \
+                      const loaded = performance.getEntriesByType('resource').map((entry) => entry.name) \
+                        .filter((name) => !/^(tauri|ipc):\\/\\/localhost\\//.test(name)); \
+                      requestAnimationFrame(() => setTimeout(() => done([...window.violations, ...loaded])))";
+        Ok(serde_json::from_value(self.client.execute_async(script, Vec::new()).await?)?)
+    }
+
     /// Runs a script in the page.
     pub async fn run(&self, script: &str) -> Result<Value> {
         Ok(self.client.execute(script, Vec::new()).await?)

@@ -9,6 +9,27 @@ async function open(page, id) {
   await seen(page, 'message');
 }
 
+/** Texts that reach beyond their own place if they are let: towers, turns, joins, long words, doubtful links. */
+const WILD = [
+  `tower ${'e\u0301\u0323\u0308'.repeat(120)}`,
+  'a plain line between',
+  '\u202e\u202e never closed \u202b\u2067',
+  'a plain line after it',
+  'W'.repeat(400),
+  `${'👨‍👩‍👧‍👦'.repeat(30)} flags`,
+  '\u200b',
+  '[https://bank.example](https://evil.example/) https://\u0430\u0440\u0440\u04cf\u0435.com/ https://example.org/\u202egpj.exe',
+  `H${'\u0336\u0489\u20dd'.repeat(40)} struck`,
+  '\u202eevil.example/\u202cbank.example <img src=x onerror=alert(1)> {@html x}',
+  '```\n</pre><script>alert(1)</script>\n```\n> <b>quoted</b>\n- \u202eone\n- two',
+];
+
+async function wild(page, at) {
+  await open(page, 'c5');
+  await page.evaluate((texts) => texts.forEach((text) => window.fake.receive('c5', text)), WILD.slice(at));
+  await page.getByText('two', { exact: true }).last().scrollIntoViewIfNeeded();
+}
+
 async function writeOffline(page) {
   await open(page, 'c1');
   await composer(page).fill('Written on the train');
@@ -42,6 +63,26 @@ export const STATES = [
       );
       await press(page, 'Enter');
       await page.locator('blockquote').first().scrollIntoViewIfNeeded();
+    },
+  ],
+  ['hostile', '', (page) => wild(page, 0)],
+  ['hostile-end', '', (page) => wild(page, 6)],
+  ['hostile-list', 'hostile', (page) => page.locator('[data-id=hostile-2]').first().scrollIntoViewIfNeeded()],
+  [
+    'hostile-towers',
+    'hostile',
+    async (page) => {
+      await page.locator('[data-testid=conversation-row][data-id=hostile-193]').click();
+      await page.getByTestId('message').first().scrollIntoViewIfNeeded();
+    },
+  ],
+  [
+    'doubtful-link',
+    '',
+    async (page) => {
+      await wild(page, 7);
+      await page.locator('a[href^="https://xn--"]').click();
+      await seen(page, 'doubtful-host');
     },
   ],
   ['long-name', '', (page) => open(page, 'c2')],

@@ -55,6 +55,16 @@ const SCREENS: [string, () => Promise<unknown>][] = [
     },
   ],
   [
+    'question before a doubtful link',
+    async () => {
+      const shell = await start();
+      await open('c2');
+      shell.receive('c2', '[bank](https://evil.example/)');
+      await fireEvent.click(await screen.findByTitle('Opens evil.example'));
+      await screen.findByTestId('doubtful-host');
+    },
+  ],
+  [
     'emoji',
     async () => {
       await start();

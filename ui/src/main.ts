@@ -5,19 +5,24 @@ import './styles/tokens.css';
 import './styles/base.css';
 
 /**
- * In development a browser can show the interface without the app: `?fake`, `?fake&empty`, `?fake&signed-out`. There
+ * In development a browser can show the interface without the app: `?fake`, `?fake&empty`, `?fake&signed-out`, `?fake&hostile`. There
  * `window.fake` is the twin itself, to let others write, type and refuse.
  */
 async function shell(): Promise<Shell> {
   if (import.meta.env.DEV) {
     const query = new URLSearchParams(location.search);
     if (query.has('fake')) {
-      const { createFake } = await import('./lib/ipc/fake');
+      const [{ createFake }, { haunt, hauntAnswers }] = await Promise.all([
+        import('./lib/ipc/fake'),
+        import('./hostile'),
+      ]);
       const fake = createFake({
         signedIn: !query.has('signed-out'),
         empty: query.has('empty'),
         history: Number(query.get('history') ?? 120),
+        ...(query.has('hostile') ? { fill: haunt } : {}),
       });
+      if (query.has('hostile')) hauntAnswers(fake);
       if (query.has('offline')) fake.online(false);
       Object.assign(window, { fake });
       return fake;

@@ -69,9 +69,9 @@ enum Chore {
         #[arg(long, default_value_t = 1_000_000)]
         seed: u64,
     },
-    /// Feeds arbitrary bytes to the frame parsers, then arbitrary pages to an engine's store
+    /// Feeds arbitrary input to the frame parsers, an engine's store, its search, and the readers of links, markup and settings
     Fuzz {
-        /// For how long, each of both
+        /// For how long, each of them
         #[arg(long, default_value_t = 60)]
         seconds: u64,
         /// The first case; a failure says which one to begin with

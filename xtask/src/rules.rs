@@ -1,6 +1,7 @@
 //! Which test checks which rule of the protocol: `protocol/TESTS.md`, made from the tests' names.
 //!
-//! A Rust test names its rules in front (`s11_o2_…`), a test of the interface does so before a colon (`R3: …`).
+//! A Rust test names its rules in front (`s11_o2_…`), a test of the interface does so before a colon (`R3: …`). The number
+//! of a security case (`sec_018_s11_…`) stands before them.
 
 use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
 
@@ -98,8 +99,6 @@ fn names(source: &str) -> Vec<String> {
 
 /// The rules in front of a test's name, behind a row of the document on security.
 fn named(test: &str) -> Vec<String> {
-    let test =
-        test.strip_prefix("sec_").and_then(|rest| rest.split_once(['_', ' '])).map_or(test, |(_, rest)| rest);
     let (head, between) = match test.split_once(':') {
         Some((head, _)) => (head, ' '),
         None => (test, '_'),
@@ -110,8 +109,10 @@ fn named(test: &str) -> Vec<String> {
             && word.len() > 1
             && chars.all(|c| c.is_ascii_digit())
     };
+    let is_case = |word: &&str| word.starts_with("sec") || word.chars().all(|c| c.is_ascii_digit());
     head.split(between)
         .map(|word| word.trim_end_matches(','))
+        .skip_while(is_case)
         .take_while(is_rule)
         .map(str::to_uppercase)
         .collect()
@@ -141,7 +142,8 @@ mod tests {
     fn rules_are_read_off_the_front_of_a_name() {
         assert_eq!(named("a03_o2_what_was_sending"), ["A03", "O2"]);
         assert_eq!(named("R3: marks what is in view"), ["R3"]);
-        assert_eq!(named("sec_018_s11_reuse_signs_out"), ["S11"]);
+        assert_eq!(named("sec_018_020_s11_reuse"), ["S11"]);
+        assert_eq!(named("sec_062 R3: marks"), ["R3"]);
         assert!(named("what_w2_says").is_empty());
     }
 

@@ -53,15 +53,17 @@ const WINDOWS: &[&str] = &[
     "fonts-noto-core",
     "fonts-noto-cjk",
     "fonts-noto-color-emoji",
+    // The built interface is also looked at in another engine.
+    "chromium",
 ];
 
 const FEDORA: &str = "sudo dnf install gcc gcc-c++ make perl pkgconf-pkg-config openssl-devel webkit2gtk4.1-devel \
     libappindicator-gtk3-devel librsvg2-devel dbus-devel libxdo-devel postgresql-server nodejs npm \
     xorg-x11-server-Xvfb dbus-x11 openbox wmctrl xdotool ImageMagick webkit2gtk-driver gnome-keyring libsecret dunst libnotify \
-    google-noto-sans-fonts google-noto-sans-cjk-fonts google-noto-color-emoji-fonts";
+    google-noto-sans-fonts google-noto-sans-cjk-fonts google-noto-color-emoji-fonts chromium";
 const ARCH: &str = "sudo pacman -S --needed base-devel perl openssl webkit2gtk-4.1 libayatana-appindicator librsvg dbus xdotool \
     postgresql nodejs npm xorg-server-xvfb openbox wmctrl imagemagick gnome-keyring libsecret dunst libnotify noto-fonts \
-    noto-fonts-cjk noto-fonts-emoji";
+    noto-fonts-cjk noto-fonts-emoji chromium";
 const SUSE: &str = "sudo zypper install gcc gcc-c++ make perl pkgconf libopenssl-devel webkit2gtk3-devel \
     libayatana-appindicator3-devel librsvg-devel dbus-1-devel xdotool-devel postgresql-server nodejs npm";
 const MAC: &str = "xcode-select --install; brew install node postgresql@17 openssl@3 pkg-config";

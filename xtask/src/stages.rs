@@ -52,6 +52,7 @@ fn all(part: Option<Part>, steps: &mut Steps) -> Result<()> {
     ui::build(steps)?;
     if wanted(Part::Ui) {
         ui::checks(steps)?;
+        ui::browser(steps)?;
     }
     if part == Some(Part::Ui) {
         return Ok(());

@@ -10,6 +10,7 @@ use crate::{
     logs,
     process::{built, cargo, root, run_seen},
     steps::Steps,
+    ui,
 };
 
 /// The tests that open real windows: those of the binary `e2e` whose names begin so. They are `#[ignore]`d,
@@ -53,17 +54,34 @@ pub fn simulate(runs: u64, seed: u64) -> Result<()> {
     Ok(())
 }
 
-/// Plays new cases of both fuzz targets, each for so long.
+/// What is fed with arbitrary input: the package, and the test that plays its cases.
+const FUZZED: [(&str, &str); 5] = [
+    ("kith-protocol", "frame::tests::fuzz::fuzz_frames_of_both_directions"),
+    ("kith-client", "store::tests::fuzz::i8_fuzz_pages_with_arbitrary_content"),
+    ("kith-client", "store::tests::search_fuzz::sec_083_fuzz_searches"),
+    ("kith-desktop", "link::tests::sec_056_fuzz_links"),
+    ("kith-server", "settings::tests::fuzz_settings_files"),
+];
+/// The same in the interface: the markup of messages.
+const FUZZED_UI: &str = "src/lib/markup.fuzz.test.ts";
+
+/// Plays new cases of every fuzz target, each for so long.
 pub fn fuzz(seconds: u64, seed: u64) -> Result<()> {
-    let frames = "frame::tests::fuzz::fuzz_frames_of_both_directions";
-    let pages = "store::tests::fuzz::i8_fuzz_pages_with_arbitrary_content";
-    let settings = "settings::tests::fuzz_settings_files";
-    for (package, name) in [("kith-protocol", frames), ("kith-client", pages), ("kith-server", settings)] {
-        let mut tests = cargo(&["test", "-p", package, "--lib", "--", "--exact", name, "--nocapture"]);
+    let play = |mut tests: Command| {
         tests.env("KITH_FUZZ_SECONDS", seconds.to_string()).env("KITH_FUZZ_SEED", seed.to_string());
         ensure!(tests.status()?.success(), "a case failed: its seed is above; keep it in the test's list");
+        Ok(())
+    };
+    for (package, name) in FUZZED {
+        // A name that no test has would pass without having played anything.
+        let listed =
+            cargo(&["test", "-p", package, "--lib", "--quiet", "--", "--exact", name, "--list"]).output()?;
+        let is_there = String::from_utf8_lossy(&listed.stdout).contains(&format!("{name}: test"));
+        ensure!(is_there, "{package} has no test {name}: {}", String::from_utf8_lossy(&listed.stderr));
+        play(cargo(&["test", "-p", package, "--lib", "--", "--exact", name, "--nocapture"]))?;
     }
-    Ok(())
+    ui::packages(&mut Steps::new())?;
+    play(ui::npm(&["run", "--silent", "test", "--", FUZZED_UI]))
 }
 
 /// Real windows on a display of their own.

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use crate::{
-    process::{command, root, run, run_seen},
+    process::{command, root, run, run_seen, which},
     steps::Steps,
 };
 
@@ -25,6 +25,9 @@ const SOURCES: &[&str] = &[
     "vite.config.ts",
     "tsconfig.json",
 ];
+
+/// What the browser is called.
+const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chrome"];
 
 fn folder() -> PathBuf {
     root().join("ui")
@@ -74,6 +77,27 @@ pub fn checks(steps: &mut Steps) -> Result<()> {
         let (passed, failed) = vitest_counts(&text);
         steps.count(passed, failed);
         anyhow::ensure!(success, "the interface's tests failed");
+        Ok(())
+    })
+}
+
+/// What a test document cannot show: the built interface in a browser under the window's policy, what is in the build,
+/// and that the lint bites.
+pub fn browser(steps: &mut Steps) -> Result<()> {
+    steps.step("ui in a browser", |steps| {
+        let mut npm = npm(&["run", "--silent", "checks"]);
+        let found = std::env::var_os("CHROMIUM").map(PathBuf::from);
+        match found.or_else(|| BROWSERS.iter().find_map(|name| which(name))) {
+            Some(browser) => drop(npm.env("CHROMIUM", browser)),
+            None => {
+                println!("no Chromium here (CHROMIUM names one): only the build and the lint are looked at");
+                npm.args(["--", "checks/build", "checks/lint"]);
+            }
+        }
+        let (success, text) = run_seen(&mut npm)?;
+        let (passed, failed) = vitest_counts(&text);
+        steps.count(passed, failed);
+        anyhow::ensure!(success, "the interface fails in a browser");
         Ok(())
     })
 }

@@ -271,16 +271,38 @@ mod tests {
     }
 
     #[test]
-    fn private_says_nothing_of_sender_and_text() {
+    fn sec_068_private_says_nothing_of_sender_and_text() {
         let private = Announcement { is_private: true, ..announcement("Ada", "Ada", "secret", 2) };
         assert_eq!(private.lines(), ("Kith".into(), "2 new messages".into()));
     }
 
     #[test]
-    fn markup_and_control_characters_do_nothing() {
+    fn sec_068_markup_and_control_characters_do_nothing() {
         assert_eq!(escaped("<b>&amp;</b>"), "&lt;b&gt;&amp;amp;&lt;/b&gt;");
         assert_eq!(announcement("A\0\u{1b}[31m", "x", "a\nb", 1).lines(), ("A[31m".into(), "x: ab".into()));
         assert_eq!(announcement("A", "x", "gpj\u{202e}exe", 1).lines().1, "x: gpjexe");
+    }
+
+    #[test]
+    fn sec_068_hostile_texts_names_and_titles_are_announced_as_plain_lines() {
+        let corpus: Vec<serde_json::Value> =
+            serde_json::from_str(include_str!("../../../ui/src/hostile.json")).unwrap();
+        assert!(corpus.len() >= 150);
+        for text in corpus.iter().map(|entry| entry.as_str().or(entry["repeat"].as_str()).unwrap()) {
+            let (title, body) = announcement(text, &format!("{text}x"), text, 2).lines();
+            for line in [&title, &body] {
+                assert!(!line.chars().any(|c| c.is_control() || is_bidi_control(c)), "{line:?}");
+                assert!(line.chars().count() <= TEXT_CHARS_MAX, "{line:?}");
+                let shown = escaped(line);
+                assert!(!shown.contains(['<', '>']), "{shown:?}");
+                for entity in shown.split('&').skip(1) {
+                    let known = ["amp;", "lt;", "gt;"].iter().any(|name| entity.starts_with(name));
+                    assert!(known, "{shown:?}");
+                }
+            }
+            let private = Announcement { is_private: true, ..announcement(text, text, text, 1) };
+            assert_eq!(private.lines(), ("Kith".into(), "New message".into()));
+        }
     }
 
     #[test]

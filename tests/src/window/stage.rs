@@ -1,7 +1,7 @@
 //! A server process with a database of its own, and the windows before it.
 
 use super::{APP, SERVER, Window};
-use crate::until;
+use crate::{Client, Proxy, until};
 use anyhow::{Context, Result};
 use kith_pgbox::testing::TestDb;
 use sqlx::PgPool;
@@ -92,6 +92,13 @@ impl Stage {
         let address = format!("{}/v1/accounts", self.url());
         reqwest::Client::new().post(address).json(&body).send().await?.error_for_status()?;
         Ok(())
+    }
+
+    /// Somebody with an engine and no window.
+    pub async fn engine(&self, name: &str) -> Result<Client> {
+        let client = Client::new(name, Proxy::start(([127, 0, 0, 1], self.port).into()).await?).await?;
+        client.sign_up().await?;
+        Ok(client)
     }
 
     /// Opens the window of a profile.

@@ -27,7 +27,8 @@ const SENTENCES: Record<string, string> = {
   signed_out: 'Nobody is signed in.',
   bad_certificate:
     'The certificate of this server cannot be trusted: it is expired, made for another name, or from an unknown authority. Ask the operator; nothing was sent.',
-  bad_ca_file: 'The file of trusted certificates cannot be read, or holds none. Correct --ca-file and start again.',
+  bad_ca_file:
+    'The file of trusted certificates cannot be read, or holds none. Correct --ca-file and start again.',
   insecure_server: 'Only https:// addresses are safe. Ask the operator for one.',
   bad_address: 'There is no Kith server at this address. Check it and try again.',
   not_found: 'It is not here.',

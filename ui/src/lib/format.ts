@@ -64,8 +64,14 @@ export function count(number: number): string {
   return number > 99 ? '99+' : String(number);
 }
 
+/** A name for within a sentence: without the signs that would turn what follows it. */
+export function tame(name: string): string {
+  return name.replace(/[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, '');
+}
+
 /** `a`, `a and b`, `a, b and 3 others` */
-export function names(people: string[]): string {
+export function names(all: string[]): string {
+  const people = all.map(tame);
   if (people.length <= 2) return people.join(' and ');
   const others = people.length - 2;
   return `${people[0]}, ${people[1]} and ${others} ${others === 1 ? 'other' : 'others'}`;

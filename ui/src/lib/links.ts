@@ -94,6 +94,19 @@ export function isPlain(text: string, { url, host, inside }: LinkTarget): boolea
   return text.toLowerCase().startsWith(start) && !/^[^/?#]/.test(text.slice(start.length));
 }
 
+/** Why opening a link asks first. */
+export type Doubt = 'text' | 'letters';
+
+/** What is doubtful about a link: its text does not tell where it leads, or its host can be taken for another. */
+export function doubtsOf(text: string, target: LinkTarget): Doubt[] {
+  if (target.inside) return [];
+  const doubts: Doubt[] = [];
+  if (targetOf(text)?.url !== target.url) doubts.push('text');
+  // Letters beyond a to z reach the resolver so; many look like others.
+  if (/(?:^|[.@])xn--/i.test(target.host)) doubts.push('letters');
+  return doubts;
+}
+
 /** The addresses in a text, in their order. */
 export function findLinks(text: string): FoundLink[] {
   const found: FoundLink[] = [];

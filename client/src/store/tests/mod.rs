@@ -8,6 +8,7 @@ mod file;
 mod fuzz;
 mod lineage;
 mod log;
+mod search_fuzz;
 mod searching;
 mod timeline;
 mod unsent;

@@ -1,21 +1,7 @@
 import { fireEvent, screen, waitFor } from '@testing-library/svelte';
 import { describe, expect, it, vi } from 'vitest';
 import { HOSTILE } from '../../hostile';
-import { plain } from '../../lib/markup';
 import { attend, message, open, row, settled, start, texts } from '../../test-kit';
-
-const ELEMENTS = ['DIV', 'BLOCKQUOTE', 'UL', 'OL', 'LI', 'PRE', 'STRONG', 'EM', 'CODE', 'A', 'BDI'];
-const ATTRIBUTES = [
-  'class',
-  'dir',
-  'start',
-  'href',
-  'title',
-  'data-testid',
-  'tabindex',
-  'role',
-  'aria-label',
-];
 
 async function shown(text: string): Promise<HTMLElement> {
   const shell = await start();
@@ -29,33 +15,9 @@ async function shown(text: string): Promise<HTMLElement> {
 }
 
 describe('what a message says', () => {
-  it('is text in a fixed set of elements, whatever it contains', async () => {
+  it('sec_062 is as harmless in a name, a title, a preview, a quote and a draft', async () => {
     const shell = await start();
-    await open('c2');
-    const ids = HOSTILE.map((text) => shell.receive('c2', text));
-    await waitFor(() => expect(document.querySelector(`[data-id="${ids.at(-1)}"]`)).not.toBeNull());
-    for (const [at, id] of ids.entries()) {
-      const text = document.querySelector(`[data-id="${id}"] [data-testid=message-text]`) as HTMLElement;
-      const host = [...text.querySelectorAll('[data-testid=link-host]')].map(
-        (each) => each.textContent ?? '',
-      );
-      const said = host.reduce((whole, each) => whole.replace(each, ''), text.textContent ?? '');
-      expect(said.replace(/\s/g, ''), HOSTILE[at]).toBe(plain(HOSTILE[at] as string).replace(/\s/g, ''));
-      for (const element of text.querySelectorAll('*')) {
-        expect(ELEMENTS, HOSTILE[at]).toContain(element.tagName);
-        for (const { name } of element.attributes) expect(ATTRIBUTES, HOSTILE[at]).toContain(name);
-        const href = element.getAttribute('href');
-        if (href !== null) expect(href, HOSTILE[at]).toMatch(/^(https?|mailto|kith):/);
-      }
-    }
-    expect(
-      screen.getByTestId('timeline').querySelectorAll('script, iframe, img, form, style, link, [onerror]'),
-    ).toHaveLength(0);
-  });
-
-  it('is as harmless in a name, a title, a preview, a quote and a draft', async () => {
-    const shell = await start();
-    const bad = HOSTILE[4] as string;
+    const bad = '<img src=x onerror="alert(1)"><b>bold</b>';
     await shell.setTitle('c5', bad);
     await shell.setDraft('c3', bad);
     await shell.setDisplayName(bad);
@@ -119,7 +81,7 @@ function linkTo(href: string): Promise<HTMLAnchorElement> {
 }
 
 describe('a link in a message', () => {
-  it('opens outside and says where it leads when its text does not', async () => {
+  it('sec_065 opens outside and says where it leads when its text does not', async () => {
     const text = await shown('[your bank](https://evil.example/a) https://example.org/');
     const [disguised, honest] = text.querySelectorAll('a');
     expect(disguised?.nextElementSibling?.textContent?.trim()).toBe('(evil.example)');
@@ -136,6 +98,43 @@ describe('a link in a message', () => {
     const isLeft = await fireEvent.click(link);
     expect(isLeft).toBe(false);
     expect(opened).toHaveBeenCalledWith('https://example.org/x');
+  });
+
+  it('sec_065 asks before it is opened when its text says something else', async () => {
+    const shell = await start();
+    const opened = vi.spyOn(shell, 'openLink');
+    await open('c2');
+    shell.receive('c2', '[https://bank.example](https://evil.example/a)');
+    await fireEvent.click(await linkTo('https://evil.example/a'));
+    const dialog = screen.getByRole('dialog');
+    expect(screen.getByTestId('doubtful-host').textContent).toBe('evil.example');
+    expect(document.getElementById(dialog.getAttribute('aria-describedby') ?? '')?.textContent).toMatch(
+      /leads to evil\.example .*does not say so/,
+    );
+    expect(opened).not.toHaveBeenCalled();
+    await fireEvent.click(screen.getByTestId('doubtful-cancel'));
+    expect(screen.queryByRole('dialog')).toBeNull();
+    expect(opened).not.toHaveBeenCalled();
+    await fireEvent.click(await linkTo('https://evil.example/a'));
+    await fireEvent.click(screen.getByTestId('doubtful-open'));
+    expect(screen.queryByRole('dialog')).toBeNull();
+    expect(opened).toHaveBeenCalledExactlyOnceWith('https://evil.example/a');
+  });
+
+  it('sec_065 shows a host with other letters as computers read it, and asks', async () => {
+    const shell = await start();
+    const opened = vi.spyOn(shell, 'openLink');
+    await open('c2');
+    shell.receive('c2', 'https://\u0430pple.example/ and https://xn--80ak6aa92e.com/');
+    await fireEvent.click(await linkTo('https://xn--pple-43d.example/'));
+    expect(screen.getByTestId('doubtful-host').textContent).toBe('xn--pple-43d.example');
+    expect(screen.getByRole('dialog').textContent).toContain('letters that can look like others');
+    await fireEvent.keyDown(window, { key: 'k', ctrlKey: true });
+    expect(screen.queryByTestId('switcher-input'), 'no other dialog comes over it').toBeNull();
+    await fireEvent.click(screen.getByTestId('doubtful-cancel'));
+    await fireEvent.click(await linkTo('https://xn--80ak6aa92e.com/'));
+    expect(screen.getByTestId('doubtful-host').textContent).toBe('xn--80ak6aa92e.com');
+    expect(opened).not.toHaveBeenCalled();
   });
 
   it('says so when it was refused', async () => {

@@ -33,6 +33,8 @@ export interface FakeOptions {
   empty?: boolean;
   history?: number;
   startLink?: Link;
+  /** Fills the world further. */
+  fill?: (world: World) => void;
   failing?: Partial<Record<keyof Shell, string>>;
 }
 
@@ -83,6 +85,7 @@ export function createFake(options: FakeOptions = {}): Fake {
   const world = new World();
   world.isSignedIn = signedIn;
   if (!empty) seed(world, history);
+  options.fill?.(world);
   const links = new Set<(link: Link) => void>();
   const fake: Fake = {
     ...account(world),

@@ -13,6 +13,7 @@ import type {
   Shell,
   StatusView,
 } from '../ipc/engine';
+import { doubtsOf, type LinkTarget } from '../links';
 import { Composer } from './composer.svelte';
 import { Conversations } from './conversations.svelte';
 import { Timeline } from './timeline.svelte';
@@ -36,6 +37,8 @@ export class App {
   timeline = $state.raw<Timeline | null>(null);
   composer = $state.raw<Composer | null>(null);
   quitAsked = $state<number | null>(null);
+  /** A link that is opened only if its reader says so, seeing where it leads. */
+  doubtful = $state.raw<{ text: string; target: LinkTarget } | null>(null);
   /** Rises when the outbox, presence or members of the open conversation changed. */
   outboxVersion = $state(0);
   detailVersion = $state(0);
@@ -80,6 +83,7 @@ export class App {
       this.conversations.list = [];
       this.view = 'chat';
       this.overlay = null;
+      this.doubtful = null;
       return;
     }
     await this.#everything();
@@ -218,6 +222,13 @@ export class App {
     }
     this.startWith = link.with;
     this.overlay = 'new-chat';
+  }
+
+  /** Opens a link of a message: at once if it leads where its text says. */
+  async openLink(text: string, target: LinkTarget): Promise<void> {
+    if (target.inside) await this.follow(target.inside);
+    else if (doubtsOf(text, target).length > 0) this.doubtful = { text, target };
+    else await this.shell.openLink(target.url);
   }
 
   /** Whom a chat is wanted with, or how a link calls them; the dialog takes it. */

@@ -161,7 +161,12 @@ export class World {
     return {
       link: this.isOnline
         ? { state: 'connected', polling: this.isPolling }
-        : { state: 'offline', since: Date.now() - 60_000, next_try: Date.now() + 8_000, bad_certificate: false },
+        : {
+            state: 'offline',
+            since: Date.now() - 60_000,
+            next_try: Date.now() + 8_000,
+            bad_certificate: false,
+          },
       unread: this.list().reduce((sum, view) => sum + view.unread, 0),
       unsent: this.outbox.length,
       parked: this.outbox.filter((item) => item.state.state === 'parked').length,
