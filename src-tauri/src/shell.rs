@@ -107,7 +107,7 @@ impl Shell {
             ca_file: self.0.options.ca_file.clone(),
             app: APP.to_owned(),
             device_name: device_name(),
-            secrets: Arc::new(KeyringSecrets),
+            secrets: Arc::new(KeyringSecrets::default()),
         })
         .await;
         match opened {

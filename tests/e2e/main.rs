@@ -19,4 +19,6 @@ mod restore;
 mod tls;
 mod torture;
 mod window_desktop;
+#[cfg(target_os = "linux")]
+mod window_keys;
 mod window_talk;

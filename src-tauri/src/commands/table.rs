@@ -15,6 +15,12 @@ macro_rules! with_commands {
                 mended_seen() -> ();
                 status() => StatusView;
 
+                unlock(passphrase: String) -> ();
+                set_passphrase(passphrase: String) -> ();
+                change_passphrase(current: String, new_passphrase: String) -> ();
+                use_secret_store() -> ();
+                keep_until_quit() -> ();
+
                 sign_up(server: String, username: String, password: String, display_name: String, invite: Option<String>) -> ();
                 sign_in(server: String, username: String, password: String) -> ();
                 sign_out_preview() -> SignOutPreview;

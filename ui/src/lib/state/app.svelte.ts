@@ -74,7 +74,7 @@ export class App {
       this.failure = explain(error);
       return;
     }
-    if (this.state.state === 'signed_out') {
+    if (this.state.state !== 'signed_in') {
       this.close();
       this.#composers.clear();
       this.conversations.list = [];
@@ -141,6 +141,8 @@ export class App {
           if (this.timeline) lists.add('timeline');
           break;
         case 'problem':
+          // The offer to keep the sign-in says it better.
+          if (event.problem.kind === 'no_secret_store' && (await this.#isOffered())) break;
           this.toasts.show(problemText(event.problem), 'error');
           break;
         case 'message_arrived':
@@ -154,6 +156,11 @@ export class App {
     if (lists.has('detail')) this.detailVersion += 1;
     const draft = this.conversations.get(this.selected)?.draft;
     if (draft !== undefined) this.composer?.adopt(draft ?? '');
+  }
+
+  async #isOffered(): Promise<boolean> {
+    await this.refreshState();
+    return this.state?.state === 'signed_in' && this.state.offer !== null;
   }
 
   /** Opens a conversation, at a message if one is named. */
