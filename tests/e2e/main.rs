@@ -21,4 +21,6 @@ mod torture;
 mod window_desktop;
 #[cfg(target_os = "linux")]
 mod window_keys;
+#[cfg(target_os = "linux")]
+mod window_rendering;
 mod window_talk;

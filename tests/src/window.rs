@@ -66,6 +66,8 @@ impl Window {
             .arg(format!("--port={port}"))
             // Without this variable the app never answers the driver.
             .env("TAURI_WEBVIEW_AUTOMATION", "true")
+            // The app has it from the driver. A restart for safer drawing would leave the driver behind.
+            .env("KITH_SAFE_RENDERING", "false")
             .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::null())
             .kill_on_drop(true)

@@ -111,6 +111,16 @@ impl Stage {
         Window::open(&self.app, profile, self.data_dir(), arguments, environment).await
     }
 
+    /// Starts the app on a profile in another environment, without a driver.
+    pub fn start(&self, profile: &str, environment: &[(&str, String)]) -> Result<Child> {
+        Command::new(&self.app)
+            .args(self.arguments(profile, &[]))
+            .envs(environment.iter().map(|(name, value)| (name, value)))
+            .kill_on_drop(true)
+            .spawn()
+            .context("starting the app")
+    }
+
     /// Starts the app once more on a profile, without a driver, and waits until that process has ended.
     pub async fn start_again(&self, profile: &str, more: &[&str]) -> Result<std::process::ExitStatus> {
         let mut second =

@@ -110,6 +110,7 @@ export function createFake(options: FakeOptions = {}): Fake {
     networkChanged: async () => undefined,
     openLink: async () => undefined,
     takeStartLink: async () => startLink,
+    painted: async () => false,
     suggestedServer: async () => null,
     openAgain: async () => undefined,
     quit: async () => undefined,

@@ -66,6 +66,15 @@ export class App {
     return () => ends.forEach((end) => end());
   }
 
+  /** Says that something was drawn, once it was: two frames after everything is in its place. */
+  async paint(): Promise<void> {
+    await new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)));
+    const wasRestarted = await this.shell.painted().catch(() => false);
+    if (wasRestarted) {
+      this.toasts.show('Nothing was drawn at first, so Kith started again and draws in a slower, safer way.');
+    }
+  }
+
   async refreshState(): Promise<void> {
     try {
       this.state = await this.shell.appState();
