@@ -6,6 +6,7 @@
 mod account;
 mod conversations;
 mod diagnostics;
+mod keys;
 mod live;
 mod messages;
 mod notices;
@@ -29,6 +30,7 @@ use crate::{
 use std::{
     path::PathBuf,
     sync::{Arc, Weak},
+    time::Duration,
 };
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -80,6 +82,21 @@ async fn mend_when_damaged(engine: Weak<Inner>, alarm: Arc<Notify>, is_gone: Can
     }
 }
 
+/// How often a secret store that is waited for is looked at.
+const STORE_LOOK: Duration = Duration::from_secs(2);
+
+/// Goes on by itself when a secret store that was locked has been unlocked (A32), for as long as the engine lives.
+async fn look_for_store(engine: Weak<Inner>, is_gone: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = is_gone.cancelled() => return,
+            () = tokio::time::sleep(STORE_LOOK) => {}
+        }
+        let Some(engine) = engine.upgrade() else { return };
+        engine.profile.look_for_store().await;
+    }
+}
+
 impl Engine {
     /// Opens a profile: the account that was signed in, with its whole history, or nobody. Never waits for the
     /// network.
@@ -96,6 +113,7 @@ impl Engine {
             inner.profile.alarm.clone(),
             inner.is_gone.clone(),
         ));
+        tokio::spawn(look_for_store(Arc::downgrade(&inner), inner.is_gone.clone()));
         Ok(Self { inner })
     }
 

@@ -1,5 +1,6 @@
 //! What can go wrong in the engine.
 
+use crate::secrets::{PassphraseError, SecretError};
 use kith_protocol::ErrorCode;
 
 /// A failure of an engine call.
@@ -70,6 +71,15 @@ pub enum ClientError {
     /// The secret store did not answer, or refused.
     #[error("the secret store cannot be used")]
     SecretStore,
+    /// A secret is too large for the secret store.
+    #[error("a secret is too large for the secret store")]
+    SecretTooLarge,
+    /// The file of secrets was not opened or written.
+    #[error(transparent)]
+    Passphrase(#[from] PassphraseError),
+    /// What is unsent would be lost by going back to the history that was here before.
+    #[error("items that are unsent would be lost")]
+    UnsentFirst,
     /// SQLite failed.
     #[error("the store failed")]
     Store(#[source] rusqlite::Error),
@@ -102,6 +112,14 @@ impl ClientError {
             Self::FileBusy => "file_busy",
             Self::FileDamaged(_) => "file_damaged",
             Self::SecretStore => "no_secret_store",
+            Self::SecretTooLarge => "secret_too_large",
+            Self::Passphrase(PassphraseError::Wrong) => "passphrase_wrong",
+            Self::Passphrase(PassphraseError::Wait { .. }) => "passphrase_wait",
+            Self::Passphrase(PassphraseError::Unfit) => "passphrase_unfit",
+            Self::Passphrase(PassphraseError::Newer { .. }) => "secrets_newer",
+            Self::Passphrase(PassphraseError::Damaged) => "secrets_damaged",
+            Self::Passphrase(PassphraseError::File(_)) => "file_failed",
+            Self::UnsentFirst => "unsent_first",
             Self::Store(_) => "store_failed",
             Self::File(_) => "file_failed",
             Self::Closed => "closed",
@@ -119,6 +137,15 @@ impl From<rusqlite::Error> for ClientError {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::FileBusy,
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::FileDamaged(error),
             _ => Self::Store(error),
+        }
+    }
+}
+
+impl From<SecretError> for ClientError {
+    fn from(error: SecretError) -> Self {
+        match error {
+            SecretError::Unusable => Self::SecretStore,
+            SecretError::TooLarge { .. } => Self::SecretTooLarge,
         }
     }
 }

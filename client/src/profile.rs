@@ -1,6 +1,6 @@
 //! A profile's folder: its lock, and what is written there in plain text (never a secret).
 
-use crate::ClientError;
+use crate::{ClientError, view::KeyOfferReason};
 use kith_protocol::{DeviceId, UserId, api::Profile as PersonProfile};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -26,6 +26,9 @@ pub(crate) struct LastAccount {
     /// Signed out since: whatever the secret store still holds, nobody is signed in.
     #[serde(default)]
     pub(crate) is_signed_out: bool,
+    /// Items that were unsent when the history was closed last; `None` while it is open, or after a crash.
+    #[serde(default)]
+    pub(crate) unsent: Option<u32>,
 }
 
 impl LastAccount {
@@ -39,6 +42,7 @@ impl LastAccount {
             role: profile.role,
             avatar: profile.avatar,
             is_signed_out: false,
+            unsent: None,
         }
     }
 }
@@ -115,6 +119,39 @@ impl Folder {
         let host = host.as_ref().map_or_else(|| server.to_owned(), |url| url.authority().to_owned());
         let plain = |c: char| if c.is_ascii_alphanumeric() || c == '.' || c == '-' { c } else { '_' };
         self.path.join(format!("{}_{user}.db", host.chars().map(plain).collect::<String>()))
+    }
+
+    /// The file of secrets under a passphrase.
+    pub(crate) fn secrets_file(&self) -> PathBuf {
+        self.path.join("secrets.sealed")
+    }
+
+    fn choice_file(&self) -> PathBuf {
+        self.path.join("until-quit.json")
+    }
+
+    /// For which case the user chose that a sign-in lasts until the app quits.
+    pub(crate) fn until_quit_chosen(&self) -> Option<KeyOfferReason> {
+        serde_json::from_slice(&std::fs::read(self.choice_file()).ok()?).ok()
+    }
+
+    /// Remembers that choice.
+    ///
+    /// # Errors
+    /// [`ClientError::File`].
+    pub(crate) fn choose_until_quit(&self, reason: KeyOfferReason) -> Result<(), ClientError> {
+        // A plain word: serialisation has no way to fail.
+        write_whole(&self.choice_file(), &serde_json::to_vec(&reason).unwrap_or_default())
+    }
+
+    /// Forgets that choice: another was made.
+    pub(crate) fn forget_choice(&self) {
+        match std::fs::remove_file(self.choice_file()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(%error, "a choice could not be forgotten");
+            }
+            _ => {}
+        }
     }
 
     /// A database that lasts until the app quits.

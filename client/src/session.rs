@@ -2,7 +2,10 @@
 //! started and ended with them.
 
 mod database;
+mod keys;
+mod leaving;
 mod mending;
+mod state;
 #[cfg(test)]
 mod tests;
 
@@ -13,25 +16,21 @@ use crate::{
     engine::{Live, NoticeHub},
     events::{EngineEvent, Problem},
     profile::{Folder, LastAccount},
-    secrets::{Kept, SecretError, Vault},
-    store::{Store, salvage},
+    secrets::{Kept, PassphraseFile, SecretError, Vault},
+    store::Store,
     tokens::{SessionSecret, Tokens},
     transport::{
         api::{Api, parse_server, server_text},
         tls::Trust,
     },
-    view::{AccountView, AppState, KeyStore, PersonView, SignedOutReason},
+    view::{AccountView, KeyStore, PersonView, SignedOutReason},
 };
 use kith_protocol::api;
 use std::{
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 use tokio::sync::Notify;
-
-/// How long a sign-out waits for the server.
-const SERVER_HEARS_WITHIN: Duration = Duration::from_secs(5);
 
 /// An open account.
 pub(crate) struct Session {
@@ -43,6 +42,8 @@ pub(crate) struct Session {
     file: PathBuf,
     /// The file goes when the session ends: its key is in memory only.
     pub(crate) is_temporary: bool,
+    /// Unsent items of a history that this session could not open, if their number is known.
+    unsent_behind: Option<u32>,
 }
 
 impl Session {
@@ -55,6 +56,22 @@ impl Session {
 
     fn is_of(&self, account: &LastAccount) -> bool {
         self.account.server == account.server && self.account.me.id == account.user
+    }
+
+    /// What is noted of the account for the next start.
+    fn last_account(&self) -> LastAccount {
+        let me = self.account.me.clone();
+        LastAccount {
+            server: self.account.server.clone(),
+            user: me.id,
+            device: self.account.device,
+            username: me.username,
+            display_name: me.display_name,
+            role: me.role,
+            avatar: me.avatar,
+            is_signed_out: false,
+            unsent: self.unsent_behind,
+        }
     }
 
     /// The account as it stands.
@@ -98,6 +115,8 @@ pub(crate) struct Profile {
     changing: tokio::sync::Mutex<()>,
     /// Rings when the open database seems to be damaged.
     pub(crate) alarm: Arc<Notify>,
+    /// Whether the secret store was unlocked at the last look, while it is waited for.
+    was_unlocked: Mutex<Option<bool>>,
 }
 
 enum Open {
@@ -115,6 +134,7 @@ impl Profile {
             None => options.profile.clone(),
         };
         let vault = Vault::new(owner, options.secrets.clone());
+        vault.switch(PassphraseFile::find(&folder.secrets_file()).map(Arc::new));
         let nobody = Open::Nobody { server: None, reason: None };
         // What a crash left of a session until quit cannot be read by anybody.
         Folder::remove_database(&folder.temporary_database())?;
@@ -127,6 +147,7 @@ impl Profile {
             open: Mutex::new(nobody),
             changing: Default::default(),
             alarm: Arc::default(),
+            was_unlocked: Mutex::default(),
         };
         profile.open_whoever_was_last().await;
         Ok(profile)
@@ -135,7 +156,8 @@ impl Profile {
     async fn open_whoever_was_last(&self) {
         let Some(last) = self.folder.last_account() else { return };
         let server = last.server.clone();
-        let opened = if last.is_signed_out { Err(None) } else { self.open_last(last).await };
+        let is_closed = last.is_signed_out || self.is_locked();
+        let opened = if is_closed { Err(None) } else { self.open_last(last).await };
         if let Err(reason) = opened {
             self.set(Open::Nobody { server: Some(server), reason });
         }
@@ -146,6 +168,10 @@ impl Profile {
         let _changing = self.changing.lock().await;
         if self.session().is_err() {
             self.vault.look_again();
+            if self.is_locked() {
+                // It may have been unreadable, and put right meanwhile.
+                self.vault.switch(PassphraseFile::find(&self.folder.secrets_file()).map(Arc::new));
+            }
             self.open_whoever_was_last().await;
             self.hub.tell(EngineEvent::AppChanged);
         }
@@ -162,7 +188,7 @@ impl Profile {
 
     /// Opens the account that signed in last, without a network. The error says why it stays closed.
     async fn open_last(&self, last: LastAccount) -> Result<(), Option<SignedOutReason>> {
-        let missing = |SecretError| Some(SignedOutReason::KeyMissing);
+        let missing = |_: SecretError| Some(SignedOutReason::KeyMissing);
         let secret: Option<SessionSecret> = self.vault.session(&last.server).await.map_err(missing)?;
         let file = self.folder.database(&last.server, last.user);
         // A locked store may answer as if nothing were there; the file says that something was. Without one (a
@@ -172,7 +198,11 @@ impl Profile {
         let key = self.vault.key(&last.server, last.user).await.map_err(missing)?;
         let key = key.ok_or_else(nothing_there)?;
         let store = Store::open(&file, &key, last.user).await.map_err(|error| Some(reason_of(&error)))?;
-        let opened = Opened { store, file, key_store: KeyStore::SecretStore, is_temporary: false };
+        let opened = Opened { store, file, key_store: self.kept_in(), is_temporary: false };
+        if last.unsent.is_some() {
+            // From here on the number changes.
+            self.note(&LastAccount { unsent: None, ..last.clone() });
+        }
         self.start(last, secret, opened, None).map_err(|_| None)
     }
 
@@ -211,7 +241,14 @@ impl Profile {
             role: account.role,
             avatar: account.avatar,
         };
-        let account = AccountView { server: account.server, me, device, key_store: opened.key_store };
+        let unsent_behind = account.unsent.filter(|_| opened.is_temporary);
+        let account = AccountView {
+            server: account.server,
+            me,
+            device,
+            key_store: opened.key_store,
+            secret_store: self.vault.system_name().to_owned(),
+        };
         let session = Session {
             account,
             store: opened.store,
@@ -220,6 +257,7 @@ impl Profile {
             tokens,
             file: opened.file,
             is_temporary: opened.is_temporary,
+            unsent_behind,
         };
         self.set(Open::Account(Arc::new(session)));
         self.hub.tell(EngineEvent::AppChanged);
@@ -232,21 +270,6 @@ impl Profile {
             Open::Account(session) => Ok(session.clone()),
             Open::Nobody { .. } => Err(ClientError::SignedOut),
         }
-    }
-
-    /// What the interface shows first.
-    pub(crate) async fn app_state(&self) -> AppState {
-        if let Ok(session) = self.session() {
-            // A database that cannot be read at the moment says nothing; the next look does.
-            let mended = session.store.read(salvage::mended).await.unwrap_or(None);
-            return AppState::SignedIn { account: session.view(), mended };
-        }
-        let (server, reason) = match &*self.open.lock().unwrap_or_else(PoisonError::into_inner) {
-            Open::Account(session) => (Some(session.account.server.clone()), None),
-            Open::Nobody { server, reason } => (server.clone(), *reason),
-        };
-        let secret_store_usable = self.vault.is_usable().await;
-        AppState::SignedOut { server, reason, secret_store_usable }
     }
 
     /// Signs in and opens the user's database: the one that is open, the one that was there, or a new one.
@@ -262,12 +285,17 @@ impl Profile {
         let last = self.folder.last_account();
         let known = last.filter(|last| last.server == server && last.username == username);
         let device = api::DeviceRequest {
-            id: known.map(|known| known.device),
+            id: known.as_ref().map(|known| known.device),
             name: self.options.device_name.clone(),
         };
         let body = api::SignIn { username: username.to_owned(), password: password.to_owned(), device };
-        let answer: api::Session = api.post("/v1/sessions", &body).await?;
-        let account = LastAccount::new(server.clone(), answer.device.id, answer.user.clone());
+        // While the server answers it is found out where the answer can be kept.
+        self.vault.look_again();
+        let (answer, _) =
+            tokio::join!(api.post::<api::Session>("/v1/sessions", &body), self.vault.is_usable());
+        let answer = answer?;
+        let mut account = LastAccount::new(server.clone(), answer.device.id, answer.user.clone());
+        account.unsent = known.filter(|known| known.user == account.user).and_then(|known| known.unsent);
         let secret = SessionSecret::from(answer);
         if let Ok(open) = self.session()
             && open.is_of(&account)
@@ -297,7 +325,7 @@ impl Profile {
         let opened = Opened {
             store: open.store.clone(),
             file: open.file.clone(),
-            key_store: if open.is_temporary { KeyStore::SessionOnly } else { KeyStore::SecretStore },
+            key_store: if open.is_temporary { KeyStore::SessionOnly } else { self.kept_in() },
             is_temporary: open.is_temporary,
         };
         self.keep(account, secret, opened, Some(open)).await
@@ -319,60 +347,23 @@ impl Profile {
         if self.vault.set_session(&account.server, &secret).await == Kept::InMemory {
             opened.key_store = KeyStore::SessionOnly;
         }
-        match self.folder.set_last_account(&account) {
+        let noted = LastAccount { unsent: account.unsent.filter(|_| opened.is_temporary), ..account.clone() };
+        match self.folder.set_last_account(&noted) {
             // The file names the same user already.
             Err(error) if before.is_some() => tracing::warn!(%error, "profile.json could not be written"),
             written => written?,
         }
-        if opened.key_store == KeyStore::SessionOnly {
+        let is_kept = opened.key_store != KeyStore::SessionOnly;
+        self.start(account, secret, opened, before)?;
+        if !is_kept {
             self.hub.tell(EngineEvent::Problem { problem: Problem::NoSecretStore });
         }
-        self.start(account, secret, opened, before)
-    }
-
-    /// Signs out: the session's entry goes, and with `wipe` key and database too.
-    pub(crate) async fn sign_out(&self, wipe: bool) -> Result<(), ClientError> {
-        let _changing = self.changing.lock().await;
-        let session = self.session()?;
-        let server = session.account.server.clone();
-        self.tell_server(&session).await;
-        // First of all, and without the secret store: the next start is not signed in, whatever fails below.
-        let noted = self.folder.note_signed_out();
-        self.end().await;
-        let forgotten = match self.vault.delete_session(&server).await {
-            // It was never in the store.
-            Err(SecretError) if session.account.key_store == KeyStore::SessionOnly => Ok(()),
-            other => other.map_err(|SecretError| ClientError::SecretStore),
-        };
-        // A temporary database went with its session; the one that is closed for want of its key is never touched.
-        let wiped = if wipe && !session.is_temporary { self.wipe(&session).await } else { Ok(()) };
-        self.set(Open::Nobody { server: Some(server), reason: None });
-        self.hub.tell(EngineEvent::AppChanged);
-        noted.and(wiped).and(forgotten)
-    }
-
-    /// The server forgets the device if it can be reached; if not, the session ends there by itself.
-    async fn tell_server(&self, session: &Session) {
-        let tokens = &session.tokens;
-        let forget = tokens.authorised(|token| async move {
-            tokens.api().change(reqwest::Method::DELETE, "/v1/sessions/current", None::<&()>, &token).await
-        });
-        let told = tokio::time::timeout(SERVER_HEARS_WITHIN, forget).await;
-        if let Err(error) = told.unwrap_or(Err(ClientError::Offline)) {
-            tracing::info!(code = error.code(), "the server was not told of the sign-out");
-        }
-    }
-
-    /// Removes key and database. The key goes first: without it a file that cannot be removed is worth nothing.
-    async fn wipe(&self, session: &Session) -> Result<(), ClientError> {
-        let account = &session.account;
-        let key = self.vault.delete_key(&account.server, account.me.id).await;
-        let file = Folder::remove_database(&session.file);
-        key.map_err(|SecretError| ClientError::SecretStore).and(file)
+        Ok(())
     }
 
     async fn end(&self) {
         if let Ok(session) = self.session() {
+            self.note_unsent(&session).await;
             session.close().await;
             self.set(Open::Nobody { server: Some(session.account.server.clone()), reason: None });
         }
@@ -383,16 +374,6 @@ impl Profile {
         let _changing = self.changing.lock().await;
         self.end().await;
         self.vault.settle().await;
-    }
-
-    /// Remembers one's own new name, for a start without a network.
-    pub(crate) fn renamed(&self, name: &str) -> Result<(), ClientError> {
-        match self.folder.last_account() {
-            Some(last) => {
-                self.folder.set_last_account(&LastAccount { display_name: name.to_owned(), ..last })
-            }
-            None => Ok(()),
-        }
     }
 }
 

@@ -12,7 +12,8 @@ mod search;
 mod timeline;
 
 pub use account::{
-    AccountView, AppState, KeyStore, LinkView, MendedView, SignOutPreview, SignedOutReason, StatusView,
+    AccountView, AppState, KeyOffer, KeyOfferReason, KeyStore, LinkView, LockedTrouble, MendedView,
+    SignOutPreview, SignedOutReason, StatusView,
 };
 pub use conversations::{ConversationDetail, ConversationView, MemberView, PreviewView};
 pub use diagnostics::{Counter, CounterView, DiagnosticsView, LogView};

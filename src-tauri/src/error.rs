@@ -1,6 +1,6 @@
 //! The one place where a failure becomes something the window sees.
 
-use kith_client::ClientError;
+use kith_client::{ClientError, secrets::PassphraseError};
 use kith_protocol::{ErrorCode, error::ErrorClass};
 use serde::Serialize;
 
@@ -31,7 +31,10 @@ impl From<ClientError> for UiError {
         let retryable_code = |code: &ErrorCode| code.class() == ErrorClass::Retryable;
         let (retryable, retry_after_ms) = match &error {
             ClientError::Refused(code) => (retryable_code(code), None),
-            ClientError::RefusedFor { retry_after_ms, .. } => (true, Some(*retry_after_ms)),
+            ClientError::RefusedFor { retry_after_ms, .. }
+            | ClientError::Passphrase(PassphraseError::Wait { retry_after_ms }) => {
+                (true, Some(*retry_after_ms))
+            }
             ClientError::Offline
             | ClientError::DiskFull
             | ClientError::ReadOnly

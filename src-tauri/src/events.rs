@@ -122,7 +122,7 @@ async fn announce_by_name(shell: Shell, engine: Engine, mut announcement: Announ
 }
 
 async fn reread(shell: &Shell, engine: &Engine) {
-    if let AppState::SignedOut { .. } = engine.app_state().await {
+    if matches!(engine.app_state().await, AppState::SignedOut { .. } | AppState::Locked { .. }) {
         shell.notifier().withdraw_all();
     }
     show_unread(shell, engine.status().await.unread);

@@ -16,6 +16,7 @@ mod external;
 mod link;
 mod notifications;
 mod options;
+mod rendering;
 mod settings;
 mod shell;
 mod sign_in;
@@ -60,6 +61,9 @@ fn log_filter(wanted: Option<String>) -> EnvFilter {
 }
 
 fn run(options: Options) -> ExitCode {
+    if let Some(ended) = rendering::begin(options.safe_rendering) {
+        return ended;
+    }
     let mut context = tauri::generate_context!();
     name_instance(context.config_mut(), &options);
     let app = tauri::Builder::default()
@@ -71,7 +75,11 @@ fn run(options: Options) -> ExitCode {
         .setup(move |app| Ok(set_up(app.handle(), options)?))
         .build(context);
     match app {
-        Ok(app) => ExitCode::from(u8::try_from(app.run_return(on_run_event)).unwrap_or(1)),
+        Ok(app) => {
+            let handle = app.handle().clone();
+            let code = ExitCode::from(u8::try_from(app.run_return(on_run_event)).unwrap_or(1));
+            handle.try_state::<Shell>().and_then(|shell| rendering::end(&shell)).unwrap_or(code)
+        }
         Err(error) => {
             eprintln!("Kith cannot start: {error}");
             ExitCode::FAILURE
@@ -118,6 +126,7 @@ fn set_up(app: &AppHandle, options: Options) -> tauri::Result<()> {
     tray::build(app)?;
     hear_links(app, &shell);
     tauri::async_runtime::spawn(shell.clone().open_engine());
+    tauri::async_runtime::spawn(rendering::watch(shell.clone(), options.safe_rendering));
     tauri::async_runtime::spawn(end_on_signal(shell));
     Ok(())
 }

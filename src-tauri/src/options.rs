@@ -22,6 +22,10 @@ pub(crate) struct Options {
     /// Start in the tray, where there is one.
     #[arg(long)]
     pub(crate) hidden: bool,
+    /// Draw in the slow and safe way, or never switch to it by itself (=false).
+    #[arg(long, env = "KITH_SAFE_RENDERING", value_name = "BOOL", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", value_parser = clap::builder::BoolishValueParser::new())]
+    pub(crate) safe_rendering: Option<bool>,
     /// A kith:// link to open.
     #[arg(value_name = "LINK")]
     pub(crate) link: Option<String>,
@@ -98,6 +102,18 @@ mod tests {
             assert!(matches!(options.command, Some(Command::SignIn { username, .. }) if username == "ada"));
         }
         assert!(read("kith sign-in --username ada").is_err(), "a password is never an argument");
+    }
+
+    #[test]
+    fn a44_safe_rendering_can_be_forced_either_way() {
+        for (line, wanted) in [
+            ("kith --safe-rendering", Some(true)),
+            ("kith --safe-rendering=false", Some(false)),
+            ("kith --safe-rendering kith://start?with=bo", Some(true)),
+        ] {
+            assert_eq!(read(line).unwrap().safe_rendering, wanted, "{line}");
+        }
+        assert!(read("kith --safe-rendering=often").is_err());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::{
     link::Link,
     notifications::Notifier,
     options::Options,
+    rendering::Rendering,
     settings::{NotificationMode, Settings, SettingsFile},
     window,
 };
@@ -42,6 +43,7 @@ struct Inner {
     seen: Mutex<Seen>,
     start_link: Mutex<StartLink>,
     notifier: Notifier,
+    rendering: Rendering,
 }
 
 /// What the user sees at the moment.
@@ -68,6 +70,7 @@ impl Shell {
             engine: watch::Sender::new(Slot::Opening),
             seen: Mutex::default(),
             start_link: Mutex::default(),
+            rendering: Rendering::default(),
             app,
             options,
         }))
@@ -81,6 +84,11 @@ impl Shell {
     /// The notifications of this profile.
     pub(crate) fn notifier(&self) -> &Notifier {
         &self.0.notifier
+    }
+
+    /// What has become of the drawing.
+    pub(crate) fn rendering(&self) -> &Rendering {
+        &self.0.rendering
     }
 
     /// The settings as they are.
@@ -107,7 +115,7 @@ impl Shell {
             ca_file: self.0.options.ca_file.clone(),
             app: APP.to_owned(),
             device_name: device_name(),
-            secrets: Arc::new(KeyringSecrets),
+            secrets: Arc::new(KeyringSecrets::default()),
         })
         .await;
         match opened {
@@ -223,6 +231,10 @@ impl Shell {
         let mut start = self.start_link();
         start.window_listens = true;
         start.waiting.take()
+    }
+
+    pub(crate) async fn painted(&self) -> bool {
+        self.rendering().painted()
     }
 
     pub(crate) async fn suggested_server(&self) -> Option<String> {

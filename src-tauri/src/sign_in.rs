@@ -45,7 +45,7 @@ async fn sign_in(options: &Options, username: &str, password: String) -> Result<
         ca_file: options.ca_file.clone(),
         app: shell::APP.to_owned(),
         device_name: shell::device_name(),
-        secrets: Arc::new(KeyringSecrets),
+        secrets: Arc::new(KeyringSecrets::default()),
     })
     .await
     .map_err(|error| sentence(&error))?;
@@ -66,17 +66,20 @@ async fn sign_in_with(
         }
         (Some(server), AppState::SignedOut { .. })
         | (None, AppState::SignedOut { server: Some(server), .. }) => server,
+        (_, AppState::Locked { .. }) => {
+            return Err("This profile is locked with a passphrase: unlock it in its window first.".to_owned());
+        }
         (None, AppState::SignedOut { server: None, .. }) => {
             return Err("Say which server: --server URL.".to_owned());
         }
     };
     engine.sign_in(server, username.to_owned(), password).await.map_err(|error| sentence(&error))?;
     match engine.app_state().await {
-        AppState::SignedIn { account, .. } if account.key_store == KeyStore::SecretStore => Ok(()),
+        AppState::SignedIn { account, .. } if account.key_store != KeyStore::SessionOnly => Ok(()),
         AppState::SignedIn { .. } => {
             Err("The secret store cannot be used, so the sign-in cannot be kept.".to_owned())
         }
-        AppState::SignedOut { .. } => {
+        AppState::SignedOut { .. } | AppState::Locked { .. } => {
             Err("The server took the sign-in, but it could not be kept.".to_owned())
         }
     }

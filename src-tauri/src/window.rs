@@ -111,6 +111,12 @@ pub(crate) fn show(app: &AppHandle) {
     }
 }
 
+/// Whether the window can be seen.
+pub(crate) fn is_shown(app: &AppHandle) -> bool {
+    app.get_webview_window(LABEL)
+        .is_some_and(|window| window.is_visible().unwrap_or(false) && !window.is_minimized().unwrap_or(false))
+}
+
 /// Sets the title.
 pub(crate) fn set_title(app: &AppHandle, title: &str) {
     if let Some(window) = app.get_webview_window(LABEL) {

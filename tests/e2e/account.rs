@@ -154,7 +154,7 @@ async fn a_database_without_its_key_is_never_replaced() -> Result<()> {
         AppState::SignedOut { reason, secret_store_usable, .. } => {
             assert_eq!((reason, secret_store_usable), (Some(SignedOutReason::KeyMissing), true));
         }
-        AppState::SignedIn { .. } => panic!("opened without its key"),
+        other => panic!("opened without its key: {other:?}"),
     }
     alice.sign_in().await?;
     assert_eq!(alice.account().await.key_store, KeyStore::SessionOnly);

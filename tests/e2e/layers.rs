@@ -115,3 +115,30 @@ fn text_is_never_html_in_the_interface() {
         .collect();
     assert!(broken.is_empty(), "{broken:?}");
 }
+
+/// Values are bound, never written into a statement. Names of tables and columns cannot be bound: those that a damaged
+/// file is brought over with come from the schema.
+#[test]
+fn sec_083_no_statement_is_put_together_from_text() {
+    const NAMES_FROM_THE_SCHEMA: &str = "INSERT OR IGNORE INTO {table}";
+    let verbs = ["SELECT ", "INSERT ", "UPDATE ", "DELETE ", "PRAGMA ", "WHERE ", " FROM "];
+    for folder in ["client/src/store", "server/src"] {
+        let lines: Vec<_> = lines_below(folder, &[".rs"])
+            .into_iter()
+            .filter(|(place, _)| !place.contains("/tests/"))
+            .collect();
+        for (at, (place, line)) in lines.iter().enumerate() {
+            if !["format!(", "write!(", "push_str(", "concat!("].iter().any(|builder| line.contains(builder))
+            {
+                continue;
+            }
+            let text: String = lines[at..].iter().take(3).map(|(_, line)| line.as_str()).collect();
+            // The key of a database stands in its statement in hexadecimal: it cannot be bound.
+            let is_sql = !text.contains("PRAGMA key")
+                && verbs.iter().any(|verb| text.contains(verb))
+                && text.contains('{');
+            assert!(!is_sql || text.contains(NAMES_FROM_THE_SCHEMA), "{place}: {}", line.trim());
+        }
+    }
+    nowhere("server/src", &["QueryBuilder", "AssertSqlSafe"]);
+}

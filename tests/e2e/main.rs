@@ -21,4 +21,8 @@ mod torture;
 mod window_boundary;
 mod window_desktop;
 mod window_hostile;
+#[cfg(target_os = "linux")]
+mod window_keys;
+#[cfg(target_os = "linux")]
+mod window_rendering;
 mod window_talk;

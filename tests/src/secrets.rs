@@ -69,7 +69,7 @@ impl TestSecrets {
     }
 
     fn check(&self) -> Result<(), SecretError> {
-        if self.is_broken.load(Ordering::Acquire) { Err(SecretError) } else { Ok(()) }
+        if self.is_broken.load(Ordering::Acquire) { Err(SecretError::Unusable) } else { Ok(()) }
     }
 }
 

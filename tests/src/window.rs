@@ -3,9 +3,11 @@
 //! They need a display, a session bus, a window manager, a keyring and a notification daemon: `cargo xtask test` (or
 //! `cargo xtask desk`) provides them. Elsewhere the tests cannot pass, so they are ignored unless asked for.
 
+mod bus;
 mod desktop;
 mod stage;
 
+pub use bus::Bus;
 pub use desktop::{Notification, is_running, run, windows_of};
 pub use stage::{Logged, Stage, password};
 
@@ -57,12 +59,16 @@ impl Window {
         profile: &str,
         data_dir: PathBuf,
         arguments: Vec<String>,
+        environment: &[(&str, String)],
     ) -> Result<Self> {
         let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
         let driver = Command::new("WebKitWebDriver")
             .arg(format!("--port={port}"))
             // Without this variable the app never answers the driver.
             .env("TAURI_WEBVIEW_AUTOMATION", "true")
+            // The app has it from the driver. A restart for safer drawing would leave the driver behind.
+            .env("KITH_SAFE_RENDERING", "false")
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::null())
             .kill_on_drop(true)
             .spawn()

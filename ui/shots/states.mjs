@@ -49,6 +49,38 @@ export const STATES = [
       await seen(page, 'signin-error');
     },
   ],
+  [
+    'unlock',
+    'locked',
+    async (page) => {
+      await page.getByTestId('unlock-passphrase').fill('not the passphrase');
+      await page.getByTestId('unlock-submit').click();
+      await seen(page, 'unlock-error');
+    },
+  ],
+  ['forgot', 'locked', (page) => page.getByTestId('unlock-forgot').click()],
+  ['offer', 'offer=no_store'],
+  ['offer-lost', 'offer=key_missing'],
+  [
+    'offer-passphrase',
+    'offer=passphrase_forgotten',
+    async (page) => {
+      await page.getByTestId('offer-passphrase').click();
+      await page.getByTestId('passphrase-new').fill('correct horse battery');
+      await page.getByTestId('passphrase-submit').click();
+      await seen(page, 'passphrase-error');
+    },
+  ],
+  [
+    'passphrase',
+    '',
+    async (page) => {
+      await page.getByTestId('settings-button').click();
+      await page.getByTestId('set-passphrase').click();
+      await page.getByTestId('passphrase-submit').click();
+      await seen(page, 'passphrase-error');
+    },
+  ],
   ['empty', 'empty'],
   ['list', ''],
   ['chat', '', (page) => open(page, 'c1')],

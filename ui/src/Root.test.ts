@@ -1,5 +1,7 @@
-import { fireEvent, screen, waitFor, within } from '@testing-library/svelte';
+import { fireEvent, render, screen, waitFor, within } from '@testing-library/svelte';
 import { describe, expect, it, vi } from 'vitest';
+import Root from './Root.svelte';
+import { createFake } from './lib/ipc/fake';
 import { open, start, texts, write } from './test-kit';
 
 describe('signing in', () => {
@@ -93,6 +95,16 @@ describe('the connection', () => {
     expect(item.textContent).toContain('written offline');
     await fireEvent.click(within(item).getByTestId('unsent-cancel'));
     await waitFor(() => expect(screen.queryByTestId('unsent-item')).toBeNull());
+  });
+});
+
+describe('drawing', () => {
+  it('a44 is told once it was done, and a start that had to be repeated is said', async () => {
+    const shell = createFake();
+    const painted = vi.spyOn(shell, 'painted').mockResolvedValue(true);
+    render(Root, { shell });
+    expect((await screen.findByTestId('toast')).textContent).toContain('slower, safer way');
+    expect(painted).toHaveBeenCalledOnce();
   });
 });
 

@@ -20,6 +20,27 @@ const SCREENS: [string, () => Promise<unknown>][] = [
     },
   ],
   ['failure', () => start({ failing: { appState: 'newer_file' } })],
+  [
+    'passphrase, wrong',
+    async () => {
+      await start({ locked: true });
+      await fireEvent.input(await screen.findByTestId('unlock-passphrase'), { target: { value: 'wrong' } });
+      await click('unlock-submit');
+      await screen.findByTestId('unlock-error');
+    },
+  ],
+  ['passphrase forgotten', async () => [await start({ locked: true }), await click('unlock-forgot')]],
+  [
+    'how to keep the sign-in',
+    async () => {
+      await start({
+        offer: { reason: 'key_missing', has_history: true, unsent: 3, secret_store_usable: true },
+      });
+      await click('offer-passphrase');
+      await click('passphrase-submit');
+      await screen.findByTestId('passphrase-error');
+    },
+  ],
   ['empty list', () => start({ empty: true })],
   ['full list', () => start()],
   ['timeline', async () => [await start(), await open('c1')]],

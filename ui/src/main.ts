@@ -1,11 +1,21 @@
 import { mount } from 'svelte';
 import Root from './Root.svelte';
-import { connect, type Shell } from './lib/ipc/engine';
+import { connect, type KeyOffer, type Shell } from './lib/ipc/engine';
 import './styles/tokens.css';
 import './styles/base.css';
 
+/** `?fake&offer=no_store`, or another reason: after a sign-in that nothing keeps. */
+function offerOf(reason: string | null): KeyOffer | undefined {
+  if (!reason) return undefined;
+  const has_history = reason !== 'no_store';
+  const secret_store_usable = reason === 'key_missing';
+  const unsent = has_history ? 3 : null;
+  return { reason: reason as KeyOffer['reason'], has_history, unsent, secret_store_usable };
+}
+
 /**
- * In development a browser can show the interface without the app: `?fake`, `?fake&empty`, `?fake&signed-out`, `?fake&hostile`. There
+ * In development a browser can show the interface without the app: `?fake`, `?fake&empty`, `?fake&signed-out`, `?fake&locked`,
+ * `?fake&offer=no_store`, `?fake&hostile`. There
  * `window.fake` is the twin itself, to let others write, type and refuse.
  */
 async function shell(): Promise<Shell> {
@@ -21,6 +31,8 @@ async function shell(): Promise<Shell> {
         empty: query.has('empty'),
         history: Number(query.get('history') ?? 120),
         ...(query.has('hostile') ? { fill: haunt } : {}),
+        locked: query.has('locked'),
+        offer: offerOf(query.get('offer')),
       });
       if (query.has('hostile')) hauntAnswers(fake);
       if (query.has('offline')) fake.online(false);

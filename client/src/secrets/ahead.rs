@@ -4,15 +4,14 @@
 //! answered. So a call does not carry a value: it takes the newest one of its entry when its turn has come, and of one
 //! entry there is one call at a time. Whatever hangs and in whatever order it is let go, the newest is stored last.
 
-use super::{SecretError, SecretName, SecretStore};
+use super::{Secret, SecretError, SecretName, SecretStore};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-use zeroize::Zeroizing;
 
 /// What an entry should hold; `None` if it should not be there.
-pub(super) type Wanted = Option<Zeroizing<Vec<u8>>>;
+pub(super) type Wanted = Option<Secret>;
 
 #[derive(Default)]
 struct Entry {
@@ -69,7 +68,15 @@ impl Ahead {
         // Another call has brought it already.
         let Some((number, wanted)) = newest else { return Ok(()) };
         match wanted {
-            Some(secret) => store.set(name, &secret)?,
+            Some(secret) => {
+                if let Err(error) = store.set(name, &secret) {
+                    // An older secret would be found in the place of the one that does not fit.
+                    if let SecretError::TooLarge { .. } = error {
+                        let _ = store.delete(name);
+                    }
+                    return Err(error);
+                }
+            }
             None => store.delete(name)?,
         }
         if let Some(entry) = self.entries().get_mut(name)

@@ -17,6 +17,14 @@ impl MemorySecrets {
     }
 }
 
+#[cfg(test)]
+impl MemorySecrets {
+    /// What it holds.
+    pub(crate) fn names(&self) -> Vec<SecretName> {
+        self.entries().keys().cloned().collect()
+    }
+}
+
 impl SecretStore for MemorySecrets {
     fn get(&self, name: &SecretName) -> Result<Option<Zeroizing<Vec<u8>>>, SecretError> {
         Ok(self.entries().get(name).cloned())

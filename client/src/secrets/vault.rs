@@ -1,10 +1,12 @@
-//! The secrets of one profile: the secret store behind a time limit, memory where it cannot be used.
+//! The secrets of one profile: the place where they are kept behind a time limit, memory where it cannot be used. The
+//! place is the system's secret store, or the profile's file under a passphrase if there is one.
 
-use super::{SecretError, SecretName, SecretStore, ahead::Ahead};
+use super::{PassphraseFile, Secret, SecretError, SecretName, SecretStore, ahead::Ahead};
 use crate::store::Key;
 use kith_protocol::UserId;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
+    collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -17,14 +19,31 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 /// How long a look at the store counts.
 const USABLE_FOR: Duration = Duration::from_secs(30);
 
-/// Reads and writes the secrets of one profile.
+/// Reads and writes the secrets of one profile. Clones are the same vault.
 #[derive(Clone)]
 pub(crate) struct Vault {
     /// Profile and folder.
     owner: String,
-    store: Arc<dyn SecretStore>,
+    system: Arc<dyn SecretStore>,
+    place: Arc<Mutex<Place>>,
+    looked: Arc<Mutex<Option<(Instant, Look)>>>,
+}
+
+/// Where the secrets are, and what it does not have yet.
+#[derive(Clone, Default)]
+struct Place {
+    /// The profile's file; without one it is the system's store.
+    file: Option<Arc<PassphraseFile>>,
     ahead: Arc<Ahead>,
-    looked: Arc<Mutex<Option<(Instant, bool)>>>,
+}
+
+/// What the system's store did when it was written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    Takes,
+    Refuses,
+    /// It did not answer in time.
+    Hangs,
 }
 
 /// Where a secret ended up.
@@ -34,52 +53,105 @@ pub(crate) enum Kept {
     InMemory,
 }
 
+/// Service names begin with this. On macOS an unsigned build has its own: the Keychain asks for every other program
+/// that wants an entry.
+fn product(os: &str, is_debug: bool) -> &'static str {
+    if os == "macos" && is_debug { "kith-dev" } else { "kith" }
+}
+
+/// Calls a store on a thread of its own; gives up after [`ANSWER_WITHIN`] (the call itself cannot be ended).
+async fn call<T: Send + 'static>(
+    store: Arc<dyn SecretStore>,
+    work: impl FnOnce(&dyn SecretStore) -> Result<T, SecretError> + Send + 'static,
+) -> Option<Result<T, SecretError>> {
+    let (answer, answered) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        // Nobody listens any more when it took too long.
+        let _ = answer.send(work(store.as_ref()));
+    });
+    tokio::time::timeout(ANSWER_WITHIN, answered).await.ok()?.ok()
+}
+
 impl Vault {
     /// `owner` names the profile in this folder: no two may share an entry.
-    pub(crate) fn new(owner: String, store: Arc<dyn SecretStore>) -> Self {
-        Self { owner, store, ahead: Arc::default(), looked: Arc::default() }
+    pub(crate) fn new(owner: String, system: Arc<dyn SecretStore>) -> Self {
+        Self { owner, system, place: Arc::default(), looked: Arc::default() }
     }
 
     fn service(&self, server: &str) -> String {
-        format!("kith/{}/{server}", self.owner)
+        let product = product(std::env::consts::OS, cfg!(debug_assertions));
+        format!("{product}/{}/{server}", self.owner)
     }
 
-    fn session_name(&self, server: &str) -> SecretName {
+    pub(crate) fn session_name(&self, server: &str) -> SecretName {
         SecretName { service: self.service(server), user: "session".to_owned() }
     }
 
-    fn key_name(&self, server: &str, user: UserId) -> SecretName {
+    pub(crate) fn key_name(&self, server: &str, user: UserId) -> SecretName {
         SecretName { service: self.service(server), user: format!("key {user}") }
     }
 
-    /// Calls the store on a thread of its own; gives up after [`ANSWER_WITHIN`] (the call itself cannot be ended).
+    fn place(&self) -> Place {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The profile's file of secrets, if they are in one.
+    pub(crate) fn file(&self) -> Option<Arc<PassphraseFile>> {
+        self.place().file
+    }
+
+    /// What people call the system's store.
+    pub(crate) fn system_name(&self) -> &'static str {
+        self.system.name()
+    }
+
+    /// From here on secrets are read from and written to this file, or the system's store. What the place before was
+    /// still to get it does not get any more.
+    pub(crate) fn switch(&self, file: Option<Arc<PassphraseFile>>) {
+        let next = Place { file, ahead: Arc::default() };
+        let before = std::mem::replace(&mut *self.place.lock().unwrap_or_else(PoisonError::into_inner), next);
+        for name in before.ahead.names() {
+            before.ahead.forget(&name);
+        }
+    }
+
+    /// Calls the place where the secrets are.
     async fn call<T: Send + 'static>(
         &self,
         work: impl FnOnce(&dyn SecretStore) -> Result<T, SecretError> + Send + 'static,
     ) -> Result<T, SecretError> {
-        let store = self.store.clone();
-        let (answer, answered) = tokio::sync::oneshot::channel();
-        std::thread::spawn(move || {
-            // Nobody listens any more when it took too long.
-            let _ = answer.send(work(store.as_ref()));
-        });
-        match tokio::time::timeout(ANSWER_WITHIN, answered).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) | Err(_) => Err(SecretError),
+        let store: Arc<dyn SecretStore> = match self.file() {
+            Some(file) => file,
+            None => self.system.clone(),
+        };
+        call(store, work).await.unwrap_or(Err(SecretError::Unusable))
+    }
+
+    /// Whether what is written will be kept.
+    pub(crate) async fn is_usable(&self) -> bool {
+        match self.file() {
+            Some(file) => file.is_open(),
+            None => self.is_system_usable().await,
         }
     }
 
-    /// Whether the store can be used, as found out within the last [`USABLE_FOR`]: each look may open a prompt.
-    pub(crate) async fn is_usable(&self) -> bool {
-        let known = *self.looked.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((at, is_usable)) = known
-            && at.elapsed() < USABLE_FOR
-        {
-            return is_usable;
-        }
-        let is_usable = self.probe().await;
-        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), is_usable));
-        is_usable
+    /// Whether the system's store can be used, as found out within the last [`USABLE_FOR`]: each look may open a
+    /// prompt.
+    pub(crate) async fn is_system_usable(&self) -> bool {
+        let look = match self.last_look() {
+            Some(look) => look,
+            None => {
+                let look = self.probe().await;
+                *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), look));
+                look
+            }
+        };
+        look == Look::Takes
+    }
+
+    fn last_look(&self) -> Option<Look> {
+        let looked = *self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        looked.filter(|(at, _)| at.elapsed() < USABLE_FOR).map(|(_, look)| look)
     }
 
     /// Forgets what was found out.
@@ -87,49 +159,70 @@ impl Vault {
         *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
+    /// Whether asking is known to be in vain: the system's store has just not answered.
+    pub(crate) fn hangs(&self) -> bool {
+        self.file().is_none() && self.last_look() == Some(Look::Hangs)
+    }
+
+    /// Whether the system's store is known to be unlocked, without any prompt.
+    pub(crate) async fn is_system_unlocked(&self) -> bool {
+        let answer = call(self.system.clone(), |store| Ok(store.is_unlocked())).await;
+        matches!(answer, Some(Ok(true)))
+    }
+
     /// Finds out by writing, because a locked store answers a read with "nothing there".
-    async fn probe(&self) -> bool {
+    async fn probe(&self) -> Look {
         let name = SecretName { service: self.service("probe"), user: "probe".to_owned() };
         let probe = move |store: &dyn SecretStore| {
             store.set(&name, b"probe")?;
             store.delete(&name)
         };
-        self.call(probe).await.is_ok()
+        match call(self.system.clone(), probe).await {
+            Some(Ok(())) => Look::Takes,
+            Some(Err(_)) => Look::Refuses,
+            None => Look::Hangs,
+        }
     }
 
-    async fn get(&self, name: SecretName) -> Result<Option<Zeroizing<Vec<u8>>>, SecretError> {
-        if let Some(wanted) = self.ahead.wanted(&name) {
+    async fn get(&self, name: SecretName) -> Result<Option<Secret>, SecretError> {
+        if let Some(wanted) = self.place().ahead.wanted(&name) {
             return Ok(wanted);
         }
         self.call(move |store| store.get(&name)).await
     }
 
     async fn carry_out(&self, name: SecretName) -> Result<(), SecretError> {
-        let ahead = self.ahead.clone();
+        let ahead = self.place().ahead;
         self.call(move |store| ahead.carry_out(store, &name)).await
     }
 
     /// Writes to the store; what it does not take stays in memory.
-    async fn set(&self, name: SecretName, secret: Zeroizing<Vec<u8>>) -> Result<(), SecretError> {
-        self.ahead.want(&name, Some(secret));
+    async fn set(&self, name: SecretName, secret: Secret) -> Result<(), SecretError> {
+        self.place().ahead.want(&name, Some(secret));
+        if self.hangs() {
+            // It gets what it should hold when it answers again; nobody waits for that.
+            let vault = self.clone();
+            tokio::spawn(async move { vault.carry_out(name).await });
+            return Err(SecretError::Unusable);
+        }
         self.carry_out(name).await
     }
 
     async fn delete(&self, name: SecretName) -> Result<(), SecretError> {
-        self.ahead.want(&name, None);
+        self.place().ahead.want(&name, None);
         self.carry_out(name).await
     }
 
     /// Tries once more to bring to the store what it has not taken.
     pub(crate) async fn settle(&self) {
-        let names = self.ahead.names();
+        let ahead = self.place().ahead;
+        let names = ahead.names();
         if names.is_empty() {
             return;
         }
-        let ahead = self.ahead.clone();
         let settle =
             move |store: &dyn SecretStore| names.iter().try_for_each(|name| ahead.carry_out(store, name));
-        if let Err(SecretError) = self.call(settle).await {
+        if self.call(settle).await.is_err() {
             tracing::info!("the secret store is behind what it should hold");
         }
     }
@@ -143,11 +236,12 @@ impl Vault {
     /// Keeps the session of a server.
     pub(crate) async fn set_session<T: Serialize>(&self, server: &str, session: &T) -> Kept {
         kith_failpoint::pass(kith_failpoint::places::RENEWAL_BEFORE_KEPT);
-        // Plain strings: serialisation has no way to fail.
-        let bytes = Zeroizing::new(serde_json::to_vec(session).unwrap_or_default());
-        match self.set(self.session_name(server), bytes).await {
+        match self.set(self.session_name(server), session_bytes(session)).await {
             Ok(()) => Kept::InStore,
-            Err(SecretError) => Kept::InMemory,
+            Err(error) => {
+                tracing::warn!(%error, "the sign-in is kept in memory only");
+                Kept::InMemory
+            }
         }
     }
 
@@ -156,10 +250,26 @@ impl Vault {
         self.delete(self.session_name(server)).await
     }
 
-    /// Reads a database's key; one of another length counts as missing.
+    /// Reads a database's key; one of another length counts as missing. One that was left in the system's store when
+    /// the others went into the file is found there.
     pub(crate) async fn key(&self, server: &str, user: UserId) -> Result<Option<Key>, SecretError> {
-        let secret = self.get(self.key_name(server, user)).await?;
-        Ok(secret.and_then(|bytes| Some(Zeroizing::new(<[u8; 32]>::try_from(bytes.as_slice()).ok()?))))
+        let name = self.key_name(server, user);
+        let found = self.get(name.clone()).await?;
+        if found.is_some() || self.file().is_none() {
+            return Ok(found.and_then(|bytes| as_key(&bytes)));
+        }
+        let key = self.system_key(server, user).await;
+        if let Some(key) = &key {
+            self.set(name, Zeroizing::new(key.to_vec())).await?;
+        }
+        Ok(key)
+    }
+
+    /// Reads a database's key from the system's store, wherever the secrets are.
+    pub(crate) async fn system_key(&self, server: &str, user: UserId) -> Option<Key> {
+        let name = self.key_name(server, user);
+        let found = call(self.system.clone(), move |store| store.get(&name)).await;
+        found?.ok()?.and_then(|bytes| as_key(&bytes))
     }
 
     /// Keeps a database's key: in the store or not at all, for a file that outlives the process needs it there.
@@ -167,7 +277,7 @@ impl Vault {
         let name = self.key_name(server, user);
         let kept = self.set(name.clone(), Zeroizing::new(key.to_vec())).await;
         if kept.is_err() {
-            self.ahead.forget(&name);
+            self.place().ahead.forget(&name);
         }
         kept
     }
@@ -176,131 +286,45 @@ impl Vault {
     pub(crate) async fn delete_key(&self, server: &str, user: UserId) -> Result<(), SecretError> {
         self.delete(self.key_name(server, user)).await
     }
+
+    /// Writes secrets into the system's store and reads them back; all of them or it is an error.
+    pub(crate) async fn write_to_system(
+        &self,
+        entries: HashMap<SecretName, Secret>,
+    ) -> Result<(), SecretError> {
+        let write = move |store: &dyn SecretStore| {
+            entries.iter().try_for_each(|(name, secret)| {
+                store.set(name, secret)?;
+                match store.get(name)? {
+                    Some(found) if found == *secret => Ok(()),
+                    _ => Err(SecretError::Unusable),
+                }
+            })
+        };
+        call(self.system.clone(), write).await.unwrap_or(Err(SecretError::Unusable))
+    }
+
+    /// Removes secrets from the system's store that have been moved elsewhere; those that stay do no harm.
+    pub(crate) async fn remove_from_system(&self, names: Vec<SecretName>) {
+        let remove = move |store: &dyn SecretStore| names.iter().try_for_each(|name| store.delete(name));
+        if !matches!(call(self.system.clone(), remove).await, Some(Ok(()))) {
+            tracing::warn!("secrets that were moved are in the secret store too");
+        }
+    }
+}
+
+/// A session as its entry holds it.
+pub(crate) fn session_bytes<T: Serialize>(session: &T) -> Secret {
+    // With room for all of it from the start: nothing is copied while it grows.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(2 * super::SECRET_MAX));
+    // Plain strings: serialisation has no way to fail.
+    let _ = serde_json::to_writer(&mut *bytes, session);
+    bytes
+}
+
+fn as_key(bytes: &[u8]) -> Option<Key> {
+    Some(Key::new(bytes.try_into().ok()?))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::secrets::MemorySecrets;
-    use std::sync::mpsc::{Receiver, Sender, channel};
-
-    /// A store whose every write waits for a prompt to be answered.
-    struct Prompting {
-        asked: Sender<Sender<()>>,
-        inner: Arc<MemorySecrets>,
-    }
-
-    impl Prompting {
-        fn new() -> (Self, Receiver<Sender<()>>, Arc<MemorySecrets>) {
-            let (asked, prompts) = channel();
-            let inner = Arc::<MemorySecrets>::default();
-            (Self { asked, inner: inner.clone() }, prompts, inner)
-        }
-
-        fn wait(&self) {
-            let (answer, answered) = channel();
-            self.asked.send(answer).unwrap();
-            let _ = answered.recv();
-        }
-    }
-
-    impl SecretStore for Prompting {
-        fn get(&self, name: &SecretName) -> Result<Option<Zeroizing<Vec<u8>>>, SecretError> {
-            self.inner.get(name)
-        }
-        fn set(&self, name: &SecretName, secret: &[u8]) -> Result<(), SecretError> {
-            self.wait();
-            self.inner.set(name, secret)
-        }
-        fn delete(&self, name: &SecretName) -> Result<(), SecretError> {
-            self.wait();
-            self.inner.delete(name)
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn of_writes_that_hang_the_newest_is_stored_last() {
-        let (store, prompts, inner) = Prompting::new();
-        let vault = Vault::new("default".to_owned(), Arc::new(store));
-        let mut hanging = Vec::new();
-        for session in ["first", "second"] {
-            assert_eq!(vault.set_session("https://x", &session).await, Kept::InMemory);
-            hanging.extend(prompts.try_recv());
-        }
-        // Answered in the worst order, and each one that comes of it.
-        hanging.into_iter().rev().for_each(drop);
-        let name = vault.session_name("https://x");
-        let deadline = std::time::Instant::now() + Duration::from_secs(10);
-        while vault.ahead.wanted(&name).is_some() {
-            assert!(std::time::Instant::now() < deadline, "the newest is stored");
-            drop(prompts.recv_timeout(Duration::from_millis(50)));
-        }
-        let stored = inner.get(&name).unwrap().unwrap();
-        assert_eq!(stored.as_slice(), br#""second""#);
-    }
-
-    /// A store that refuses, hangs, or answers reads with nothing while refusing writes (a locked one).
-    enum Broken {
-        Refuses,
-        Hangs,
-        Locked,
-    }
-
-    impl Broken {
-        fn answer<T>(&self) -> Result<T, SecretError> {
-            if matches!(self, Self::Hangs) {
-                std::thread::park();
-            }
-            Err(SecretError)
-        }
-    }
-
-    impl SecretStore for Broken {
-        fn get(&self, _: &SecretName) -> Result<Option<Zeroizing<Vec<u8>>>, SecretError> {
-            if matches!(self, Self::Locked) { Ok(None) } else { self.answer() }
-        }
-        fn set(&self, _: &SecretName, _: &[u8]) -> Result<(), SecretError> {
-            self.answer()
-        }
-        fn delete(&self, _: &SecretName) -> Result<(), SecretError> {
-            self.answer()
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a30_a_store_that_hangs_or_is_locked_is_found_out_and_memory_serves() {
-        for broken in [Broken::Refuses, Broken::Hangs, Broken::Locked] {
-            let vault = Vault::new("default".to_owned(), Arc::new(broken));
-            assert!(!vault.is_usable().await);
-            assert_eq!(vault.set_session("https://x", &"session").await, Kept::InMemory);
-            assert_eq!(vault.session::<String>("https://x").await.unwrap().as_deref(), Some("session"));
-            assert!(vault.set_key("https://x", UserId::mint(), &Zeroizing::new([7; 32])).await.is_err());
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_look_at_the_store_counts_for_a_while() {
-        let (store, prompts, _) = Prompting::new();
-        let vault = Vault::new("default".to_owned(), Arc::new(store));
-        assert!(!vault.is_usable().await && !vault.is_usable().await);
-        let prompt = prompts.recv().unwrap();
-        assert!(prompts.try_recv().is_err(), "one prompt for both");
-        vault.look_again();
-        assert!(!vault.is_usable().await);
-        drop((prompt, prompts.recv().unwrap()));
-    }
-
-    #[tokio::test]
-    async fn secrets_of_servers_and_users_stay_apart() {
-        let vault = Vault::new("default".to_owned(), Arc::new(MemorySecrets::default()));
-        assert!(vault.is_usable().await);
-        let (one, other) = (UserId::mint(), UserId::mint());
-        assert_eq!(vault.set_key("https://x", one, &Zeroizing::new([1; 32])).await.ok(), Some(()));
-        assert!(vault.key("https://x", other).await.unwrap().is_none());
-        assert!(vault.key("https://y", one).await.unwrap().is_none());
-        vault.set_session("https://x", &"session").await;
-        vault.delete_session("https://x").await.unwrap();
-        assert_eq!(vault.session::<String>("https://x").await.unwrap(), None);
-        assert!(vault.key("https://x", one).await.unwrap().is_some(), "signing out keeps the key");
-    }
-}
+mod tests;

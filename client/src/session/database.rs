@@ -9,7 +9,6 @@ use crate::{
 };
 use kith_protocol::UserId;
 use std::path::PathBuf;
-use zeroize::Zeroizing;
 
 /// A database, the key that opens it, and where that key is kept.
 pub(super) struct Opened {
@@ -24,19 +23,21 @@ impl Profile {
     /// and a temporary one serves until the app quits.
     pub(super) async fn open_database(&self, server: &str, user: UserId) -> Result<Opened, ClientError> {
         let file = self.folder.database(server, user);
-        let found = self.vault.key(server, user).await.unwrap_or(None);
+        let is_usable = self.vault.is_usable().await;
+        // A store that refuses to write may still be read; one that hangs is not waited for again.
+        let may_know = is_usable || (file.exists() && !self.vault.hangs());
+        let found = if may_know { self.vault.key(server, user).await.unwrap_or(None) } else { None };
         if file.exists() {
             let Some(key) = found else { return self.open_temporary(user).await };
             return match Store::open(&file, &key, user).await {
-                Ok(store) => {
-                    Ok(Opened { store, file, key_store: KeyStore::SecretStore, is_temporary: false })
-                }
+                Ok(store) => Ok(Opened { store, file, key_store: self.kept_in(), is_temporary: false }),
                 Err(ClientError::KeyMissing) => self.open_temporary(user).await,
                 Err(error) => Err(error),
             };
         }
         let key = match found {
             Some(key) => key,
+            None if !is_usable => return self.open_temporary(user).await,
             None => {
                 let key = new_key();
                 if self.vault.set_key(server, user, &key).await.is_err() {
@@ -46,7 +47,7 @@ impl Profile {
             }
         };
         let store = Store::open(&file, &key, user).await?;
-        Ok(Opened { store, file, key_store: KeyStore::SecretStore, is_temporary: false })
+        Ok(Opened { store, file, key_store: self.kept_in(), is_temporary: false })
     }
 
     async fn open_temporary(&self, user: UserId) -> Result<Opened, ClientError> {
@@ -58,5 +59,5 @@ impl Profile {
 }
 
 fn new_key() -> Key {
-    Zeroizing::new(rand::random())
+    Key::new(rand::random())
 }

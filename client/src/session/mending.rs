@@ -5,7 +5,6 @@ use super::{Open, Profile, Session, database::Opened, reason_of};
 use crate::{
     ClientError,
     events::{EngineEvent, Problem},
-    profile::LastAccount,
 };
 
 impl Profile {
@@ -37,17 +36,7 @@ impl Profile {
             key_store: session.account.key_store,
             is_temporary: session.is_temporary,
         };
-        let me = session.account.me.clone();
-        let account = LastAccount {
-            server: session.account.server.clone(),
-            user: me.id,
-            device: session.account.device,
-            username: me.username,
-            display_name: me.display_name,
-            role: me.role,
-            avatar: me.avatar,
-            is_signed_out: false,
-        };
+        let account = session.last_account();
         self.start(account, session.tokens.secret().await, opened, None)
     }
 }

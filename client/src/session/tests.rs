@@ -1,14 +1,19 @@
 //! Signing in and out of a profile, with a server that only answers sign-ins and a secret store that can be locked.
 
 mod disk;
+mod keys;
 
 use super::*;
 use crate::{
     Engine,
     secrets::{MemorySecrets, SecretName, SecretStore},
+    view::AppState,
 };
 use kith_protocol::{DeviceId, UserId};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -30,14 +35,14 @@ impl Lockable {
     }
 
     fn unlocked(&self) -> Result<&MemorySecrets, SecretError> {
-        if self.locked.load(Ordering::Relaxed) { Err(SecretError) } else { Ok(&self.inner) }
+        if self.locked.load(Ordering::Relaxed) { Err(SecretError::Unusable) } else { Ok(&self.inner) }
     }
 }
 
 impl SecretStore for Lockable {
     fn get(&self, name: &SecretName) -> Result<Option<Zeroizing<Vec<u8>>>, SecretError> {
         match self.unlocked() {
-            Err(SecretError) if self.says_nothing.load(Ordering::Relaxed) => Ok(None),
+            Err(SecretError::Unusable) if self.says_nothing.load(Ordering::Relaxed) => Ok(None),
             unlocked => unlocked?.get(name),
         }
     }
@@ -46,6 +51,9 @@ impl SecretStore for Lockable {
     }
     fn delete(&self, name: &SecretName) -> Result<(), SecretError> {
         self.unlocked()?.delete(name)
+    }
+    fn is_unlocked(&self) -> bool {
+        !self.locked.load(Ordering::Relaxed)
     }
 }
 
@@ -151,16 +159,19 @@ impl Computer {
         self.try_open().await.unwrap()
     }
 
-    async fn try_open(&self) -> Result<Engine, ClientError> {
-        let options = EngineOptions {
+    fn options(&self) -> EngineOptions {
+        EngineOptions {
             profile: "ada".into(),
             data_dir: self.dir.path().to_owned(),
             app: "test/1".into(),
             device_name: "a computer".into(),
             ca_file: None,
             secrets: self.secrets.clone(),
-        };
-        Engine::open(options).await
+        }
+    }
+
+    async fn try_open(&self) -> Result<Engine, ClientError> {
+        Engine::open(self.options()).await
     }
 
     async fn sign_in(&self, engine: &Engine) {

@@ -38,6 +38,7 @@ mod writer;
 
 pub(crate) use changes::Changes;
 pub(crate) use list::Numbers;
+pub(crate) use place::{rename_database, set_aside};
 pub(crate) use schema::Key;
 
 use crate::{ClientError, view::PersonView};
@@ -187,6 +188,11 @@ impl Store {
         }
         self.readers.close().await;
         self.writer.close(!self.watch.is_unproven.load(Ordering::Acquire)).await;
+    }
+
+    /// What opens the file.
+    pub(crate) fn key(&self) -> &Key {
+        self.readers.place().1
     }
 
     /// Whose database it is.

@@ -18,6 +18,8 @@ const RESCUED: &str = ".rescued-";
 const PART: &str = ".rescue-part";
 /// A damaged file that was set aside; a time stamp follows.
 const DAMAGED: &str = ".damaged-";
+/// A file whose key is lost, set aside for the one in its place; a time stamp follows.
+const KEYLESS: &str = ".keyless-";
 /// What SQLite keeps beside a file, the file itself last: whatever else is there belongs to it.
 const PARTS: [&str; 4] = ["-wal", "-shm", "-journal", ""];
 
@@ -57,10 +59,14 @@ pub(super) fn begin_rescue(path: &Path) -> Result<PathBuf, ClientError> {
 
 /// A name for the damaged file that nothing has yet.
 pub(super) fn free_name(path: &Path) -> Result<String, ClientError> {
+    free_name_behind(path, DAMAGED)
+}
+
+fn free_name_behind(path: &Path, ending: &str) -> Result<String, ClientError> {
     let clock = Connection::open_in_memory()?;
     let stamp: String = clock.query_row("SELECT strftime('%Y%m%dT%H%M%SZ', 'now')", [], |row| row.get(0))?;
     let names = std::iter::once(stamp.clone()).chain((2_u32..).map(|number| format!("{stamp}-{number}")));
-    let mut free = names.filter(|name| !beside(path, &format!("{DAMAGED}{name}")).exists());
+    let mut free = names.filter(|name| !beside(path, &format!("{ending}{name}")).exists());
     // The numbers do not end before the files do.
     Ok(free.next().unwrap_or(stamp))
 }
@@ -81,15 +87,28 @@ pub(super) fn replace(path: &Path, part: &Path, name: &str) -> Result<(), Client
 /// Finishes a replacement that was interrupted; nothing happens if there is none.
 pub(super) fn finish_rescue(path: &Path) -> Result<(), ClientError> {
     let Some((rescued, name)) = rescued(path)? else { return Ok(()) };
-    let aside = damaged(path, &name);
-    for ending in PARTS.into_iter().chain([COPY]) {
-        // The copy is of the damaged file's past, not of the new one's.
-        match fs::rename(beside(path, ending), beside(&aside, ending)) {
+    rename_database(path, &damaged(path, &name))?;
+    Ok(fs::rename(rescued, path)?)
+}
+
+/// Renames a closed database with everything that belongs to it: the copy is of its past.
+pub(crate) fn rename_database(from: &Path, to: &Path) -> Result<(), ClientError> {
+    for ending in [COPY].into_iter().chain(PARTS) {
+        match fs::rename(beside(from, ending), beside(to, ending)) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
             _ => {}
         }
     }
-    Ok(fs::rename(rescued, path)?)
+    Ok(())
+}
+
+/// Sets aside a database that nobody can open, so that another can take its place; answers where it is.
+pub(crate) fn set_aside(path: &Path) -> Result<PathBuf, ClientError> {
+    finish_rescue(path)?;
+    let aside = beside(path, &format!("{KEYLESS}{}", free_name_behind(path, KEYLESS)?));
+    rename_database(path, &aside)?;
+    tracing::warn!(file = %aside.display(), "a database whose key is lost was set aside");
+    Ok(aside)
 }
 
 fn rescued(path: &Path) -> Result<Option<(PathBuf, String)>, ClientError> {

@@ -151,11 +151,12 @@ pub(super) fn message(tx: &mut Tx<'_>, cid: i64, id: EventId) -> Result<(), Clie
 
 /// What was deleted leaves the file, not only the screen (W9): the message's body and those of its edits.
 fn erase(tx: &Tx<'_>, cid: i64, id: EventId) -> Result<(), ClientError> {
-    for which in ["id = ?2", "target = ?2 AND kind = 'edit'"] {
-        let sql = format!(
-            "UPDATE events SET body = NULL, is_redacted = 1 WHERE cid = ?1 AND {which} AND body IS NOT NULL"
-        );
-        tx.conn.prepare_cached(&sql)?.execute(params![cid, id.as_bytes()])?;
+    for sql in [
+        "UPDATE events SET body = NULL, is_redacted = 1 WHERE cid = ?1 AND id = ?2 AND body IS NOT NULL",
+        "UPDATE events SET body = NULL, is_redacted = 1
+         WHERE cid = ?1 AND target = ?2 AND kind = 'edit' AND body IS NOT NULL",
+    ] {
+        tx.conn.prepare_cached(sql)?.execute(params![cid, id.as_bytes()])?;
     }
     tx.conn
         .prepare_cached("UPDATE states SET state = json_remove(state, '$.text') WHERE cid = ?1 AND id = ?2")?

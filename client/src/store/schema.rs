@@ -7,8 +7,23 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 use std::path::Path;
 use zeroize::Zeroizing;
 
-/// The database's raw key.
-pub(crate) type Key = Zeroizing<[u8; 32]>;
+/// The database's raw key. It has no `Debug`, and is overwritten when it goes.
+#[derive(Clone)]
+pub(crate) struct Key(Zeroizing<[u8; 32]>);
+
+impl Key {
+    pub(crate) fn new(bytes: [u8; 32]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+}
+
+impl std::ops::Deref for Key {
+    type Target = [u8; 32];
+
+    fn deref(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
 
 /// Each is one step of `user_version`. Never edited once released.
 pub(super) const MIGRATIONS: &[&str] = &[include_str!("schema/0001_init.sql")];

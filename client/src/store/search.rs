@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a23_no_input_is_an_operator() {
+    fn sec_083_a23_no_input_is_an_operator() {
         assert_eq!(expression(&["a\"b".into(), "NOT".into()]), "\"a b\"* AND \"NOT\"*");
     }
 }

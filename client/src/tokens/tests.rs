@@ -14,13 +14,13 @@ struct Locked;
 
 impl SecretStore for Locked {
     fn get(&self, _: &SecretName) -> Result<Option<Zeroizing<Vec<u8>>>, SecretError> {
-        Err(SecretError)
+        Err(SecretError::Unusable)
     }
     fn set(&self, _: &SecretName, _: &[u8]) -> Result<(), SecretError> {
-        Err(SecretError)
+        Err(SecretError::Unusable)
     }
     fn delete(&self, _: &SecretName) -> Result<(), SecretError> {
-        Err(SecretError)
+        Err(SecretError::Unusable)
     }
 }
 

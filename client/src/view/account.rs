@@ -16,6 +16,8 @@ pub struct AccountView {
     pub device: DeviceId,
     /// Where the secrets are.
     pub key_store: KeyStore,
+    /// What people call the secret store of this system.
+    pub secret_store: String,
 }
 
 /// Where token and database key are kept.
@@ -25,7 +27,9 @@ pub struct AccountView {
 pub enum KeyStore {
     /// The operating system's secret store.
     SecretStore,
-    /// In memory until the app quits, because no secret store could be used.
+    /// A file in the profile's folder, sealed with a passphrase.
+    Passphrase,
+    /// In memory until the app quits.
     SessionOnly,
 }
 
@@ -43,13 +47,64 @@ pub enum AppState {
         /// Whether the secret store can be used; if not, a sign-in lasts until the app quits.
         secret_store_usable: bool,
     },
+    /// The secrets are in a file under a passphrase, and that is asked for first.
+    Locked {
+        /// The server that was used last.
+        server: Option<String>,
+        /// Who was signed in last.
+        username: Option<String>,
+        /// The file cannot be opened, whatever the passphrase.
+        trouble: Option<LockedTrouble>,
+    },
     /// There is an account; its history can be read, whatever the network does.
     SignedIn {
         /// The account.
         account: AccountView,
         /// Its database was damaged, and the user has not seen what became of it.
         mended: Option<MendedView>,
+        /// The sign-in lasts until the app quits, and the user has not said whether that is enough.
+        offer: Option<KeyOffer>,
     },
+}
+
+/// Why a file of secrets stays closed. It is left as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+#[serde(rename_all = "snake_case")]
+pub enum LockedTrouble {
+    /// A newer version wrote it.
+    Newer,
+    /// It is damaged.
+    Damaged,
+    /// It cannot be read.
+    NoAccess,
+}
+
+/// What the user decides after a sign-in that nothing keeps: a passphrase, the secret store, or nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+pub struct KeyOffer {
+    /// Why it is not kept.
+    pub reason: KeyOfferReason,
+    /// There is a history here that could not be opened. Keeping this sign-in sets it aside; nothing is deleted.
+    pub has_history: bool,
+    /// Items of that history that had not reached the server, if their number is known.
+    pub unsent: Option<u32>,
+    /// The secret store can be used.
+    pub secret_store_usable: bool,
+}
+
+/// Why a sign-in is not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+#[serde(rename_all = "snake_case")]
+pub enum KeyOfferReason {
+    /// The secret store cannot be used.
+    NoStore,
+    /// There is a history, and the secret store does not know its key.
+    KeyMissing,
+    /// The history's key is in a file whose passphrase was not given.
+    PassphraseForgotten,
 }
 
 /// What became of a damaged database. Everything that the server has comes again by itself.

@@ -15,6 +15,12 @@ macro_rules! with_commands {
                 mended_seen() -> ();
                 status() => StatusView;
 
+                unlock(passphrase: String) -> ();
+                set_passphrase(passphrase: String) -> ();
+                change_passphrase(current: String, new_passphrase: String) -> ();
+                use_secret_store() -> ();
+                keep_until_quit() -> ();
+
                 sign_up(server: String, username: String, password: String, display_name: String, invite: Option<String>) -> ();
                 sign_in(server: String, username: String, password: String) -> ();
                 sign_out_preview() -> SignOutPreview;
@@ -79,6 +85,8 @@ macro_rules! with_commands {
                 set_settings(settings: Settings) -> ();
                 /// Which messages are announced by the system.
                 set_notifications(mode: NotificationMode) -> ();
+                /// The first frame was drawn. Whether an earlier start drew nothing, so that this one draws in the slow way.
+                painted() => bool;
                 /// The link that the app was started with, or that came before the window listened; once.
                 take_start_link() => Option<Link>;
                 /// The server given on the command line, for the sign-in page.

@@ -26,9 +26,9 @@ impl SecretFile {
 
     fn read(&self) -> Result<Entries, SecretError> {
         match std::fs::read(&self.path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|_| SecretError),
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|_| SecretError::Unusable),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Entries::new()),
-            Err(_) => Err(SecretError),
+            Err(_) => Err(SecretError::Unusable),
         }
     }
 
@@ -38,10 +38,10 @@ impl SecretFile {
         let mut entries = self.read()?;
         change(&mut entries);
         let part = self.path.with_extension("part");
-        let bytes = serde_json::to_vec(&entries).map_err(|_| SecretError)?;
+        let bytes = serde_json::to_vec(&entries).map_err(|_| SecretError::Unusable)?;
         std::fs::write(&part, bytes)
             .and_then(|()| std::fs::rename(&part, &self.path))
-            .map_err(|_| SecretError)
+            .map_err(|_| SecretError::Unusable)
     }
 
     /// The database's key.
@@ -60,7 +60,7 @@ impl SecretStore for SecretFile {
     fn get(&self, name: &SecretName) -> Result<Option<Zeroizing<Vec<u8>>>, SecretError> {
         let entries = self.read()?;
         let found = entries.get(&entry(name)).map(|text| STANDARD.decode(text));
-        found.transpose().map(|bytes| bytes.map(Zeroizing::new)).map_err(|_| SecretError)
+        found.transpose().map(|bytes| bytes.map(Zeroizing::new)).map_err(|_| SecretError::Unusable)
     }
 
     fn set(&self, name: &SecretName, secret: &[u8]) -> Result<(), SecretError> {

@@ -109,7 +109,23 @@ impl Stage {
     /// Opens the window of a profile with more arguments.
     pub async fn window_with(&self, profile: &str, more: &[&str]) -> Result<Window> {
         let arguments = self.arguments(profile, more);
-        Window::open(&self.app, profile, self.data_dir(), arguments).await
+        Window::open(&self.app, profile, self.data_dir(), arguments, &[]).await
+    }
+
+    /// Opens the window of a profile in another environment.
+    pub async fn window_in(&self, profile: &str, environment: &[(&str, String)]) -> Result<Window> {
+        let arguments = self.arguments(profile, &[]);
+        Window::open(&self.app, profile, self.data_dir(), arguments, environment).await
+    }
+
+    /// Starts the app on a profile in another environment, without a driver.
+    pub fn start(&self, profile: &str, environment: &[(&str, String)]) -> Result<Child> {
+        Command::new(&self.app)
+            .args(self.arguments(profile, &[]))
+            .envs(environment.iter().map(|(name, value)| (name, value)))
+            .kill_on_drop(true)
+            .spawn()
+            .context("starting the app")
     }
 
     /// Starts the app once more on a profile, without a driver, and waits until that process has ended.

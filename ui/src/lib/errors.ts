@@ -44,7 +44,16 @@ const SENTENCES: Record<string, string> = {
   link_refused: 'This link is not opened: it may lead elsewhere than it says.',
   link_failed: 'No program opened this link. Copy its address instead.',
   disk_full: 'The disk is full. Free some space and try again; nothing is lost.',
-  no_secret_store: 'The secret store of this computer cannot be used.',
+  no_secret_store: 'The secret store of this computer cannot be used. Unlock it, then try again.',
+  secret_too_large: 'The sign-in is too large for the secret store of this computer. Use a passphrase.',
+  passphrase_wrong: 'This is not the passphrase. Check it and try again.',
+  passphrase_wait: 'Too many wrong passphrases.',
+  passphrase_unfit: 'A passphrase has 8 to 256 characters.',
+  secrets_newer:
+    'A newer version of Kith wrote the file with your sign-in. Update Kith; the file is kept as it is.',
+  secrets_damaged: 'The file with your sign-in is damaged. It is kept as it is.',
+  unsent_first:
+    'The history that was here before can be opened again, but what you wrote since is unsent and would be lost. Wait until it has gone out.',
   store_failed: 'The stored history cannot be read or written. Restart Kith; if it stays so, check the disk.',
   file_failed: 'A file could not be read or written. Check the disk and its permissions.',
 };
@@ -62,7 +71,11 @@ export function codeOf(error: unknown): string {
 
 /** The sentence for whatever was thrown. */
 export function explain(error: unknown): string {
-  return sentence(codeOf(error));
+  const code = codeOf(error);
+  const wait = (error as Partial<UiError> | null)?.retry_after_ms;
+  if (code !== 'passphrase_wait' || !wait) return sentence(code);
+  const seconds = Math.ceil(wait / 1_000);
+  return `${sentence(code)} Try again in ${seconds} ${seconds === 1 ? 'second' : 'seconds'}.`;
 }
 
 /** What became of a damaged history: what was saved, what was not, and where the old file is. */

@@ -194,7 +194,7 @@ async fn a_newer_file_is_refused_and_stays_as_it_is() {
 async fn mended(engine: &Engine) -> Option<MendedView> {
     match engine.app_state().await {
         AppState::SignedIn { mended, .. } => mended,
-        AppState::SignedOut { .. } => None,
+        AppState::SignedOut { .. } | AppState::Locked { .. } => None,
     }
 }
 

@@ -9,21 +9,22 @@ fn bytes_of(fixture: &Fixture) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_wrong_key_leaves_the_file_untouched() {
+async fn sec_084_a_wrong_key_is_named_and_leaves_the_file_untouched() {
     let mut fixture = Fixture::new().await;
     fixture.send("precious").await;
     fixture.store.close().await;
     let before = bytes_of(&fixture);
     let path = fixture.folder.path().join("kith.db");
     let wrong = Store::open(&path, &Key::new([8; 32]), fixture.ada).await;
-    assert!(matches!(wrong, Err(ClientError::KeyMissing)));
+    assert!(matches!(&wrong, Err(ClientError::KeyMissing)));
+    assert_eq!(wrong.map(drop).map_err(|error| error.code()), Err("key_missing"));
     assert_eq!(bytes_of(&fixture), before);
     fixture.reopen().await;
     assert_eq!(fixture.texts().await, ["precious"]);
 }
 
 #[tokio::test]
-async fn no_text_can_be_read_from_the_files() {
+async fn sec_084_no_text_can_be_read_from_database_wal_or_journal() {
     let mut fixture = Fixture::new().await;
     let bo = fixture.bo;
     for at in 0..200 {
@@ -37,6 +38,22 @@ async fn no_text_can_be_read_from_the_files() {
     fixture.store.close().await;
     let closed = bytes_of(&fixture);
     assert!(!holds(&closed, b"unmistakable") && !holds(&closed, b"SQLite format"));
+}
+
+#[tokio::test]
+async fn sec_084_the_key_is_256_bits_used_as_they_are() {
+    let fixture = Fixture::new().await;
+    fixture.store.close().await;
+    let path = fixture.folder.path().join("kith.db");
+    let hex: String = fixture.key.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hex.len(), 64);
+    let tables = |key: String| {
+        let conn = rusqlite::Connection::open(&path).unwrap();
+        conn.pragma_update(None, "key", key).unwrap();
+        conn.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get::<_, u32>(0))
+    };
+    assert!(tables(format!("x'{hex}'")).unwrap() > 0, "raw");
+    assert!(tables(hex).is_err(), "never a passphrase that is stretched");
 }
 
 #[tokio::test]

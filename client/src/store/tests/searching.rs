@@ -45,9 +45,12 @@ async fn a23_the_beginning_of_a_word_finds_it() {
 }
 
 #[tokio::test]
-async fn a23_no_input_is_a_syntax_error() {
+async fn sec_083_a23_no_input_is_a_syntax_error() {
     let fixture = with(&["C++ and \"quotes\" 👍", "a AND b OR (c)"]).await;
     for query in [
+        "\" OR * NEAR( ^ -",
+        "a\" OR \"b",
+        "search MATCH 'x'; DROP TABLE messages; --",
         "\"",
         "*",
         "a AND",

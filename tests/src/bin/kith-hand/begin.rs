@@ -79,7 +79,7 @@ pub async fn signed_in(engine: &Engine, arguments: &Arguments) -> Result<UserId>
                 engine.try_again().await;
                 continue;
             }
-            AppState::SignedOut { .. } => {}
+            AppState::SignedOut { .. } | AppState::Locked { .. } => {}
         }
         let (server, name) = (arguments.server.clone(), arguments.name.clone());
         let password = PASSWORD.to_owned();

@@ -19,7 +19,11 @@ device: DeviceId,
 /**
  * Where the secrets are.
  */
-key_store: KeyStore, };
+key_store: KeyStore,
+/**
+ * What people call the secret store of this system.
+ */
+secret_store: string, };
 
 /**
  * Where to read a timeline.
@@ -53,7 +57,19 @@ reason: SignedOutReason | null,
 /**
  * Whether the secret store can be used; if not, a sign-in lasts until the app quits.
  */
-secret_store_usable: boolean, } | { "state": "signed_in",
+secret_store_usable: boolean, } | { "state": "locked",
+/**
+ * The server that was used last.
+ */
+server: string | null,
+/**
+ * Who was signed in last.
+ */
+username: string | null,
+/**
+ * The file cannot be opened, whatever the passphrase.
+ */
+trouble: LockedTrouble | null, } | { "state": "signed_in",
 /**
  * The account.
  */
@@ -61,7 +77,11 @@ account: AccountView,
 /**
  * Its database was damaged, and the user has not seen what became of it.
  */
-mended: MendedView | null, };
+mended: MendedView | null,
+/**
+ * The sign-in lasts until the app quits, and the user has not said whether that is enough.
+ */
+offer: KeyOffer | null, };
 
 /**
  * The platform's object that a conversation is about (a job, an application, an interview …).
@@ -361,9 +381,35 @@ from: Seq,
 to: Seq, };
 
 /**
+ * What the user decides after a sign-in that nothing keeps: a passphrase, the secret store, or nothing.
+ */
+export type KeyOffer = {
+/**
+ * Why it is not kept.
+ */
+reason: KeyOfferReason,
+/**
+ * There is a history here that could not be opened. Keeping this sign-in sets it aside; nothing is deleted.
+ */
+has_history: boolean,
+/**
+ * Items of that history that had not reached the server, if their number is known.
+ */
+unsent: number | null,
+/**
+ * The secret store can be used.
+ */
+secret_store_usable: boolean, };
+
+/**
+ * Why a sign-in is not kept.
+ */
+export type KeyOfferReason = "no_store" | "key_missing" | "passphrase_forgotten";
+
+/**
  * Where token and database key are kept.
  */
-export type KeyStore = "secret_store" | "session_only";
+export type KeyStore = "secret_store" | "passphrase" | "session_only";
 
 /**
  * Where a link leads.
@@ -414,6 +460,11 @@ bad_certificate: boolean, } | { "state": "sign_in_needed" } | { "state": "stoppe
  * Why.
  */
 code: ErrorCode, };
+
+/**
+ * Why a file of secrets stays closed. It is left as it is.
+ */
+export type LockedTrouble = "newer" | "damaged" | "no_access";
 
 /**
  * How one conversation's log stands.
@@ -1052,6 +1103,11 @@ export interface Commands {
   tryAgain(): Promise<void>;
   mendedSeen(): Promise<void>;
   status(): Promise<StatusView>;
+  unlock(passphrase: string): Promise<void>;
+  setPassphrase(passphrase: string): Promise<void>;
+  changePassphrase(current: string, new_passphrase: string): Promise<void>;
+  useSecretStore(): Promise<void>;
+  keepUntilQuit(): Promise<void>;
   signUp(server: string, username: string, password: string, display_name: string, invite: string | null): Promise<void>;
   signIn(server: string, username: string, password: string): Promise<void>;
   signOutPreview(): Promise<SignOutPreview>;
@@ -1110,6 +1166,8 @@ export interface Commands {
   setSettings(settings: Settings): Promise<void>;
   /** Which messages are announced by the system. */
   setNotifications(mode: NotificationMode): Promise<void>;
+  /** The first frame was drawn. Whether an earlier start drew nothing, so that this one draws in the slow way. */
+  painted(): Promise<boolean>;
   /** The link that the app was started with, or that came before the window listened; once. */
   takeStartLink(): Promise<Link | null>;
   /** The server given on the command line, for the sign-in page. */
@@ -1132,6 +1190,11 @@ export function createCommands(invoke: Invoke): Commands {
     tryAgain: () => invoke("try_again"),
     mendedSeen: () => invoke("mended_seen"),
     status: () => invoke("status"),
+    unlock: (passphrase) => invoke("unlock", { passphrase }),
+    setPassphrase: (passphrase) => invoke("set_passphrase", { passphrase }),
+    changePassphrase: (current, new_passphrase) => invoke("change_passphrase", { current, new_passphrase }),
+    useSecretStore: () => invoke("use_secret_store"),
+    keepUntilQuit: () => invoke("keep_until_quit"),
     signUp: (server, username, password, display_name, invite) => invoke("sign_up", { server, username, password, display_name, invite }),
     signIn: (server, username, password) => invoke("sign_in", { server, username, password }),
     signOutPreview: () => invoke("sign_out_preview"),
@@ -1185,6 +1248,7 @@ export function createCommands(invoke: Invoke): Commands {
     getSettings: () => invoke("get_settings"),
     setSettings: (settings) => invoke("set_settings", { settings }),
     setNotifications: (mode) => invoke("set_notifications", { mode }),
+    painted: () => invoke("painted"),
     takeStartLink: () => invoke("take_start_link"),
     suggestedServer: () => invoke("suggested_server"),
     openAgain: () => invoke("open_again"),

@@ -1,5 +1,14 @@
 /** An in-memory twin of the shell, for tests and for the interface in a browser. Never part of the app. */
-import type { EngineEvent, ErrorCode, Link, PersonView, Shell, TimelineItem } from './engine';
+import type {
+  EngineEvent,
+  ErrorCode,
+  KeyOffer,
+  Link,
+  LockedTrouble,
+  PersonView,
+  Shell,
+  TimelineItem,
+} from './engine';
 import { account } from './fake/account';
 import { conversations } from './fake/conversations';
 import { diagnostics } from './fake/diagnostics';
@@ -29,6 +38,10 @@ export interface Fake extends Shell {
 }
 
 export interface FakeOptions {
+  /** A passphrase is asked for, or its file cannot be opened. */
+  locked?: boolean | LockedTrouble;
+  /** Nothing keeps the sign-in, for this reason. */
+  offer?: KeyOffer | undefined;
   signedIn?: boolean;
   empty?: boolean;
   history?: number;
@@ -84,6 +97,9 @@ export function createFake(options: FakeOptions = {}): Fake {
   const { signedIn = true, empty = false, history = 120, startLink = null, failing = {} } = options;
   const world = new World();
   world.isSignedIn = signedIn;
+  if (options.locked) [world.isLocked, world.keyStore] = [true, 'passphrase'];
+  if (typeof options.locked === 'string') world.trouble = options.locked;
+  if (options.offer) [world.offer, world.keyStore] = [options.offer, 'session_only'];
   if (!empty) seed(world, history);
   options.fill?.(world);
   const links = new Set<(link: Link) => void>();
@@ -97,6 +113,7 @@ export function createFake(options: FakeOptions = {}): Fake {
     networkChanged: async () => undefined,
     openLink: async () => undefined,
     takeStartLink: async () => startLink,
+    painted: async () => false,
     suggestedServer: async () => null,
     openAgain: async () => undefined,
     quit: async () => undefined,

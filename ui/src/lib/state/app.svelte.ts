@@ -69,6 +69,15 @@ export class App {
     return () => ends.forEach((end) => end());
   }
 
+  /** Says that something was drawn, once it was: two frames after everything is in its place. */
+  async paint(): Promise<void> {
+    await new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)));
+    const wasRestarted = await this.shell.painted().catch(() => false);
+    if (wasRestarted) {
+      this.toasts.show('Nothing was drawn at first, so Kith started again and draws in a slower, safer way.');
+    }
+  }
+
   async refreshState(): Promise<void> {
     try {
       this.state = await this.shell.appState();
@@ -77,7 +86,7 @@ export class App {
       this.failure = explain(error);
       return;
     }
-    if (this.state.state === 'signed_out') {
+    if (this.state.state !== 'signed_in') {
       this.close();
       this.#composers.clear();
       this.conversations.list = [];
@@ -145,6 +154,8 @@ export class App {
           if (this.timeline) lists.add('timeline');
           break;
         case 'problem':
+          // The offer to keep the sign-in says it better.
+          if (event.problem.kind === 'no_secret_store' && (await this.#isOffered())) break;
           this.toasts.show(problemText(event.problem), 'error');
           break;
         case 'message_arrived':
@@ -158,6 +169,11 @@ export class App {
     if (lists.has('detail')) this.detailVersion += 1;
     const draft = this.conversations.get(this.selected)?.draft;
     if (draft !== undefined) this.composer?.adopt(draft ?? '');
+  }
+
+  async #isOffered(): Promise<boolean> {
+    await this.refreshState();
+    return this.state?.state === 'signed_in' && this.state.offer !== null;
   }
 
   /** Opens a conversation, at a message if one is named. */

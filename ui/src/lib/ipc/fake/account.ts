@@ -1,7 +1,7 @@
 /** Signing in and out, devices, settings. */
-import type { Commands, SessionItem, Settings } from '../engine';
+import type { Commands, KeyStore, SessionItem, Settings } from '../engine';
 import { ME, PEOPLE, byId } from './people';
-import type { World } from './world';
+import { refusal, type World } from './world';
 
 const MONTH_MS = 30 * 86_400_000;
 
@@ -25,13 +25,34 @@ export function account(world: World) {
     },
   ];
 
+  function keep(place: KeyStore, passphrase = '') {
+    [world.keyStore, world.passphrase, world.offer] = [place, passphrase, null];
+    world.tell({ type: 'app_changed' });
+  }
+
   function signed(isIn: boolean) {
-    world.isSignedIn = isIn;
+    if (isIn && world.isLocked) {
+      world.keyStore = 'session_only';
+      world.offer = {
+        reason: 'passphrase_forgotten',
+        has_history: true,
+        unsent: 2,
+        secret_store_usable: false,
+      };
+    }
+    [world.isSignedIn, world.isLocked] = [isIn, false];
     world.tell({ type: 'app_changed' });
   }
 
   return {
     async appState() {
+      if (world.isLocked)
+        return {
+          state: 'locked',
+          server: 'https://chat.example.org',
+          username: ME.username,
+          trouble: world.trouble,
+        };
       if (!world.isSignedIn)
         return { state: 'signed_out', server: null, reason: null, secret_store_usable: true };
       const me = { ...ME, display_name: name };
@@ -39,10 +60,26 @@ export function account(world: World) {
         server: 'https://chat.example.org',
         me,
         device: 'd1',
-        key_store: 'secret_store',
+        key_store: world.keyStore,
+        secret_store: 'Secret Service',
       } as const;
-      return { state: 'signed_in', account, mended: world.mended };
+      return { state: 'signed_in', account, mended: world.mended, offer: world.offer };
     },
+    async unlock(passphrase) {
+      if (passphrase !== world.passphrase) throw refusal('passphrase_wrong');
+      world.isLocked = false;
+      world.tell({ type: 'app_changed' });
+    },
+    setPassphrase: async (passphrase) => keep('passphrase', passphrase),
+    async changePassphrase(current, next) {
+      if (current !== world.passphrase) throw refusal('passphrase_wrong');
+      world.passphrase = next;
+    },
+    async useSecretStore() {
+      if (world.offer && !world.offer.secret_store_usable) throw refusal('no_secret_store');
+      keep('secret_store');
+    },
+    keepUntilQuit: async () => keep('session_only'),
     tryAgain: async () => undefined,
     mendedSeen: async () => {
       world.mended = null;

@@ -3,6 +3,9 @@ import type {
   ConversationKind,
   ConversationView,
   EngineEvent,
+  KeyOffer,
+  KeyStore,
+  LockedTrouble,
   MemberView,
   MendedView,
   MessageView,
@@ -50,6 +53,11 @@ export class World {
   isPolling = false;
   isSignedIn = true;
   mended: MendedView | null = null;
+  isLocked = false;
+  trouble: LockedTrouble | null = null;
+  passphrase = 'correct horse battery';
+  keyStore: KeyStore = 'secret_store';
+  offer: KeyOffer | null = null;
   next = 1;
 
   row(id: string): Row {

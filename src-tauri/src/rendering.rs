@@ -1,0 +1,188 @@
+//! Drawing that fails: where WebKit's fast way to the screen is known to break, a start that draws nothing is followed
+//! by one more, in the slow and safe way (A44).
+//!
+//! The page says when its first frame was drawn. What is decided from that is a function without effects.
+
+use crate::shell::Shell;
+use std::{
+    env,
+    path::Path,
+    process::{Command, ExitCode},
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+/// WebKit leaves its fast way out with this.
+const SAFE: &str = "WEBKIT_DISABLE_DMABUF_RENDERER";
+/// Set for the start that follows one that drew nothing: there is never a third.
+const RESTARTED: &str = "KITH_RENDERING_RESTARTED";
+/// A visible window has drawn something within this; the slowest first start on a cold disk takes about as long.
+const FIRST_PAINT_WITHIN: Duration = Duration::from_secs(5);
+/// How often a hidden window is looked at.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// What is known at the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Surroundings {
+    is_linux: bool,
+    has_nvidia: bool,
+    is_wayland: bool,
+    /// The environment chose already, or this is the second start.
+    is_safe: bool,
+    was_restarted: bool,
+    /// `--safe-rendering`, or `--safe-rendering=false`.
+    wanted: Option<bool>,
+}
+
+/// What to do about the drawing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Plan {
+    /// Nothing: it works, or there is nothing else to try.
+    Leave,
+    /// Start in the safe way from the beginning.
+    Safe,
+    /// Start, and start again in the safe way if nothing is drawn.
+    Watch,
+}
+
+fn plan(at: Surroundings) -> Plan {
+    if !at.is_linux || at.is_safe || at.was_restarted {
+        return Plan::Leave;
+    }
+    match at.wanted {
+        Some(true) => Plan::Safe,
+        Some(false) => Plan::Leave,
+        None if at.has_nvidia || at.is_wayland => Plan::Watch,
+        None => Plan::Leave,
+    }
+}
+
+/// Whether a watched start is given up: nothing drawn, though the window has been visible for long enough.
+fn is_given_up(plan: Plan, has_painted: bool, visible_for: Duration) -> bool {
+    plan == Plan::Watch && !has_painted && visible_for >= FIRST_PAINT_WITHIN
+}
+
+fn surroundings(wanted: Option<bool>) -> Surroundings {
+    let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
+    Surroundings {
+        is_linux: cfg!(target_os = "linux"),
+        has_nvidia: Path::new("/proc/driver/nvidia").exists() || Path::new("/sys/module/nvidia").exists(),
+        is_wayland: is_set("WAYLAND_DISPLAY"),
+        is_safe: is_set(SAFE),
+        was_restarted: is_set(RESTARTED),
+        wanted,
+    }
+}
+
+/// What has become of the drawing.
+#[derive(Debug, Default)]
+pub(crate) struct Rendering {
+    has_painted: AtomicBool,
+    restarts: AtomicBool,
+}
+
+impl Rendering {
+    /// The page has drawn its first frame. Answers whether this start followed one that drew nothing.
+    pub(crate) fn painted(&self) -> bool {
+        self.has_painted.store(true, Ordering::Relaxed);
+        env::var_os(RESTARTED).is_some()
+    }
+}
+
+/// Replaces this process by a safe one where that was asked for; comes back only if nothing is to be done.
+pub(crate) fn begin(wanted: Option<bool>) -> Option<ExitCode> {
+    (plan(surroundings(wanted)) == Plan::Safe).then(|| start_safely(false))
+}
+
+/// Waits for the first frame, and ends the app for a safe start if none comes.
+pub(crate) async fn watch(shell: Shell, wanted: Option<bool>) {
+    let plan = plan(surroundings(wanted));
+    let mut visible_for = Duration::ZERO;
+    while plan == Plan::Watch && !shell.rendering().has_painted.load(Ordering::Relaxed) {
+        if is_given_up(plan, false, visible_for) {
+            tracing::warn!("nothing was drawn: starting again in the safe way");
+            shell.rendering().restarts.store(true, Ordering::Relaxed);
+            shell.end().await;
+            return;
+        }
+        tokio::time::sleep(LOOK).await;
+        // A hidden window draws nothing, and that is right.
+        if crate::window::is_shown(shell.app()) {
+            visible_for += LOOK;
+        }
+    }
+}
+
+/// After the app has ended: the second start, if it ended for one.
+pub(crate) fn end(shell: &Shell) -> Option<ExitCode> {
+    shell.rendering().restarts.load(Ordering::Relaxed).then(|| start_safely(true))
+}
+
+/// Becomes the same program in the safe way: locks, names on the bus and windows are let go by this.
+fn start_safely(was_broken: bool) -> ExitCode {
+    let Ok(program) = env::current_exe() else { return ExitCode::FAILURE };
+    let mut command = Command::new(program);
+    command.args(env::args_os().skip(1)).env(SAFE, "1");
+    if was_broken {
+        command.env(RESTARTED, "1");
+    }
+    #[cfg(unix)]
+    let failed = std::os::unix::process::CommandExt::exec(&mut command);
+    #[cfg(not(unix))]
+    let failed = match command.spawn() {
+        Ok(_) => return ExitCode::SUCCESS,
+        Err(error) => error,
+    };
+    eprintln!("Kith cannot start again: {failed}");
+    ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NVIDIA: Surroundings = Surroundings {
+        is_linux: true,
+        has_nvidia: true,
+        is_wayland: false,
+        is_safe: false,
+        was_restarted: false,
+        wanted: None,
+    };
+
+    #[test]
+    fn a44_only_where_drawing_is_known_to_break_a_start_is_watched() {
+        let wayland = Surroundings { has_nvidia: false, is_wayland: true, ..NVIDIA };
+        assert_eq!((plan(NVIDIA), plan(wayland)), (Plan::Watch, Plan::Watch));
+        let others = [
+            Surroundings { has_nvidia: false, ..NVIDIA },
+            Surroundings { is_linux: false, wanted: Some(true), ..NVIDIA },
+        ];
+        assert_eq!(others.map(plan), [Plan::Leave; 2]);
+    }
+
+    #[test]
+    fn a44_there_is_one_restart_and_none_where_it_is_safe_already() {
+        let second = Surroundings { was_restarted: true, ..NVIDIA };
+        let chosen = Surroundings { is_safe: true, ..NVIDIA };
+        for at in [second, chosen, Surroundings { wanted: Some(true), ..second }] {
+            assert_eq!(plan(at), Plan::Leave, "{at:?}");
+        }
+    }
+
+    #[test]
+    fn a44_the_user_can_choose_either_way() {
+        for (wanted, expected) in [(true, Plan::Safe), (false, Plan::Leave)] {
+            assert_eq!(plan(Surroundings { wanted: Some(wanted), ..NVIDIA }), expected);
+        }
+    }
+
+    #[test]
+    fn a44_a_start_is_given_up_only_when_a_visible_window_drew_nothing_for_long() {
+        let long = FIRST_PAINT_WITHIN;
+        assert!(is_given_up(Plan::Watch, false, long));
+        assert!(!is_given_up(Plan::Watch, true, long * 10));
+        assert!(!is_given_up(Plan::Watch, false, long - LOOK));
+        assert!(!is_given_up(Plan::Leave, false, long * 10));
+    }
+}

@@ -1,0 +1,131 @@
+//! Where sign-in and key are kept, through the real window and with the real Secret Service: there, missing from the
+//! bus, without a bus, locked, started anew.
+
+use anyhow::Result;
+use kith_client::secrets::{KeyringSecrets, SecretName, SecretStore as _};
+use kith_tests::window::{Bus, Stage, Window, password};
+use std::fs;
+
+const PASSPHRASE: &str = "correct horse battery";
+
+/// Signs up in the window, up to what comes after the form.
+async fn sign_up(stage: &Stage, window: &Window, username: &str) -> Result<()> {
+    window.click("signin-switch").await?;
+    window.fill("signin-server", &stage.url()).await?;
+    window.fill("signin-display-name", "Ada Lindqvist").await?;
+    window.fill("signin-username", username).await?;
+    window.fill("signin-password", &password(username)).await?;
+    window.click("signin-submit").await
+}
+
+async fn kept(window: &Window, place: &str) -> Result<()> {
+    window.click("settings-button").await?;
+    window.sees("key-store", place).await
+}
+
+/// A bus on which nobody keeps secrets: the sign-in works, a passphrase is offered and keeps it, and the next start
+/// asks for it first.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "opens real windows: cargo xtask test windows"]
+async fn sec_085_a_a30_without_a_secret_store_a_passphrase_keeps_the_sign_in() -> Result<()> {
+    let stage = Stage::set().await?;
+    let bus = Bus::start().await?;
+    let window = stage.window_in("ada", &bus.environment()).await?;
+    sign_up(&stage, &window, "ada").await?;
+    window.sees("offer", "You are signed in.").await?;
+    window.picture("keys-offer").await?;
+    window.click("offer-passphrase").await?;
+    window.fill("passphrase-new", PASSPHRASE).await?;
+    window.fill("passphrase-again", PASSPHRASE).await?;
+    window.click("passphrase-submit").await?;
+    window.find("new-chat-button").await?;
+    window.link_is("connected").await?;
+    kept(&window, "Passphrase").await?;
+    let sealed = window.profile_dir().join("secrets.sealed");
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&sealed)?.permissions()) & 0o777, 0o600);
+    window.quit().await?;
+
+    let window = stage.window_in("ada", &bus.environment()).await?;
+    window.fill("unlock-passphrase", "not the passphrase").await?;
+    window.click("unlock-submit").await?;
+    window.sees("unlock-error", "not the passphrase").await?;
+    window.picture("keys-unlock").await?;
+    window.fill("unlock-passphrase", PASSPHRASE).await?;
+    window.click("unlock-submit").await?;
+    window.find("new-chat-button").await?;
+    window.link_is("connected").await?;
+    window.quit().await
+}
+
+/// No bus at all: the window opens, and a sign-in until quit leaves nothing behind.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "opens real windows: cargo xtask test windows"]
+async fn sec_085_a_without_a_bus_a_sign_in_may_last_until_quit() -> Result<()> {
+    let stage = Stage::set().await?;
+    let window = stage.window_in("ada", &Bus::none()).await?;
+    sign_up(&stage, &window, "ada").await?;
+    window.click("offer-until-quit").await?;
+    window.link_is("connected").await?;
+    kept(&window, "Nothing: until you quit").await?;
+    let folder = window.profile_dir();
+    window.quit().await?;
+    let names = fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name().into_string().unwrap_or_default()));
+    let names = names.collect::<Result<Vec<_>>>()?;
+    assert!(!names.iter().any(|name| name.contains(".db") || name.contains("sealed")), "{names:?}");
+    Ok(())
+}
+
+/// A keyring that is locked at the start and unlocked later: the window goes on by itself. One that was started anew
+/// meanwhile is found as well.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "opens real windows: cargo xtask test windows"]
+async fn sec_085_b_a32_a_keyring_that_is_unlocked_later_opens_the_history_by_itself() -> Result<()> {
+    let stage = Stage::set().await?;
+    let mut bus = Bus::start().await?;
+    bus.start_keyring(true).await?;
+    let window = stage.window_in("ada", &bus.environment()).await?;
+    stage.sign_up(&window, "ada", "Ada Lindqvist").await?;
+    kept(&window, "Secret Service").await?;
+    window.quit().await?;
+
+    bus.end_keyring().await?;
+    bus.start_keyring(false).await?;
+    let window = stage.window_in("ada", &bus.environment()).await?;
+    window.find("signin-try-again").await?;
+    window.picture("keys-locked").await?;
+    bus.end_keyring().await?;
+    bus.start_keyring(true).await?;
+    window.find("new-chat-button").await?;
+    window.link_is("connected").await?;
+    // Locked while it is used: what is open goes on.
+    bus.lock().await?;
+    kept(&window, "Secret Service").await?;
+    window.quit().await
+}
+
+/// The real Secret Service keeps bytes, replaces them, forgets them, and knows whether it is unlocked.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a keyring: cargo xtask test windows"]
+async fn sec_085_the_real_secret_service_keeps_replaces_and_forgets_bytes() -> Result<()> {
+    let story = || {
+        let store = KeyringSecrets::default();
+        let name = |user: &str| SecretName { service: "kith/tests/real".to_owned(), user: user.to_owned() };
+        assert!(store.is_unlocked());
+        assert_eq!(store.name(), "Secret Service");
+        let bytes: Vec<u8> = (0..=255).collect();
+        store.set(&name("one"), &bytes)?;
+        store.set(&name("other"), b"apart")?;
+        assert_eq!(store.get(&name("one"))?.as_deref(), Some(&bytes));
+        store.set(&name("one"), b"replaced")?;
+        // Another connection, as the next start has.
+        let next = KeyringSecrets::default();
+        assert_eq!(next.get(&name("one"))?.as_deref().map(Vec::as_slice), Some(b"replaced".as_slice()));
+        next.delete(&name("one"))?;
+        next.delete(&name("one"))?;
+        assert!(store.get(&name("one"))?.is_none());
+        assert!(store.get(&name("other"))?.is_some());
+        Ok(store.delete(&name("other"))?)
+    };
+    // Its calls block, and may not on a thread of the runtime.
+    tokio::task::spawn_blocking(story).await?
+}
