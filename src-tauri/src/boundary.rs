@@ -9,13 +9,14 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
     connect-src ipc: http://ipc.localhost; object-src 'none'; frame-src 'none'; base-uri 'none'; form-action 'none'";
 
 /// What the window may call: hearing events, and these commands.
-const ALLOWED: [&str; 64] = [
+const ALLOWED: [&str; 70] = [
     "core:event:allow-listen",
     "core:event:allow-unlisten",
     "allow-add-members",
     "allow-app-state",
     "allow-app-version",
     "allow-cancel",
+    "allow-change-passphrase",
     "allow-change-password",
     "allow-check-now",
     "allow-conversation",
@@ -29,6 +30,7 @@ const ALLOWED: [&str; 64] = [
     "allow-get-settings",
     "allow-hide",
     "allow-keep-draft",
+    "allow-keep-until-quit",
     "allow-leave",
     "allow-mark-read",
     "allow-mended-seen",
@@ -37,6 +39,7 @@ const ALLOWED: [&str; 64] = [
     "allow-open-direct",
     "allow-open-link",
     "allow-outbox",
+    "allow-painted",
     "allow-person",
     "allow-pin-message",
     "allow-presence",
@@ -55,6 +58,7 @@ const ALLOWED: [&str; 64] = [
     "allow-set-focus",
     "allow-set-mute",
     "allow-set-notifications",
+    "allow-set-passphrase",
     "allow-set-pin",
     "allow-set-presence",
     "allow-set-role",
@@ -73,6 +77,8 @@ const ALLOWED: [&str; 64] = [
     "allow-take-start-link",
     "allow-timeline",
     "allow-try-again",
+    "allow-unlock",
+    "allow-use-secret-store",
     "allow-watch-presence",
 ];
 

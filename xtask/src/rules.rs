@@ -11,7 +11,7 @@ use crate::{process::root, security};
 
 const TABLE: &str = "protocol/TESTS.md";
 /// Where tests are.
-const FOLDERS: [&str; 9] = [
+const FOLDERS: [&str; 10] = [
     "protocol/src",
     "client/src",
     "server/src",
@@ -20,6 +20,7 @@ const FOLDERS: [&str; 9] = [
     "src-tauri/src",
     "tests",
     "ui/src",
+    "ui/checks",
     "xtask/src",
 ];
 /// What no test can show, or nothing does yet, and why.
@@ -75,7 +76,7 @@ fn collect(folder: &Path, tests: &mut Vec<(String, String)>) -> Result<()> {
             continue;
         }
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if !name.ends_with(".rs") && !name.ends_with(".test.ts") {
+        if ![".rs", ".test.ts", ".test.mjs"].iter().any(|ending| name.ends_with(ending)) {
             continue;
         }
         let shown = path.strip_prefix(root())?.to_string_lossy().replace('\\', "/");
@@ -89,6 +90,10 @@ fn names(source: &str) -> Vec<String> {
     let name = |line: &str| {
         let line = line.trim_start();
         if let Some(rest) = line.strip_prefix("it('") {
+            return rest.split_once("',").map(|(name, _)| name.to_owned());
+        }
+        if line.starts_with("it.each(") || line.starts_with("])('") {
+            let (_, rest) = line.split_once(")('")?;
             return rest.split_once("',").map(|(name, _)| name.to_owned());
         }
         let rest = line.strip_prefix("async fn ").or_else(|| line.strip_prefix("fn "))?;
