@@ -11,8 +11,8 @@ pub(super) enum KeysCommand {
     /// The old one is good until its tokens have ended, within eleven minutes. Running servers follow within seconds;
     /// nobody is signed out.
     Rotate {
-        /// Removes the old keys at once: for when somebody else may have them. All access tokens end with them; devices
-        /// stay signed in and fetch fresh ones by themselves.
+        /// Removes the old keys at once, those of refresh tokens as well: for when somebody else may have them. All access
+        /// tokens end with them; devices stay signed in and fetch fresh ones by themselves.
         #[arg(long)]
         drop_old: bool,
         #[command(flatten)]

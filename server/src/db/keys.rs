@@ -47,21 +47,24 @@ async fn insert_missing(conn: &mut PgConnection, purpose: &str) -> Result<(), sq
     Ok(())
 }
 
-/// Retires the key that signs access tokens and makes the next one, in a transaction of the caller's. Rotations and
+/// Retires the key that works for a purpose and makes the next one, in a transaction of the caller's. Rotations and
 /// starts of servers wait for each other here.
-pub async fn rotate_access(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+pub async fn rotate(conn: &mut PgConnection, purpose: &str) -> Result<(), sqlx::Error> {
     lock(conn).await?;
-    sqlx::query!("UPDATE server_keys SET retired_at = now() WHERE purpose = 'access' AND retired_at IS NULL")
-        .execute(&mut *conn)
-        .await?;
-    insert_missing(conn, "access").await
+    sqlx::query!(
+        "UPDATE server_keys SET retired_at = now() WHERE purpose = $1 AND retired_at IS NULL",
+        purpose,
+    )
+    .execute(&mut *conn)
+    .await?;
+    insert_missing(conn, purpose).await
 }
 
-/// Removes retired access keys: those that retired at least so many seconds ago. Answers how many.
+/// Removes retired keys: those that retired at least so many seconds ago. Answers how many.
 pub async fn drop_retired(conn: &mut PgConnection, since_s: f64) -> Result<u64, sqlx::Error> {
     let done = sqlx::query!(
         "DELETE FROM server_keys
-         WHERE purpose = 'access' AND retired_at <= now() - make_interval(secs => $1)",
+         WHERE retired_at <= now() - make_interval(secs => $1)",
         since_s,
     )
     .execute(conn)

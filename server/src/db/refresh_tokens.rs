@@ -13,6 +13,8 @@ pub struct TokenRow {
     pub device_name: String,
     /// Its user.
     pub user_id: Uuid,
+    /// The number of the device's newest token.
+    pub newest_number: i64,
     /// When it was exchanged.
     pub exchanged_at: Option<DateTime<Utc>>,
     /// The device was signed out or the user disabled.
@@ -41,6 +43,7 @@ pub async fn lock(
     sqlx::query_as!(
         TokenRow,
         r#"SELECT token.device_id, devices.name AS device_name, devices.user_id, token.exchanged_at,
+                  devices.tokens_issued AS newest_number,
                   devices.revoked_at IS NOT NULL OR users.disabled_at IS NOT NULL AS "is_revoked!",
                   token.issued_at < now() - make_interval(days => $2)
                       OR devices.created_at < now() - make_interval(days => $3) AS "is_over!",

@@ -160,7 +160,11 @@ pub async fn refresh(state: &AppState, request: Refresh) -> Result<Session, ApiE
         return Err(ApiError::DeviceRevoked);
     }
     let name = row.device_name;
-    let number = told.map_or(0, |told| told.number).saturating_add(1);
+    // A token that bears no mark of this key says no number: the next one is the device's next.
+    let number = match told {
+        Some(told) => told.number.saturating_add(1),
+        None => row.newest_number.saturating_add(i64::from(row.exchanged_at.is_none())),
+    };
     let session = if request.device.is_some() {
         let next = state.tokens.successor(&request.refresh_token, Told { user, device, number });
         if row.exchanged_at.is_none() {

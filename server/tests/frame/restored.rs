@@ -73,7 +73,7 @@ async fn s8_s11_a_copied_profile_whose_device_came_back_by_a_newer_token_is_refu
 }
 
 /// A token as the server gave it out that many days ago, of whatever device signed in then.
-async fn of_days_ago(world: &World, token: &str, days: i64) -> String {
+pub async fn of_days_ago(world: &World, token: &str, days: i64) -> String {
     let key: Vec<u8> = sqlx::query_scalar("SELECT secret FROM server_keys WHERE purpose = 'refresh'")
         .fetch_one(&world.server.pool)
         .await

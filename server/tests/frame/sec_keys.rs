@@ -2,6 +2,7 @@
 
 use crate::{
     command_line::{run, server, stderr},
+    restored::of_days_ago,
     sockets::{connect, upgrade},
     support::World,
 };
@@ -9,6 +10,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures_util::{SinkExt, StreamExt};
 use kith_protocol::{ErrorCode, api::Session};
 use kith_server::domain::keys::{OldKeys, rotate};
+use serde_json::json;
 use std::{process::Stdio, time::Duration};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -92,6 +94,11 @@ async fn sec_024_a_dropped_key_ends_its_tokens_and_devices_take_fresh_ones() {
     let ada = world.person("ada").await;
     let old = kid(&ada.access_token);
     let mut socket = connect(&world, &ada).await;
+    // Whoever has the key that marks refresh tokens makes one that is newer than any that the server knows.
+    let (bob, cleo) = (world.person("bob").await, world.person("cleo").await);
+    let forged = of_days_ago(&world, &cleo.refresh_token, -1).await;
+    world.refresh_with(&forged, json!(cleo.device.id)).await.session();
+    let forged = of_days_ago(&world, &bob.refresh_token, -1).await;
     let output = run(&["keys", "rotate", "--drop-old"], Some(world.server.database_url()), "").await;
     assert!(output.status.success(), "{}", stderr(&output));
     assert!(!stored(&world).await.contains(&old));
@@ -100,6 +107,10 @@ async fn sec_024_a_dropped_key_ends_its_tokens_and_devices_take_fresh_ones() {
     let fresh = world.refresh(&ada).await.session();
     assert_eq!(fresh.device, ada.device, "nobody was signed out");
     assert!(world.is_live(&fresh).await);
+    world.refresh_with(&forged, json!(bob.device.id)).await.refused(401, ErrorCode::TokenInvalid);
+    let second = world.refresh(&bob).await.session();
+    assert_eq!(world.refresh(&bob).await.session().refresh_token, second.refresh_token, "S11 as ever");
+    world.refresh(&world.refresh(&second).await.session()).await.session();
     socket.send(Message::Ping("still there".into())).await.unwrap();
     while !matches!(socket.next().await.unwrap().unwrap(), Message::Pong(_)) {}
 }
