@@ -8,13 +8,14 @@ export function judge(root) {
   const ELEMENTS =
     'html head meta title link script style body main section article header footer nav aside div span p h1 h2 h3 button input textarea ' +
     'form label select option fieldset legend ul ol li dl dt dd pre code strong em b bdi a time mark kbd blockquote dialog details ' +
-    'summary table thead tbody tr th td';
+    'summary table thead tbody tr th td br';
   const IN_MESSAGES = 'div blockquote ul ol li pre strong em code a bdi';
   const SHAPES = 'svg path circle line polyline polygon rect ellipse';
   const ATTRIBUTES =
     'class id for dir lang start href title type name value placeholder rows maxlength minlength min max step autocomplete spellcheck ' +
     'disabled checked selected required readonly open role tabindex style autofocus inputmode pattern hidden novalidate scope';
-  const NAMES = 'testid id seq mine state order unread username emoji message kind action polling theme';
+  const NAMES =
+    'testid id seq mine state order unread username emoji message kind action polling theme kept reason';
   const DRAWING =
     'xmlns width height viewBox fill stroke stroke-width stroke-linecap stroke-linejoin class d cx cy r x y x1 x2 y1 y2 rx ry points';
   const OF_PAGE = {
