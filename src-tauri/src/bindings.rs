@@ -180,7 +180,9 @@ fn sec_054_types_have_no_bigint_and_no_secret() {
 }
 
 /// Texts that the window hands over, by command: none is a path. Whoever adds one says here what it is.
-const TEXTS: [&str; 23] = [
+const TEXTS: [&str; 27] = [
+    "change_passphrase(current)",
+    "change_passphrase(new_passphrase)",
     "change_password(current)",
     "change_password(new_password)",
     "create_group(title)",
@@ -194,6 +196,7 @@ const TEXTS: [&str; 23] = [
     "send_message(text)",
     "set_display_name(name)",
     "set_draft(text)",
+    "set_passphrase(passphrase)",
     "set_title(title)",
     "sign_in(password)",
     "sign_in(server)",
@@ -204,6 +207,7 @@ const TEXTS: [&str; 23] = [
     "sign_up(server)",
     "sign_up(username)",
     "start_direct(text)",
+    "unlock(passphrase)",
 ];
 
 #[test]
