@@ -99,9 +99,10 @@ pub struct Hand {
     pub disk: Option<Disk>,
     /// By how much its clock is wrong.
     wrong_by_ms: i64,
-    /// How often its file was spoilt, and how often it has replaced it.
-    pub damaged: u32,
-    pub replaced: u32,
+    /// Its file was spoilt, and not replaced yet.
+    pub is_spoilt: bool,
+    /// How often it replaced a file that nobody had spoilt since the last time.
+    pub replaced_unspoilt: u32,
     program: PathBuf,
     flags: Vec<String>,
     seed: u64,
@@ -128,8 +129,8 @@ impl Hand {
             proxy,
             disk: None,
             wrong_by_ms: 0,
-            damaged: 0,
-            replaced: 0,
+            is_spoilt: false,
+            replaced_unspoilt: 0,
             program: program.to_owned(),
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
             seed,
@@ -213,7 +214,9 @@ impl Hand {
             let is_gone = std::fs::remove_file(entry.path()).is_ok();
             let is_file =
                 !["-wal", "-shm", "-journal", ".before-upgrade"].iter().any(|end| stamp.ends_with(end));
-            self.replaced += u32::from(is_gone && is_file);
+            if is_gone && is_file && !std::mem::take(&mut self.is_spoilt) {
+                self.replaced_unspoilt += 1;
+            }
         }
     }
 

@@ -268,6 +268,7 @@ impl Run {
         for hand in &self.hands {
             let heard = hand.heard();
             self.tally.salvaged += heard.salvaged;
+            self.tally.replaced_unspoilt += hand.replaced_unspoilt;
             for (code, count) in &heard.refused {
                 *self.tally.refused.entry(code.clone()).or_default() += count;
             }
@@ -317,12 +318,10 @@ impl Run {
         let waiting: Vec<_> =
             waiting.map(|one| format!("{} is not at rest: {:?}", one.label, one.heard.report)).collect();
         findings.different.extend(waiting);
-        for hand in self.hands.iter().filter(|hand| hand.replaced != hand.damaged) {
-            let (label, damaged, replaced) = (hand.label(), hand.damaged, hand.replaced);
-            findings.different.push(format!(
-                "{label}: its file was damaged {damaged} times, and replaced {replaced} times"
-            ));
-        }
+        let spoilt = self.hands.iter().filter(|hand| hand.is_spoilt);
+        findings
+            .different
+            .extend(spoilt.map(|hand| format!("{}: its spoilt file was not replaced", hand.label())));
         Ok(findings)
     }
 }

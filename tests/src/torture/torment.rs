@@ -127,7 +127,7 @@ impl Run {
     /// A file that was damaged before and not replaced yet is left alone.
     async fn doom(&mut self, hand: usize, after_sending: bool, back_after: Duration) -> Result<()> {
         let one = &mut self.hands[hand];
-        if one.replaced != one.damaged || self.doomed.iter().any(|doomed| doomed.hand == hand) {
+        if one.is_spoilt || self.doomed.iter().any(|doomed| doomed.hand == hand) {
             return Ok(());
         }
         let wait = if after_sending { SEND_WITHIN } else { Duration::ZERO };
@@ -153,7 +153,7 @@ impl Run {
             }
             one.kill().await;
             let done = damage(&one.folder, &mut self.decisions.damage)?;
-            one.damaged += 1;
+            one.is_spoilt = true;
             one.back_at = Some(now + back_after);
             self.tally.damaged += 1;
             self.tally.damaged_pages += u32::try_from(done.pages)?;
