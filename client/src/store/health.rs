@@ -19,20 +19,20 @@ const PROBE: usize = 64 * 1024;
 pub(super) fn is_key_of_some_page(conn: &Connection) -> bool {
     let pages = || Some(std::fs::metadata(conn.path()?).ok()?.len() / PAGE as u64);
     // A file without a whole page shows nothing, and neither does a check that fails.
-    let (Some(pages), Ok(unfit)) = (pages(), unfit_pages(conn)) else { return false };
-    (unfit.len() as u64) < pages
+    let unfit = || {
+        let mut query = conn.prepare("PRAGMA cipher_integrity_check")?;
+        let lines = query.query_map([], |_| Ok(()))?;
+        Ok::<_, rusqlite::Error>(lines.count() as u64)
+    };
+    matches!((pages(), unfit()), (Some(pages), Ok(unfit)) if unfit < pages)
 }
 
-/// What is said of pages that the key does not check, one line each.
-fn unfit_pages(conn: &Connection) -> rusqlite::Result<Vec<String>> {
-    let mut query = conn.prepare("PRAGMA cipher_integrity_check")?;
-    let lines = query.query_map([], |row| row.get(0))?;
-    lines.collect()
-}
-
-/// Whether a file is damaged for certain: a page that its key does not check, or a structure that does not hold.
+/// Whether a file is damaged for certain: a page in use that its key does not check, or a structure that does not hold.
 /// `is_over` ends the search early, with "no".
 ///
+/// Pages are read as everybody reads them, through the log of writes, and not one by one from the file
+/// (`cipher_integrity_check`): there a page that a checkpoint is writing, or was when it was ended, is half of the old
+/// and half of the new, and one that never was in use is empty. Neither is damage (<https://sqlite.org/wal.html>).
 /// A search index that does not fit its messages is no damage: it can be made again.
 pub(super) fn is_damaged(path: &Path, key: &Key, is_over: impl Fn() -> bool + Send + 'static) -> bool {
     let look = || {
@@ -47,7 +47,7 @@ pub(super) fn is_damaged(path: &Path, key: &Key, is_over: impl Fn() -> bool + Se
                 return Ok(true);
             }
         }
-        Ok(!unfit_pages(&conn)?.is_empty())
+        Ok(false)
     };
     match look() {
         Ok(is_damaged) => is_damaged,

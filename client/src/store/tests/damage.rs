@@ -208,6 +208,32 @@ async fn a_look_through_the_file_that_a_quit_cut_short_is_begun_again() {
     second.close().await;
 }
 
+/// The pages that a log of writes has.
+fn logged(path: &std::path::Path) -> Vec<usize> {
+    let log = fs::read(path.with_extension("db-wal")).unwrap();
+    let frames = log[32..].chunks_exact(24 + PAGE);
+    frames.map(|frame| u32::from_be_bytes(*frame.first_chunk::<4>().unwrap()) as usize).collect()
+}
+
+/// <https://sqlite.org/wal.html>: what a checkpoint that was ended in the middle left in the file is no damage; the log
+/// of writes has it. The same is seen by whoever reads the file beside a checkpoint that goes on.
+#[tokio::test]
+async fn a_page_that_the_log_of_writes_has_is_whole_whatever_the_file_says() {
+    let mut fixture = filled().await;
+    fixture.reopen().await;
+    fixture.send("the last thing").await;
+    let file = path(&fixture);
+    let logged = logged(&file);
+    let length = fs::metadata(&file).unwrap().len() as usize / PAGE;
+    let half_written: Vec<_> = logged.into_iter().filter(|page| *page <= length).collect();
+    assert!(!half_written.is_empty());
+    spoil(&file, &half_written);
+    assert!(!fixture.store.is_damaged().await);
+    fixture.reopen().await;
+    assert!(!fixture.store.is_damaged().await);
+    assert_eq!(fixture.texts().await.last().map(String::as_str), Some("the last thing"));
+}
+
 #[tokio::test]
 async fn a_wrong_key_is_no_damage_and_a_damaged_first_page_is_no_wrong_key() {
     let mut fixture = filled().await;
