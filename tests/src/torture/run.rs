@@ -268,7 +268,6 @@ impl Run {
         for hand in &self.hands {
             let heard = hand.heard();
             self.tally.salvaged += heard.salvaged;
-            self.tally.replaced_unspoilt += hand.replaced_unspoilt;
             for (code, count) in &heard.refused {
                 *self.tally.refused.entry(code.clone()).or_default() += count;
             }
@@ -322,6 +321,10 @@ impl Run {
         findings
             .different
             .extend(spoilt.map(|hand| format!("{}: its spoilt file was not replaced", hand.label())));
+        let unspoilt = self.hands.iter().filter(|hand| hand.replaced_unspoilt > 0);
+        findings
+            .different
+            .extend(unspoilt.map(|hand| format!("{}: a file that nobody had spoilt was replaced", hand.label())));
         Ok(findings)
     }
 }

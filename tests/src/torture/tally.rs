@@ -57,8 +57,6 @@ pub struct Tally {
     pub damaged_unsent: u32,
     /// Unsent items that came out of damaged files.
     pub salvaged: u32,
-    /// Files that were replaced though nobody had spoilt them: nothing is lost by it, and all is read again.
-    pub replaced_unspoilt: u32,
     pub clock_jumps: u32,
     /// What engines refused or could not do, by code.
     pub refused: BTreeMap<String, u32>,
@@ -105,8 +103,8 @@ impl fmt::Display for Tally {
         )?;
         writeln!(
             f,
-            "  files        {} damaged ({} pages; {} with unsent items, {} of which were salvaged), {} more replaced",
-            self.damaged, self.damaged_pages, self.damaged_unsent, self.salvaged, self.replaced_unspoilt
+            "  files        {} damaged ({} pages; {} with unsent items, {} of which were salvaged)",
+            self.damaged, self.damaged_pages, self.damaged_unsent, self.salvaged
         )?;
         writeln!(f, "  clocks       {} jumps of up to four weeks", self.clock_jumps)?;
         writeln!(

@@ -299,33 +299,38 @@ impl Hand {
         }
     }
 
-    /// Reads everything to its beginning, as somebody does who scrolls up, and says how it stands.
+    /// Says how it stands. Once all is sent it reads everything to its beginning, as somebody does who scrolls up; that
+    /// takes its time.
     async fn report(&mut self) -> Result<(), ClientError> {
         self.look_for_mended().await?;
         let talks = self.engine.conversations().await?;
-        // Reading everything takes its time.
-        self.say_how_it_stands(&talks).await?;
+        if self.say_how_it_stands(&talks).await? > 0 {
+            return Ok(());
+        }
         for talk in talks.iter().filter(|talk| !talk.is_local) {
             if !self.complete.contains(&talk.id) && self.scroll(talk.id).await? {
                 self.complete.insert(talk.id);
             }
         }
-        self.say_how_it_stands(&talks).await
+        self.say_how_it_stands(&talks).await?;
+        Ok(())
     }
 
-    async fn say_how_it_stands(&self, talks: &[ConversationView]) -> Result<(), ClientError> {
+    /// Answers how many items wait to be sent.
+    async fn say_how_it_stands(&self, talks: &[ConversationView]) -> Result<usize, ClientError> {
         let status = self.engine.status().await;
         let waits_for_user =
             |one: &OutboxItemView| matches!(one.state, OutboxState::Parked { .. } | OutboxState::Held);
         let outbox = self.engine.outbox().await?;
         let unread: BTreeMap<_, _> = talks.iter().map(|talk| (talk.id.to_string(), talk.unread)).collect();
+        let unsent = outbox.iter().filter(|one| !waits_for_user(one)).count();
         say(&Said::Report(Report {
             connected: matches!(status.link, LinkView::Connected { .. }),
             complete: talks.iter().all(|talk| self.complete.contains(&talk.id)),
             unread,
-            unsent: outbox.iter().filter(|one| !waits_for_user(one)).count(),
+            unsent,
         }));
-        Ok(())
+        Ok(unsent)
     }
 
     /// Takes note of a file that was replaced: what was complete has to come again.
