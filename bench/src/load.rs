@@ -57,11 +57,11 @@ impl Connection {
         }
     }
 
-    async fn send(&mut self, frame: ClientFrame, request: Option<u64>) -> Result<()> {
+    pub async fn send(&mut self, frame: ClientFrame, request: Option<u64>) -> Result<()> {
         Ok(self.socket.send(Message::text(frame.encode(request))).await?)
     }
 
-    async fn next(&mut self) -> Result<ServerFrame> {
+    pub async fn next(&mut self) -> Result<ServerFrame> {
         loop {
             match self.socket.next().await.context("the server closed")?? {
                 Message::Text(text) => return Ok(ServerFrame::decode(text.as_str())?.frame),
@@ -103,7 +103,7 @@ pub async fn connect_pairs(server: &str, people: &[Person]) -> Result<Vec<Arc<Pa
         .await
 }
 
-fn event(text: String) -> NewEvent {
+pub fn event(text: String) -> NewEvent {
     NewEvent {
         id: EventId::mint(),
         kind: "message".to_owned(),
@@ -118,7 +118,7 @@ fn message(conversation: ConversationId, text: String) -> ClientFrame {
     ClientFrame::Send(Send { conversation, events: vec![json!(event(text))] })
 }
 
-fn filler(number: u64) -> String {
+pub fn filler(number: u64) -> String {
     format!(
         "{number} {}",
         "words of an ordinary length in an ordinary message ".repeat(2 + number as usize % 2)

@@ -3,14 +3,18 @@
 //! Starts the real server on a private PostgreSQL with durable settings, drives it through its own protocol with real
 //! accounts, and prints figures. Figures are printed, never judged: a loaded machine must not make anything fail.
 
+mod doors;
 mod engine;
 mod load;
 mod people;
 mod server;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 #[derive(Parser)]
 #[command(about = "What Kith costs, measured")]
@@ -39,12 +43,64 @@ enum What {
         #[arg(long, default_value_t = 100_000)]
         messages: usize,
     },
+    /// Times of sign-ins that fail, and what a connection that reads nothing costs.
+    Doors {
+        /// The server's binary.
+        #[arg(long, env = "KITH_SERVER")]
+        server: PathBuf,
+        /// Failing sign-ins of each kind.
+        #[arg(long, default_value_t = 100)]
+        tries: usize,
+        /// Events that flow past it.
+        #[arg(long, default_value_t = 10_000)]
+        events: u64,
+        /// In so many seconds.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
 }
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let What::Quick { server, pairs, seconds, idle, messages } = Cli::parse().what;
-    let running = server::Running::start(&server).await?;
+    match Cli::parse().what {
+        What::Quick { server, pairs, seconds, idle, messages } => {
+            quick(&server, pairs, seconds, idle, messages).await
+        }
+        What::Doors { server, tries, events, seconds } => {
+            at_the_door(&server, tries, events, Duration::from_secs(seconds)).await
+        }
+    }
+}
+
+async fn at_the_door(server: &Path, tries: usize, events: u64, during: Duration) -> Result<()> {
+    /// Enough that none of them meets a limit.
+    const WRITERS: usize = 40;
+    let running = server::Running::start(server).await?;
+    let people = people::sign_up(&running.url, tries * 2 + WRITERS + 1).await?;
+    let (guests, people) = people.split_at(tries * 2);
+    let [unknown, wrong, disabled] = doors::failing_sign_ins(&running, guests).await?;
+    println!("{:<44}{:>14}", "failing sign-ins of each kind", tries);
+    println!("{:<44}{:>14.2}", "  nobody of that name, median ms", unknown);
+    println!("{:<44}{:>14.2}", "  a wrong password, median ms", wrong);
+    println!("{:<44}{:>14.2}", "  a disabled account, median ms", disabled);
+    let (reader, writers) = people.split_last().context("somebody")?;
+    let device = reader.another_device(&running.url, 0).await?;
+    // The first run warms what any run needs.
+    for (what, stalled) in
+        [("warming up", None), ("nobody stalls", None), ("one reads nothing", Some(&device))]
+    {
+        let flow = doors::flow(&running, writers, reader, (events, during, stalled)).await?;
+        println!("{:<44}{:>14}", format!("events in {} s, {what}", during.as_secs()), flow.events);
+        println!("{:<44}{:>14}", "  the server's memory grew by, KB", flow.grown_kb);
+        let at = |quantile| flow.delivery.value_at_quantile(quantile) as f64 / 1000.0;
+        let line = format!("{:.2} / {:.2} / {:.2}", at(0.5), at(0.99), at(0.999));
+        println!("{:<44}{:>14}", "  delivery beside it: p50 / p99 / p99.9, ms", line);
+    }
+    running.stop().await
+}
+
+async fn quick(server: &Path, pairs: usize, seconds: u64, idle: usize, messages: usize) -> Result<()> {
+    let running = server::Running::start(server).await?;
     let people = people::sign_up(&running.url, pairs * 2).await?;
     let pairs = load::connect_pairs(&running.url, &people).await?;
     let length = Duration::from_secs(seconds);
@@ -71,7 +127,7 @@ async fn main() -> Result<()> {
     let per_connection = load::idle(&running, &people, idle).await?;
     println!("{:<44}{:>14.1}", format!("KB resident per idle connection, at {idle}"), per_connection);
     running.stop().await?;
-    let opened = engine::cold_open(&server, messages).await?;
+    let opened = engine::cold_open(server, messages).await?;
     println!("{:<44}{:>14}", "messages in the engine's store", opened.messages);
     println!("{:<44}{:>14.1}", "  fetched from the server as a new device, s", opened.import_s);
     println!("{:<44}{:>14.1}", "  engine opened and list read, ms", opened.list_ms);

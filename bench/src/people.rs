@@ -54,6 +54,18 @@ async fn session(server: &str, username: &str, from: Ipv4Addr, device: &str) -> 
     post(from, format!("{server}/v1/sessions"), &sign_in).await
 }
 
+/// Whether a sign-in succeeds; each `number` calls from another address.
+pub async fn try_sign_in(server: &str, username: &str, password: &str, number: usize) -> Result<bool> {
+    let from = Ipv4Addr::new(127, 2, (number / 250) as u8, (number % 250) as u8 + 1);
+    let sign_in = api::SignIn {
+        username: username.to_owned(),
+        password: password.to_owned(),
+        device: api::DeviceRequest { id: None, name: "bench".to_owned() },
+    };
+    let answer = http(from)?.post(format!("{server}/v1/sessions")).json(&sign_in).send().await?;
+    Ok(answer.status().is_success())
+}
+
 /// Makes `count` accounts and signs each in once.
 pub async fn sign_up(server: &str, count: usize) -> Result<Vec<Person>> {
     stream::iter(0..count)

@@ -1,7 +1,11 @@
 //! The server under measurement: a process of its own, ended by its id.
 
 use anyhow::{Context, Result, bail};
-use std::{path::Path, process::Stdio, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
@@ -11,7 +15,8 @@ use tokio::{
 pub struct Running {
     pub url: String,
     child: Child,
-    _data: tempfile::TempDir,
+    binary: PathBuf,
+    data: tempfile::TempDir,
 }
 
 impl Running {
@@ -47,7 +52,16 @@ impl Running {
         .context("the server did not listen in time")??;
         // What it prints later is read and dropped, so that its pipe never fills.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Ok(Self { url: found, child, _data: data })
+        Ok(Self { url: found, child, binary: binary.to_owned(), data })
+    }
+
+    /// Disables an account, as an operator would.
+    pub async fn disable(&self, username: &str) -> Result<()> {
+        let mut disable = Command::new(&self.binary);
+        disable.args(["user", "disable", username, "--embedded-db", "--data-dir"]).arg(self.data.path());
+        let done = disable.output().await?;
+        anyhow::ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        Ok(())
     }
 
     fn id(&self) -> Result<u32> {

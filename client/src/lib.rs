@@ -18,3 +18,4 @@ pub mod view;
 pub use engine::{Engine, EngineOptions, EventStream};
 pub use error::ClientError;
 pub use events::EngineEvent;
+pub use transport::tls::{https_client, is_about_certificate};

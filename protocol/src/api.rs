@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// `POST /v1/accounts`
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CreateAccount {
     /// 3–32 of `[a-z0-9._-]`.
@@ -23,6 +24,7 @@ pub struct CreateAccount {
 
 /// The answer to [`CreateAccount`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AccountCreated {
     /// The account's profile.
     pub user: Profile,
@@ -30,6 +32,7 @@ pub struct AccountCreated {
 
 /// A device as it names itself.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct DeviceRequest {
     /// A device that this installation was before; absent at the first sign-in.
@@ -41,6 +44,7 @@ pub struct DeviceRequest {
 
 /// `POST /v1/sessions`
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SignIn {
     /// The user name.
@@ -53,6 +57,7 @@ pub struct SignIn {
 
 /// `POST /v1/sessions/refresh`
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Refresh {
     /// The last one received.
@@ -64,6 +69,7 @@ pub struct Refresh {
 
 /// A device in an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DeviceRef {
     /// Its id.
     pub id: DeviceId,
@@ -73,6 +79,7 @@ pub struct DeviceRef {
 
 /// The answer to [`SignIn`] and [`Refresh`].
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Session {
     /// A signed JWT of at most ten minutes.
     pub access_token: String,
@@ -88,6 +95,7 @@ pub struct Session {
 
 /// A row of `GET /v1/sessions`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct SessionItem {
     /// The device.
@@ -104,6 +112,7 @@ pub struct SessionItem {
 
 /// `DELETE /v1/sessions/{device}`, and `DELETE /v1/sessions` for all devices but the one that asks.
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RevokeSession {
     /// The password, asked again.
@@ -112,6 +121,7 @@ pub struct RevokeSession {
 
 /// `PUT /v1/me/password`
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ChangePassword {
     /// The password until now.
@@ -122,6 +132,7 @@ pub struct ChangePassword {
 
 /// `PATCH /v1/me`
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct UpdateProfile {
     /// 1–64 Unicode scalar values.
@@ -131,6 +142,7 @@ pub struct UpdateProfile {
 
 /// A person as others see them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Profile {
     /// Their id.
     pub id: UserId,
@@ -153,6 +165,7 @@ pub struct Profile {
 
 /// `POST /v1/conversations`
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CreateConversation {
     /// For a group, minted by the caller; for a direct one it follows from the members.
@@ -175,6 +188,7 @@ pub struct CreateConversation {
 
 /// `POST /v1/conversations/{id}/messages`
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PostMessage {
     /// Makes a retry harmless; minted by the server when absent.
@@ -186,6 +200,7 @@ pub struct PostMessage {
 
 /// The answer to [`PostMessage`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MessagePosted {
     /// Its id.
     pub id: EventId,
@@ -197,6 +212,7 @@ pub struct MessagePosted {
 
 /// `PUT /v1/conversations/{id}/read`
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct MarkRead {
     /// The last seq that was read.
@@ -205,6 +221,7 @@ pub struct MarkRead {
 
 /// `POST /v1/exchange` (S12)
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ExchangeRequest {
     /// `hello` first.
@@ -216,6 +233,7 @@ pub struct ExchangeRequest {
 
 /// The answer to [`ExchangeRequest`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ExchangeAnswer {
     /// `welcome`, `heads`, answers, live frames.
     pub frames: Vec<serde_json::Value>,
@@ -223,6 +241,7 @@ pub struct ExchangeAnswer {
 
 /// `GET /v1/info`: what anybody may know of a server before signing in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ServerInfo {
     /// `name/version`.
     pub server: String,
@@ -241,6 +260,8 @@ pub struct ServerInfo {
 
 /// A list that may go on.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "ListOf{T}"))]
 pub struct List<T> {
     /// This part.
     pub items: Vec<T>,
@@ -251,6 +272,7 @@ pub struct List<T> {
 
 /// Any refusal over HTTP.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ErrorBody {
     /// Branch on this.
     pub code: ErrorCode,

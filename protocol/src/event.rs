@@ -32,6 +32,7 @@ pub struct NewEvent {
 
 /// An event with its place in the conversation's log, as the server gives it out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Event {
     /// Its place, from 1, without holes.
     pub seq: Seq,
@@ -63,6 +64,7 @@ pub struct Event {
 
 /// A role in a conversation. A direct conversation has two owners of nothing: both are `member`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum Role {

@@ -7,7 +7,8 @@ use axum::{
     middleware,
     routing::{MethodRouter, delete, get, patch, post, put},
 };
-use kith_protocol::ErrorCode;
+use kith_protocol::{api, frame};
+use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 /// The route that becomes a socket; [`http::origin::guard`] stands before it.
@@ -30,7 +31,28 @@ struct Route {
     /// What it counts for among its device's rates (L2); nothing where no device is known.
     rate: Option<Rate>,
     summary: &'static str,
+    /// The types of its query, its body and its answer.
+    query: Option<Shape>,
+    body: Option<Shape>,
+    answer: Option<Shape>,
     handler: MethodRouter<AppState>,
+}
+
+/// Describes a type.
+type Shape = fn(&mut SchemaGenerator) -> Schema;
+
+impl Route {
+    fn asks<Q: JsonSchema>(self) -> Self {
+        Self { query: Some(Q::json_schema), ..self }
+    }
+
+    fn takes<B: JsonSchema>(self) -> Self {
+        Self { body: Some(SchemaGenerator::subschema_for::<B>), ..self }
+    }
+
+    fn gives<A: JsonSchema>(self) -> Self {
+        Self { answer: Some(SchemaGenerator::subschema_for::<A>), ..self }
+    }
 }
 
 fn open(
@@ -39,7 +61,17 @@ fn open(
     summary: &'static str,
     handler: MethodRouter<AppState>,
 ) -> Route {
-    Route { method, path, access: Access::Open, rate: None, summary, handler }
+    Route {
+        method,
+        path,
+        access: Access::Open,
+        rate: None,
+        summary,
+        query: None,
+        body: None,
+        answer: None,
+        handler,
+    }
 }
 
 fn signed_in(
@@ -49,25 +81,45 @@ fn signed_in(
     summary: &'static str,
     handler: MethodRouter<AppState>,
 ) -> Route {
-    Route { method, path, access: Access::SignedIn, rate: Some(Rate(rate)), summary, handler }
+    let rate = Some(Rate(rate));
+    Route {
+        method,
+        path,
+        access: Access::SignedIn,
+        rate,
+        summary,
+        query: None,
+        body: None,
+        answer: None,
+        handler,
+    }
 }
 
 /// The whole HTTP surface.
 fn routes() -> Vec<Route> {
     use http::{accounts, conversations, exchange, health, info, me, messages, sessions, socket, users};
     vec![
-        open("get", "/v1/info", "What anybody may know of this server", get(info::get)),
-        open("post", "/v1/accounts", "Make an account", post(accounts::create)),
-        open("post", "/v1/sessions", "Sign in", post(sessions::create)),
-        open("post", "/v1/sessions/refresh", "Exchange a refresh token", post(sessions::refresh)),
-        signed_in("get", "/v1/sessions", "account", "One's own devices", get(sessions::list)),
+        open("get", "/v1/info", "What anybody may know of this server", get(info::get))
+            .gives::<api::ServerInfo>(),
+        open("post", "/v1/accounts", "Make an account", post(accounts::create))
+            .takes::<api::CreateAccount>()
+            .gives::<api::AccountCreated>(),
+        open("post", "/v1/sessions", "Sign in", post(sessions::create))
+            .takes::<api::SignIn>()
+            .gives::<api::Session>(),
+        open("post", "/v1/sessions/refresh", "Exchange a refresh token", post(sessions::refresh))
+            .takes::<api::Refresh>()
+            .gives::<api::Session>(),
+        signed_in("get", "/v1/sessions", "account", "One's own devices", get(sessions::list))
+            .gives::<api::List<api::SessionItem>>(),
         signed_in(
             "delete",
             "/v1/sessions",
             "account",
             "Sign all other devices out",
             delete(sessions::revoke_others),
-        ),
+        )
+        .takes::<api::RevokeSession>(),
         signed_in("delete", "/v1/sessions/current", "account", "Sign out", delete(sessions::sign_out)),
         signed_in(
             "delete",
@@ -75,15 +127,26 @@ fn routes() -> Vec<Route> {
             "account",
             "Sign another device out",
             delete(sessions::revoke),
-        ),
-        signed_in("get", "/v1/me", "account", "One's own profile", get(me::get)),
-        signed_in("patch", "/v1/me", "account", "Change one's own profile", patch(me::update)),
-        signed_in("put", "/v1/me/password", "account", "Change one's own password", put(me::change_password)),
-        signed_in("get", "/v1/users", "users", "Find people", get(users::list)),
-        signed_in("get", "/v1/users/{id}", "profiles", "A profile", get(users::get)),
-        signed_in("post", "/v1/conversations", "open", "Start a conversation", post(conversations::create)),
-        signed_in("get", "/v1/conversations", "pull", "One's own conversations", get(conversations::list)),
-        signed_in("get", "/v1/conversations/{id}", "pull", "A conversation", get(conversations::get)),
+        )
+        .takes::<api::RevokeSession>(),
+        signed_in("get", "/v1/me", "account", "One's own profile", get(me::get)).gives::<api::Profile>(),
+        signed_in("patch", "/v1/me", "account", "Change one's own profile", patch(me::update))
+            .takes::<api::UpdateProfile>()
+            .gives::<api::Profile>(),
+        signed_in("put", "/v1/me/password", "account", "Change one's own password", put(me::change_password))
+            .takes::<api::ChangePassword>(),
+        signed_in("get", "/v1/users", "users", "Find people", get(users::list))
+            .asks::<users::UsersQuery>()
+            .gives::<api::List<api::Profile>>(),
+        signed_in("get", "/v1/users/{id}", "profiles", "A profile", get(users::get)).gives::<api::Profile>(),
+        signed_in("post", "/v1/conversations", "open", "Start a conversation", post(conversations::create))
+            .takes::<api::CreateConversation>()
+            .gives::<frame::HeadsItem>(),
+        signed_in("get", "/v1/conversations", "pull", "One's own conversations", get(conversations::list))
+            .asks::<conversations::ListQuery>()
+            .gives::<api::List<conversations::Conversation>>(),
+        signed_in("get", "/v1/conversations/{id}", "pull", "A conversation", get(conversations::get))
+            .gives::<conversations::Conversation>(),
         signed_in(
             "delete",
             "/v1/conversations/{id}",
@@ -91,15 +154,20 @@ fn routes() -> Vec<Route> {
             "Leave or hide it",
             delete(conversations::remove),
         ),
-        signed_in("get", "/v1/conversations/{id}/messages", "pull", "A page of its log", get(messages::page)),
-        signed_in("post", "/v1/conversations/{id}/messages", "send", "Write a message", post(messages::post)),
+        signed_in("get", "/v1/conversations/{id}/messages", "pull", "A page of its log", get(messages::page))
+            .asks::<messages::MessagesQuery>()
+            .gives::<frame::Page>(),
+        signed_in("post", "/v1/conversations/{id}/messages", "send", "Write a message", post(messages::post))
+            .takes::<api::PostMessage>()
+            .gives::<api::MessagePosted>(),
         signed_in(
             "put",
             "/v1/conversations/{id}/read",
             "state",
             "Move one's read marker",
             put(conversations::mark_read),
-        ),
+        )
+        .takes::<api::MarkRead>(),
         signed_in("get", SOCKET, "connect", "The sync protocol as a WebSocket", get(socket::upgrade)),
         signed_in(
             "post",
@@ -107,7 +175,9 @@ fn routes() -> Vec<Route> {
             "exchange",
             "The sync protocol without one",
             post(exchange::exchange),
-        ),
+        )
+        .takes::<api::ExchangeRequest>()
+        .gives::<api::ExchangeAnswer>(),
         open("get", "/healthz", "Whether the process lives", get(health::alive)),
         open("get", "/readyz", "Whether it can serve", get(health::ready)),
     ]
@@ -145,50 +215,61 @@ async fn unknown_route() -> ApiError {
     ApiError::UnknownRoute
 }
 
-/// Describes the routes: methods, parameters in the path, who may ask, and how refusals look.
+/// Describes the routes: methods, parameters, bodies, who may ask, and how refusals look. Shapes come from the types that
+/// the handlers read and write.
 fn openapi() -> Value {
+    let settings = SchemaSettings::draft2020_12().with(|settings| {
+        settings.definitions_path = "/components/schemas".into();
+        settings.meta_schema = None;
+    });
+    let mut shapes = SchemaGenerator::new(settings);
+    let error = shapes.subschema_for::<api::ErrorBody>();
     let mut paths: Map<String, Value> = Map::new();
     for route in routes() {
-        let parameters: Vec<Value> = route
-            .path
-            .split('/')
-            .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
-            .map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}))
-            .collect();
-        let security = match route.access {
-            Access::Open => json!([]),
-            Access::SignedIn => json!([{"access_token": []}]),
-        };
-        let refused = json!({
-            "description": "Refused",
-            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-        });
-        let operation = json!({
-            "summary": route.summary,
-            "parameters": parameters,
-            "security": security,
-            "responses": {"2XX": {"description": "Done"}, "default": refused},
-        });
-        paths.entry(route.path).or_insert_with(|| json!({}))[route.method] = operation;
+        paths.entry(route.path).or_insert_with(|| json!({}))[route.method] =
+            operation(&route, &mut shapes, &error);
     }
-    let codes: Vec<&str> = ErrorCode::ALL.iter().map(|code| code.as_str()).collect();
     json!({
         "openapi": "3.1.0",
         "info": {"title": "Kith", "version": env!("CARGO_PKG_VERSION")},
         "paths": paths,
         "components": {
             "securitySchemes": {"access_token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
-            "schemas": {"Error": {
-                "type": "object",
-                "required": ["code", "message"],
-                "properties": {
-                    "code": {"type": "string", "enum": codes},
-                    "message": {"type": "string"},
-                    "retry_after_ms": {"type": "integer", "minimum": 0},
-                },
-            }},
+            "schemas": shapes.take_definitions(true),
         },
     })
+}
+
+fn operation(route: &Route, shapes: &mut SchemaGenerator, error: &Schema) -> Value {
+    let in_path = route.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    let mut parameters: Vec<Value> = in_path
+        .map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}))
+        .collect();
+    if let Some(query) = route.query {
+        let shape = query(shapes).to_value();
+        for (name, schema) in shape["properties"].as_object().into_iter().flatten() {
+            parameters.push(json!({"name": name, "in": "query", "schema": schema}));
+        }
+    }
+    let security = match route.access {
+        Access::Open => json!([]),
+        Access::SignedIn => json!([{"access_token": []}]),
+    };
+    let content = |schema: &Schema| json!({"application/json": {"schema": schema}});
+    let mut done = json!({"description": "Done"});
+    if let Some(answer) = route.answer {
+        done["content"] = content(&answer(shapes));
+    }
+    let mut operation = json!({
+        "summary": route.summary,
+        "parameters": parameters,
+        "security": security,
+        "responses": {"2XX": done, "default": {"description": "Refused", "content": content(error)}},
+    });
+    if let Some(body) = route.body {
+        operation["requestBody"] = json!({"required": true, "content": content(&body(shapes))});
+    }
+    operation
 }
 
 #[cfg(test)]
@@ -204,5 +285,28 @@ mod tests {
         }
         let checked_in = std::fs::read_to_string(path).unwrap();
         assert!(checked_in == made, "KITH_DOCS=write cargo test -p kith-server --lib router");
+    }
+
+    /// Whatever changes something by a body says what that looks like, and no reference leads nowhere.
+    #[test]
+    fn every_body_is_described_and_every_reference_leads_somewhere() {
+        let all = openapi();
+        for (path, methods) in all["paths"].as_object().unwrap() {
+            for (method, operation) in methods.as_object().unwrap() {
+                let has_body = operation["requestBody"].is_object();
+                let wants_body = matches!(method.as_str(), "post" | "put" | "patch");
+                assert!(has_body || !wants_body, "{method} {path}");
+            }
+        }
+        let text = all.to_string();
+        let schemas = all["components"]["schemas"].as_object().unwrap();
+        let references = text.split("\"#/components/schemas/").skip(1);
+        let names: Vec<&str> = references.map(|rest| rest.split('"').next().unwrap()).collect();
+        assert!(names.len() > 30);
+        for name in names {
+            assert!(schemas.contains_key(name), "{name}");
+        }
+        assert_eq!(schemas["CreateAccount"]["required"], json!(["username", "password", "display_name"]));
+        assert_eq!(schemas["CreateAccount"]["additionalProperties"], false);
     }
 }

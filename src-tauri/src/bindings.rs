@@ -4,7 +4,7 @@
 //! `KITH_BINDINGS=write cargo test -p kith-desktop --lib bindings` writes the three files; the same test without the
 //! variable compares them with what is committed.
 
-use crate::{commands, error::UiError, events, link::Link};
+use crate::{commands, error::UiError, events, link::Link, updates};
 use kith_client::EngineEvent;
 use std::{
     any::TypeId,
@@ -76,8 +76,12 @@ fn typescript() -> String {
         out.push_str(declaration);
         out.push('\n');
     }
-    let events =
-        [(events::ENGINE, "EngineEvent[]"), (events::LINK, "Link"), (events::QUIT_ASKED, "QuitAsked")];
+    let events = [
+        (events::ENGINE, "EngineEvent[]"),
+        (events::LINK, "Link"),
+        (events::QUIT_ASKED, "QuitAsked"),
+        (updates::CHANGED, "UpdateView"),
+    ];
     out.push_str("/** The events that the window hears, by name. */\nexport interface WindowEvents {\n");
     for (name, payload) in events {
         let _ = writeln!(out, "  {name}: {payload};");
@@ -180,7 +184,7 @@ fn sec_054_types_have_no_bigint_and_no_secret() {
 }
 
 /// Texts that the window hands over, by command: none is a path. Whoever adds one says here what it is.
-const TEXTS: [&str; 27] = [
+const TEXTS: [&str; 28] = [
     "change_passphrase(current)",
     "change_passphrase(new_passphrase)",
     "change_password(current)",
@@ -191,6 +195,7 @@ const TEXTS: [&str; 27] = [
     "keep_draft(text)",
     "open_link(url)",
     "react(emoji)",
+    "revoke_other_sessions(password)",
     "revoke_session(password)",
     "search(query)",
     "send_message(text)",

@@ -9,7 +9,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
     connect-src ipc: http://ipc.localhost; object-src 'none'; frame-src 'none'; base-uri 'none'; form-action 'none'";
 
 /// What the window may call: hearing events, and these commands.
-const ALLOWED: [&str; 70] = [
+const ALLOWED: [&str; 75] = [
     "core:event:allow-listen",
     "core:event:allow-unlisten",
     "allow-add-members",
@@ -29,9 +29,12 @@ const ALLOWED: [&str; 70] = [
     "allow-find-people",
     "allow-get-settings",
     "allow-hide",
+    "allow-install-update",
     "allow-keep-draft",
     "allow-keep-until-quit",
     "allow-leave",
+    "allow-lock",
+    "allow-look-for-update",
     "allow-mark-read",
     "allow-mended-seen",
     "allow-network-changed",
@@ -47,6 +50,7 @@ const ALLOWED: [&str; 70] = [
     "allow-react",
     "allow-remove-member",
     "allow-retry",
+    "allow-revoke-other-sessions",
     "allow-revoke-session",
     "allow-search",
     "allow-send-all-now",
@@ -78,6 +82,7 @@ const ALLOWED: [&str; 70] = [
     "allow-timeline",
     "allow-try-again",
     "allow-unlock",
+    "allow-update",
     "allow-use-secret-store",
     "allow-watch-presence",
 ];

@@ -17,11 +17,14 @@ mod link;
 mod notifications;
 mod options;
 mod rendering;
+mod restart;
 mod settings;
 mod shell;
 mod sign_in;
+mod sleep;
 mod text;
 mod tray;
+mod updates;
 mod window;
 
 use clap::Parser as _;
@@ -71,6 +74,8 @@ fn run(options: Options) -> ExitCode {
         .plugin(single_instance(&options))
         .plugin(tauri_plugin_deep_link::init())
         .plugin(window_state(&options))
+        // Its commands are not for the window, which has those of `updates`.
+        .plugin(tauri_plugin_updater::Builder::new().build())
         .invoke_handler(commands::handler())
         .setup(move |app| Ok(set_up(app.handle(), options)?))
         .build(context);
@@ -78,7 +83,8 @@ fn run(options: Options) -> ExitCode {
         Ok(app) => {
             let handle = app.handle().clone();
             let code = ExitCode::from(u8::try_from(app.run_return(on_run_event)).unwrap_or(1));
-            handle.try_state::<Shell>().and_then(|shell| rendering::end(&shell)).unwrap_or(code)
+            let again = |shell: &Shell| rendering::end(shell).or_else(|| updates::end(shell));
+            handle.try_state::<Shell>().and_then(|shell| again(&shell)).unwrap_or(code)
         }
         Err(error) => {
             eprintln!("Kith cannot start: {error}");
@@ -127,6 +133,8 @@ fn set_up(app: &AppHandle, options: Options) -> tauri::Result<()> {
     hear_links(app, &shell);
     tauri::async_runtime::spawn(shell.clone().open_engine());
     tauri::async_runtime::spawn(rendering::watch(shell.clone(), options.safe_rendering));
+    tauri::async_runtime::spawn(updates::watch(shell.clone()));
+    tauri::async_runtime::spawn(sleep::watch(shell.clone()));
     tauri::async_runtime::spawn(end_on_signal(shell));
     Ok(())
 }

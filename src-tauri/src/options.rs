@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use std::path::{Path, PathBuf};
+use url::Url;
 
 /// A messenger that works without a network.
 #[derive(Debug, Clone, Parser)]
@@ -19,6 +20,12 @@ pub(crate) struct Options {
     /// A file of certificates (PEM) to believe besides the system's, for a server with an authority of its own.
     #[arg(long, value_name = "FILE", env = "KITH_CA_FILE", global = true)]
     pub(crate) ca_file: Option<PathBuf>,
+    /// The manifest of newer versions to ask for (https), in the place of the build's own.
+    #[arg(long, value_name = "URL", env = "KITH_UPDATE_URL", global = true)]
+    pub(crate) update_url: Option<Url>,
+    /// A file with the public key of who signs them, for an organisation that makes packages of its own.
+    #[arg(long, value_name = "FILE", env = "KITH_UPDATE_KEY_FILE", global = true)]
+    pub(crate) update_key_file: Option<PathBuf>,
     /// Start in the tray, where there is one.
     #[arg(long)]
     pub(crate) hidden: bool,

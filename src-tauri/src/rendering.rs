@@ -3,7 +3,7 @@
 //!
 //! The page says when its first frame was drawn. What is decided from that is a function without effects.
 
-use crate::shell::Shell;
+use crate::{restart, shell::Shell};
 use std::{
     env,
     path::Path,
@@ -118,7 +118,7 @@ pub(crate) fn end(shell: &Shell) -> Option<ExitCode> {
     shell.rendering().restarts.load(Ordering::Relaxed).then(|| start_safely(true))
 }
 
-/// Becomes the same program in the safe way: locks, names on the bus and windows are let go by this.
+/// Becomes the same program in the safe way.
 fn start_safely(was_broken: bool) -> ExitCode {
     let Ok(program) = env::current_exe() else { return ExitCode::FAILURE };
     let mut command = Command::new(program);
@@ -126,15 +126,7 @@ fn start_safely(was_broken: bool) -> ExitCode {
     if was_broken {
         command.env(RESTARTED, "1");
     }
-    #[cfg(unix)]
-    let failed = std::os::unix::process::CommandExt::exec(&mut command);
-    #[cfg(not(unix))]
-    let failed = match command.spawn() {
-        Ok(_) => return ExitCode::SUCCESS,
-        Err(error) => error,
-    };
-    eprintln!("Kith cannot start again: {failed}");
-    ExitCode::FAILURE
+    restart::become_program(command)
 }
 
 #[cfg(test)]

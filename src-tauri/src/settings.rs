@@ -18,11 +18,22 @@ pub(crate) struct Settings {
     pub(crate) notifications: NotificationMode,
     /// Closing the window leaves the app in the tray, where there is one.
     pub(crate) close_to_tray: bool,
+    /// Newer versions are asked for once a day.
+    pub(crate) look_for_updates: bool,
+    /// An account under a passphrase is locked after so many minutes without a key or a move in the window, and when the
+    /// computer sleeps; 0 for never.
+    pub(crate) lock_after_minutes: u32,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { theme: Theme::System, notifications: NotificationMode::Full, close_to_tray: true }
+        Self {
+            theme: Theme::System,
+            notifications: NotificationMode::Full,
+            close_to_tray: true,
+            look_for_updates: true,
+            lock_after_minutes: 0,
+        }
     }
 }
 
@@ -98,8 +109,13 @@ mod tests {
     #[test]
     fn settings_survive_a_restart() {
         let dir = tempfile::tempdir().unwrap();
-        let chosen =
-            Settings { theme: Theme::Dark, notifications: NotificationMode::Off, close_to_tray: false };
+        let chosen = Settings {
+            theme: Theme::Dark,
+            notifications: NotificationMode::Off,
+            close_to_tray: false,
+            look_for_updates: false,
+            lock_after_minutes: 15,
+        };
         SettingsFile::open(dir.path()).set(chosen).unwrap();
         assert_eq!(SettingsFile::open(dir.path()).get(), chosen);
     }

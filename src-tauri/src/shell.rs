@@ -9,6 +9,7 @@ use crate::{
     options::Options,
     rendering::Rendering,
     settings::{NotificationMode, Settings, SettingsFile},
+    updates::Updates,
     window,
 };
 use kith_client::{Engine, EngineOptions, secrets::KeyringSecrets, view::SignOutPreview};
@@ -44,6 +45,7 @@ struct Inner {
     start_link: Mutex<StartLink>,
     notifier: Notifier,
     rendering: Rendering,
+    updates: Updates,
 }
 
 /// What the user sees at the moment.
@@ -71,6 +73,7 @@ impl Shell {
             seen: Mutex::default(),
             start_link: Mutex::default(),
             rendering: Rendering::default(),
+            updates: Updates::new(&app, &options),
             app,
             options,
         }))
@@ -89,6 +92,11 @@ impl Shell {
     /// What has become of the drawing.
     pub(crate) fn rendering(&self) -> &Rendering {
         &self.0.rendering
+    }
+
+    /// What is known of newer versions.
+    pub(crate) fn updates(&self) -> &Updates {
+        &self.0.updates
     }
 
     /// The settings as they are.
@@ -167,8 +175,35 @@ impl Shell {
         }
     }
 
+    /// The computer goes to sleep: what is to be locked then is locked.
+    #[cfg(target_os = "linux")]
+    pub(crate) async fn falls_asleep(&self) {
+        if self.settings().lock_after_minutes > 0
+            && let Ok(engine) = self.engine().await
+            && let Err(error) = engine.lock().await
+        {
+            // What no passphrase keeps stays open.
+            tracing::info!(code = error.code(), "nothing was locked");
+        }
+    }
+
+    /// The computer woke up: the network is another one, or back.
+    #[cfg(target_os = "linux")]
+    pub(crate) async fn wakes_up(&self) {
+        if let Ok(engine) = self.engine().await {
+            // Nobody may be signed in.
+            let _ = engine.network_changed().await;
+        }
+    }
+
     /// Ends the engine, then the app.
     pub(crate) async fn end(&self) {
+        self.close_engine().await;
+        self.0.app.exit(0);
+    }
+
+    /// Ends the engine.
+    pub(crate) async fn close_engine(&self) {
         let engine = match &*self.0.engine.borrow() {
             Slot::Open(engine) => Some(engine.clone()),
             Slot::Opening | Slot::Failed(_) => None,
@@ -178,7 +213,12 @@ impl Shell {
         {
             tracing::warn!("the engine did not end in time");
         }
-        self.0.app.exit(0);
+    }
+
+    /// Opens the profile again after [`close_engine`](Self::close_engine).
+    pub(crate) fn reopen_engine(&self) {
+        self.0.engine.send_replace(Slot::Opening);
+        tauri::async_runtime::spawn(self.clone().open_engine());
     }
 
     /// How many unsent items quitting would lose: those of a database that lasts until then.

@@ -26,3 +26,5 @@ mod window_keys;
 #[cfg(target_os = "linux")]
 mod window_rendering;
 mod window_talk;
+#[cfg(target_os = "linux")]
+mod window_updates;

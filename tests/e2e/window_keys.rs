@@ -103,6 +103,82 @@ async fn sec_085_b_a32_a_keyring_that_is_unlocked_later_opens_the_history_by_its
     window.quit().await
 }
 
+/// An open app under a passphrase is locked by hand and by the computer's sleep: the page shows nothing, the engine
+/// answers nothing, and the passphrase brings everything back.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "opens real windows: cargo xtask test windows"]
+async fn sec_086_the_app_is_locked_by_hand_and_when_the_computer_sleeps() -> Result<()> {
+    let stage = Stage::set().await?;
+    let (bus, system) = (Bus::start().await?, Bus::start().await?);
+    let logind = sleeping::logind(system.address()).await?;
+    let mut environment = bus.environment().to_vec();
+    environment.push(("DBUS_SYSTEM_BUS_ADDRESS", system.address().to_owned()));
+    let window = stage.window_in("ada", &environment).await?;
+    sign_up(&stage, &window, "ada").await?;
+    window.click("offer-passphrase").await?;
+    window.fill("passphrase-new", PASSPHRASE).await?;
+    window.fill("passphrase-again", PASSPHRASE).await?;
+    window.click("passphrase-submit").await?;
+    kept(&window, "Passphrase").await?;
+    window.picture("lock-settings").await?;
+    window.click("lock-now").await?;
+    window.find("unlock-passphrase").await?;
+    let refused = window.invoke("conversations", serde_json::json!({})).await?;
+    assert_eq!(refused["error"]["code"], "signed_out");
+    window.fill("unlock-passphrase", PASSPHRASE).await?;
+    window.click("unlock-submit").await?;
+    window.link_is("connected").await?;
+
+    // Sleep locks only where that was chosen.
+    sleeping::say(&logind, true).await?;
+    sleeping::say(&logind, false).await?;
+    window.click("settings-button").await?;
+    let settings = window.invoke("get_settings", serde_json::json!({})).await?["value"].clone();
+    let mut wanted = settings.clone();
+    wanted["lock_after_minutes"] = 15.into();
+    window.invoke("set_settings", serde_json::json!({ "settings": wanted })).await?;
+    sleeping::say(&logind, true).await?;
+    window.find("unlock-passphrase").await?;
+    window.picture("locked").await?;
+    sleeping::say(&logind, false).await?;
+    window.fill("unlock-passphrase", PASSPHRASE).await?;
+    window.click("unlock-submit").await?;
+    window.link_is("connected").await?;
+    window.quit().await
+}
+
+mod sleeping {
+    //! What tells that the computer sleeps.
+
+    use anyhow::Result;
+    use zbus::{Connection, connection::Builder, interface, object_server::SignalEmitter, zvariant::OwnedFd};
+
+    const PATH: &str = "/org/freedesktop/login1";
+
+    struct Manager;
+
+    #[interface(name = "org.freedesktop.login1.Manager")]
+    impl Manager {
+        fn inhibit(&self, _what: &str, _who: &str, _why: &str, _mode: &str) -> zbus::fdo::Result<OwnedFd> {
+            let null = std::fs::File::open("/dev/null")
+                .map_err(|error| zbus::fdo::Error::IOError(error.to_string()))?;
+            Ok(std::os::fd::OwnedFd::from(null).into())
+        }
+
+        #[zbus(signal)]
+        async fn prepare_for_sleep(emitter: &SignalEmitter<'_>, begins: bool) -> zbus::Result<()>;
+    }
+
+    pub(super) async fn logind(address: &str) -> Result<Connection> {
+        let bus = Builder::address(address)?.name("org.freedesktop.login1")?.serve_at(PATH, Manager)?;
+        Ok(bus.build().await?)
+    }
+
+    pub(super) async fn say(bus: &Connection, begins: bool) -> Result<()> {
+        Ok(Manager::prepare_for_sleep(&SignalEmitter::new(bus, PATH)?, begins).await?)
+    }
+}
+
 /// The real Secret Service keeps bytes, replaces them, forgets them, and knows whether it is unlocked.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a keyring: cargo xtask test windows"]

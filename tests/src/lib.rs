@@ -8,6 +8,7 @@ pub mod certificates;
 pub mod client;
 pub mod hostile;
 pub mod proxy;
+pub mod releases;
 pub mod secrets;
 pub mod server;
 pub mod torture;

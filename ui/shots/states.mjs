@@ -38,7 +38,39 @@ async function writeOffline(page) {
   await page.locator('[data-testid=unsent-button]:visible').waitFor();
 }
 
+async function update(page, view) {
+  await seen(page, 'settings-button');
+  await page.evaluate((view) => window.fake.updated(view), view);
+  await page.getByTestId('settings-button').click();
+  await page.getByTestId('update').scrollIntoViewIfNeeded();
+}
+
 export const STATES = [
+  [
+    'update-offer',
+    '',
+    async (page) => {
+      await open(page, 'c1');
+      const view = { state: 'available', version: '0.2.0', notes: '' };
+      await page.evaluate((view) => window.fake.updated(view), view);
+    },
+  ],
+  [
+    'update-available',
+    '',
+    (page) =>
+      update(page, {
+        state: 'available',
+        version: '0.2.0',
+        notes:
+          '- Search is faster.\n- Drafts survive a full disk.\n- Longer notes wrap: ' + 'word '.repeat(60),
+      }),
+  ],
+  [
+    'update-failed',
+    '',
+    (page) => update(page, { state: 'failed', code: 'update_untrusted', version: '0.2.0' }),
+  ],
   ['sign-in', 'signed-out'],
   [
     'sign-up',

@@ -13,6 +13,7 @@ mod http;
 mod logs;
 mod package;
 mod process;
+mod release;
 mod rules;
 mod sbom;
 mod security;
@@ -50,6 +51,9 @@ enum Chore {
     Torture(torture::Arguments),
     /// Makes the desktop's packages for this system and lays out the server's image, and judges their sizes
     Package(package::Arguments),
+    /// Writes and checks what a release offers to the copies that are out there (docs/updates.md)
+    #[command(subcommand)]
+    Release(release::Release),
     /// Writes which foreign code is in the server and in the app: one CycloneDX file each, in target/sbom
     Sbom,
     /// Checks licences, bans, sources and reasons of all dependencies, npm's settings, and the hosted workflows
@@ -122,6 +126,7 @@ fn run() -> Result<()> {
         Chore::Check => stages::check(),
         Chore::Torture(arguments) => torture::torture(&arguments),
         Chore::Package(arguments) => package::run(&arguments),
+        Chore::Release(release) => release::run(&release),
         Chore::Sbom => sbom::write(),
         Chore::Supply => supply::check(),
         Chore::Bench { arguments } => stages::bench(&arguments),

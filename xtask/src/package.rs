@@ -12,6 +12,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use serde_json::json;
 
 use crate::{
     database::{FEATURES, TestCluster},
@@ -35,6 +36,9 @@ pub struct Arguments {
     /// Merged into src-tauri/tauri.conf.json: with what to sign
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Where these packages look for newer ones (https); without it they look nowhere
+    #[arg(long, value_name = "URL")]
+    update_url: Option<String>,
 }
 
 /// What this system installs from.
@@ -51,7 +55,7 @@ fn all(arguments: &Arguments, steps: &mut Steps) -> Result<()> {
     ui::packages(steps)?;
     ui::build(steps)?;
     let profile: &[&str] = if arguments.debug { &[] } else { &["--release"] };
-    steps.step("build", |_| build(profile))?;
+    steps.step("build", |_| build(profile, arguments.update_url.as_deref()))?;
     let made = steps.step("packages", |_| bundle(arguments.debug, arguments.config.as_deref()))?;
     steps.step("sizes", |_| sizes(&made, arguments.debug))
 }
@@ -68,13 +72,21 @@ fn profile_dir(debug: bool) -> PathBuf {
     target_dir().join(if debug { "debug" } else { "release" })
 }
 
-fn build(profile: &[&str]) -> Result<()> {
+fn build(profile: &[&str], update_url: Option<&str>) -> Result<()> {
     let programs = ["--bin", "kith", "--bin", "kith-server"];
-    process::run(cargo(&["build", "--workspace"]).args(programs).args(profile).args(FEATURES))
+    let mut build = cargo(&["build", "--workspace"]);
+    build.args(programs).args(profile).args(FEATURES);
+    if let Some(url) = update_url {
+        ensure!(url.starts_with("https://"), "updates come over https:// only");
+        // Merged into the configuration that is built in.
+        let config = json!({ "plugins": { "updater": { "endpoints": [url] } } });
+        build.env("TAURI_CONFIG", config.to_string());
+    }
+    process::run(&mut build)
 }
 
 /// Tauri's command line, as the interface's lock file has it.
-fn tauri(arguments: &[&str]) -> Command {
+pub fn tauri(arguments: &[&str]) -> Command {
     let mut tauri = command("node");
     tauri.arg(root().join("ui/node_modules/@tauri-apps/cli/tauri.js")).args(arguments);
     tauri.env("CARGO_TARGET_DIR", target_dir());
@@ -161,7 +173,7 @@ pub fn stage(cluster: &TestCluster, steps: &mut Steps) -> Result<()> {
         );
         return Ok(());
     }
-    steps.step("programs for the packages", |_| build(&[]))?;
+    steps.step("programs for the packages", |_| build(&[], None))?;
     steps.step("package tools", |_| {
         setup::install(&["desktop-file-utils", "xdg-utils", "rpm", "binutils", "wmctrl"])
     })?;

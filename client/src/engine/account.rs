@@ -96,6 +96,14 @@ impl Engine {
         self.change(Method::DELETE, &path, &api::RevokeSession { password }).await
     }
 
+    /// Signs every other device out.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with `credentials_invalid` if the password is wrong; [`ClientError::Offline`].
+    pub async fn revoke_other_sessions(&self, password: String) -> Result<(), ClientError> {
+        self.change(Method::DELETE, "/v1/sessions", &api::RevokeSession { password }).await
+    }
+
     /// Sets another password; the other devices are signed out.
     ///
     /// # Errors

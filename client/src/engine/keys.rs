@@ -12,6 +12,15 @@ impl Engine {
         self.inner.profile.unlock(passphrase.into()).await
     }
 
+    /// Closes the open account and forgets its key until [`unlock`](Self::unlock). Meanwhile nothing is received, sent
+    /// or announced; what was written waits in the file.
+    ///
+    /// # Errors
+    /// [`ClientError::SignedOut`]; [`ClientError::Refused`] with `not_allowed` if no passphrase keeps the account.
+    pub async fn lock(&self) -> Result<(), ClientError> {
+        self.inner.profile.lock().await
+    }
+
     /// Keeps the open account's sign-in and key in a file under a passphrase of 8 to 256 characters. A history that
     /// could not be opened is set aside.
     ///

@@ -179,6 +179,14 @@ impl PassphraseFile {
         Ok(())
     }
 
+    /// Forgets the key and every secret until the passphrase is given again.
+    pub(crate) fn lock(&self) {
+        let mut state = self.state();
+        if let State::Open { .. } = *state {
+            *state = State::Locked;
+        }
+    }
+
     /// Seals an open file under another passphrase.
     pub(crate) fn change(&self, current: &str, new: &str) -> Result<(), PassphraseError> {
         self.wait_is_over(Instant::now())?;

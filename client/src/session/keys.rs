@@ -4,7 +4,7 @@
 //! A move first writes the secrets to where they go, and takes them away from where they were last. A database that
 //! cannot be opened is set aside for the one that takes its place, never deleted and never re-keyed.
 
-use super::{Profile, Session, database::Opened};
+use super::{Open, Profile, Session, database::Opened};
 use crate::{
     ClientError,
     events::EngineEvent,
@@ -45,6 +45,23 @@ impl Profile {
         }
         aside(move || file.unlock(&passphrase)).await?;
         self.open_whoever_was_last().await;
+        self.hub.tell(EngineEvent::AppChanged);
+        Ok(())
+    }
+
+    /// Closes what is open and forgets its key: the passphrase is asked for again.
+    pub(crate) async fn lock(&self) -> Result<(), ClientError> {
+        let _changing = self.changing.lock().await;
+        let file = self.vault.file().filter(|file| file.is_open());
+        // What is kept without a passphrase could not be opened again by its user alone.
+        let file = file.ok_or(ClientError::Refused(ErrorCode::NotAllowed))?;
+        let session = self.session()?;
+        if session.is_temporary {
+            return Err(ClientError::Refused(ErrorCode::NotAllowed));
+        }
+        session.stop().await;
+        file.lock();
+        self.set(Open::Nobody { server: Some(session.account.server.clone()), reason: None });
         self.hub.tell(EngineEvent::AppChanged);
         Ok(())
     }

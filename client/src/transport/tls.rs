@@ -48,6 +48,16 @@ impl Trust {
     }
 }
 
+/// For what an app fetches by itself, outside of the protocol: a client that speaks HTTPS only and believes the same
+/// certificates as the engine. It follows up to five redirections.
+///
+/// # Errors
+/// [`ClientError::BadCaFile`] for a file that cannot be read or holds no certificate.
+pub fn https_client(ca_file: Option<&Path>) -> Result<reqwest::ClientBuilder, ClientError> {
+    let redirections = reqwest::redirect::Policy::limited(5);
+    Ok(Trust::load(ca_file)?.http().redirect(redirections).https_only(true))
+}
+
 /// Read once: it is some hundred certificates.
 fn system() -> &'static Arc<ClientConfig> {
     static SYSTEM: OnceLock<Arc<ClientConfig>> = OnceLock::new();
@@ -74,7 +84,7 @@ fn with(roots: RootCertStore) -> ClientConfig {
 }
 
 /// Whether a failure is that of a certificate.
-pub(crate) fn is_about_certificate(error: &(dyn Error + 'static)) -> bool {
+pub fn is_about_certificate(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(error) = error.downcast_ref::<rustls::Error>() {

@@ -111,6 +111,7 @@ pub struct Welcome {
 
 /// Limits in force on a connection.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WelcomeLimits {
     /// Bytes of a frame.
     pub frame_bytes: u64,
@@ -148,6 +149,7 @@ pub struct Heads {
 
 /// A member in a heads item.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HeadsMember {
     /// Who.
     pub user: UserId,
@@ -159,6 +161,7 @@ pub struct HeadsMember {
 
 /// A draft as the server holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Draft {
     /// The text.
     pub text: String,
@@ -168,6 +171,7 @@ pub struct Draft {
 
 /// A user's own state in one conversation (S4).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct OwnState {
     /// Which conversation.
     pub conversation: ConversationId,
@@ -201,6 +205,7 @@ pub struct OwnState {
 
 /// Where one conversation stands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HeadsItem {
     /// Own state; its `conversation` names the conversation.
     #[serde(flatten)]
@@ -251,6 +256,7 @@ pub struct Hint {
 
 /// What a message has become through its relations.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MessageState {
     /// The text after edits; absent once deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -274,6 +280,7 @@ pub struct MessageState {
 
 /// `page`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Page {
     /// The `pull`; absent over HTTP.
     #[serde(default, skip_serializing_if = "Option::is_none")]

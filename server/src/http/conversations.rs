@@ -16,6 +16,7 @@ use kith_protocol::{
     frame::{AckStatus, ConversationKind, HeadsItem, StateChange},
     limits,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use std::collections::{BTreeSet, HashMap};
@@ -24,7 +25,7 @@ use uuid::Uuid;
 const PAGE_DEFAULT: u32 = 50;
 
 /// A conversation with the profiles of the members that it lists.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Conversation {
     #[serde(flatten)]
     item: HeadsItem,
@@ -55,7 +56,7 @@ async fn with_profiles(
 }
 
 /// The query of `GET /v1/conversations`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListQuery {
     /// `next` of the part before.

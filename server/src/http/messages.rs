@@ -15,11 +15,12 @@ use kith_protocol::{
     frame::{AckStatus, Direction, Page, Pull},
     limits,
 };
+use schemars::JsonSchema;
 use serde::Deserialize;
 use sqlx::PgConnection;
 
 /// The query of `GET /v1/conversations/{id}/messages`: at most one of the three places.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MessagesQuery {
     /// Events older than this seq.

@@ -13,12 +13,13 @@ use kith_protocol::{
     api::{List, Profile},
     limits::{self, LIST_ITEMS_MAX},
 };
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 const PAGE_DEFAULT: u32 = 50;
 
 /// The query of `GET /v1/users`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UsersQuery {
     /// The beginning of a user name or of a word of a display name; any case.

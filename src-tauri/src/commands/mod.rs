@@ -7,6 +7,7 @@ use crate::{
     link::Link,
     settings::{NotificationMode, Settings},
     shell::Shell,
+    updates::UpdateView,
 };
 use kith_client::view::{
     Anchor, AppState, ConversationDetail, ConversationView, DiagnosticsView, OutboxItemView, PersonView,

@@ -16,6 +16,7 @@ macro_rules! with_commands {
                 status() => StatusView;
 
                 unlock(passphrase: String) -> ();
+                lock() -> ();
                 set_passphrase(passphrase: String) -> ();
                 change_passphrase(current: String, new_passphrase: String) -> ();
                 use_secret_store() -> ();
@@ -27,6 +28,7 @@ macro_rules! with_commands {
                 sign_out(wipe: bool) -> ();
                 sessions() -> Vec<SessionItem>;
                 revoke_session(device: DeviceId, password: String) -> ();
+                revoke_other_sessions(password: String) -> ();
                 change_password(current: String, new_password: String) -> ();
                 set_display_name(name: String) -> ();
                 find_people(query: String) -> Vec<PersonView>;
@@ -95,6 +97,12 @@ macro_rules! with_commands {
                 open_again() -> ();
                 /// Quits. Without `force`, an event `quit_asked` comes instead if quitting would lose something.
                 quit(force: bool) -> ();
+                /// What is known of newer versions; changes come as the event `update`.
+                update() => UpdateView;
+                /// Asks for a newer version now.
+                look_for_update() => UpdateView;
+                /// Fetches, checks and installs the newer version that was found, and starts it. Nothing happens if none was.
+                install_update() -> ();
                 /// This app's version.
                 app_version() => String;
             }

@@ -111,7 +111,9 @@ pub(super) fn plain(ty: &str) -> Value {
         "Role" => json!("member"),
         "PresenceState" => json!("online"),
         "NotificationMode" => json!("full"),
-        "Settings" => json!({ "theme": "system", "notifications": "full", "close_to_tray": true }),
+        "Settings" => {
+            json!({ "theme": "system", "notifications": "full", "close_to_tray": true, "look_for_updates": true, "lock_after_minutes": 0 })
+        }
         ty if ty.ends_with("| null") => Value::Null,
         ty if ty.starts_with("Array<") => json!([]),
         _ => json!("0190a000-0000-7000-8000-00000000c001"),

@@ -322,9 +322,9 @@ impl Run {
             .different
             .extend(spoilt.map(|hand| format!("{}: its spoilt file was not replaced", hand.label())));
         let unspoilt = self.hands.iter().filter(|hand| hand.replaced_unspoilt > 0);
-        findings
-            .different
-            .extend(unspoilt.map(|hand| format!("{}: a file that nobody had spoilt was replaced", hand.label())));
+        findings.different.extend(
+            unspoilt.map(|hand| format!("{}: a file that nobody had spoilt was replaced", hand.label())),
+        );
         Ok(findings)
     }
 }

@@ -57,6 +57,11 @@ impl Bus {
         [("DBUS_SESSION_BUS_ADDRESS", self.address.clone())]
     }
 
+    /// Where it is.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     /// A bus that is not there.
     pub fn none() -> [(&'static str, String); 1] {
         [("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nonexistent/bus".to_owned())]

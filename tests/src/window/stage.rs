@@ -5,7 +5,13 @@ use crate::{Client, Proxy, until};
 use anyhow::{Context, Result};
 use kith_pgbox::testing::TestDb;
 use sqlx::PgPool;
-use std::{env, net::TcpListener, path::PathBuf, process::Stdio, time::Duration};
+use std::{
+    env,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 use tempfile::TempDir;
 use tokio::{
     io::AsyncWriteExt as _,
@@ -116,6 +122,23 @@ impl Stage {
     pub async fn window_in(&self, profile: &str, environment: &[(&str, String)]) -> Result<Window> {
         let arguments = self.arguments(profile, &[]);
         Window::open(&self.app, profile, self.data_dir(), arguments, environment).await
+    }
+
+    /// The app's program.
+    pub fn app(&self) -> &Path {
+        Path::new(&self.app)
+    }
+
+    /// Opens the window of a profile with another program, with more arguments and in another environment.
+    pub async fn window_of(
+        &self,
+        app: &Path,
+        profile: &str,
+        more: &[&str],
+        environment: &[(&str, String)],
+    ) -> Result<Window> {
+        let arguments = self.arguments(profile, more);
+        Window::open(&app.to_string_lossy(), profile, self.data_dir(), arguments, environment).await
     }
 
     /// Starts the app on a profile in another environment, without a driver.

@@ -55,6 +55,19 @@ const SENTENCES: Record<string, string> = {
   unsent_first:
     'The history that was here before can be opened again, but what you wrote since is unsent and would be lost. Wait until it has gone out.',
   store_failed: 'The stored history cannot be read or written. Restart Kith; if it stays so, check the disk.',
+  update_unreachable: 'The place of updates cannot be reached. Check the network and look again later.',
+  update_bad_certificate:
+    'The certificate of the place of updates cannot be trusted, so nothing was fetched. Try another network, or ask who gave you Kith.',
+  update_insecure: 'Updates come over https:// only. Ask who gave you Kith; nothing was fetched.',
+  update_too_large: 'What was offered is larger than a package of Kith can be. Nothing was changed.',
+  update_bad_manifest: 'What was offered cannot be read, or is not for this system. Look again later.',
+  update_untrusted:
+    'What was fetched is not signed as this version of Kith, and was thrown away. Look again later; if it stays so, tell who gave you Kith.',
+  update_not_allowed: 'This computer did not allow the installation. Look again, and allow it.',
+  update_not_installed:
+    'The new version could not be written. Check the disk and its permissions, then look again.',
+  update_bad_settings:
+    'The address or the key for updates cannot be used. Correct --update-url and --update-key-file and start again.',
   file_failed: 'A file could not be read or written. Check the disk and its permissions.',
 };
 
@@ -76,6 +89,12 @@ export function explain(error: unknown): string {
   if (code !== 'passphrase_wait' || !wait) return sentence(code);
   const seconds = Math.ceil(wait / 1_000);
   return `${sentence(code)} Try again in ${seconds} ${seconds === 1 ? 'second' : 'seconds'}.`;
+}
+
+/** The same where somebody chose a password: what servers refuse then is nearly always that. */
+export function explainChoice(error: unknown): string {
+  if (codeOf(error) !== 'invalid') return explain(error);
+  return 'The server does not accept this. A password has 8 to 256 characters and is not easy to guess: no name, common word or row of keys. Four words that do not belong together are a good one.';
 }
 
 /** What became of a damaged history: what was saved, what was not, and where the old file is. */

@@ -3,7 +3,7 @@ import { describe, expect, it, vi } from 'vitest';
 import Root from '../Root.svelte';
 import type { KeyOffer } from '../lib/ipc/engine';
 import { createFake } from '../lib/ipc/fake';
-import { start, write } from '../test-kit';
+import { open, start, write } from '../test-kit';
 
 const click = async (id: string) => fireEvent.click(await screen.findByTestId(id));
 const type = async (id: string, text: string) => write(await screen.findByTestId(id), text);
@@ -67,6 +67,57 @@ describe('a profile under a passphrase', () => {
     expect(screen.queryByTestId('unlock-passphrase')).toBeNull();
     await click('unlock-again');
     expect(again).toHaveBeenCalledOnce();
+  });
+});
+
+describe('an open profile under a passphrase', () => {
+  async function unlocked() {
+    const shell = await start({ locked: true });
+    await type('unlock-passphrase', 'correct horse battery');
+    await click('unlock-submit');
+    await screen.findAllByTestId('conversation-row');
+    return shell;
+  }
+
+  it('sec_086 is locked at once, and nothing of it is left on the screen', async () => {
+    const shell = await unlocked();
+    const draft = vi.spyOn(shell, 'setDraft');
+    await write(await open('c1'), 'half a thought');
+    await fireEvent.keyDown(window, { key: 'l', ctrlKey: true });
+    await screen.findByTestId('unlock-passphrase');
+    expect(draft).toHaveBeenCalledWith('c1', 'half a thought');
+    expect(document.body.textContent).not.toContain('Bo Nilsson');
+    expect(screen.queryByTestId('conversation-row')).toBeNull();
+    expect(document.title).toBe('Kith');
+  });
+
+  it('sec_086 is locked after the chosen time without a key or a move, and not before', async () => {
+    await unlocked();
+    await click('settings-button');
+    await fireEvent.change(await screen.findByTestId('lock-after'), { target: { value: '5' } });
+    vi.useFakeTimers({ now: Date.now(), toFake: ['Date', 'setInterval', 'clearInterval'] });
+    try {
+      await fireEvent.change(screen.getByTestId('lock-after'), { target: { value: '15' } });
+      await fireEvent.change(screen.getByTestId('lock-after'), { target: { value: '5' } });
+      vi.advanceTimersByTime(4 * 60_000);
+      await fireEvent.pointerMove(window);
+      vi.advanceTimersByTime(4 * 60_000);
+      expect(screen.queryByTestId('unlock-passphrase')).toBeNull();
+      vi.advanceTimersByTime(2 * 60_000);
+    } finally {
+      vi.useRealTimers();
+    }
+    await screen.findByTestId('unlock-passphrase');
+  });
+
+  it('sec_086 is not locked where only the secret store keeps it', async () => {
+    const shell = await start();
+    const lock = vi.spyOn(shell, 'lock');
+    await click('settings-button');
+    await screen.findByTestId('set-passphrase');
+    expect(screen.queryByTestId('lock-after')).toBeNull();
+    await fireEvent.keyDown(window, { key: 'l', ctrlKey: true });
+    expect(lock).not.toHaveBeenCalled();
   });
 });
 

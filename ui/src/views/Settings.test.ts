@@ -33,6 +33,8 @@ describe('settings', () => {
         theme: 'system',
         notifications: 'private',
         close_to_tray: false,
+        look_for_updates: true,
+        lock_after_minutes: 0,
       }),
     );
   });
@@ -47,12 +49,78 @@ describe('settings', () => {
     expect((screen.getByLabelText('None') as HTMLInputElement).checked).toBe(false);
   });
 
+  it('say what is wrong with a password that is too easy to guess', async () => {
+    await settings({ failing: { changePassword: 'invalid' } });
+    await fireEvent.click(screen.getByRole('button', { name: /Change password/ }));
+    await write(screen.getByLabelText(/password until now|current password/i), 'correct horse');
+    await write(screen.getByLabelText(/new password/i), 'password1');
+    await fireEvent.click(screen.getByRole('button', { name: /^Change/ }));
+    expect((await screen.findByRole('alert')).textContent).toContain('not easy to guess');
+  });
+
   it('change the name that others see', async () => {
     await settings();
     await write(screen.getByLabelText('Your name, as others see it'), ' Augusta ');
     await fireEvent.click(screen.getByRole('button', { name: 'Rename' }));
     await waitFor(() => expect(document.querySelector('.sidebar .me')?.textContent).toContain('Augusta'));
     expect((screen.getByRole('button', { name: 'Rename' }) as HTMLButtonElement).disabled).toBe(true);
+  });
+});
+
+describe('newer versions', () => {
+  const available = { state: 'available', version: '0.2.0', notes: 'Faster.\n<b>Bolder</b>' } as const;
+
+  it('are offered in the list, and installed only when somebody says so', async () => {
+    const shell = await start();
+    const install = vi.spyOn(shell, 'installUpdate');
+    shell.updated(available);
+    await fireEvent.click(await screen.findByTestId('update-offer'));
+    expect((await screen.findByTestId('update')).textContent).toContain('Kith 0.2.0 is there');
+    expect(screen.getByText(/<b>Bolder<\/b>/)).toBeTruthy();
+    expect(install).not.toHaveBeenCalled();
+    await fireEvent.click(screen.getByTestId('update-install'));
+    expect(install).toHaveBeenCalledOnce();
+    expect(screen.queryByTestId('update-offer')).toBeNull();
+  });
+
+  it('are asked for on demand', async () => {
+    await settings();
+    await fireEvent.click(screen.getByTestId('update-look'));
+    await waitFor(() => expect(screen.getByTestId('update').textContent).toContain('This is the newest'));
+  });
+
+  it.each([
+    ['update_untrusted', /not signed.*thrown away/],
+    ['update_insecure', /https:/],
+    ['update_unreachable', /cannot be reached/],
+    ['update_not_installed', /could not be written/],
+  ])('say of %s why, and that the old one goes on', async (code, why) => {
+    const shell = await settings();
+    shell.updated({ state: 'failed', code, version: '0.2.0' });
+    const text = (await screen.findByRole('alert')).textContent;
+    expect(text).toMatch(why);
+    expect(text).toMatch(/Kith 0\.1\.0 goes on as it is/);
+    expect(screen.getByTestId('update-look').textContent).toContain('Look again');
+  });
+
+  it('show how far they are, and nothing can be begun twice', async () => {
+    const shell = await settings();
+    shell.updated({ state: 'loading', version: '0.2.0', done: 2_500_000, total: 10_000_000 });
+    await waitFor(() => expect(screen.getByTestId('update').textContent).toMatch(/2\.5\s+of 10\.0\s+MB/));
+    expect((screen.getByTestId('update-look') as HTMLButtonElement).disabled).toBe(true);
+  });
+
+  it('are not asked for by a copy that nobody could replace', async () => {
+    const shell = await settings();
+    shell.updated({ state: 'off' });
+    await waitFor(() => expect(screen.getByTestId('update').textContent).toContain('does not look'));
+    expect(screen.queryByTestId('update-look')).toBeNull();
+  });
+
+  it('are not looked for by itself when that is switched off', async () => {
+    const shell = await settings();
+    await fireEvent.click(screen.getByLabelText('Look by itself, once a day'));
+    await waitFor(async () => expect(await shell.getSettings()).toMatchObject({ look_for_updates: false }));
   });
 });
 
@@ -82,6 +150,19 @@ describe('devices', () => {
     await waitFor(() => expect(screen.queryByText('Old computer')).toBeNull());
     expect(end).toHaveBeenCalledWith('d2', 'correct horse');
     expect(screen.queryByRole('dialog')).toBeNull();
+  });
+
+  it('are all signed out but this one, with the password', async () => {
+    const shell = await settings();
+    const end = vi.spyOn(shell, 'revokeOtherSessions');
+    await fireEvent.click(screen.getByTestId('end-others'));
+    const dialog = await screen.findByRole('dialog');
+    await write(within(dialog).getByLabelText('Your password'), 'correct horse');
+    await fireEvent.click(within(dialog).getByRole('button', { name: 'Sign them out' }));
+    await waitFor(() => expect(screen.queryByText('Travel laptop')).toBeNull());
+    expect(end).toHaveBeenCalledWith('correct horse');
+    expect(screen.queryByTestId('end-others')).toBeNull();
+    expect(screen.getByText('This laptop')).toBeTruthy();
   });
 
   it('stay when the password is wrong, and it says so', async () => {

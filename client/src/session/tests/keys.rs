@@ -100,6 +100,45 @@ async fn a30_without_a_store_the_sign_in_is_not_lost_and_a_passphrase_keeps_it()
     computer.quit(engine).await;
 }
 
+/// Locked while it is used: nothing is left open, what was unsent waits, and wrong passphrases are slowed down.
+#[tokio::test]
+async fn sec_086_a_locked_app_has_let_go_of_the_key_and_asks_for_the_passphrase() {
+    let computer = Computer::with_passphrase().await;
+    let engine = computer.open().await;
+    engine.unlock(PASSPHRASE.into()).await.unwrap();
+    engine.start_direct(UserId::mint(), "unsent".into()).await.unwrap();
+    let before = unsent(&engine).await;
+    let session = Arc::downgrade(&engine.session().unwrap());
+    engine.lock().await.unwrap();
+    assert!(is_locked(&engine).await);
+    let let_go = || session.upgrade().is_none();
+    let end = Instant::now() + Duration::from_secs(10);
+    while !let_go() && Instant::now() < end {
+        tokio::task::yield_now().await;
+    }
+    assert!(let_go(), "the session, and the key with it, is kept by somebody");
+    assert_eq!(code(engine.conversations().await), "signed_out");
+    assert_eq!(code(engine.lock().await), "not_allowed");
+    for _ in 0..5 {
+        assert_eq!(code(engine.unlock("not the passphrase".into()).await), "passphrase_wrong");
+    }
+    assert_eq!(code(engine.unlock(PASSPHRASE.into()).await), "passphrase_wait");
+    computer.quit(engine).await;
+    let engine = computer.open().await;
+    engine.unlock(PASSPHRASE.into()).await.unwrap();
+    assert_eq!(unsent(&engine).await, before);
+    computer.quit(engine).await;
+}
+
+#[tokio::test]
+async fn sec_086_what_no_passphrase_keeps_is_not_locked() {
+    let computer = Computer::new().await;
+    let engine = computer.signed_in().await;
+    assert_eq!(code(engine.lock().await), "not_allowed");
+    assert!(engine.session().is_ok());
+    computer.quit(engine).await;
+}
+
 #[tokio::test]
 async fn sec_085_a_no_secret_is_written_in_plain_text() {
     let computer = Computer::with_passphrase().await;

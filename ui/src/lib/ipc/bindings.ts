@@ -962,7 +962,16 @@ notifications: NotificationMode,
 /**
  * Closing the window leaves the app in the tray, where there is one.
  */
-close_to_tray: boolean, };
+close_to_tray: boolean,
+/**
+ * Newer versions are asked for once a day.
+ */
+look_for_updates: boolean,
+/**
+ * An account under a passphrase is locked after so many minutes without a key or a move in the window, and when the
+ * computer sleeps; 0 for never.
+ */
+lock_after_minutes: number, };
 
 /**
  * What the user is told before signing out.
@@ -1086,6 +1095,47 @@ retryable: boolean,
 retry_after_ms: number | null, };
 
 /**
+ * What is known of newer versions.
+ */
+export type UpdateView = { "state": "off" } | { "state": "current",
+/**
+ * When it was asked last.
+ */
+looked_at: TimestampMs | null, } | { "state": "looking" } | { "state": "available",
+/**
+ * Its version.
+ */
+version: string,
+/**
+ * What is new, plain text of at most 2,000 characters.
+ */
+notes: string, } | { "state": "loading",
+/**
+ * Its version.
+ */
+version: string,
+/**
+ * Bytes so far.
+ */
+done: number,
+/**
+ * Bytes in all, if the server says so.
+ */
+total: number | null, } | { "state": "installing",
+/**
+ * Its version.
+ */
+version: string, } | { "state": "failed",
+/**
+ * Why: an `update_*` code.
+ */
+code: string,
+/**
+ * The version that it was about, if that was known.
+ */
+version: string | null, };
+
+/**
  * A user of one server.
  */
 export type UserId = string;
@@ -1095,6 +1145,7 @@ export interface WindowEvents {
   engine: EngineEvent[];
   link: Link;
   quit_asked: QuitAsked;
+  update: UpdateView;
 }
 
 /** What the window may ask for. A refusal is a `UiError`. */
@@ -1104,6 +1155,7 @@ export interface Commands {
   mendedSeen(): Promise<void>;
   status(): Promise<StatusView>;
   unlock(passphrase: string): Promise<void>;
+  lock(): Promise<void>;
   setPassphrase(passphrase: string): Promise<void>;
   changePassphrase(current: string, new_passphrase: string): Promise<void>;
   useSecretStore(): Promise<void>;
@@ -1114,6 +1166,7 @@ export interface Commands {
   signOut(wipe: boolean): Promise<void>;
   sessions(): Promise<Array<SessionItem>>;
   revokeSession(device: DeviceId, password: string): Promise<void>;
+  revokeOtherSessions(password: string): Promise<void>;
   changePassword(current: string, new_password: string): Promise<void>;
   setDisplayName(name: string): Promise<void>;
   findPeople(query: string): Promise<Array<PersonView>>;
@@ -1176,6 +1229,12 @@ export interface Commands {
   openAgain(): Promise<void>;
   /** Quits. Without `force`, an event `quit_asked` comes instead if quitting would lose something. */
   quit(force: boolean): Promise<void>;
+  /** What is known of newer versions; changes come as the event `update`. */
+  update(): Promise<UpdateView>;
+  /** Asks for a newer version now. */
+  lookForUpdate(): Promise<UpdateView>;
+  /** Fetches, checks and installs the newer version that was found, and starts it. Nothing happens if none was. */
+  installUpdate(): Promise<void>;
   /** This app's version. */
   appVersion(): Promise<string>;
 }
@@ -1191,6 +1250,7 @@ export function createCommands(invoke: Invoke): Commands {
     mendedSeen: () => invoke("mended_seen"),
     status: () => invoke("status"),
     unlock: (passphrase) => invoke("unlock", { passphrase }),
+    lock: () => invoke("lock"),
     setPassphrase: (passphrase) => invoke("set_passphrase", { passphrase }),
     changePassphrase: (current, new_passphrase) => invoke("change_passphrase", { current, new_passphrase }),
     useSecretStore: () => invoke("use_secret_store"),
@@ -1201,6 +1261,7 @@ export function createCommands(invoke: Invoke): Commands {
     signOut: (wipe) => invoke("sign_out", { wipe }),
     sessions: () => invoke("sessions"),
     revokeSession: (device, password) => invoke("revoke_session", { device, password }),
+    revokeOtherSessions: (password) => invoke("revoke_other_sessions", { password }),
     changePassword: (current, new_password) => invoke("change_password", { current, new_password }),
     setDisplayName: (name) => invoke("set_display_name", { name }),
     findPeople: (query) => invoke("find_people", { query }),
@@ -1253,6 +1314,9 @@ export function createCommands(invoke: Invoke): Commands {
     suggestedServer: () => invoke("suggested_server"),
     openAgain: () => invoke("open_again"),
     quit: (force) => invoke("quit", { force }),
+    update: () => invoke("update"),
+    lookForUpdate: () => invoke("look_for_update"),
+    installUpdate: () => invoke("install_update"),
     appVersion: () => invoke("app_version"),
   };
 }

@@ -1,7 +1,14 @@
 /** The only door to the shell: commands out, events in. Nothing else imports the bindings or Tauri. */
 import { invoke } from '@tauri-apps/api/core';
 import { listen } from '@tauri-apps/api/event';
-import { createCommands, type Commands, type EngineEvent, type Link, type QuitAsked } from './bindings';
+import {
+  createCommands,
+  type Commands,
+  type EngineEvent,
+  type Link,
+  type QuitAsked,
+  type UpdateView,
+} from './bindings';
 
 export type * from './bindings';
 
@@ -13,6 +20,8 @@ export interface Shell extends Commands {
   onLink(listener: (link: Link) => void): Promise<() => void>;
   /** Quitting would lose something. */
   onQuitAsked(listener: (asked: QuitAsked) => void): Promise<() => void>;
+  /** What is known of newer versions has changed. */
+  onUpdate(listener: (update: UpdateView) => void): Promise<() => void>;
 }
 
 /** Connects to the shell that this window runs in. */
@@ -22,5 +31,6 @@ export function connect(): Shell {
     onEngine: (listener) => listen<EngineEvent[]>('engine', (event) => listener(event.payload)),
     onLink: (listener) => listen<Link>('link', (event) => listener(event.payload)),
     onQuitAsked: (listener) => listen<QuitAsked>('quit_asked', (event) => listener(event.payload)),
+    onUpdate: (listener) => listen<UpdateView>('update', (event) => listener(event.payload)),
   };
 }

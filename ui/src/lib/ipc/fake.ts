@@ -8,6 +8,7 @@ import type {
   PersonView,
   Shell,
   TimelineItem,
+  UpdateView,
 } from './engine';
 import { account } from './fake/account';
 import { conversations } from './fake/conversations';
@@ -34,6 +35,8 @@ export interface Fake extends Shell {
   setPolling(on: boolean): void;
   /** Follows a `kith://` link. */
   follow(link: Link): void;
+  /** Says what is known of newer versions. */
+  updated(update: UpdateView): void;
   tell(...events: EngineEvent[]): void;
 }
 
@@ -103,6 +106,12 @@ export function createFake(options: FakeOptions = {}): Fake {
   if (!empty) seed(world, history);
   options.fill?.(world);
   const links = new Set<(link: Link) => void>();
+  const updates = new Set<(update: UpdateView) => void>();
+  let update: UpdateView = { state: 'current', looked_at: null };
+  const updated = (next: UpdateView) => {
+    update = next;
+    updates.forEach((listener) => listener(next));
+  };
   const fake: Fake = {
     ...account(world),
     ...conversations(world),
@@ -118,6 +127,13 @@ export function createFake(options: FakeOptions = {}): Fake {
     openAgain: async () => undefined,
     quit: async () => undefined,
     appVersion: async () => '0.1.0',
+    updated,
+    update: async () => update,
+    async lookForUpdate() {
+      updated({ state: 'current', looked_at: Date.now() });
+      return update;
+    },
+    installUpdate: async () => undefined,
     async onEngine(listener) {
       world.listeners.add(listener);
       return () => world.listeners.delete(listener);
@@ -127,6 +143,10 @@ export function createFake(options: FakeOptions = {}): Fake {
       return () => links.delete(listener);
     },
     onQuitAsked: async () => () => undefined,
+    async onUpdate(listener) {
+      updates.add(listener);
+      return () => updates.delete(listener);
+    },
   };
   for (const [name, code] of Object.entries(failing)) {
     Object.assign(fake, { [name]: () => Promise.reject(refusal(code)) });

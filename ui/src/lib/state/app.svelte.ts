@@ -12,6 +12,7 @@ import type {
   Settings,
   Shell,
   StatusView,
+  UpdateView,
 } from '../ipc/engine';
 import { doubtsOf, type LinkTarget } from '../links';
 import { Composer } from './composer.svelte';
@@ -31,7 +32,15 @@ export class App {
   state = $state.raw<AppState | null>(null);
   failure = $state<string | null>(null);
   status = $state.raw<StatusView | null>(null);
-  settings = $state.raw<Settings>({ theme: 'system', notifications: 'full', close_to_tray: true });
+  settings = $state.raw<Settings>({
+    theme: 'system',
+    notifications: 'full',
+    close_to_tray: true,
+    look_for_updates: true,
+    lock_after_minutes: 0,
+  });
+  /** What is known of newer versions. */
+  update = $state.raw<UpdateView>({ state: 'off' });
   view = $state<View>('chat');
   overlay = $state<Overlay>(null);
   timeline = $state.raw<Timeline | null>(null);
@@ -43,6 +52,8 @@ export class App {
   outboxVersion = $state(0);
   detailVersion = $state(0);
   selected = $derived(this.timeline?.conversation ?? null);
+  /** Only what a passphrase keeps can be opened again by its user alone. */
+  lockable = $derived(this.state?.state === 'signed_in' && this.state.account.key_store === 'passphrase');
   #statusTold = 0;
   /** A link that came while nobody was signed in. */
   #linkBefore: Link | null = null;
@@ -61,8 +72,9 @@ export class App {
       this.shell.onEngine((events) => this.#hear(events)),
       this.shell.onLink((link) => void this.follow(link)),
       this.shell.onQuitAsked((asked) => (this.quitAsked = asked.unsent)),
+      this.shell.onUpdate((update) => (this.update = update)),
     ]);
-    this.settings = await this.shell.getSettings();
+    [this.settings, this.update] = await Promise.all([this.shell.getSettings(), this.shell.update()]);
     await this.refreshState();
     const link = await this.shell.takeStartLink();
     if (link) await this.follow(link);
@@ -249,6 +261,22 @@ export class App {
 
   /** Whom a chat is wanted with, or how a link calls them; the dialog takes it. */
   startWith = $state.raw<PersonView | string | null>(null);
+
+  /** Keeps what is being written, then closes everything until the passphrase is given. */
+  async lock(): Promise<void> {
+    if (!this.lockable) return;
+    await this.composer?.save();
+    await this.try(this.shell.lock());
+    await this.refreshState();
+  }
+
+  /** Changes settings: shown at once; what cannot be stored is taken back. */
+  async change(part: Partial<Settings>): Promise<void> {
+    const before = this.settings;
+    this.settings = { ...before, ...part };
+    const stored = await this.try(this.shell.setSettings(this.settings).then(() => true));
+    if (!stored) this.settings = before;
+  }
 
   /** Runs something and says what went wrong. */
   async try<T>(work: Promise<T>): Promise<T | undefined> {

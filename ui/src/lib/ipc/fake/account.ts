@@ -6,7 +6,13 @@ import { refusal, type World } from './world';
 const MONTH_MS = 30 * 86_400_000;
 
 export function account(world: World) {
-  let settings: Settings = { theme: 'system', notifications: 'full', close_to_tray: true };
+  let settings: Settings = {
+    theme: 'system',
+    notifications: 'full',
+    close_to_tray: true,
+    look_for_updates: true,
+    lock_after_minutes: 0,
+  };
   let name = ME.display_name;
   let sessions: SessionItem[] = [
     {
@@ -21,6 +27,13 @@ export function account(world: World) {
       name: 'Old computer',
       created_at: Date.now() - MONTH_MS,
       last_seen: Date.now() - MONTH_MS,
+      current: false,
+    },
+    {
+      device: 'd3',
+      name: 'Travel laptop',
+      created_at: Date.now() - MONTH_MS,
+      last_seen: Date.now(),
       current: false,
     },
   ];
@@ -70,6 +83,11 @@ export function account(world: World) {
       world.isLocked = false;
       world.tell({ type: 'app_changed' });
     },
+    async lock() {
+      if (world.keyStore !== 'passphrase') throw refusal('not_allowed');
+      world.isLocked = true;
+      world.tell({ type: 'app_changed' });
+    },
     setPassphrase: async (passphrase) => keep('passphrase', passphrase),
     async changePassphrase(current, next) {
       if (current !== world.passphrase) throw refusal('passphrase_wrong');
@@ -96,6 +114,9 @@ export function account(world: World) {
     sessions: async () => sessions,
     async revokeSession(device) {
       sessions = sessions.filter((each) => each.device !== device);
+    },
+    async revokeOtherSessions() {
+      sessions = sessions.filter((each) => each.current);
     },
     changePassword: async () => undefined,
     async setDisplayName(text) {
