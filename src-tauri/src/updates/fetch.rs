@@ -42,8 +42,8 @@ pub(super) async fn fetch(
 fn failure(error: &reqwest::Error) -> Failure {
     if kith_client::is_about_certificate(error) {
         Failure::BadCertificate
-    } else if error.is_builder() {
-        // The client speaks HTTPS only: an address, or where it was sent on to.
+    } else if error.url().is_some_and(|url| url.scheme() != "https") {
+        // The client speaks HTTPS only: it was sent on to elsewhere.
         Failure::Insecure
     } else {
         Failure::Unreachable
