@@ -47,6 +47,16 @@ async function update(page, view) {
 
 export const STATES = [
   [
+    'lock',
+    'locked',
+    async (page) => {
+      await page.getByTestId('unlock-passphrase').fill('correct horse battery');
+      await page.getByTestId('unlock-submit').click();
+      await page.getByTestId('settings-button').click();
+      await page.getByTestId('lock-after').scrollIntoViewIfNeeded();
+    },
+  ],
+  [
     'update-offer',
     '',
     async (page) => {
