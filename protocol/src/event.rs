@@ -3,11 +3,15 @@
 //! On the wire and in the stores an event keeps its `kind` and `body` as they came, so that a kind of a later version
 //! passes through unharmed (C6). [`EventContent`] is the typed reading of the kinds that this version knows.
 
+mod canonical;
+mod rules;
+
+pub use canonical::{body_hash, canonical_json};
+pub use rules::{check_emoji, check_text, check_title};
+
 use crate::{Chain, ErrorCode, EventId, Seq, TimestampMs, UserId, limits};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
-use unicode_segmentation::UnicodeSegmentation;
 
 /// An event as its sender hands it in. Unknown fields are refused (W5).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -297,7 +301,7 @@ impl EventContent {
         if canonical_json(body).len() > limits::EVENT_BODY_BYTES_MAX {
             return Err(ErrorCode::TooLarge);
         }
-        if has_nul(body) {
+        if rules::has_nul(body) {
             return Err(ErrorCode::Invalid);
         }
         Ok(content)
@@ -358,102 +362,6 @@ fn read<T: for<'de> Deserialize<'de>>(body: &Value) -> Result<T, ErrorCode> {
     T::deserialize(body).map_err(|_| ErrorCode::Invalid)
 }
 
-/// Checks a message's text.
-///
-/// # Errors
-/// `invalid` if empty or with NUL, `too_large` above [`limits::MESSAGE_TEXT_CHARS_MAX`].
-pub fn check_text(text: &str) -> Result<(), ErrorCode> {
-    if text.is_empty() || text.contains('\0') {
-        return Err(ErrorCode::Invalid);
-    }
-    if text.chars().nth(limits::MESSAGE_TEXT_CHARS_MAX).is_some() {
-        return Err(ErrorCode::TooLarge);
-    }
-    Ok(())
-}
-
-/// Checks a title.
-///
-/// # Errors
-/// `invalid` with NUL or a line break, `too_large` above [`limits::TITLE_CHARS_MAX`].
-pub fn check_title(text: &str) -> Result<(), ErrorCode> {
-    if text.contains(['\0', '\n', '\r']) {
-        return Err(ErrorCode::Invalid);
-    }
-    if text.chars().nth(limits::TITLE_CHARS_MAX).is_some() {
-        return Err(ErrorCode::TooLarge);
-    }
-    Ok(())
-}
-
-/// Checks an emoji: exactly one grapheme cluster, no white space or control characters.
-///
-/// # Errors
-/// `invalid`, or `too_large` above [`limits::EMOJI_BYTES_MAX`].
-pub fn check_emoji(emoji: &str) -> Result<(), ErrorCode> {
-    if emoji.len() > limits::EMOJI_BYTES_MAX {
-        return Err(ErrorCode::TooLarge);
-    }
-    if emoji.graphemes(true).count() != 1 || emoji.chars().any(|c| c.is_control() || c.is_whitespace()) {
-        return Err(ErrorCode::Invalid);
-    }
-    Ok(())
-}
-
-fn has_nul(value: &Value) -> bool {
-    match value {
-        Value::String(text) => text.contains('\0'),
-        Value::Array(items) => items.iter().any(has_nul),
-        Value::Object(map) => map.iter().any(|(key, value)| key.contains('\0') || has_nul(value)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => false,
-    }
-}
-
-/// Writes canonical JSON: no white space, keys sorted by their bytes, at every level.
-pub fn canonical_json(value: &Value) -> String {
-    fn write(value: &Value, out: &mut String) {
-        match value {
-            Value::Array(items) => {
-                out.push('[');
-                for (index, item) in items.iter().enumerate() {
-                    if index > 0 {
-                        out.push(',');
-                    }
-                    write(item, out);
-                }
-                out.push(']');
-            }
-            Value::Object(map) => {
-                let mut entries: Vec<_> = map.iter().collect();
-                entries.sort_by_key(|(key, _)| key.as_bytes());
-                out.push('{');
-                for (index, (key, value)) in entries.into_iter().enumerate() {
-                    if index > 0 {
-                        out.push(',');
-                    }
-                    out.push_str(&Value::String(key.clone()).to_string());
-                    out.push(':');
-                    write(value, out);
-                }
-                out.push('}');
-            }
-            plain => out.push_str(&plain.to_string()),
-        }
-    }
-    let mut out = String::new();
-    write(value, &mut out);
-    out
-}
-
-/// SHA-256 over the canonical JSON of `[kind, target, body]` (W3): what makes two events with one id the same event.
-///
-/// An absent target is `null`; `written_at` and `resubmitted` are not part of it. It outlives redaction.
-pub fn body_hash(kind: &str, target: Option<EventId>, body: &Value) -> [u8; 32] {
-    let target = target.map_or(Value::Null, |id| Value::String(id.to_string()));
-    let whole = Value::Array(vec![Value::String(kind.to_owned()), target, body.clone()]);
-    Sha256::digest(canonical_json(&whole).as_bytes()).into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -482,25 +390,6 @@ mod tests {
         assert_eq!(EventContent::parse("message", Some(id), &json!({"text": "x"})), Err(ErrorCode::Invalid));
         assert!(EventContent::parse("delete", Some(id), &json!({})).is_ok());
         assert_eq!(EventContent::parse("delete", Some(id), &json!({"x": 1})), Err(ErrorCode::Invalid));
-    }
-
-    #[test]
-    fn an_emoji_is_one_grapheme() {
-        assert_eq!(check_emoji("👍🏽"), Ok(()));
-        assert_eq!(check_emoji("👩‍👩‍👧‍👦"), Ok(()));
-        assert_eq!(check_emoji("👍👍"), Err(ErrorCode::Invalid));
-        assert_eq!(check_emoji(""), Err(ErrorCode::Invalid));
-        assert_eq!(check_emoji(" "), Err(ErrorCode::Invalid));
-    }
-
-    #[test]
-    fn w3_body_hash_does_not_depend_on_key_order() {
-        let one = body_hash("message", None, &json!({"text": "x", "mentions": []}));
-        let other =
-            body_hash("message", None, &serde_json::from_str(r#"{"mentions":[],"text":"x"}"#).unwrap());
-        assert_eq!(one, other);
-        assert_ne!(one, body_hash("message", None, &json!({"text": "y", "mentions": []})));
-        assert_ne!(one, body_hash("edit", None, &json!({"text": "x", "mentions": []})));
     }
 
     #[test]

@@ -6,11 +6,13 @@ mod example;
 mod server;
 #[cfg(any(test, feature = "examples"))]
 pub mod spoil;
+mod standing;
 
 pub use client::*;
 #[cfg(any(test, feature = "examples"))]
 pub use example::{example, examples, optional};
 pub use server::*;
+pub use standing::*;
 
 use crate::{ErrorCode, limits};
 use serde::{Deserialize, Serialize};
