@@ -1,6 +1,10 @@
 //! The load: pairs of sockets, closed loops, an open loop, idle connections.
 
-use crate::{people::Person, server::Running};
+use crate::{
+    people::Person,
+    rivals::socketio::{self, Packet},
+    server::Running,
+};
 use anyhow::{Context, Result, bail};
 use futures_util::{SinkExt, StreamExt, TryStreamExt, stream};
 use hdrhistogram::Histogram;
@@ -17,25 +21,51 @@ use std::{
 use tokio::{net::TcpStream, sync::Mutex};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream,
-    tungstenite::{Message, client::IntoClientRequest, http::HeaderValue},
+    tungstenite::{Message, Utf8Bytes, client::IntoClientRequest, http::HeaderValue},
 };
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
+/// How a server is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wire {
+    Kith,
+    SocketIo,
+}
+
 /// A signed-in connection.
 pub struct Connection {
     socket: Socket,
+    wire: Wire,
 }
 
 impl Connection {
-    /// Connects, says hello, and reads up to the last heads.
+    /// Connects and greets.
+    async fn greet(server: &str, wire: Wire, person: &Person) -> Result<Self> {
+        match wire {
+            Wire::Kith => Self::open(server, person).await,
+            Wire::SocketIo => {
+                let user = person.user;
+                let query = format!("/socket.io/?EIO=4&transport=websocket&user={user}");
+                let address = format!("{}{query}", server.replacen("http", "ws", 1));
+                let (socket, _) = tokio_tungstenite::connect_async(address).await.context("no socket")?;
+                let mut connection = Self { socket, wire };
+                anyhow::ensure!(connection.text().await?.starts_with(socketio::GREETING), "no greeting");
+                connection.socket.send(Message::text(socketio::CONNECT)).await?;
+                anyhow::ensure!(connection.text().await?.starts_with(socketio::CONNECT), "not let in");
+                Ok(connection)
+            }
+        }
+    }
+
+    /// Connects to Kith, says hello, and reads up to the last heads.
     pub async fn open(server: &str, person: &Person) -> Result<Self> {
         let mut request = format!("{}/v1/socket", server.replacen("http", "ws", 1)).into_client_request()?;
         let headers = request.headers_mut();
         headers.insert("authorization", HeaderValue::from_str(&format!("Bearer {}", person.token))?);
         headers.insert("sec-websocket-protocol", HeaderValue::from_static(SUBPROTOCOL));
         let (socket, _) = tokio_tungstenite::connect_async(request).await.context("no socket")?;
-        let mut connection = Self { socket };
+        let mut connection = Self { socket, wire: Wire::Kith };
         let hello = Hello {
             protocol: 1,
             device: person.device,
@@ -58,13 +88,34 @@ impl Connection {
     }
 
     pub async fn send(&mut self, frame: ClientFrame, request: Option<u64>) -> Result<()> {
-        Ok(self.socket.send(Message::text(frame.encode(request))).await?)
+        let text = match self.wire {
+            Wire::Kith => frame.encode(request),
+            Wire::SocketIo => match socketio::encode(&frame, request) {
+                Some(text) => text,
+                None => return Ok(()),
+            },
+        };
+        Ok(self.socket.send(Message::text(text)).await?)
     }
 
     pub async fn next(&mut self) -> Result<ServerFrame> {
         loop {
+            let text = self.text().await?;
+            if self.wire == Wire::Kith {
+                return Ok(ServerFrame::decode(text.as_str())?.frame);
+            }
+            match socketio::decode(text.as_str())? {
+                Packet::Frame(frame) => return Ok(frame),
+                Packet::Answer(answer) => self.socket.send(Message::text(answer)).await?,
+                Packet::Nothing => {}
+            }
+        }
+    }
+
+    async fn text(&mut self) -> Result<Utf8Bytes> {
+        loop {
             match self.socket.next().await.context("the server closed")?? {
-                Message::Text(text) => return Ok(ServerFrame::decode(text.as_str())?.frame),
+                Message::Text(text) => return Ok(text),
                 Message::Close(frame) => bail!("the server closed: {frame:?}"),
                 Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
             }
@@ -77,14 +128,16 @@ pub struct Pair {
     conversation: ConversationId,
     writer: Mutex<Connection>,
     reader: Mutex<Connection>,
+    /// Numbers are without holes within a conversation.
+    is_dense: bool,
 }
 
 /// Connects each two neighbours and opens their conversation.
-pub async fn connect_pairs(server: &str, people: &[Person]) -> Result<Vec<Arc<Pair>>> {
+pub async fn connect_pairs(server: &str, wire: Wire, people: &[Person]) -> Result<Vec<Arc<Pair>>> {
     stream::iter(people.chunks_exact(2))
         .map(|two| async move {
-            let (mut writer, reader) =
-                (Connection::open(server, &two[0]).await?, Connection::open(server, &two[1]).await?);
+            let mut writer = Connection::greet(server, wire, &two[0]).await?;
+            let mut reader = Connection::greet(server, wire, &two[1]).await?;
             let conversation = ConversationId::direct(two[0].user, two[1].user);
             let open = Open {
                 conversation,
@@ -94,9 +147,20 @@ pub async fn connect_pairs(server: &str, people: &[Person]) -> Result<Vec<Arc<Pa
                 context: None,
                 first: None,
             };
-            writer.send(ClientFrame::Open(open), Some(2)).await?;
+            writer.send(ClientFrame::Open(open.clone()), Some(2)).await?;
             while writer.next().await?.reply_to() != Some(2) {}
-            anyhow::Ok(Arc::new(Pair { conversation, writer: writer.into(), reader: reader.into() }))
+            if wire == Wire::SocketIo {
+                // There everybody enters a room by themselves.
+                reader.send(ClientFrame::Open(open), Some(2)).await?;
+                while reader.next().await?.reply_to() != Some(2) {}
+            }
+            let is_dense = wire == Wire::Kith;
+            anyhow::Ok(Arc::new(Pair {
+                conversation,
+                writer: writer.into(),
+                reader: reader.into(),
+                is_dense,
+            }))
         })
         .buffered(8)
         .try_collect()
@@ -209,7 +273,8 @@ async fn read_closed(
                 let ServerFrame::Events(events) = frame? else { continue };
                 for event in events.events {
                     doubled += u64::from(!seen.insert(event.id));
-                    disordered += u64::from(last != 0 && event.seq.0 != last + 1);
+                    let fits = if pair.is_dense { event.seq.0 == last + 1 } else { event.seq.0 > last };
+                    disordered += u64::from(last != 0 && !fits);
                     last = event.seq.0;
                 }
             }
@@ -223,10 +288,14 @@ async fn read_closed(
 pub struct Delivery(Histogram<u64>);
 
 impl Delivery {
+    /// Milliseconds.
+    pub fn at(&self, quantile: f64) -> f64 {
+        self.0.value_at_quantile(quantile) as f64 / 1000.0
+    }
+
     /// p50 / p99 / p99.9 in milliseconds.
     pub fn percentiles(&self) -> String {
-        let at = |quantile| self.0.value_at_quantile(quantile) as f64 / 1000.0;
-        format!("{:.2} / {:.2} / {:.2}", at(0.5), at(0.99), at(0.999))
+        format!("{:.2} / {:.2} / {:.2}", self.at(0.5), self.at(0.99), self.at(0.999))
     }
 }
 

@@ -7,6 +7,8 @@ mod doors;
 mod engine;
 mod load;
 mod people;
+mod rivals;
+mod rounds;
 mod server;
 
 use anyhow::{Context as _, Result};
@@ -43,6 +45,19 @@ enum What {
         #[arg(long, default_value_t = 100_000)]
         messages: usize,
     },
+    /// Kith beside a relay that stores nothing, a lean table and Socket.IO: rounds in turns, ratios of the same round.
+    Server(rounds::Arguments),
+    /// One of those that Kith is measured beside, until it is ended.
+    #[command(hide = true)]
+    Rival {
+        rival: rivals::Rival,
+        /// Where it keeps its data.
+        #[arg(long)]
+        folder: PathBuf,
+        /// The Node server's folder.
+        #[arg(long)]
+        socketio: Option<PathBuf>,
+    },
     /// Times of sign-ins that fail, and what a connection that reads nothing costs.
     Doors {
         /// The server's binary.
@@ -66,6 +81,8 @@ async fn main() -> Result<()> {
         What::Quick { server, pairs, seconds, idle, messages } => {
             quick(&server, pairs, seconds, idle, messages).await
         }
+        What::Server(arguments) => rounds::run(&arguments).await,
+        What::Rival { rival, folder, socketio } => rivals::run(rival, &folder, socketio.as_deref()).await,
         What::Doors { server, tries, events, seconds } => {
             at_the_door(&server, tries, events, Duration::from_secs(seconds)).await
         }
@@ -102,7 +119,7 @@ async fn at_the_door(server: &Path, tries: usize, events: u64, during: Duration)
 async fn quick(server: &Path, pairs: usize, seconds: u64, idle: usize, messages: usize) -> Result<()> {
     let running = server::Running::start(server).await?;
     let people = people::sign_up(&running.url, pairs * 2).await?;
-    let pairs = load::connect_pairs(&running.url, &people).await?;
+    let pairs = load::connect_pairs(&running.url, load::Wire::Kith, &people).await?;
     let length = Duration::from_secs(seconds);
     println!("{:<44}{:>14}", "pairs, each with its own conversation", pairs.len());
     for depth in [1, 16] {

@@ -1,6 +1,8 @@
 //! The server under measurement: a process of its own, ended by its id.
 
+use crate::rivals::Rival;
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum as _;
 use std::{
     path::{Path, PathBuf},
     process::Stdio,
@@ -20,17 +22,35 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts it and waits until it says where it listens.
+    /// Starts Kith's server and waits until it says where it listens.
     pub async fn start(binary: &Path) -> Result<Self> {
+        Self::start_with(binary, |command, data| {
+            command.args(["serve", "--embedded-db", "--data-dir"]).arg(data);
+            command.env("KITH_LISTEN", "127.0.0.1:0").env("KITH_SIGNUP", "open").env("KITH_LOG", "warn");
+        })
+        .await
+    }
+
+    /// Starts one of those that Kith is measured beside.
+    pub async fn start_rival(rival: Rival, socketio: Option<&Path>) -> Result<Self> {
+        let own = std::env::current_exe()?;
+        let name = rival.to_possible_value().context("a name")?.get_name().to_owned();
+        Self::start_with(&own, |command, data| {
+            command.args(["rival", &name, "--folder"]).arg(data);
+            if let Some(folder) = socketio {
+                command.arg("--socketio").arg(folder);
+            }
+        })
+        .await
+    }
+
+    async fn start_with(binary: &Path, prepare: impl FnOnce(&mut Command, &Path)) -> Result<Self> {
         let data = tempfile::Builder::new().prefix("kith-bench-").tempdir()?;
         #[cfg(unix)]
         std::fs::set_permissions(data.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-        let mut child = Command::new(binary)
-            .args(["serve", "--embedded-db", "--data-dir"])
-            .arg(data.path())
-            .env("KITH_LISTEN", "127.0.0.1:0")
-            .env("KITH_SIGNUP", "open")
-            .env("RUST_LOG", "warn")
+        let mut command = Command::new(binary);
+        prepare(&mut command, data.path());
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .kill_on_drop(true)

@@ -122,7 +122,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Returns the address of a database: `postgres://kith@localhost/DATABASE?host=FOLDER` (on Windows with password and port).
+    /// Returns the address of a database: `postgres://kith@localhost:5432/DATABASE?host=FOLDER` (on Windows with password and port).
     #[must_use]
     pub fn url(&self, database: &str) -> String {
         admin::with_database(&self.base, database)

@@ -34,6 +34,9 @@ const SYSTEM_HOME: &str = "/var/lib/kith-pg";
 /// A socket's path has at most 103 bytes on macOS and 107 on Linux; its name takes 14 with the slash.
 const SOCKET_DIR_BYTES_MAX: usize = 103 - 14;
 
+/// In the socket's name. Said on both sides, so that nobody's `PGPORT` counts.
+const PORT: u16 = 5432;
+
 const FAST_LIMIT: Duration = Duration::from_secs(20);
 const IMMEDIATE_LIMIT: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(5);
@@ -82,7 +85,7 @@ impl Endpoint {
 
     pub(crate) fn base(&self) -> String {
         format!(
-            "postgres://{USER}@localhost/?host={}",
+            "postgres://{USER}@localhost:{PORT}/?host={}",
             admin::percent_encoded(&self.sockets.to_string_lossy())
         )
     }
@@ -97,6 +100,7 @@ impl Endpoint {
             "listen_addresses=".to_owned(),
             format!("unix_socket_directories={}", self.sockets.display()),
             "unix_socket_permissions=0700".to_owned(),
+            format!("port={PORT}"),
         ]
     }
 }

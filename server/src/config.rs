@@ -98,19 +98,21 @@ impl Default for Config {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// `KITH_SIGNUP`
-    #[error("KITH_SIGNUP is open, invite or closed")]
+    #[error("signup (KITH_SIGNUP) is open, invite or closed")]
     Signup,
     /// `KITH_ACCESS_TOKEN_SECONDS`
-    #[error("KITH_ACCESS_TOKEN_SECONDS is between 1 and 600")]
+    #[error("access_token_seconds (KITH_ACCESS_TOKEN_SECONDS) is between 1 and 600")]
     AccessToken,
     /// The hash would be weaker than 19,456 KiB and 2 passes.
     #[error("a password hash needs at least 19456 KiB and 2 passes")]
     PasswordCost,
     /// The lanes and everything else need connections.
-    #[error("KITH_DATABASE_CONNECTIONS is at least 8")]
+    #[error("database_connections (KITH_DATABASE_CONNECTIONS) is at least 8")]
     DatabaseConnections,
     /// `KITH_DRAIN_SECONDS`, `KITH_SHUTDOWN_SECONDS`
-    #[error("KITH_SHUTDOWN_SECONDS is between 1 and 10, and longer than KITH_DRAIN_SECONDS")]
+    #[error(
+        "shutdown_seconds (KITH_SHUTDOWN_SECONDS) is between 1 and 10, and longer than KITH_DRAIN_SECONDS"
+    )]
     Shutdown,
     /// A certificate without its key, or the other way round.
     #[error("KITH_TLS_CERT and KITH_TLS_KEY go together")]

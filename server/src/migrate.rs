@@ -34,6 +34,11 @@ pub fn newest() -> i64 {
     MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or_default()
 }
 
+/// How many migrations there are: all of them are missing in an empty database.
+pub fn count() -> usize {
+    MIGRATOR.iter().count()
+}
+
 /// Names what the migrations do, so that a prepared template can be told apart from another one.
 pub fn fingerprint() -> String {
     MIGRATOR.iter().map(|migration| format!("{}:{:02x?};", migration.version, migration.checksum)).collect()

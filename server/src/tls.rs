@@ -1,6 +1,7 @@
 //! TLS that the server ends itself: 1.2 and 1.3 by rustls, a certificate that is read again when its file changes.
 
 use crate::settings::{SecretFileError, read_private};
+use chrono::{DateTime, Utc};
 use rustls::{
     ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
@@ -37,6 +38,14 @@ pub enum TlsError {
         /// Certificate or key.
         what: &'static str,
     },
+    /// It would serve nobody.
+    #[error("{} ended at {ended}", path.display())]
+    Ended {
+        /// Which.
+        path: PathBuf,
+        /// When, in UTC.
+        ended: DateTime<Utc>,
+    },
     /// rustls refuses them; also a key that is another certificate's.
     #[error("certificate and key do not serve")]
     Refused(#[from] rustls::Error),
@@ -51,6 +60,8 @@ pub struct Tls {
 
 struct State {
     config: Arc<ServerConfig>,
+    /// When the server's own certificate ends.
+    ends: DateTime<Utc>,
     /// When both files were changed last.
     changed: [Option<SystemTime>; 2],
 }
@@ -62,23 +73,33 @@ impl Tls {
     /// [`TlsError`] with the file and what is wrong with it; never what it holds.
     pub fn load(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
         let changed = [changed_at(certificate), changed_at(key)];
-        let config = read(certificate, key)?;
-        let state = Mutex::new(State { config, changed });
+        let (config, ends) = read(certificate, key)?;
+        let state = Mutex::new(State { config, ends, changed });
         Ok(Self { certificate: certificate.to_path_buf(), key: key.to_path_buf(), state })
     }
 
     /// Reads the files again if they changed. Connections that are open keep what they have.
     ///
     /// # Errors
-    /// [`TlsError`]; the earlier certificate goes on serving.
+    /// [`TlsError`], also for a certificate that has ended in the place of one that has not; the earlier one goes on
+    /// serving.
     pub fn reload(&self) -> Result<bool, TlsError> {
         let changed = [changed_at(&self.certificate), changed_at(&self.key)];
         if self.state.lock().unwrap_or_else(PoisonError::into_inner).changed == changed {
             return Ok(false);
         }
-        let config = read(&self.certificate, &self.key)?;
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State { config, changed };
+        let (config, ends) = read(&self.certificate, &self.key)?;
+        let now = Utc::now();
+        if ends <= now && now < self.ends() {
+            return Err(TlsError::Ended { path: self.certificate.clone(), ended: ends });
+        }
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State { config, ends, changed };
         Ok(true)
+    }
+
+    /// When the certificate that serves ends.
+    pub fn ends(&self) -> DateTime<Utc> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).ends
     }
 
     /// Shakes hands with a client.
@@ -103,8 +124,10 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsErro
     if chain.is_empty() { Err(form()) } else { Ok(chain) }
 }
 
-fn read(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
+fn read(certificate: &Path, key: &Path) -> Result<(Arc<ServerConfig>, DateTime<Utc>), TlsError> {
     let chain = certificates(certificate)?;
+    let form = || TlsError::Form { path: certificate.to_path_buf(), what: "certificate" };
+    let ends = chain.first().and_then(ends).ok_or_else(form)?;
     let pem = read_private(key)?;
     let secret = PrivateKeyDer::from_pem_slice(&pem)
         .map_err(|_| TlsError::Form { path: key.to_path_buf(), what: "key" })?;
@@ -114,7 +137,12 @@ fn read(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
         .with_no_client_auth()
         .with_single_cert(chain, secret)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    Ok((Arc::new(config), ends))
+}
+
+fn ends(certificate: &CertificateDer<'_>) -> Option<DateTime<Utc>> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    DateTime::from_timestamp(parsed.validity().not_after.timestamp(), 0)
 }
 
 fn changed_at(path: &Path) -> Option<SystemTime> {

@@ -105,7 +105,11 @@ async fn sec_091_a_certificate_that_went_bad_is_told_and_its_renewal_is_enough()
     engine.sign_up(world.url(), "alice".into(), PASSWORD.into(), "alice".into(), None).await?;
     until_link(&engine, "connected", |link| matches!(link, LinkView::Connected { .. })).await;
 
+    // One that has ended does not take the place of one that has not.
     world.authority.certify("localhost", 2021)?;
+    assert!(matches!(world.tls.reload(), Err(TlsError::Ended { .. })));
+    assert!(world.tls.ends().format("%Y").to_string() == "2040");
+    world.authority.certify("other.example", 2040)?;
     assert!(world.tls.reload()?, "other files");
     assert!(!world.tls.reload()?, "the same files");
     world.server.restart().await?;

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     db::health::HealthRow,
+    migrate::MigrateError,
     settings::{DatabaseTls, Settings},
     tls::Tls,
 };
@@ -17,6 +18,8 @@ use tokio::net::TcpListener;
 
 /// Two clocks that differ by more give confusing logs and times.
 const CLOCKS_DIFFER_MAX_S: i64 = 5;
+/// A certificate that ends sooner should have been renewed.
+const CERTIFICATE_DAYS_MIN: i64 = 10;
 /// Every connection is an open file, and the rest needs some too.
 const OPEN_FILES_MIN: u64 = 4_096;
 
@@ -60,7 +63,20 @@ pub(super) async fn run(common: &Common) -> anyhow::Result<()> {
 fn certificate(settings: &Settings, report: &mut Report) {
     let (Some(certificate), Some(key)) = (&settings.tls_cert, &settings.tls_key) else { return };
     match Tls::load(certificate, key) {
-        Ok(_) => report.well("certificate and key"),
+        Ok(tls) => {
+            let (ends, days) =
+                (tls.ends().format("%Y-%m-%d %H:%M UTC"), (tls.ends() - Utc::now()).num_days());
+            match days {
+                ..0 => report.bad(format!("the certificate ended at {ends}"), "renew it: clients refuse it"),
+                0..CERTIFICATE_DAYS_MIN => {
+                    report.warn(
+                        format!("the certificate ends at {ends}"),
+                        "renew it; it is read within a minute",
+                    );
+                }
+                _ => report.well(format!("certificate and key, until {ends}")),
+            }
+        }
         Err(error) => {
             report.bad(format!("{:#}", anyhow::Error::new(error)), "clients are not served without them")
         }
@@ -132,11 +148,13 @@ async fn postgres(settings: &Settings, report: &mut Report) {
         Ok(missing) if missing.is_empty() => report.well("schema up to date"),
         Ok(missing) => report.warn(
             format!("{} migrations to be done", missing.len()),
-            "serve does them at its start; take a backup before",
+            "serve does them at its start; if the database is not new, take a backup before",
         ),
-        Err(error) => {
-            report.bad(error, "start the newer server, or restore a backup from before the upgrade")
-        }
+        Err(error @ MigrateError::Newer { .. }) => report.bad(error, "nothing was changed"),
+        Err(error) => report.bad(
+            format!("{:#}", anyhow::Error::new(error)),
+            "may the role use the database? After a restore it has to own everything: docs/operations.md, Restoring",
+        ),
     }
     if let Err(error) = database.close().await {
         report.bad(format!("{error:#}"), "the private PostgreSQL did not end in order");

@@ -22,7 +22,7 @@ pub(super) enum KeysCommand {
 
 pub(super) async fn run(command: KeysCommand) -> anyhow::Result<()> {
     let KeysCommand::Rotate { drop_old, common } = command;
-    let database = common.database().await?;
+    let database = common.ready_database().await?;
     let old = if drop_old { OldKeys::Drop } else { OldKeys::Outlive };
     let dropped = keys::rotate(&database.pool, old).await?;
     println!("access tokens are signed with a fresh key; old keys removed: {dropped}");

@@ -10,6 +10,7 @@ mod serve;
 mod users;
 
 use crate::settings::{self, Settings};
+use anyhow::bail;
 use clap::{Args, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use std::path::{Path, PathBuf};
 
@@ -106,6 +107,20 @@ impl Common {
     async fn database(&self) -> anyhow::Result<database::Database> {
         database::open(&self.settings()?, 2).await
     }
+
+    /// The database with this server's schema: an empty one gets it, an older one is left to an operator's decision.
+    async fn ready_database(&self) -> anyhow::Result<database::Database> {
+        let database = self.database().await?;
+        let missing = crate::migrate::missing(&database.pool).await?;
+        if missing.len() == crate::migrate::count() {
+            crate::migrate(&database.pool).await?;
+        } else if !missing.is_empty() {
+            bail!(
+                "the database's schema is older than this program: take a backup, then kith-server migrate"
+            );
+        }
+        Ok(database)
+    }
 }
 
 /// What names the database: all that most commands need.
@@ -167,7 +182,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Chore::User(command) => users::run(command).await,
         Chore::Keys(command) => keys::run(command).await,
         Chore::Invite(common) => {
-            let database = common.database().await?;
+            let database = common.ready_database().await?;
             let code = crate::domain::accounts::invite(&database.pool).await?;
             println!("{code}");
             database.close().await

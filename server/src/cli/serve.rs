@@ -17,7 +17,11 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<()> {
     };
     let shutdown = CancellationToken::new();
     tokio::spawn(cancel_on_signal(shutdown.clone())?);
-    let database = database::open_alone(settings, config.database_connections).await?;
+    let database = tokio::select! {
+        opened = database::open_alone(settings, config.database_connections) => opened?,
+        // A PostgreSQL in the making ends with this process.
+        () = shutdown.cancelled() => return Ok(()),
+    };
     crate::migrate(&database.pool).await?;
     if config.signup == Signup::Invite
         && let Some(code) = accounts::first_invite(&database.pool).await?

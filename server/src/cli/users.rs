@@ -1,12 +1,15 @@
 //! `kith-server user …`
 
 use super::Common;
-use crate::domain::{
-    accounts::{self, NewUser},
-    passwords::Passwords,
-    sessions,
+use crate::{
+    domain::{
+        accounts::{self, NewUser},
+        passwords::Passwords,
+        sessions,
+    },
+    error::ApiError,
 };
-use anyhow::{Context, bail};
+use anyhow::{anyhow, bail};
 use clap::Subcommand;
 use std::io::{BufRead, IsTerminal, Write};
 
@@ -48,6 +51,13 @@ pub(super) enum UserCommand {
         #[command(flatten)]
         common: Common,
     },
+    /// Lets a disabled account sign in again
+    Enable {
+        /// Whose.
+        username: String,
+        #[command(flatten)]
+        common: Common,
+    },
     /// Shows on which devices an account is signed in, and ends sessions
     ///
     /// A device that is signed out keeps what is stored on it. Running servers close its connections within seconds.
@@ -72,7 +82,7 @@ pub(super) async fn run(command: UserCommand) -> anyhow::Result<()> {
             let password = read_password(password_stdin)?;
             let display_name = display_name.unwrap_or_else(|| username.clone());
             let new = NewUser::check(username, display_name, password)?;
-            let database = common.database().await?;
+            let database = common.ready_database().await?;
             let user = accounts::add(&database.pool, &passwords, new, None).await?;
             println!("added {} ({})", user.username, user.id);
             database.close().await
@@ -80,23 +90,30 @@ pub(super) async fn run(command: UserCommand) -> anyhow::Result<()> {
         UserCommand::Passwd { username, password_stdin, common } => {
             let passwords = Passwords::new(common.settings()?.config()?.password_cost);
             let password = read_password(password_stdin)?;
-            let database = common.database().await?;
+            let database = common.ready_database().await?;
             accounts::reset_password(&database.pool, &passwords, &username, password)
                 .await
-                .with_context(|| format!("cannot change the password of {username}"))?;
+                .map_err(|error| named(error, &username))?;
             println!("changed; all sessions of {username} have ended");
+            if accounts::is_disabled(&database.pool, &username).await? {
+                println!("the account is still disabled: kith-server user enable {username}");
+            }
             database.close().await
         }
         UserCommand::Disable { username, common } => {
-            let database = common.database().await?;
-            accounts::disable(&database.pool, &username)
-                .await
-                .with_context(|| format!("cannot disable {username}"))?;
+            let database = common.ready_database().await?;
+            accounts::disable(&database.pool, &username).await.map_err(|error| named(error, &username))?;
             println!("disabled {username}");
             database.close().await
         }
+        UserCommand::Enable { username, common } => {
+            let database = common.ready_database().await?;
+            accounts::enable(&database.pool, &username).await.map_err(|error| named(error, &username))?;
+            println!("enabled {username}: signs in with the same password as before");
+            database.close().await
+        }
         UserCommand::Sessions { username, end, end_all, common } => {
-            let database = common.database().await?;
+            let database = common.ready_database().await?;
             let done = list_or_end(&database.pool, &username, end, end_all).await;
             database.close().await?;
             done
@@ -110,19 +127,32 @@ async fn list_or_end(
     end: Option<uuid::Uuid>,
     end_all: bool,
 ) -> anyhow::Result<()> {
-    let of = || format!("cannot find the sessions of {username}");
     if end.is_some() || end_all {
-        let ended = sessions::end_of_operator(pool, username, end).await.with_context(of)?;
+        let ended =
+            sessions::end_of_operator(pool, username, end).await.map_err(|error| match (error, end) {
+                (ApiError::TargetMissing, Some(device)) => {
+                    anyhow!("{username} is not signed in on {device}, or there is no such user")
+                }
+                (error, _) => named(error, username),
+            })?;
         println!("{ended} ended");
         return Ok(());
     }
-    let rows = sessions::of_operator(pool, username).await.with_context(of)?;
+    let rows = sessions::of_operator(pool, username).await.map_err(|error| named(error, username))?;
     println!("{:<36}  {:<16}  {:<16}  device", "id", "signed in", "last seen");
     for row in rows {
         let (began, seen) = (row.created_at.format("%Y-%m-%d %H:%M"), row.last_seen.format("%Y-%m-%d %H:%M"));
         println!("{}  {began}  {seen}  {}", row.id, row.name);
     }
     Ok(())
+}
+
+/// A refusal in an operator's words.
+fn named(error: ApiError, username: &str) -> anyhow::Error {
+    match error {
+        ApiError::TargetMissing => anyhow!("there is no user {username}"),
+        error => error.into(),
+    }
 }
 
 /// Reads one line; at a terminal it asks first and does not show what is typed.

@@ -152,15 +152,21 @@ pub async fn upgrade_hash(
     Ok(())
 }
 
-/// Disables an account. False when there is none of that name.
-pub async fn disable(conn: &mut PgConnection, username: &str) -> Result<bool, sqlx::Error> {
-    let done = sqlx::query!(
-        "UPDATE users SET disabled_at = coalesce(disabled_at, now()) WHERE tenant = '' AND username = $1",
+/// Disables an account or lets it in again; answers whose it is, `None` if there is no such user.
+pub async fn set_disabled(
+    conn: &mut PgConnection,
+    username: &str,
+    on: bool,
+) -> Result<Option<UserId>, sqlx::Error> {
+    let row = sqlx::query!(
+        "UPDATE users SET disabled_at = CASE WHEN $2 THEN coalesce(disabled_at, now()) END
+         WHERE tenant = '' AND username = $1 RETURNING id",
         username,
+        on,
     )
-    .execute(conn)
+    .fetch_optional(conn)
     .await?;
-    Ok(done.rows_affected() == 1)
+    Ok(row.map(|row| UserId::from_uuid(row.id)))
 }
 
 /// The profile of a user.

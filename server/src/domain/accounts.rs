@@ -168,16 +168,34 @@ pub async fn reset_password(
     Ok(())
 }
 
-/// Disables an account. Running servers close its sockets when they next look, within seconds.
+/// Disables an account and ends its sessions. Running servers close its sockets when they next look, within seconds.
 ///
 /// # Errors
 /// [`ApiError::TargetMissing`] when there is no such user.
 pub async fn disable(pool: &PgPool, username: &str) -> Result<(), ApiError> {
-    if db::users::disable(&mut *pool.acquire().await?, username).await? {
-        Ok(())
-    } else {
-        Err(ApiError::TargetMissing)
-    }
+    let mut tx = db::begin(pool).await?;
+    let user = db::users::set_disabled(&mut tx, username, true).await?.ok_or(ApiError::TargetMissing)?;
+    db::devices::revoke_others(&mut tx, user, None).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Lets a disabled account sign in again, with the password that it had.
+///
+/// # Errors
+/// [`ApiError::TargetMissing`] when there is no such user.
+pub async fn enable(pool: &PgPool, username: &str) -> Result<(), ApiError> {
+    let done = db::users::set_disabled(&mut *pool.acquire().await?, username, false).await?;
+    done.map(drop).ok_or(ApiError::TargetMissing)
+}
+
+/// Whether an account is disabled.
+///
+/// # Errors
+/// [`ApiError::TargetMissing`] when there is no such user.
+pub async fn is_disabled(pool: &PgPool, username: &str) -> Result<bool, ApiError> {
+    let found = db::users::credentials(&mut *pool.acquire().await?, username, None).await?;
+    Ok(found.ok_or(ApiError::TargetMissing)?.is_disabled)
 }
 
 /// One's own profile.

@@ -21,7 +21,7 @@ tls_key = \"/etc/kith/key.pem\"
 signup = \"invite\"
 ```
 
-Example passwords (`changeme` and the like) are refused for a database elsewhere, and so are secret files that everybody on the machine can read.
+Example passwords (`changeme` and the like) are refused, for a database elsewhere also words such as `password` and `kith`, and so are secret files that everybody on the machine can read.
 
 | File | Flag | Environment | Default | |
 |---|---|---|---|---|

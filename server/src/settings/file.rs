@@ -32,6 +32,28 @@ pub(super) fn parse(text: &str) -> Result<Settings, (usize, String)> {
     toml::from_str(text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start.min(text.len()));
         let line = text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
-        (line, error.message().replace('\n', " "))
+        (line, without_values(error.message()).replace('\n', " "))
     })
+}
+
+/// What serde quotes of a file is cut out, unless it is a key that somebody may have mistyped.
+fn without_values(message: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    let quotes = [
+        ("string \"", "\", expected"),
+        ("unknown variant `", "`, expected"),
+        ("unknown field `", "`, expected"),
+    ];
+    for (before, after) in quotes {
+        let Some(start) = message.find(before).map(|at| at + before.len()) else { continue };
+        let Some(end) = message.rfind(after).filter(|end| *end >= start) else { continue };
+        let quoted = &message[start..end];
+        let is_key = before.contains("field") && quoted.len() <= 64 && quoted.bytes().all(plain);
+        return if is_key {
+            message.to_owned()
+        } else {
+            format!("{}…{}", &message[..start], &message[end..])
+        };
+    }
+    message.to_owned()
 }

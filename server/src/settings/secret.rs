@@ -12,6 +12,9 @@ use url::Url;
 const EXAMPLES: [&str; 5] = ["changeme", "change-me", "change_me", "example", "your-password"];
 /// What people take for a database of their own machine, and no further.
 const WORDS: [&str; 4] = ["password", "secret", "postgres", "kith"];
+/// What may be said of a database's address besides user, password, host and name, and is no secret.
+const SHOWN: [&str; 9] =
+    ["host", "hostaddr", "port", "dbname", "user", "sslmode", "ssl-mode", "application_name", "options"];
 /// Where container engines put secrets: readable by all in there, which is the container alone.
 #[cfg(unix)]
 const CONTAINER_SECRETS: &str = "/run/secrets";
@@ -34,17 +37,19 @@ impl DatabaseUrl {
         url.to_string()
     }
 
-    /// The address without the password.
+    /// The address without the password, and without a user who stands alone: it may be a password in the wrong place.
     pub fn shown(&self) -> String {
         let mut url = self.0.clone();
         if url.password().is_some() {
             // Only addresses without a host cannot have a password, and this one has.
             let _ = url.set_password(Some("***"));
+        } else if !url.username().is_empty() {
+            let _ = url.set_username("***");
         }
         let hidden: Vec<(String, String)> = url
             .query_pairs()
             .map(|(key, value)| {
-                let value = if key == "password" { "***".into() } else { value };
+                let value = if SHOWN.contains(&&*key) { value } else { "***".into() };
                 (key.into_owned(), value.into_owned())
             })
             .collect();
@@ -56,6 +61,11 @@ impl DatabaseUrl {
 
     fn setting(&self, name: &str) -> Option<String> {
         self.0.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn host_has(&self, text: &str) -> bool {
+        self.0.host_str().is_some_and(|host| host.contains(text))
     }
 
     /// Whether PostgreSQL runs on this machine, as far as the address tells.
@@ -103,7 +113,13 @@ impl FromStr for DatabaseUrl {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let form = "a database's address is postgres://user:password@host/database";
+        if text.contains('#') {
+            return Err("a # ends an address: write %23 for one in a password".to_owned());
+        }
         let url = Url::parse(text.trim()).map_err(|_| form.to_owned())?;
+        if url.cannot_be_a_base() {
+            return Err(form.to_owned());
+        }
         let name = url.path().trim_start_matches('/');
         if !matches!(url.scheme(), "postgres" | "postgresql") || name.contains(['/', '@', ':']) {
             return Err(form.to_owned());

@@ -99,8 +99,33 @@ async fn accounts_are_added_changed_and_disabled_by_the_operator() {
             .await
             .unwrap();
     assert!(is_disabled);
+    let output = run(&["user", "passwd", "ada", "--password-stdin"], url, "a third password\n").await;
+    assert!(String::from_utf8_lossy(&output.stdout).contains("still disabled"));
+    assert!(run(&["user", "enable", "ada"], url, "").await.status.success());
+    let output = run(&["user", "enable", "nobody"], url, "").await;
+    assert!(!output.status.success() && stderr(&output).contains("no user nobody"), "{}", stderr(&output));
     let output = run(&["invite"], url, "").await;
     assert!(output.status.success() && output.stdout.len() > 25);
+}
+
+/// The first command of all may be any: an empty database gets its schema, one of an earlier version is left alone.
+#[tokio::test]
+async fn an_empty_database_gets_its_schema_from_whoever_comes_first() {
+    let database = kith_pgbox::testing::fresh_database("bare", |_| async { Ok(()) }).await.unwrap();
+    let url = Some(database.url());
+    let output = run(&["user", "add", "ada", "--password-stdin"], url, &format!("{PASSWORD}\n")).await;
+    assert!(output.status.success(), "{}", stderr(&output));
+    let pool = connect(database.url(), 1).await.unwrap();
+    sqlx::query("DELETE FROM _sqlx_migrations WHERE version = (SELECT max(version) FROM _sqlx_migrations)")
+        .execute(&pool)
+        .await
+        .unwrap();
+    let output = run(&["user", "sessions", "ada"], url, "").await;
+    assert!(
+        !output.status.success() && stderr(&output).contains("kith-server migrate"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[cfg(unix)]

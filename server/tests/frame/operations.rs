@@ -198,7 +198,9 @@ async fn a_private_database_is_found_whether_a_server_runs_it_or_not() {
     let output = run(&[&["migrate"], &data[..]].concat(), None, "").await;
     assert!(output.status.success(), "{}", stderr(&output));
     add("ada").await;
-    let serving = Serving::start(&mut server(&[&["serve"], &data[..]].concat(), None)).await;
+    // What the caller's own tools go by is not for the private one.
+    let mut serve = server(&[&["serve"], &data[..]].concat(), None);
+    let serving = Serving::start(serve.env("PGPORT", "1").env("PGHOST", "nowhere.invalid")).await;
     add("bob").await;
     let second = run(&[&["serve"], &data[..]].concat(), None, "").await;
     assert!(!second.status.success() && stderr(&second).contains("another server"), "{}", stderr(&second));

@@ -8,7 +8,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use kith_protocol::{DeviceId, ErrorCode, error::close};
 use kith_server::{
     Config,
-    domain::{accounts, passwords::Passwords},
+    domain::{accounts, passwords::Passwords, sessions},
 };
 use reqwest::Method;
 use serde_json::json;
@@ -102,6 +102,8 @@ async fn sec_013_a_disabled_user_is_refused_everywhere_at_once() {
     let world = World::start().await;
     let ada = world.person("ada").await;
     accounts::disable(&world.server.pool, "ada").await.unwrap();
+    assert!(accounts::is_disabled(&world.server.pool, "ada").await.unwrap());
+    assert_eq!(sessions::of_operator(&world.server.pool, "ada").await.unwrap().len(), 0, "none is listed");
     for (method, path) in
         [(Method::GET, "/v1/me"), (Method::GET, "/v1/conversations"), (Method::GET, "/v1/socket")]
     {

@@ -1,0 +1,240 @@
+//! Rounds: everybody is measured in each, in turns, and only figures of one round are compared. A machine that is slow in
+//! one round is slow for all of them.
+
+mod judge;
+
+use crate::{
+    load::{self, Closed, Pair, Wire},
+    people::{self, Person},
+    rivals::{self, Rival},
+    server::Running,
+};
+use anyhow::{Context, Result, bail};
+use kith_protocol::{DeviceId, UserId};
+use serde::Serialize;
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+/// What `bench server` takes.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Kith's binary.
+    #[arg(long, env = "KITH_SERVER")]
+    server: PathBuf,
+    /// Pairs of people who write to each other.
+    #[arg(long, default_value_t = 100)]
+    pairs: usize,
+    /// Seconds of each measurement.
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+    /// Undisturbed rounds.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// The repository, for the Node server in bench/socketio; left out if its packages are not installed.
+    #[arg(long, default_value = ".")]
+    root: PathBuf,
+    /// Where all figures go.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Prints whether the targets are met and goes on: for a machine that is not quiet.
+    #[arg(long)]
+    no_judgement: bool,
+}
+
+/// Disturbed rounds that are thrown away before it is given up.
+const DISTURBED_MAX: usize = 6;
+/// Messages a second of the open loop.
+const OPEN_RATE: u64 = 500;
+/// Foreign and stolen CPU time above this share of the machine disturbs a measurement.
+const DISTURBED_SHARE: f64 = 0.10;
+
+/// Somebody under measurement.
+struct Runner {
+    rival: Option<Rival>,
+    running: Running,
+    pairs: Vec<Arc<Pair>>,
+}
+
+impl Runner {
+    fn name(&self) -> &'static str {
+        self.rival.map_or("Kith", Rival::name)
+    }
+}
+
+/// What one of them showed in one round.
+#[derive(Debug, Clone, Serialize)]
+pub struct Figures {
+    pub name: String,
+    /// Durable messages a second at a depth of 1 and of 16.
+    pub rate: [f64; 2],
+    /// CPU-seconds of server and database for 10,000 messages: depth 1, depth 16, open loop.
+    pub cpu: [f64; 3],
+    /// Delivery in the open loop, ms: p50, p99, p99.9.
+    pub delivery: [f64; 3],
+    pub lost: u64,
+    pub doubled: u64,
+    pub disordered: u64,
+    /// The share of the machine that others took while it ran, at most.
+    pub foreign: f64,
+}
+
+/// `bench server`
+pub async fn run(arguments: &Arguments) -> Result<()> {
+    let mut runners = start(arguments).await?;
+    let (mut rounds, mut disturbed) = (Vec::new(), 0);
+    while rounds.len() < arguments.rounds {
+        let mut round = Vec::new();
+        for runner in &runners {
+            let figures = measure(runner, Duration::from_secs(arguments.seconds)).await?;
+            println!("{}", line(&figures));
+            round.push(figures);
+        }
+        // Who is first in one round is last in the next.
+        runners.rotate_left(1);
+        let most = round.iter().map(|figures| figures.foreign).fold(0.0, f64::max);
+        if most > DISTURBED_SHARE {
+            disturbed += 1;
+            println!("thrown away: others took {:.0} % of the machine", most * 100.0);
+            if disturbed > DISTURBED_MAX {
+                bail!("the machine is not quiet");
+            }
+            continue;
+        }
+        rounds.push(round);
+    }
+    for runner in runners {
+        drop(runner.pairs);
+        runner.running.stop().await?;
+    }
+    if let Some(path) = &arguments.json {
+        std::fs::write(path, serde_json::to_vec_pretty(&rounds)?)?;
+    }
+    let is_met = judge::print(&rounds, disturbed);
+    if !is_met && !arguments.no_judgement {
+        bail!("a target is missed");
+    }
+    Ok(())
+}
+
+async fn start(arguments: &Arguments) -> Result<Vec<Runner>> {
+    let count = arguments.pairs * 2;
+    let kith = Running::start(&arguments.server).await?;
+    let people = people::sign_up(&kith.url, count).await?;
+    let pairs = load::connect_pairs(&kith.url, Wire::Kith, &people).await?;
+    let mut runners = vec![Runner { rival: None, running: kith, pairs }];
+    let socketio = rivals::installed_socketio(&arguments.root);
+    if socketio.is_none() {
+        println!("SKIPPED: Socket.IO is not installed (npm ci in bench/socketio)");
+    }
+    let strangers: Vec<Person> = (0..count).map(|_| stranger()).collect();
+    for rival in [Rival::Raw, Rival::Lean, Rival::Socketio] {
+        if rival == Rival::Socketio && socketio.is_none() {
+            continue;
+        }
+        let running = Running::start_rival(rival, socketio.as_deref()).await?;
+        let wire = if rival == Rival::Socketio { Wire::SocketIo } else { Wire::Kith };
+        let pairs = load::connect_pairs(&running.url, wire, &strangers).await?;
+        runners.push(Runner { rival: Some(rival), running, pairs });
+    }
+    Ok(runners)
+}
+
+/// Somebody whom a rival lets in under their own word.
+fn stranger() -> Person {
+    let user = UserId::mint();
+    Person::known(user, DeviceId::mint(), user.to_string())
+}
+
+async fn measure(runner: &Runner, during: Duration) -> Result<Figures> {
+    let mut figures = Figures {
+        name: runner.name().to_owned(),
+        rate: [0.0; 2],
+        cpu: [0.0; 3],
+        delivery: [0.0; 3],
+        lost: 0,
+        doubled: 0,
+        disordered: 0,
+        foreign: 0.0,
+    };
+    for (at, depth) in [1, 16].into_iter().enumerate() {
+        let watch = Watch::start(&runner.running)?;
+        let Closed { acknowledged, seconds, lost, doubled, disordered } =
+            load::closed_loop(&runner.pairs, depth, during).await?;
+        let (cpu, foreign) = watch.end(&runner.running)?;
+        figures.rate[at] = acknowledged as f64 / seconds;
+        figures.cpu[at] = cpu / acknowledged as f64 * 10_000.0;
+        figures.foreign = figures.foreign.max(foreign);
+        figures.lost += lost;
+        figures.doubled += doubled;
+        figures.disordered += disordered;
+    }
+    let watch = Watch::start(&runner.running)?;
+    let delivery = load::open_loop(&runner.pairs, OPEN_RATE, during).await?;
+    let (cpu, foreign) = watch.end(&runner.running)?;
+    figures.cpu[2] = cpu / (OPEN_RATE as f64 * during.as_secs_f64()) * 10_000.0;
+    figures.delivery = [0.5, 0.99, 0.999].map(|quantile| delivery.at(quantile));
+    figures.foreign = figures.foreign.max(foreign);
+    Ok(figures)
+}
+
+fn line(figures: &Figures) -> String {
+    let Figures { name, rate, cpu, delivery, lost, doubled, disordered, foreign } = figures;
+    format!(
+        "{name:<16}{:>9.0}{:>9.0} /s  CPU {:>6.2}{:>6.2}{:>6.2}  500/s {:>6.2}{:>7.2}{:>7.2} ms  lost {lost} doubled {doubled} disordered {disordered}  others {:.0} %",
+        rate[0],
+        rate[1],
+        cpu[0],
+        cpu[1],
+        cpu[2],
+        delivery[0],
+        delivery[1],
+        delivery[2],
+        foreign * 100.0
+    )
+}
+
+/// What the machine did while somebody was measured.
+struct Watch {
+    machine: Machine,
+    server: f64,
+    own: f64,
+}
+
+impl Watch {
+    fn start(running: &Running) -> Result<Self> {
+        Ok(Self { machine: Machine::now()?, server: running.cpu_seconds()?, own: own_seconds()? })
+    }
+
+    /// CPU-seconds of the server, and the share of the machine that others took.
+    fn end(self, running: &Running) -> Result<(f64, f64)> {
+        let (machine, server) = (Machine::now()?, running.cpu_seconds()? - self.server);
+        let (busy, all) = (machine.busy - self.machine.busy, machine.all - self.machine.all);
+        let known = server + own_seconds()? - self.own;
+        Ok((server, ((busy - known) / all).max(0.0)))
+    }
+}
+
+/// CPU-seconds since the machine started, all cores together: in use or stolen, and in all.
+struct Machine {
+    busy: f64,
+    all: f64,
+}
+
+impl Machine {
+    fn now() -> Result<Self> {
+        let stat = std::fs::read_to_string("/proc/stat")?;
+        let line = stat.lines().next().context("no first line")?;
+        // proc(5): user nice system idle iowait irq softirq steal.
+        let ticks: Vec<f64> = line.split_whitespace().skip(1).take(8).flat_map(str::parse).collect();
+        let all: f64 = ticks.iter().sum::<f64>() / 100.0;
+        let idle = ticks.iter().skip(3).take(2).sum::<f64>() / 100.0;
+        Ok(Self { busy: all - idle, all })
+    }
+}
+
+/// CPU-seconds of the load itself.
+fn own_seconds() -> Result<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let (_, rest) = stat.rsplit_once(')').context("no name")?;
+    let ticks = rest.split_whitespace().skip(11).take(2).flat_map(str::parse::<f64>);
+    Ok(ticks.sum::<f64>() / 100.0)
+}

@@ -1,0 +1,141 @@
+//! What the rounds say: medians, medians of ratios within a round, and the targets.
+
+use super::Figures;
+
+type Round = Vec<Figures>;
+
+/// A figure of Kith beside the same of another one.
+struct Ratio {
+    what: &'static str,
+    of: fn(&Figures) -> f64,
+    beside: &'static str,
+    /// The ratio has to be at least, or at most, this.
+    at_least: Option<f64>,
+    at_most: Option<f64>,
+}
+
+const RATIOS: [Ratio; 8] = [
+    least("P1 messages/s, depth 16", |one| one.rate[1], "Socket.IO + pg", 12.0),
+    least("P1 messages/s, depth 16", |one| one.rate[1], "lean table", 0.4),
+    least("P2 messages/s, depth 1", |one| one.rate[0], "Socket.IO + pg", 3.0),
+    least("P2 messages/s, depth 1", |one| one.rate[0], "lean table", 0.7),
+    most("P5 CPU, depth 16", |one| one.cpu[1], "Socket.IO + pg", 0.10),
+    most("P5 CPU, 500/s", |one| one.cpu[2], "Socket.IO + pg", 0.5),
+    most("P3 delivery p99, 500/s", |one| one.delivery[1], "lean table", 1.5),
+    most("   delivery p50, 500/s", |one| one.delivery[0], "lean table", f64::INFINITY),
+];
+/// P3: milliseconds.
+const P999_MAX: f64 = 25.0;
+
+const fn least(what: &'static str, of: fn(&Figures) -> f64, beside: &'static str, at_least: f64) -> Ratio {
+    Ratio { what, of, beside, at_least: Some(at_least), at_most: None }
+}
+
+const fn most(what: &'static str, of: fn(&Figures) -> f64, beside: &'static str, at_most: f64) -> Ratio {
+    Ratio { what, of, beside, at_least: None, at_most: Some(at_most) }
+}
+
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}
+
+fn of<'r>(round: &'r Round, name: &str) -> Option<&'r Figures> {
+    round.iter().find(|figures| figures.name == name)
+}
+
+/// The median over the rounds of Kith's figure as a share of the other's in the same round.
+fn ratio(rounds: &[Round], ratio: &Ratio) -> Option<f64> {
+    let each = rounds
+        .iter()
+        .filter_map(|round| Some((ratio.of)(of(round, "Kith")?) / (ratio.of)(of(round, ratio.beside)?)));
+    median(each.collect())
+}
+
+fn is_met(ratio: &Ratio, value: f64) -> bool {
+    ratio.at_least.is_none_or(|least| value >= least) && ratio.at_most.is_none_or(|most| value <= most)
+}
+
+/// Prints everything; whether every target is met that could be measured.
+pub fn print(rounds: &[Round], disturbed: usize) -> bool {
+    println!("\nmedians of {} rounds ({disturbed} thrown away)", rounds.len());
+    println!(
+        "| | messages/s, depth 1 / 16 | CPU-s per 10,000, depth 1 / 16 / 500 a second | 500/s: p50 / p99 / p99.9 ms |"
+    );
+    println!("|---|---|---|---|");
+    let names = rounds.first().into_iter().flatten().map(|figures| figures.name.as_str());
+    for name in names {
+        let mid = |what: fn(&Figures) -> f64| {
+            median(rounds.iter().filter_map(|round| of(round, name)).map(what).collect()).unwrap_or_default()
+        };
+        println!(
+            "| {name} | {:.0} / {:.0} | {:.2} / {:.2} / {:.2} | {:.2} / {:.2} / {:.2} |",
+            mid(|one| one.rate[0]),
+            mid(|one| one.rate[1]),
+            mid(|one| one.cpu[0]),
+            mid(|one| one.cpu[1]),
+            mid(|one| one.cpu[2]),
+            mid(|one| one.delivery[0]),
+            mid(|one| one.delivery[1]),
+            mid(|one| one.delivery[2]),
+        );
+    }
+    println!();
+    let mut all_met = true;
+    let mut say = |what: String, met: bool| {
+        println!("{} {what}", if met { "  met  " } else { "MISSED " });
+        all_met &= met;
+    };
+    for one in &RATIOS {
+        let Some(value) = ratio(rounds, one) else { continue };
+        let bound = match (one.at_least, one.at_most) {
+            (Some(least), _) => format!("at least {least}"),
+            (_, Some(most)) if most.is_finite() => format!("at most {most}"),
+            _ => "for comparison".to_owned(),
+        };
+        say(format!("{}: {value:.2} × {} ({bound})", one.what, one.beside), is_met(one, value));
+    }
+    let kith: Vec<&Figures> = rounds.iter().filter_map(|round| of(round, "Kith")).collect();
+    let p999 = median(kith.iter().map(|one| one.delivery[2]).collect()).unwrap_or_default();
+    say(format!("P3 delivery p99.9, 500/s: {p999:.1} ms (at most {P999_MAX})"), p999 <= P999_MAX);
+    let faults: u64 = kith.iter().map(|one| one.lost + one.doubled + one.disordered).sum();
+    say(format!("P7 lost, doubled, disordered: {faults} (0)"), faults == 0);
+    all_met
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figures(name: &str, rate: f64) -> Figures {
+        Figures {
+            name: name.to_owned(),
+            rate: [rate, rate],
+            cpu: [1.0; 3],
+            delivery: [1.0; 3],
+            lost: 0,
+            doubled: 0,
+            disordered: 0,
+            foreign: 0.0,
+        }
+    }
+
+    #[test]
+    fn ratios_are_of_one_round_and_the_median_counts() {
+        let round = |kith, lean| vec![figures("lean table", lean), figures("Kith", kith)];
+        // The machine was ten times as slow in the second round, for both.
+        let rounds = [round(50.0, 100.0), round(5.0, 10.0), round(90.0, 100.0)];
+        let wanted = least("", |one| one.rate[1], "lean table", 0.4);
+        assert_eq!(ratio(&rounds, &wanted), Some(0.5));
+        assert!(is_met(&wanted, 0.5) && !is_met(&wanted, 0.3));
+        assert_eq!(ratio(&rounds, &RATIOS[0]), None, "who was not measured is not compared");
+    }
+
+    #[test]
+    fn a_lost_message_misses_a_target() {
+        let mut one = figures("Kith", 10.0);
+        assert!(print(&[vec![one.clone()]], 0));
+        one.lost = 1;
+        assert!(!print(&[vec![one]], 0));
+    }
+}
