@@ -211,6 +211,8 @@ mod tests {
     const NAMES: [&str; 3] =
         ["Kith_0.2.0_amd64.deb", "Kith-0.2.0-1.x86_64.rpm", "Kith_0.2.0_aarch64.app.tar.gz"];
 
+    type Spoil = fn(&mut serde_json::Value);
+
     struct Folder {
         dir: TempDir,
         keys: KeyPair,
@@ -276,7 +278,7 @@ mod tests {
         for text in ["", "{", "[]", "null", r#"{"version":"0.2.0"}"#] {
             assert!(folder.check_text(text).is_err(), "{text}");
         }
-        let spoil: [(&str, fn(&mut serde_json::Value)); 7] = [
+        let spoil: [(&str, Spoil); 7] = [
             ("another version", |all| all["version"] = "0.3.0".into()),
             ("no version", |all| drop(all.as_object_mut().unwrap().remove("version"))),
             ("a field that nobody knows", |all| all["url"] = "https://kith.example".into()),
