@@ -125,6 +125,10 @@ pub fn bench(arguments: &[String]) -> Result<()> {
         let name = debug.file_name().unwrap_or_default().to_owned();
         crate::process::target_dir().join("release").join(name)
     };
+    if arguments.first().is_some_and(|what| what == "server") {
+        let beside = crate::process::root().join("bench/socketio");
+        steps.step("what is measured beside it", |_| ui::install(&beside))?;
+    }
     let mut bench = crate::process::command(binary("kith-bench"));
     bench.args(if arguments.is_empty() { vec!["quick".to_owned()] } else { arguments.to_vec() });
     steps.step("measurements", |_| run(bench.env("KITH_SERVER", binary("kith-server"))))

@@ -34,23 +34,31 @@ fn folder() -> PathBuf {
 }
 
 pub fn npm(arguments: &[&str]) -> Command {
+    npm_in(&folder(), arguments)
+}
+
+fn npm_in(folder: &Path, arguments: &[&str]) -> Command {
     let mut npm = command(if cfg!(windows) { "npm.cmd" } else { "npm" });
-    npm.args(arguments).current_dir(folder());
+    npm.args(arguments).current_dir(folder);
     npm
 }
 
-/// Installs the packages if the lock file is not the one of the last time.
+/// Installs the interface's packages if the lock file is not the one of the last time.
 pub fn packages(steps: &mut Steps) -> Result<()> {
-    steps.step("npm ci", |_| {
-        let lock = fs::read(folder().join("package-lock.json")).context("reading ui/package-lock.json")?;
-        let stamp = folder().join("node_modules").join(".kith-lock");
-        if fs::read(&stamp).is_ok_and(|installed| installed == lock) {
-            println!("unchanged");
-            return Ok(());
-        }
-        run(&mut npm(&["ci", "--no-audit", "--no-fund"]))?;
-        fs::write(&stamp, lock).context("noting which packages are installed")
-    })
+    steps.step("npm ci", |_| install(&folder()))
+}
+
+/// Installs the packages of a folder if its lock file is not the one of the last time.
+pub fn install(folder: &Path) -> Result<()> {
+    let lock = folder.join("package-lock.json");
+    let lock = fs::read(&lock).with_context(|| format!("reading {}", lock.display()))?;
+    let stamp = folder.join("node_modules").join(".kith-lock");
+    if fs::read(&stamp).is_ok_and(|installed| installed == lock) {
+        println!("unchanged");
+        return Ok(());
+    }
+    run(&mut npm_in(folder, &["ci", "--no-audit", "--no-fund"]))?;
+    fs::write(&stamp, lock).context("noting which packages are installed")
 }
 
 /// Builds the interface if a source is newer than the build.

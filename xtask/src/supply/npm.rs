@@ -1,4 +1,4 @@
-//! The interface's packages: locked with checksums, and none of their own programs runs when they are installed.
+//! The packages of the interface, and of the server that the benchmark measures beside Kith: locked with checksums, and none of their own programs runs when they are installed.
 
 use std::fs;
 
@@ -8,20 +8,23 @@ use serde_json::Value;
 use crate::process::root;
 
 pub fn check() -> Result<()> {
-    let ui = root().join("ui");
-    let settings = fs::read_to_string(ui.join(".npmrc")).context("reading ui/.npmrc")?;
-    scripts_are_off(&settings)?;
-    let lock = fs::read_to_string(ui.join("package-lock.json")).context("reading ui/package-lock.json")?;
-    let (all, with_scripts) = locked(&serde_json::from_str(&lock)?)?;
-    println!(
-        "{all} npm packages are locked with checksums; {} have scripts for their installation, which do not run",
-        with_scripts.len()
-    );
+    for folder in ["ui", "bench/socketio"] {
+        let read = |name: &str| {
+            let path = root().join(folder).join(name);
+            fs::read_to_string(path).with_context(|| format!("reading {folder}/{name}"))
+        };
+        scripts_are_off(&read(".npmrc")?).context(folder)?;
+        let (all, with_scripts) = locked(&serde_json::from_str(&read("package-lock.json")?)?).context(folder)?;
+        println!(
+            "{folder}: {all} npm packages are locked with checksums; {} have scripts for their installation, which do not run",
+            with_scripts.len()
+        );
+    }
     Ok(())
 }
 
 fn scripts_are_off(settings: &str) -> Result<()> {
-    ensure!(settings.lines().any(|line| line == "ignore-scripts=true"), "ui/.npmrc: ignore-scripts=true");
+    ensure!(settings.lines().any(|line| line == "ignore-scripts=true"), ".npmrc: ignore-scripts=true");
     Ok(())
 }
 
@@ -32,9 +35,9 @@ fn locked(lock: &Value) -> Result<(usize, Vec<String>)> {
     let foreign = packages.iter().filter(|(path, _)| !path.is_empty());
     for (path, package) in foreign.clone() {
         let checksum = package["integrity"].as_str().unwrap_or_default();
-        ensure!(checksum.starts_with("sha512-"), "ui/package-lock.json: {path} has no checksum");
+        ensure!(checksum.starts_with("sha512-"), "package-lock.json: {path} has no checksum");
         let resolved = package["resolved"].as_str().unwrap_or_default();
-        ensure!(resolved.is_empty(), "ui/package-lock.json: {path} names a place, {resolved}");
+        ensure!(resolved.is_empty(), "package-lock.json: {path} names a place, {resolved}");
         if package["hasInstallScript"] == true {
             with_scripts.push(path.trim_start_matches("node_modules/").to_owned());
         }
