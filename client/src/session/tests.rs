@@ -142,7 +142,12 @@ impl Computer {
     fn database(&self) -> PathBuf {
         let files =
             std::fs::read_dir(self.dir.path().join("ada")).unwrap().map(|entry| entry.unwrap().path());
-        files.into_iter().find(|path| path.extension().is_some_and(|ending| ending == "db")).unwrap()
+        // The one that lasts; a folder has no order in which the other would always come second.
+        let lasts = |path: &PathBuf| path.file_name().is_some_and(|name| name != "until-quit.db");
+        files
+            .into_iter()
+            .find(|path| path.extension().is_some_and(|ending| ending == "db") && lasts(path))
+            .unwrap()
     }
 
     /// The same computer with another data folder.
