@@ -14,7 +14,8 @@ pub fn check() -> Result<()> {
             fs::read_to_string(path).with_context(|| format!("reading {folder}/{name}"))
         };
         scripts_are_off(&read(".npmrc")?).context(folder)?;
-        let (all, with_scripts) = locked(&serde_json::from_str(&read("package-lock.json")?)?).context(folder)?;
+        let (all, with_scripts) =
+            locked(&serde_json::from_str(&read("package-lock.json")?)?).context(folder)?;
         println!(
             "{folder}: {all} npm packages are locked with checksums; {} have scripts for their installation, which do not run",
             with_scripts.len()
