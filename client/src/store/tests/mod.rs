@@ -8,6 +8,7 @@ mod file;
 mod fuzz;
 mod lineage;
 mod log;
+mod plans;
 mod search_fuzz;
 mod searching;
 mod timeline;

@@ -1,0 +1,114 @@
+//! How SQLite goes about what is read: nothing that grows with the history is read as a whole.
+//!
+//! The statements are those that really run, noted while they run; a new one is looked at without being named here.
+
+use super::{
+    super::{list, people, schema, search, timeline},
+    *,
+};
+use rusqlite::{
+    Connection,
+    trace::{TraceEvent, TraceEventCodes},
+};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+};
+
+/// What may be read as a whole, because it is the answer: the list of conversations (also as `c`), what is unsent.
+const LISTS: [&str; 3] = ["conversations", "c", "outbox"];
+
+struct Watched {
+    conn: Connection,
+    seen: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl Watched {
+    fn open(fixture: &Fixture) -> Self {
+        let path = fixture.folder.path().join("kith.db");
+        let mut conn = schema::open_writer(&path, &fixture.key, schema::MIGRATIONS).unwrap();
+        let seen = Arc::new(Mutex::new(BTreeSet::new()));
+        let noted = seen.clone();
+        let note = move |event: TraceEvent<'_>| {
+            if let TraceEvent::Stmt(_, sql) = event {
+                noted.lock().unwrap().insert(sql.to_owned());
+            }
+        };
+        conn.trace_v2(TraceEventCodes::SQLITE_TRACE_STMT, Some(note)).unwrap();
+        Self { conn, seen }
+    }
+
+    /// The steps of each statement that ran, by statement.
+    fn plans(&self) -> Vec<(String, Vec<String>)> {
+        let ran: Vec<String> = self.seen.lock().unwrap().iter().cloned().collect();
+        // What the search index asks of its own tables is not ours.
+        let is_own = |sql: &String| {
+            !sql.starts_with("--") && !sql.starts_with("PRAGMA") && !sql.contains("'main'.'search_")
+        };
+        let ran = ran.into_iter().filter(is_own);
+        let plan = |sql: String| {
+            let mut query = self.conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            // A plan does not depend on what is asked for.
+            let unsaid = vec![rusqlite::types::Null; query.parameter_count()];
+            let rows = query.query_map(rusqlite::params_from_iter(unsaid), |row| row.get(3)).unwrap();
+            let steps = rows.collect::<Result<_, _>>().unwrap();
+            (sql, steps)
+        };
+        ran.map(plan).collect()
+    }
+}
+
+/// Whether a step reads all of something that grows.
+fn is_scan(step: &str, allowed: &[&str]) -> bool {
+    let Some(rest) = step.strip_prefix("SCAN ") else { return false };
+    let name = rest.split(' ').next().unwrap_or_default();
+    let is_small = name == "CONSTANT" || name.starts_with('(') || rest.contains("VIRTUAL TABLE");
+    !is_small && !allowed.contains(&name)
+}
+
+async fn filled() -> Fixture {
+    let mut fixture = Fixture::new().await;
+    let bo = fixture.bo;
+    for at in 0..300 {
+        fixture.says(bo, &format!("message {at} of many words"));
+    }
+    fixture.apply(vec![fixture.heads(false), fixture.append(1, 300)]).await;
+    fixture.send("unsent").await;
+    fixture
+}
+
+#[tokio::test]
+async fn nothing_that_grows_is_read_as_a_whole() {
+    let fixture = filled().await;
+    let watched = Watched::open(&fixture);
+    let (conversation, now) = (fixture.conversation, TimestampMs(1));
+    let db = Db { conn: &watched.conn, me: fixture.ada, now };
+    let page = |anchor| timeline::read(&db, conversation, &anchor, 50).unwrap();
+    page(Anchor::Newest);
+    page(Anchor::Before { order: 200.0 });
+    page(Anchor::From { order: 100.0 });
+    page(Anchor::FirstUnread);
+    page(Anchor::Around { id: fixture.log[100].id });
+    assert_eq!(search::search(&db, "words", None, 20).unwrap().hits.len(), 20);
+    assert_eq!(search::search(&db, "words many", Some(conversation), 20).unwrap().hits.len(), 20);
+    assert_eq!(list::conversations(&db).unwrap().len(), 1);
+    list::numbers(&db).unwrap();
+    list::detail(&db, conversation).unwrap();
+    people::get(&db, fixture.bo).unwrap();
+    let plans = watched.plans();
+    assert!(plans.len() > 20, "{}", plans.len());
+    for (sql, steps) in plans {
+        let scans: Vec<_> = steps.iter().filter(|step| is_scan(step, &LISTS)).collect();
+        assert!(scans.is_empty(), "{scans:?} in\n{sql}\n{steps:#?}");
+    }
+}
+
+#[test]
+fn a_scan_is_told_from_a_search() {
+    assert!(is_scan("SCAN messages", &[]));
+    assert!(is_scan("SCAN e USING INDEX events_target", &[]));
+    assert!(!is_scan("SCAN conversations", &LISTS));
+    assert!(!is_scan("SEARCH messages USING PRIMARY KEY (cid=?)", &[]));
+    assert!(!is_scan("SCAN CONSTANT ROW", &[]));
+    assert!(!is_scan("SCAN search VIRTUAL TABLE INDEX 0:M1", &[]));
+}
