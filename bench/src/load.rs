@@ -246,14 +246,18 @@ async fn write_closed(
             done.send_replace(Some(acknowledged.len()));
             return Ok(acknowledged);
         }
-        if let ServerFrame::Ack(ack) = writer.next().await? {
-            waiting -= 1;
-            for result in ack.results {
-                match (result.status, result.id) {
-                    (AckStatus::Ok, Some(id)) => acknowledged.push(id),
-                    _ => bail!("refused: {:?}", result.code),
+        match writer.next().await? {
+            ServerFrame::Ack(ack) => {
+                waiting -= 1;
+                for result in ack.results {
+                    match (result.status, result.id) {
+                        (AckStatus::Ok, Some(id)) => acknowledged.push(id),
+                        _ => bail!("refused: {:?}", result.code),
+                    }
                 }
             }
+            ServerFrame::Error(error) => bail!("refused: {}", error.code),
+            _ => {}
         }
     }
 }

@@ -4,7 +4,7 @@
 mod judge;
 
 use crate::{
-    load::{self, Closed, Pair, Wire},
+    load::{self, Closed, Wire},
     people::{self, Person},
     rivals::{self, Rival},
     server::Running,
@@ -12,7 +12,7 @@ use crate::{
 use anyhow::{Context, Result, bail};
 use kith_protocol::{DeviceId, UserId};
 use serde::Serialize;
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 /// What `bench server` takes.
 #[derive(Debug, clap::Args)]
@@ -20,8 +20,8 @@ pub struct Arguments {
     /// Kith's binary.
     #[arg(long, env = "KITH_SERVER")]
     server: PathBuf,
-    /// Pairs of people who write to each other.
-    #[arg(long, default_value_t = 100)]
+    /// Pairs of people who write to each other: so many that none of them meets the limit of a device's rate.
+    #[arg(long, default_value_t = 200)]
     pairs: usize,
     /// Seconds of each measurement.
     #[arg(long, default_value_t = 5)]
@@ -51,7 +51,7 @@ const DISTURBED_SHARE: f64 = 0.10;
 struct Runner {
     rival: Option<Rival>,
     running: Running,
-    pairs: Vec<Arc<Pair>>,
+    people: Vec<Person>,
 }
 
 impl Runner {
@@ -80,10 +80,28 @@ pub struct Figures {
 /// `bench server`
 pub async fn run(arguments: &Arguments) -> Result<()> {
     let mut runners = start(arguments).await?;
+    let played = play(arguments, &mut runners).await;
+    // However it went: what was started is ended, and what that started too.
+    for runner in runners {
+        runner.running.stop().await?;
+    }
+    let (rounds, disturbed) = played?;
+    if let Some(path) = &arguments.json {
+        std::fs::write(path, serde_json::to_vec_pretty(&rounds)?)?;
+    }
+    let is_met = judge::print(&rounds, disturbed);
+    if !is_met && !arguments.no_judgement {
+        bail!("a target is missed");
+    }
+    Ok(())
+}
+
+/// The undisturbed rounds, and how many others there were.
+async fn play(arguments: &Arguments, runners: &mut [Runner]) -> Result<(Vec<Vec<Figures>>, usize)> {
     let (mut rounds, mut disturbed) = (Vec::new(), 0);
     while rounds.len() < arguments.rounds {
         let mut round = Vec::new();
-        for runner in &runners {
+        for runner in &*runners {
             let figures = measure(runner, Duration::from_secs(arguments.seconds)).await?;
             println!("{}", line(&figures));
             round.push(figures);
@@ -101,26 +119,14 @@ pub async fn run(arguments: &Arguments) -> Result<()> {
         }
         rounds.push(round);
     }
-    for runner in runners {
-        drop(runner.pairs);
-        runner.running.stop().await?;
-    }
-    if let Some(path) = &arguments.json {
-        std::fs::write(path, serde_json::to_vec_pretty(&rounds)?)?;
-    }
-    let is_met = judge::print(&rounds, disturbed);
-    if !is_met && !arguments.no_judgement {
-        bail!("a target is missed");
-    }
-    Ok(())
+    Ok((rounds, disturbed))
 }
 
 async fn start(arguments: &Arguments) -> Result<Vec<Runner>> {
     let count = arguments.pairs * 2;
     let kith = Running::start(&arguments.server).await?;
     let people = people::sign_up(&kith.url, count).await?;
-    let pairs = load::connect_pairs(&kith.url, Wire::Kith, &people).await?;
-    let mut runners = vec![Runner { rival: None, running: kith, pairs }];
+    let mut runners = vec![Runner { rival: None, running: kith, people }];
     let socketio = rivals::installed_socketio(&arguments.root);
     if socketio.is_none() {
         println!("SKIPPED: Socket.IO is not installed (npm ci in bench/socketio)");
@@ -131,9 +137,7 @@ async fn start(arguments: &Arguments) -> Result<Vec<Runner>> {
             continue;
         }
         let running = Running::start_rival(rival, socketio.as_deref()).await?;
-        let wire = if rival == Rival::Socketio { Wire::SocketIo } else { Wire::Kith };
-        let pairs = load::connect_pairs(&running.url, wire, &strangers).await?;
-        runners.push(Runner { rival: Some(rival), running, pairs });
+        runners.push(Runner { rival: Some(rival), running, people: strangers.clone() });
     }
     Ok(runners)
 }
@@ -145,6 +149,9 @@ fn stranger() -> Person {
 }
 
 async fn measure(runner: &Runner, during: Duration) -> Result<Figures> {
+    // Anew each time: whoever waits for its turn reads nothing, and is closed for it.
+    let wire = if runner.rival == Some(Rival::Socketio) { Wire::SocketIo } else { Wire::Kith };
+    let pairs = load::connect_pairs(&runner.running.url, wire, &runner.people).await?;
     let mut figures = Figures {
         name: runner.name().to_owned(),
         rate: [0.0; 2],
@@ -158,7 +165,7 @@ async fn measure(runner: &Runner, during: Duration) -> Result<Figures> {
     for (at, depth) in [1, 16].into_iter().enumerate() {
         let watch = Watch::start(&runner.running)?;
         let Closed { acknowledged, seconds, lost, doubled, disordered } =
-            load::closed_loop(&runner.pairs, depth, during).await?;
+            load::closed_loop(&pairs, depth, during).await?;
         let (cpu, foreign) = watch.end(&runner.running)?;
         figures.rate[at] = acknowledged as f64 / seconds;
         figures.cpu[at] = cpu / acknowledged as f64 * 10_000.0;
@@ -168,7 +175,7 @@ async fn measure(runner: &Runner, during: Duration) -> Result<Figures> {
         figures.disordered += disordered;
     }
     let watch = Watch::start(&runner.running)?;
-    let delivery = load::open_loop(&runner.pairs, OPEN_RATE, during).await?;
+    let delivery = load::open_loop(&pairs, OPEN_RATE, during).await?;
     let (cpu, foreign) = watch.end(&runner.running)?;
     figures.cpu[2] = cpu / (OPEN_RATE as f64 * during.as_secs_f64()) * 10_000.0;
     figures.delivery = [0.5, 0.99, 0.999].map(|quantile| delivery.at(quantile));

@@ -137,14 +137,22 @@ async fn connection(stream: TcpStream, hub: &Hub, table: Option<&Table>) -> Resu
     let (back, queue) = unbounded_channel();
     locked(&hub.people).entry(user).or_default().push(back.clone());
     tokio::spawn(write(sink, queue));
-    while let Some(message) = stream.next().await {
-        match message? {
-            Message::Text(text) => hub.take(user, text.as_str(), &back, table)?,
+    let mut done = Ok(());
+    // A connection that breaks is one that has ended.
+    while let Some(Ok(message)) = stream.next().await {
+        match message {
+            Message::Text(text) => done = hub.take(user, text.as_str(), &back, table),
             Message::Close(_) => break,
             _ => {}
         }
+        if done.is_err() {
+            break;
+        }
     }
-    Ok(())
+    if let Some(outboxes) = locked(&hub.people).get_mut(&user) {
+        outboxes.retain(|outbox| !outbox.same_channel(&back));
+    }
+    done
 }
 
 async fn write<S>(mut sink: S, mut queue: UnboundedReceiver<Utf8Bytes>)
