@@ -1,9 +1,6 @@
 //! A group commit into a table as lean as one can be: a dense key, no second index, no foreign key.
 
-use super::{
-    database,
-    relay::{Numbered, row_id},
-};
+use super::{database, relay::Numbered};
 use anyhow::Result;
 use sqlx::{Executor, PgPool, postgres::PgPoolOptions};
 use std::{
@@ -62,7 +59,7 @@ async fn commit(pool: PgPool, mut queue: UnboundedReceiver<Numbered>) {
         let inserted = sqlx::query(INSERT)
             .bind(column(|one| one.conversation.as_uuid()))
             .bind(seqs)
-            .bind(column(|one| row_id(&one.event).as_uuid()))
+            .bind(column(|one| one.event.id.as_uuid()))
             .bind(column(|one| one.sender.as_uuid()))
             .bind(bodies)
             .execute(&pool)

@@ -4,8 +4,7 @@ use super::{lean::Table, until_asked_to_end};
 use anyhow::{Context, Result};
 use futures_util::{SinkExt, StreamExt};
 use kith_protocol::{
-    ClientFrame, ConversationId, Event, EventId, NewEvent, SUBPROTOCOL, Seq, ServerFrame, TimestampMs,
-    UserId,
+    ClientFrame, ConversationId, Event, NewEvent, SUBPROTOCOL, Seq, ServerFrame, TimestampMs, UserId,
     frame::{Ack, AckResult, AckStatus, Events, Heads},
 };
 use std::{
@@ -229,9 +228,4 @@ impl Hub {
         let others = others.iter().filter_map(|user| people.get(user)).flatten().cloned().collect();
         Ok(Numbered { conversation: id, seq, sender, event, request, back: back.clone(), others })
     }
-}
-
-/// The id that a stored row has.
-pub(super) fn row_id(event: &NewEvent) -> EventId {
-    event.id
 }

@@ -12,7 +12,7 @@ use crate::{
     tls::Tls,
 };
 use anyhow::bail;
-use chrono::Utc;
+use chrono::{TimeDelta, Utc};
 use std::fmt::Display;
 use tokio::net::TcpListener;
 
@@ -64,17 +64,14 @@ fn certificate(settings: &Settings, report: &mut Report) {
     let (Some(certificate), Some(key)) = (&settings.tls_cert, &settings.tls_key) else { return };
     match Tls::load(certificate, key) {
         Ok(tls) => {
-            let (ends, days) =
-                (tls.ends().format("%Y-%m-%d %H:%M UTC"), (tls.ends() - Utc::now()).num_days());
-            match days {
-                ..0 => report.bad(format!("the certificate ended at {ends}"), "renew it: clients refuse it"),
-                0..CERTIFICATE_DAYS_MIN => {
-                    report.warn(
-                        format!("the certificate ends at {ends}"),
-                        "renew it; it is read within a minute",
-                    );
-                }
-                _ => report.well(format!("certificate and key, until {ends}")),
+            let (left, ends) = (tls.ends() - Utc::now(), tls.ends().format("%Y-%m-%d %H:%M UTC"));
+            if left <= TimeDelta::zero() {
+                report.bad(format!("the certificate ended at {ends}"), "renew it: clients refuse it");
+            } else if left < TimeDelta::days(CERTIFICATE_DAYS_MIN) {
+                let advice = "renew it; it is read within a minute";
+                report.warn(format!("the certificate ends at {ends}"), advice);
+            } else {
+                report.well(format!("certificate and key, until {ends}"));
             }
         }
         Err(error) => {

@@ -152,6 +152,50 @@ async fn a_server_that_drains_is_not_ready_serves_on_and_then_ends() {
     assert!(!check(&address).await);
 }
 
+/// A certificate of its own making and its key, good until the first moment of that day.
+fn certify(folder: &std::path::Path, (year, month, day): (i32, u8, u8)) -> [String; 4] {
+    let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+    params.not_after = rcgen::date_time_ymd(year, month, day);
+    let secret = rcgen::KeyPair::generate().unwrap();
+    let made = params.self_signed(&secret).unwrap();
+    let (certificate, key) = (folder.join("server.pem"), folder.join("server.key"));
+    std::fs::write(&certificate, made.pem()).unwrap();
+    std::fs::write(&key, secret.serialize_pem()).unwrap();
+    #[cfg(unix)]
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let text = |path: std::path::PathBuf| path.to_string_lossy().into_owned();
+    ["--tls-cert".to_owned(), text(certificate), "--tls-key".to_owned(), text(key)]
+}
+
+/// A renewed certificate is served within a minute; until then the server is as well as before.
+#[cfg(unix)]
+#[tokio::test]
+async fn sec_091_a_certificate_that_is_not_served_yet_makes_nobody_sick_and_an_ended_one_is_told() {
+    use chrono::Datelike as _;
+    let (folder, database) = (tempfile::tempdir().unwrap(), testing::database().await.unwrap());
+    let tls = certify(folder.path(), (2090, 1, 1));
+    let tls: Vec<&str> = tls.iter().map(String::as_str).collect();
+    let url = Some(database.url());
+    let serving = Serving::start(&mut server(&[&["serve"], &tls[..]].concat(), url)).await;
+    let ask = async |command: &str| {
+        let output = run(&[&[command, "--listen", serving.address()], &tls[..]].concat(), url, "").await;
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    assert!(ask("healthcheck").await.0);
+    certify(folder.path(), (2091, 1, 1));
+    assert!(ask("healthcheck").await.0, "another one lies there than is served");
+    let (_, text) = ask("doctor").await;
+    assert!(text.contains("key, until 2091-01-01") && text.contains("ok    a server is ready"), "{text}");
+    // It ended some hours ago.
+    let today = chrono::Utc::now().date_naive();
+    certify(folder.path(), (today.year(), today.month() as u8, today.day() as u8));
+    let (is_well, text) = ask("doctor").await;
+    assert!(!is_well && text.contains("BAD   the certificate ended at"), "{text}");
+    serving.terminate().await;
+    assert!(serving.ended().await);
+}
+
 #[tokio::test]
 async fn sec_021_the_operator_sees_and_ends_sessions() {
     let world = crate::support::World::start().await;
