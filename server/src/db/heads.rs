@@ -5,6 +5,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 /// A head, read with its lock.
+#[derive(Debug, Clone)]
 pub struct HeadRow {
     /// The conversation's key.
     pub conversation_key: i64,

@@ -1,5 +1,6 @@
 //! The only place with SQL, a file per table. Functions take a connection; `domain` opens the transaction.
 
+pub mod append;
 pub mod contacts;
 pub mod conversations;
 pub mod cursor;

@@ -1,7 +1,7 @@
 //! Who may do what in a conversation, cached by `access_version`: a cached value counts only while it equals the
 //! version that was read with the head's lock (W1).
 
-use crate::db;
+use crate::db::{self, heads::HeadRow};
 use kith_protocol::{ConversationId, Seq, UserId, event::Role, frame::ConversationKind};
 use sqlx::PgConnection;
 use std::{
@@ -50,14 +50,23 @@ impl Access {
     }
 }
 
-/// A lane's memory of accesses.
+/// What a lane remembers of a conversation.
+#[derive(Debug)]
+struct Remembered {
+    access: Arc<Access>,
+    /// Where the log stood after the lane's last commit.
+    head: Option<HeadRow>,
+}
+
+/// A lane's memory of accesses and heads.
 #[derive(Debug, Default)]
-pub struct AccessCache(HashMap<ConversationId, Arc<Access>>);
+pub struct AccessCache(HashMap<ConversationId, Remembered>);
 
 impl AccessCache {
     /// The access at this version, if it is remembered.
     pub fn get(&self, conversation: ConversationId, version: i64) -> Option<Arc<Access>> {
-        self.0.get(&conversation).filter(|access| access.version == version).cloned()
+        let access = self.0.get(&conversation).map(|one| &one.access);
+        access.filter(|access| access.version == version).cloned()
     }
 
     /// Remembers an access.
@@ -65,7 +74,20 @@ impl AccessCache {
         if self.0.len() >= CACHE_MAX {
             self.0.clear();
         }
-        self.0.insert(conversation, access);
+        self.0.insert(conversation, Remembered { access, head: None });
+    }
+
+    /// Where a log stands as far as the lane remembers, and who may do what there.
+    pub fn standing(&self, conversation: ConversationId) -> Option<(&HeadRow, &Arc<Access>)> {
+        let Remembered { access, head } = self.0.get(&conversation)?;
+        Some((head.as_ref()?, access))
+    }
+
+    /// Remembers where a log stands since a commit, or that this is not known.
+    pub fn stand(&mut self, conversation: ConversationId, head: Option<HeadRow>) {
+        if let Some(remembered) = self.0.get_mut(&conversation) {
+            remembered.head = head.filter(|head| head.access_version == remembered.access.version);
+        }
     }
 }
 

@@ -25,6 +25,7 @@ use std::{
 use uuid::Uuid;
 
 /// What a batch has led to.
+#[derive(Default)]
 pub struct Committed {
     /// By job, by item.
     pub results: Vec<Vec<AckResult>>,
@@ -75,6 +76,10 @@ pub async fn commit(
     kith_failpoint::pass(places::PUBLISH_BEFORE_COMMIT);
     tx.commit().await?;
     kith_failpoint::pass(places::PUBLISH_AFTER_COMMIT);
+    for (id, log) in &logs {
+        // Whoever may do what is read again with the next batch.
+        cache.stand(*id, log.effects.is_empty().then(|| log.standing()));
+    }
     Ok(Committed { results, published, announce })
 }
 
@@ -201,15 +206,21 @@ fn prefix(
     results
 }
 
-struct Numbering<'a> {
-    columns: &'a mut EventColumns,
-    published: &'a mut Vec<Published>,
-    people: &'a HashMap<UserId, PersonRow>,
-    now: i64,
+/// Numbers what is new, for the insert and for those who are told.
+pub(super) struct Numbering<'a> {
+    /// For the insert.
+    pub columns: &'a mut EventColumns,
+    /// For those who are told.
+    pub published: &'a mut Vec<Published>,
+    /// The people whom these jobs would add.
+    pub people: &'a HashMap<UserId, PersonRow>,
+    /// The server's clock.
+    pub now: i64,
 }
 
 impl Numbering<'_> {
-    fn take(&mut self, log: &mut Log, job: &Job) -> Vec<AckResult> {
+    /// Answers a job's items in order.
+    pub(super) fn take(&mut self, log: &mut Log, job: &Job) -> Vec<AckResult> {
         prefix(job, |item| {
             if let Some(known) = log.known.get(&item.id) {
                 return log.answer_known(known, job.sender, item);

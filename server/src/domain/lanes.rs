@@ -2,6 +2,7 @@
 
 use super::{
     access::AccessCache,
+    append,
     batch::{self, Committed},
     heads,
     publish::Job,
@@ -109,8 +110,45 @@ impl Lane {
         self.settle_at.get_or_insert_with(|| Instant::now() + SETTLE_AFTER);
     }
 
-    /// Commits a batch; one that fails is tried again conversation by conversation, so a poison row fails alone.
+    /// Commits a batch: what can, the short way, and the rest the long one.
     async fn write(&mut self, jobs: Vec<Job>) {
+        let (short, mut long) = append::divide(&self.cache, jobs);
+        if !short.is_empty() {
+            long.extend(self.append(short).await);
+        }
+        if !long.is_empty() {
+            self.write_long(long).await;
+        }
+    }
+
+    /// Appends to logs whose heads are remembered; answers what is left to do.
+    async fn append(&mut self, jobs: Vec<Job>) -> Vec<Job> {
+        let mut connection = match self.connection().await {
+            Ok(connection) => connection,
+            Err(error) => {
+                refuse(jobs, &error.into());
+                return Vec::new();
+            }
+        };
+        match append::commit(&mut connection, &mut self.cache, jobs).await {
+            Ok((jobs, committed, left)) => {
+                self.connection = Some(connection);
+                self.finish(jobs, committed).await;
+                left
+            }
+            Err((jobs, error)) => {
+                let error = self.failed(connection, &jobs, error);
+                if is_about_rows(&error) {
+                    return jobs;
+                }
+                refuse(jobs, &error);
+                Vec::new()
+            }
+        }
+    }
+
+    /// Commits a batch; one that fails is tried again conversation by conversation, so a poison row fails alone.
+    async fn write_long(&mut self, jobs: Vec<Job>) {
         let conversations: HashSet<_> = jobs.iter().map(|job| job.conversation).collect();
         match self.commit(&jobs).await {
             Ok(committed) => self.finish(jobs, committed).await,
@@ -135,23 +173,31 @@ impl Lane {
     }
 
     async fn commit(&mut self, jobs: &[Job]) -> Result<Committed, ApiError> {
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self.pool.acquire().await?,
-        };
-        let committed = batch::commit(&mut connection, &mut self.cache, jobs).await;
-        match committed {
+        let mut connection = self.connection().await?;
+        match batch::commit(&mut connection, &mut self.cache, jobs).await {
             Ok(committed) => {
                 self.connection = Some(connection);
                 Ok(committed)
             }
-            Err(error) => {
-                // A connection that failed once is not trusted again.
-                drop(connection.detach());
-                self.doubt(jobs.iter().map(|job| job.conversation));
-                Err(error.into())
-            }
+            Err(error) => Err(self.failed(connection, jobs, error)),
         }
+    }
+
+    /// The lane's own connection.
+    async fn connection(&mut self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+        if let Some(connection) = self.connection.take() {
+            return Ok(connection);
+        }
+        let mut connection = self.pool.acquire().await?;
+        db::append::prepare(&mut connection).await?;
+        Ok(connection)
+    }
+
+    /// A connection that failed once is not trusted again, and what became of these conversations is not known.
+    fn failed(&mut self, connection: PoolConnection<Postgres>, jobs: &[Job], error: sqlx::Error) -> ApiError {
+        drop(connection.detach());
+        self.doubt(jobs.iter().map(|job| job.conversation));
+        error.into()
     }
 
     /// After commit: announces what started, answers, publishes.
@@ -211,16 +257,13 @@ impl Lane {
     }
 
     async fn announce(&mut self, committed: &Committed) {
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => match self.pool.acquire().await {
-                Ok(connection) => connection,
-                Err(error) => {
-                    tracing::warn!(%error, "could not announce a conversation");
-                    self.doubt(committed.announce.iter().map(|(_, conversation)| *conversation));
-                    return;
-                }
-            },
+        let mut connection = match self.connection().await {
+            Ok(connection) => connection,
+            Err(error) => {
+                tracing::warn!(%error, "could not announce a conversation");
+                self.doubt(committed.announce.iter().map(|(_, conversation)| *conversation));
+                return;
+            }
         };
         for (user, conversation) in &committed.announce {
             if !self.hub.is_connected(*user) {

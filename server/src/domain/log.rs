@@ -84,6 +84,19 @@ impl Log {
         }
     }
 
+    /// The head as it is when what was numbered is committed.
+    pub fn standing(&self) -> HeadRow {
+        HeadRow {
+            conversation_key: self.key,
+            conversation_id: self.id.as_uuid(),
+            head: self.head.as_i64(),
+            countable: self.countable,
+            chain: self.chain.as_bytes().to_vec(),
+            last_ts: self.last_ts,
+            access_version: self.access_version,
+        }
+    }
+
     /// Whether events were added.
     pub fn is_changed(&self) -> bool {
         self.head > self.first_head

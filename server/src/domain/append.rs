@@ -1,0 +1,283 @@
+//! The short way of a batch (W1, W2): logs whose heads the lane remembers take messages in one statement.
+//!
+//! The lane numbers by what it remembers. The statement locks the heads and appends only where head, chain and access
+//! version are still the same and none of the ids exists: then everything that was decided before is as if it were
+//! decided under the lock, for whatever changes a log or who may write to it changes one of these. The rest is left for
+//! the long way ([`super::batch`]), which also does whatever is more than a message: members, titles, redaction, showing
+//! a hidden conversation, answering a known id.
+
+use super::{
+    access::AccessCache,
+    batch::{Committed, Numbering, now_ms},
+    log::Log,
+    publish::Job,
+};
+use crate::db::{self, append::Moves, events::EventColumns, heads::HeadRow};
+use kith_failpoint::places;
+use kith_protocol::{ConversationId, EventContent};
+use sqlx::PgConnection;
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// Divides a batch into what may go the short way and the rest. The jobs of one conversation stay together.
+pub fn divide(cache: &AccessCache, jobs: Vec<Job>) -> (Vec<Job>, Vec<Job>) {
+    let mut long: HashSet<ConversationId> = HashSet::new();
+    for job in &jobs {
+        let is_ready = cache
+            .standing(job.conversation)
+            .is_some_and(|(head, access)| head.head > 0 && access.hidden.is_empty());
+        let is_plain = job.items.iter().all(|item| {
+            !item.resubmitted
+                && matches!(&item.content, EventContent::Message(message) if message.reply_to.is_none())
+        });
+        if !(is_ready && is_plain) {
+            long.insert(job.conversation);
+        }
+    }
+    jobs.into_iter().partition(|job| !long.contains(&job.conversation))
+}
+
+/// Appends what [`divide`] gave. Answers the jobs that are done with what they led to, and the jobs that are not.
+///
+/// # Errors
+/// When the database fails. Nothing is known to be stored then.
+pub async fn commit(
+    conn: &mut PgConnection,
+    cache: &mut AccessCache,
+    jobs: Vec<Job>,
+) -> Result<(Vec<Job>, Committed, Vec<Job>), (Vec<Job>, sqlx::Error)> {
+    let mut logs: BTreeMap<ConversationId, (HeadRow, Log)> = BTreeMap::new();
+    for job in &jobs {
+        if let Some((head, access)) = cache.standing(job.conversation) {
+            let log = || (head.clone(), Log::new(job.conversation, head.clone(), access.clone()));
+            logs.entry(job.conversation).or_insert_with(log);
+        }
+    }
+    let (mut columns, mut published) = (EventColumns::default(), Vec::new());
+    let (people, now) = (HashMap::new(), now_ms());
+    let mut results = Vec::with_capacity(jobs.len());
+    for job in &jobs {
+        let mut numbering =
+            Numbering { columns: &mut columns, published: &mut published, people: &people, now };
+        results.push(logs.get_mut(&job.conversation).map(|(_, log)| numbering.take(log, job)));
+    }
+    let moves = moves(&logs);
+    if moves.keys.is_empty() {
+        // Everything was refused; the long way says so under the lock.
+        return Ok((Vec::new(), Committed::default(), jobs));
+    }
+    kith_failpoint::pass(places::PUBLISH_BEFORE_COMMIT);
+    let moved: HashSet<i64> = match db::append::append(conn, &moves, &columns).await {
+        Ok(moved) => moved.into_iter().collect(),
+        Err(error) => return Err((jobs, error)),
+    };
+    kith_failpoint::pass(places::PUBLISH_AFTER_COMMIT);
+    let mut done = HashSet::new();
+    for (id, (_, log)) in logs {
+        let is_moved = moved.contains(&log.key);
+        cache.stand(id, is_moved.then(|| log.standing()));
+        if is_moved {
+            done.insert(id);
+        }
+    }
+    published.retain(|event| done.contains(&event.conversation));
+    let (mut finished, mut left) = (Vec::with_capacity(jobs.len()), Vec::new());
+    let mut answers = Vec::with_capacity(jobs.len());
+    for (job, results) in jobs.into_iter().zip(results) {
+        match results {
+            Some(results) if done.contains(&job.conversation) => {
+                finished.push(job);
+                answers.push(results);
+            }
+            _ => left.push(job),
+        }
+    }
+    Ok((finished, Committed { results: answers, published, announce: Vec::new() }, left))
+}
+
+fn moves(logs: &BTreeMap<ConversationId, (HeadRow, Log)>) -> Moves {
+    let mut moves = Moves::default();
+    for (was, log) in logs.values().filter(|(_, log)| log.is_changed()) {
+        moves.keys.push(log.key);
+        moves.was_heads.push(was.head);
+        moves.was_chains.push(was.chain.clone());
+        moves.access_versions.push(was.access_version);
+        moves.heads.push(log.head.as_i64());
+        moves.countables.push(log.countable);
+        moves.chains.push(log.chain.as_bytes().to_vec());
+        moves.last_ts.push(log.last_ts);
+    }
+    moves
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{batch, publish::Item};
+    use kith_protocol::{EventId, UserId, frame::AckStatus};
+    use serde_json::json;
+    use std::time::Instant;
+    use tokio::sync::oneshot;
+
+    /// A direct conversation of two, and what writes to it.
+    struct Chat {
+        conn: PgConnection,
+        cache: AccessCache,
+        id: ConversationId,
+        ada: UserId,
+    }
+
+    impl Chat {
+        async fn begun(database: &kith_pgbox::testing::TestDb) -> Self {
+            use sqlx::Connection as _;
+            let mut conn = PgConnection::connect(database.url()).await.unwrap();
+            db::append::prepare(&mut conn).await.unwrap();
+            let (ada, bo) = (UserId::mint(), UserId::mint());
+            let id = ConversationId::direct(ada, bo);
+            for user in [ada, bo] {
+                sqlx::query(
+                    "INSERT INTO users (id, username, display_name, password_hash) VALUES ($1, $2, '', '')",
+                )
+                .bind(user.as_uuid())
+                .bind(user.to_string())
+                .execute(&mut conn)
+                .await
+                .unwrap();
+            }
+            let key: i64 = sqlx::query_scalar(
+                "INSERT INTO conversations (id, kind, created_by) VALUES ($1, 'direct', $2) RETURNING key",
+            )
+            .bind(id.as_uuid())
+            .bind(ada.as_uuid())
+            .fetch_one(&mut conn)
+            .await
+            .unwrap();
+            db::heads::insert(&mut conn, key, id).await.unwrap();
+            for user in [ada, bo] {
+                sqlx::query(
+                    "INSERT INTO members (conversation_key, user_id, role) VALUES ($1, $2, 'member')",
+                )
+                .bind(key)
+                .bind(user.as_uuid())
+                .execute(&mut conn)
+                .await
+                .unwrap();
+            }
+            let mut chat = Self { conn, cache: AccessCache::default(), id, ada };
+            let first = chat.job("first");
+            chat.long(&[first]).await;
+            chat
+        }
+
+        fn job(&self, text: &str) -> Job {
+            self.job_of(json!({"id": EventId::mint(), "kind": "message", "body": {"text": text}}))
+        }
+
+        fn job_of(&self, value: serde_json::Value) -> Job {
+            let items = vec![Item::parse(&value).unwrap()];
+            let (reply, _) = oneshot::channel();
+            Job { conversation: self.id, sender: self.ada, items, since: Instant::now(), reply }
+        }
+
+        fn again(&self, job: &Job) -> Job {
+            let (reply, _) = oneshot::channel();
+            Job { items: job.items.clone(), reply, ..*job }
+        }
+
+        async fn long(&mut self, jobs: &[Job]) -> Committed {
+            batch::commit(&mut self.conn, &mut self.cache, jobs).await.unwrap()
+        }
+
+        /// Appends one job; whether it went the short way, and what is left.
+        async fn short(&mut self, job: Job) -> (Vec<u64>, Vec<Job>) {
+            let (short, long) = divide(&self.cache, vec![job]);
+            assert!(long.is_empty(), "for the long way already");
+            let (done, committed, left) = commit(&mut self.conn, &mut self.cache, short)
+                .await
+                .unwrap_or_else(|(_, error)| panic!("{error}"));
+            assert_eq!(done.len(), committed.results.len());
+            let published: Vec<u64> = committed.published.iter().map(|event| event.seq.0).collect();
+            assert_eq!(published.len(), done.len());
+            (published, left)
+        }
+
+        async fn seqs(&mut self) -> Vec<i64> {
+            sqlx::query_scalar("SELECT seq FROM events ORDER BY seq").fetch_all(&mut self.conn).await.unwrap()
+        }
+    }
+
+    #[tokio::test]
+    async fn w2_a_log_that_stands_as_remembered_takes_messages_in_one_statement() {
+        let database = crate::testing::database().await.unwrap();
+        let mut chat = Chat::begun(&database).await;
+        let jobs = vec![chat.job("two"), chat.job("three"), chat.job("four")];
+        let (done, committed, left) = commit(&mut chat.conn, &mut chat.cache, jobs).await.ok().unwrap();
+        assert_eq!((done.len(), left.len()), (3, 0));
+        let seqs: Vec<_> = committed.results.iter().map(|results| results[0].seq.unwrap().0).collect();
+        assert_eq!(seqs, [2, 3, 4]);
+        let five = chat.job("five");
+        assert_eq!(chat.short(five).await.0, [5]);
+        assert_eq!(chat.seqs().await, [1, 2, 3, 4, 5]);
+    }
+
+    #[tokio::test]
+    async fn w3_a_known_id_is_left_for_the_long_way_and_stored_once() {
+        let database = crate::testing::database().await.unwrap();
+        let mut chat = Chat::begun(&database).await;
+        let two = chat.job("two");
+        let again = chat.again(&two);
+        assert_eq!(chat.short(two).await.0, [2]);
+        let (published, left) = chat.short(again).await;
+        assert_eq!((published.len(), left.len()), (0, 1));
+        assert!(chat.cache.standing(chat.id).is_none(), "what did not fit is forgotten");
+        let results = chat.long(&left).await.results;
+        assert_eq!(results[0][0].status, AckStatus::Duplicate);
+        assert_eq!(results[0][0].seq.unwrap().0, 2);
+        assert_eq!(chat.seqs().await, [1, 2]);
+    }
+
+    #[tokio::test]
+    async fn w1_what_another_instance_changed_is_left_for_the_long_way() {
+        let database = crate::testing::database().await.unwrap();
+        let mut chat = Chat::begun(&database).await;
+        for change in [
+            "UPDATE conversation_head SET access_version = access_version + 1",
+            "UPDATE conversation_head SET chain = decode('0102030405060708', 'hex')",
+        ] {
+            let fits = chat.job("fits");
+            assert_eq!(chat.short(fits).await.0.len(), 1);
+            sqlx::query(change).execute(&mut chat.conn).await.unwrap();
+            let late = chat.job("late");
+            let (published, left) = chat.short(late).await;
+            assert_eq!((published.len(), left.len()), (0, 1), "{change}");
+            chat.long(&left).await;
+        }
+        // Another lane with a memory of its own writes to the same log.
+        let mut other = AccessCache::default();
+        let theirs = chat.job("theirs");
+        batch::commit(&mut chat.conn, &mut other, &[theirs]).await.unwrap();
+        let late = chat.job("late");
+        let (published, left) = chat.short(late).await;
+        assert_eq!((published.len(), left.len()), (0, 1));
+        chat.long(&left).await;
+        assert_eq!(chat.seqs().await, (1..=7).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn whatever_is_more_than_a_message_goes_the_long_way() {
+        let database = crate::testing::database().await.unwrap();
+        let chat = Chat::begun(&database).await;
+        let id = EventId::mint;
+        let target = id();
+        for value in [
+            json!({"id": id(), "kind": "message", "body": {"text": "a", "reply_to": target}}),
+            json!({"id": id(), "kind": "message", "body": {"text": "a"}, "resubmitted": true}),
+            json!({"id": id(), "kind": "reaction", "target": target, "body": {"emoji": "👍", "on": true}}),
+            json!({"id": id(), "kind": "delete", "target": target, "body": {}}),
+        ] {
+            let (short, long) = divide(&chat.cache, vec![chat.job("plain"), chat.job_of(value)]);
+            assert_eq!((short.len(), long.len()), (0, 2), "in order, with what came before it");
+        }
+        let (short, long) = divide(&AccessCache::default(), vec![chat.job("nobody remembers")]);
+        assert_eq!((short.len(), long.len()), (0, 1));
+    }
+}
