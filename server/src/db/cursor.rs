@@ -18,7 +18,9 @@ pub async fn moment(conn: &mut PgConnection) -> Result<MomentRow, sqlx::Error> {
     let lineage = super::epoch::read(conn).await?;
     let row = sqlx::query!(
         r#"SELECT format('%s-%s', (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint,
-                         pg_relation_filenode('events')) AS "life!",
+                         coalesce(pg_relation_filenode('events')::text,
+                                  (SELECT md5(string_agg(pg_relation_filenode(relid)::text, '.' ORDER BY relid))
+                                   FROM pg_partition_tree('events') WHERE isleaf))) AS "life!",
                   pg_snapshot_xmin(snapshot)::text::bigint AS "xmin!",
                   pg_snapshot_xmax(snapshot)::text::bigint AS "xmax!"
            FROM pg_current_snapshot() AS snapshot"#,

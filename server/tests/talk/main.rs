@@ -11,6 +11,7 @@ mod http;
 mod lineage;
 mod own_state;
 mod pages;
+mod partitions;
 mod publish;
 mod sec_doors;
 mod sec_matrix;

@@ -1,0 +1,25 @@
+-- Divides the log by conversation into 64 tables, for a database that has outgrown one (docs/scale.md).
+-- The server stands still meanwhile, and the log is copied: plan for its size once more on the disk.
+--   psql --set ON_ERROR_STOP=1 --file deploy/partition-events.sql "$DATABASE_URL"
+BEGIN;
+LOCK TABLE events IN ACCESS EXCLUSIVE MODE;
+ALTER TABLE events RENAME TO events_whole;
+ALTER TABLE events_whole RENAME CONSTRAINT events_pkey TO events_whole_pkey;
+ALTER TABLE events_whole RENAME CONSTRAINT events_id_key TO events_whole_id_key;
+ALTER INDEX events_target_idx RENAME TO events_whole_target_idx;
+CREATE TABLE events (LIKE events_whole INCLUDING DEFAULTS) PARTITION BY HASH (conversation_key);
+DO $$
+BEGIN
+    FOR remainder IN 0..63 LOOP
+        EXECUTE format('CREATE TABLE events_%s PARTITION OF events FOR VALUES WITH (MODULUS 64, REMAINDER %s)',
+                       lpad(remainder::text, 2, '0'), remainder);
+    END LOOP;
+END
+$$;
+INSERT INTO events SELECT * FROM events_whole;
+ALTER TABLE events ADD CONSTRAINT events_pkey PRIMARY KEY (conversation_key, seq);
+ALTER TABLE events ADD CONSTRAINT events_id_key UNIQUE (conversation_key, id);
+CREATE INDEX events_target_idx ON events (conversation_key, target, seq) WHERE target IS NOT NULL;
+DROP TABLE events_whole;
+COMMIT;
+ANALYZE events;
