@@ -1,5 +1,9 @@
 //! The load: pairs of sockets, closed loops, an open loop, idle connections.
 
+mod open;
+
+pub use open::open_loop;
+
 use crate::{
     people::Person,
     rivals::socketio::{self, Packet},
@@ -7,7 +11,6 @@ use crate::{
 };
 use anyhow::{Context, Result, bail};
 use futures_util::{SinkExt, StreamExt, TryStreamExt, stream};
-use hdrhistogram::Histogram;
 use kith_protocol::{
     ClientFrame, ConversationId, EventId, NewEvent, SUBPROTOCOL, ServerFrame,
     frame::{AckStatus, ConversationKind, Hello, Open, Send},
@@ -286,66 +289,6 @@ async fn read_closed(
             () = tokio::time::sleep(Duration::from_secs(10)) => return Ok((seen, doubled, disordered)),
         }
     }
-}
-
-/// What an open loop measured.
-pub struct Delivery(Histogram<u64>);
-
-impl Delivery {
-    /// Milliseconds.
-    pub fn at(&self, quantile: f64) -> f64 {
-        self.0.value_at_quantile(quantile) as f64 / 1000.0
-    }
-
-    /// p50 / p99 / p99.9 in milliseconds.
-    pub fn percentiles(&self) -> String {
-        format!("{:.2} / {:.2} / {:.2}", self.at(0.5), self.at(0.99), self.at(0.999))
-    }
-}
-
-/// Sends at a fixed rate whatever happens; times count from when a message was due, not from when it went.
-pub async fn open_loop(pairs: &[Arc<Pair>], per_second: u64, length: Duration) -> Result<Delivery> {
-    let (each, started) = (Duration::from_secs(1) * pairs.len() as u32 / per_second as u32, Instant::now());
-    let count = (length.as_nanos() / each.as_nanos()).max(1) as u32;
-    let mut tasks = Vec::new();
-    for (index, pair) in pairs.iter().enumerate() {
-        let first = started + each * index as u32 / pairs.len() as u32;
-        let (one, other) = (pair.clone(), pair.clone());
-        let writer = tokio::spawn(async move {
-            let mut writer = one.writer.lock().await;
-            for number in 0..count {
-                tokio::time::sleep_until((first + each * number).into()).await;
-                let frame = message(one.conversation, format!("{number} {}", filler(u64::from(number))));
-                writer.send(frame, Some(u64::from(number) + 10)).await?;
-            }
-            for _ in 0..count {
-                while !matches!(writer.next().await?, ServerFrame::Ack(_)) {}
-            }
-            anyhow::Ok(())
-        });
-        let reader = tokio::spawn(async move {
-            let mut reader = other.reader.lock().await;
-            let (mut times, mut received) = (Histogram::<u64>::new(3)?, 0);
-            while received < count {
-                if let ServerFrame::Events(events) = reader.next().await? {
-                    for event in events.events {
-                        let text = event.body.as_ref().and_then(|b| b["text"].as_str()).unwrap_or_default();
-                        let number: u32 = text.split(' ').next().unwrap_or_default().parse()?;
-                        times.record((first + each * number).elapsed().as_micros() as u64)?;
-                        received += 1;
-                    }
-                }
-            }
-            anyhow::Ok(times)
-        });
-        tasks.push((writer, reader));
-    }
-    let mut sum = Histogram::<u64>::new(3)?;
-    for (writer, reader) in tasks {
-        writer.await??;
-        sum.add(reader.await??)?;
-    }
-    Ok(Delivery(sum))
 }
 
 /// KB of the server's resident memory for each of `count` idle connections.

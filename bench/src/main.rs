@@ -3,6 +3,7 @@
 //! Starts the real server on a private PostgreSQL with durable settings, drives it through its own protocol with real
 //! accounts, and prints figures. Figures are printed, never judged: a loaded machine must not make anything fail.
 
+mod crowd;
 mod doors;
 mod engine;
 mod load;
@@ -10,6 +11,7 @@ mod people;
 mod rivals;
 mod rounds;
 mod server;
+mod verdict;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
@@ -47,6 +49,14 @@ enum What {
     },
     /// Kith beside a relay that stores nothing, a lean table and Socket.IO: rounds in turns, ratios of the same round.
     Server(rounds::Arguments),
+    /// Idle connections: memory of each, and how fast they come.
+    Idle(crowd::idle::Arguments),
+    /// Everybody is cut off at once and comes back, while others talk.
+    Storm(crowd::storm::Arguments),
+    /// A large group, all of it connected.
+    Group(crowd::group::Arguments),
+    /// kill -9 in mid-run.
+    Crash(crowd::crash::Arguments),
     /// One of those that Kith is measured beside, until it is ended.
     #[command(hide = true)]
     Rival {
@@ -82,6 +92,10 @@ async fn main() -> Result<()> {
             quick(&server, pairs, seconds, idle, messages).await
         }
         What::Server(arguments) => rounds::run(&arguments).await,
+        What::Idle(arguments) => crowd::idle::run(&arguments).await,
+        What::Storm(arguments) => crowd::storm::run(&arguments).await,
+        What::Group(arguments) => crowd::group::run(&arguments).await,
+        What::Crash(arguments) => crowd::crash::run(&arguments).await,
         What::Rival { rival, folder, socketio } => rivals::run(rival, &folder, socketio.as_deref()).await,
         What::Doors { server, tries, events, seconds } => {
             at_the_door(&server, tries, events, Duration::from_secs(seconds)).await

@@ -42,8 +42,8 @@ pub struct Arguments {
 
 /// Disturbed rounds that are thrown away before it is given up.
 const DISTURBED_MAX: usize = 6;
-/// Messages a second of the open loop.
-const OPEN_RATE: u64 = 500;
+/// Messages a second of the open loops.
+const OPEN_RATES: [u64; 2] = [500, 2_000];
 /// Foreign and stolen CPU time above this share of the machine disturbs a measurement.
 const DISTURBED_SHARE: f64 = 0.10;
 
@@ -66,10 +66,14 @@ pub struct Figures {
     pub name: String,
     /// Durable messages a second at a depth of 1 and of 16.
     pub rate: [f64; 2],
-    /// CPU-seconds of server and database for 10,000 messages: depth 1, depth 16, open loop.
-    pub cpu: [f64; 3],
-    /// Delivery in the open loop, ms: p50, p99, p99.9.
+    /// CPU-seconds of server and database for 10,000 messages: depth 1, depth 16, 500 and 2,000 a second.
+    pub cpu: [f64; 4],
+    /// Delivery at 500 a second, ms: p50, p99, p99.9.
     pub delivery: [f64; 3],
+    /// The same at 2,000 a second.
+    pub busy: [f64; 3],
+    /// p99 of the last quarter of it as a multiple of that of the first: more where a queue grows.
+    pub growth: f64,
     pub lost: u64,
     pub doubled: u64,
     pub disordered: u64,
@@ -155,8 +159,10 @@ async fn measure(runner: &Runner, during: Duration) -> Result<Figures> {
     let mut figures = Figures {
         name: runner.name().to_owned(),
         rate: [0.0; 2],
-        cpu: [0.0; 3],
+        cpu: [0.0; 4],
         delivery: [0.0; 3],
+        busy: [0.0; 3],
+        growth: 0.0,
         lost: 0,
         doubled: 0,
         disordered: 0,
@@ -174,45 +180,47 @@ async fn measure(runner: &Runner, during: Duration) -> Result<Figures> {
         figures.doubled += doubled;
         figures.disordered += disordered;
     }
-    let watch = Watch::start(&runner.running)?;
-    let delivery = load::open_loop(&pairs, OPEN_RATE, during).await?;
-    let (cpu, foreign) = watch.end(&runner.running)?;
-    figures.cpu[2] = cpu / (OPEN_RATE as f64 * during.as_secs_f64()) * 10_000.0;
-    figures.delivery = [0.5, 0.99, 0.999].map(|quantile| delivery.at(quantile));
-    figures.foreign = figures.foreign.max(foreign);
+    for (at, rate) in OPEN_RATES.into_iter().enumerate() {
+        let watch = Watch::start(&runner.running)?;
+        let delivery = load::open_loop(&pairs, rate, during).await?;
+        let (cpu, foreign) = watch.end(&runner.running)?;
+        figures.cpu[2 + at] = cpu / (rate as f64 * during.as_secs_f64()) * 10_000.0;
+        let quantiles = [0.5, 0.99, 0.999].map(|quantile| delivery.at(quantile));
+        *[&mut figures.delivery, &mut figures.busy][at] = quantiles;
+        figures.growth = delivery.growth();
+        figures.foreign = figures.foreign.max(foreign);
+    }
     Ok(figures)
 }
 
 fn line(figures: &Figures) -> String {
-    let Figures { name, rate, cpu, delivery, lost, doubled, disordered, foreign } = figures;
+    let Figures { name, rate, cpu, delivery, busy, growth, lost, doubled, disordered, foreign } = figures;
+    let cpu: String = cpu.iter().map(|one| format!("{one:>6.2}")).collect();
+    let three = |of: &[f64; 3]| format!("{:>6.2}{:>7.2}{:>7.2}", of[0], of[1], of[2]);
     format!(
-        "{name:<16}{:>9.0}{:>9.0} /s  CPU {:>6.2}{:>6.2}{:>6.2}  500/s {:>6.2}{:>7.2}{:>7.2} ms  lost {lost} doubled {doubled} disordered {disordered}  others {:.0} %",
+        "{name:<16}{:>9.0}{:>9.0} /s  CPU {cpu}  500/s {} ms  2,000/s {} ms, growing {growth:.1}  lost {lost} doubled {doubled} disordered {disordered}  others {:.0} %",
         rate[0],
         rate[1],
-        cpu[0],
-        cpu[1],
-        cpu[2],
-        delivery[0],
-        delivery[1],
-        delivery[2],
+        three(delivery),
+        three(busy),
         foreign * 100.0
     )
 }
 
 /// What the machine did while somebody was measured.
-struct Watch {
+pub struct Watch {
     machine: Machine,
     server: f64,
     own: f64,
 }
 
 impl Watch {
-    fn start(running: &Running) -> Result<Self> {
+    pub fn start(running: &Running) -> Result<Self> {
         Ok(Self { machine: Machine::now()?, server: running.cpu_seconds()?, own: own_seconds()? })
     }
 
     /// CPU-seconds of the server, and the share of the machine that others took.
-    fn end(self, running: &Running) -> Result<(f64, f64)> {
+    pub fn end(self, running: &Running) -> Result<(f64, f64)> {
         let (machine, server) = (Machine::now()?, running.cpu_seconds()? - self.server);
         let (busy, all) = (machine.busy - self.machine.busy, machine.all - self.machine.all);
         let known = server + own_seconds()? - self.own;

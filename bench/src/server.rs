@@ -3,7 +3,9 @@
 use crate::rivals::Rival;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum as _;
+use kith_protocol::api::Session;
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -21,14 +23,74 @@ pub struct Running {
     data: tempfile::TempDir,
 }
 
+/// How a server is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// As an operator does it.
+    InOrder,
+    /// As nobody wants it: kill -9.
+    AtOnce,
+}
+
+/// Whose word on addresses the server takes: each of the load's people says where they are, so that limits per address
+/// are on, as they are elsewhere. For this machine itself they are not.
+const PROXIES: &str = "127.0.0.0/8";
+
+/// What Kith is started with.
+fn kith(command: &mut Command, data: &Path, port: u16) {
+    command.args(["serve", "--embedded-db", "--data-dir"]).arg(data);
+    command
+        .env("KITH_LISTEN", format!("127.0.0.1:{port}"))
+        .env("KITH_SIGNUP", "open")
+        .env("KITH_LOG", "warn");
+    command.env("KITH_TRUSTED_PROXIES", PROXIES);
+}
+
 impl Running {
     /// Starts Kith's server and waits until it says where it listens.
     pub async fn start(binary: &Path) -> Result<Self> {
-        Self::start_with(binary, |command, data| {
-            command.args(["serve", "--embedded-db", "--data-dir"]).arg(data);
-            command.env("KITH_LISTEN", "127.0.0.1:0").env("KITH_SIGNUP", "open").env("KITH_LOG", "warn");
-        })
-        .await
+        Self::start_with(binary, |command, data| kith(command, data, 0)).await
+    }
+
+    /// Ends the process; the data stays.
+    pub async fn end(&mut self, how: End) -> Result<()> {
+        match how {
+            End::InOrder => self.ask_to_end().await,
+            End::AtOnce => Ok(self.child.kill().await?),
+        }
+    }
+
+    /// Starts it again with its data and at its address.
+    pub async fn start_again(&mut self) -> Result<()> {
+        let port = self.address()?.port();
+        let mut command = Command::new(&self.binary);
+        kith(&mut command, self.data.path(), port);
+        (self.child, _) = spawn(command).await?;
+        Ok(())
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> Result<SocketAddr> {
+        Ok(self.url.strip_prefix("http://").context("plain HTTP")?.parse()?)
+    }
+
+    /// Its database.
+    pub fn database_url(&self) -> Result<String> {
+        Ok(kith_pgbox::Cluster::url_of_running(self.data.path(), "kith")?)
+    }
+
+    /// Makes accounts as an operator would, each with a session.
+    pub async fn import(&self, usernames: impl Iterator<Item = String>) -> Result<Vec<Session>> {
+        let (file, out) = (self.data.path().join("people.jsonl"), self.data.path().join("sessions.jsonl"));
+        let people: String = usernames.map(|name| format!("{{\"username\":\"{name}\"}}\n")).collect();
+        std::fs::write(&file, people)?;
+        let mut import = Command::new(&self.binary);
+        import.args(["user", "import"]).arg(&file).arg("--sessions").arg(&out);
+        let done = import.args(["--embedded-db", "--data-dir"]).arg(self.data.path()).output().await?;
+        anyhow::ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        let sessions = std::fs::read_to_string(&out)?;
+        std::fs::remove_file(&out)?;
+        Ok(sessions.lines().map(serde_json::from_str).collect::<Result<_, _>>()?)
     }
 
     /// Starts one of those that Kith is measured beside.
@@ -50,29 +112,8 @@ impl Running {
         std::fs::set_permissions(data.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
         let mut command = Command::new(binary);
         prepare(&mut command, data.path());
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("{} does not start", binary.display()))?;
-        let stdout = child.stdout.take().context("the server has no output")?;
-        let mut lines = BufReader::new(stdout).lines();
-        let found = tokio::time::timeout(Duration::from_secs(60), async {
-            while let Some(line) = lines.next_line().await? {
-                if let Some(at) = line.find("http://127.0.0.1:") {
-                    let url: String =
-                        line[at..].chars().take_while(|c| !c.is_whitespace() && *c != '"').collect();
-                    return Ok(url.trim_end_matches('/').to_owned());
-                }
-            }
-            bail!("the server ended before it listened")
-        })
-        .await
-        .context("the server did not listen in time")??;
-        // What it prints later is read and dropped, so that its pipe never fills.
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Ok(Self { url: found, child, binary: binary.to_owned(), data })
+        let (child, url) = spawn(command).await?;
+        Ok(Self { url, child, binary: binary.to_owned(), data })
     }
 
     /// Disables an account, as an operator would.
@@ -122,6 +163,10 @@ impl Running {
 
     /// Ends it as an operator would, and waits.
     pub async fn stop(mut self) -> Result<()> {
+        self.ask_to_end().await
+    }
+
+    async fn ask_to_end(&mut self) -> Result<()> {
         let id = self.id()?.to_string();
         std::process::Command::new("kill").args(["-TERM", &id]).status()?;
         if tokio::time::timeout(Duration::from_secs(15), self.child.wait()).await.is_err() {
@@ -129,4 +174,31 @@ impl Running {
         }
         Ok(())
     }
+}
+
+/// Starts it and waits until it says where it listens.
+async fn spawn(mut command: Command) -> Result<(Child, String)> {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("{:?} does not start", command.as_std().get_program()))?;
+    let stdout = child.stdout.take().context("the server has no output")?;
+    let mut lines = BufReader::new(stdout).lines();
+    let url = tokio::time::timeout(Duration::from_secs(60), async {
+        while let Some(line) = lines.next_line().await? {
+            if let Some(at) = line.find("http://127.0.0.1:") {
+                let url: String =
+                    line[at..].chars().take_while(|c| !c.is_whitespace() && *c != '"').collect();
+                return Ok(url.trim_end_matches('/').to_owned());
+            }
+        }
+        bail!("the server ended before it listened")
+    })
+    .await
+    .context("the server did not listen in time")??;
+    // What it prints later is read and dropped, so that its pipe never fills.
+    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    Ok((child, url))
 }

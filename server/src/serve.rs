@@ -19,7 +19,7 @@ use sqlx::PgPool;
 use std::{future::Future, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -34,6 +34,10 @@ const HEADER_BYTES_MAX: usize = 16 * 1024;
 const REVOCATION_EVERY: Duration = Duration::from_secs(3);
 /// How often old counters are dropped.
 const TIDY_EVERY: Duration = Duration::from_secs(60);
+/// Connections that wait to be accepted; the system has a limit of its own.
+const BACKLOG: u32 = 4_096;
+/// How often it is noted who has left.
+const DEPARTURES_EVERY: Duration = Duration::from_millis(250);
 /// After an accept that failed for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -64,6 +68,18 @@ impl From<TcpListener> for Listeners {
     }
 }
 
+/// Listens for clients; so many may have connected and not been accepted yet, since after a restart all come at once.
+///
+/// # Errors
+/// When the address is not this machine's or in use.
+pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
 /// Serves until `shutdown`, then ends in order: `/readyz` fails for [`Config::drain`], then no new connections, a `bye`
 /// to every socket, the lanes drained, the pool closed; after [`Config::shutdown_within`] whatever is left is dropped.
 ///
@@ -86,6 +102,7 @@ pub async fn serve(
     state.tasks.spawn(watch_revocations(state.clone()));
     state.tasks.spawn(watch_keys(state.clone()));
     state.tasks.spawn(tidy(state.clone(), tls.clone()));
+    state.tasks.spawn(note_departures(state.clone()));
     state.tasks.spawn(warm_up(state.clone()));
     state.tasks.spawn(begin_the_end(ending.clone(), drain));
     if let Some(metrics) = metrics {
@@ -100,6 +117,7 @@ pub async fn serve(
     let ended = async {
         connections.wait().await;
         state.tasks.wait().await;
+        state.departures.note(&pool).await;
         pool.close().await;
     };
     if timeout(within.saturating_sub(drain), ended).await.is_err() {
@@ -207,6 +225,10 @@ async fn tidy(state: AppState, tls: Option<Arc<Tls>>) {
         state.allowances.tidy();
     })
     .await;
+}
+
+async fn note_departures(state: AppState) {
+    every(DEPARTURES_EVERY, &state, || state.departures.note(&state.pool)).await;
 }
 
 async fn watch_keys(state: AppState) {

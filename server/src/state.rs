@@ -10,10 +10,15 @@ use crate::{
     hub::Hub,
     metrics::Metrics,
     presence::Presence,
+    ws::departures::Departures,
 };
 use sqlx::PgPool;
 use std::{ops::Deref, sync::Arc};
+use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Sockets that are let in or greeted at the same time.
+const TURNS: usize = 8;
 
 /// The server's shared parts; cheap to clone.
 #[derive(Clone)]
@@ -39,6 +44,11 @@ pub struct Inner {
     pub hub: Hub,
     /// Who is there.
     pub presence: Presence,
+    /// Who was there until just now.
+    pub departures: Departures,
+    /// Sockets that are being let in or greeted, each with a connection to the database: of thousands that come at
+    /// once, most wait here, and whoever is there already does not wait behind them.
+    pub turns: Arc<Semaphore>,
     /// Writes the log.
     pub publisher: Publisher,
     /// Whoever watches is told that the server is about to end.
@@ -72,6 +82,8 @@ impl AppState {
             sign_in_limits: SignInLimits::default(),
             allowances: Allowances::default(),
             presence: Presence::default(),
+            departures: Departures::default(),
+            turns: Arc::new(Semaphore::new(TURNS)),
             config,
             pool,
             tokens,

@@ -4,6 +4,7 @@ mod config;
 mod database;
 mod doctor;
 mod healthcheck;
+mod import;
 mod keys;
 mod migrate;
 mod serve;

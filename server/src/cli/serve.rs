@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(super) async fn run(settings: &Settings) -> anyhow::Result<()> {
     let config = settings.config()?;
+    raise_open_files();
     let tls = match (&settings.tls_cert, &settings.tls_key) {
         (Some(certificate), Some(key)) => Some(Arc::new(Tls::load(certificate, key)?)),
         _ => None,
@@ -29,7 +30,7 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<()> {
         println!("the first invitation, shown this once: {code}");
     }
     let listen = settings.listen();
-    let clients = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    let clients = crate::serve::listen(listen).with_context(|| format!("cannot listen on {listen}"))?;
     let address = clients.local_addr()?;
     let metrics = metrics(settings.metrics_listen).await?;
     warn(settings, address, tls.is_some());
@@ -38,6 +39,19 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<()> {
     let Database { pool, .. } = &database;
     crate::serve(Listeners { clients, tls, metrics }, config, pool.clone(), shutdown).await?;
     database.close().await
+}
+
+/// As many open files as the system allows this user: each client is one, and what is allowed at first is for programs
+/// that have few.
+fn raise_open_files() {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+        if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+            tracing::debug!(%error, "the limit of open files stays as it is");
+        }
+    }
 }
 
 /// Says what an operator may not have meant.

@@ -1,6 +1,6 @@
 //! `kith-server user …`
 
-use super::Common;
+use super::{Common, import};
 use crate::{
     domain::{
         accounts::{self, NewUser},
@@ -30,6 +30,12 @@ pub(super) enum UserCommand {
         #[command(flatten)]
         common: Common,
     },
+    /// Adds many accounts from a file
+    ///
+    /// CSV with the columns username, display_name, email and password, or JSON Lines with these fields; only the user
+    /// name must be there. All of them are added or, where a line is wrong, none. Whoever has an account already is left
+    /// as they are, so it may be repeated. Without a password nobody signs in by one until user passwd sets it.
+    Import(import::Import),
     /// Replaces a password and ends the account's sessions
     ///
     /// For somebody who forgot it, or whose device was stolen: its owner signs in anew everywhere, and nobody else does.
@@ -87,6 +93,7 @@ pub(super) async fn run(command: UserCommand) -> anyhow::Result<()> {
             println!("added {} ({})", user.username, user.id);
             database.close().await
         }
+        UserCommand::Import(import) => import::run(import).await,
         UserCommand::Passwd { username, password_stdin, common } => {
             let passwords = Passwords::new(common.settings()?.config()?.password_cost);
             let password = read_password(password_stdin)?;

@@ -62,8 +62,22 @@ pub async fn user_seq(conn: &mut PgConnection, user: UserId) -> Result<i64, sqlx
     sqlx::query_scalar!("SELECT user_seq FROM users WHERE id = $1", user.as_uuid()).fetch_one(conn).await
 }
 
-/// Notes that the user's last connection has ended.
-pub async fn touch_last_seen(conn: &mut PgConnection, user: UserId) -> Result<(), sqlx::Error> {
-    sqlx::query!("UPDATE users SET last_seen = now() WHERE id = $1", user.as_uuid()).execute(conn).await?;
+/// Notes when the last connections of these users ended, ms since 1970. The rows are locked in ascending order (W1).
+pub async fn note_last_seen(
+    conn: &mut PgConnection,
+    users: &[Uuid],
+    times: &[i64],
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE users SET last_seen = to_timestamp(gone.at / 1000.0)
+         FROM (SELECT users.id, left_at.at
+               FROM users JOIN UNNEST($1::uuid[], $2::bigint[]) AS left_at (id, at) ON left_at.id = users.id
+               ORDER BY users.id FOR NO KEY UPDATE OF users) AS gone
+         WHERE users.id = gone.id",
+        users,
+        times,
+    )
+    .execute(conn)
+    .await?;
     Ok(())
 }

@@ -90,6 +90,35 @@ pub async fn insert(
     Ok(done.rows_affected() == 1)
 }
 
+/// Devices by column.
+#[derive(Default)]
+pub struct DeviceColumns {
+    /// Ids.
+    pub ids: Vec<Uuid>,
+    /// Whose.
+    pub users: Vec<Uuid>,
+}
+
+/// Adds devices of new users, each with the number of its first refresh token, as [`next_token`] would count it.
+pub async fn insert_many(
+    conn: &mut PgConnection,
+    devices: &DeviceColumns,
+    name: &str,
+) -> Result<Vec<(Uuid, i64)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "INSERT INTO devices (id, user_id, name, tokens_issued)
+         SELECT id, user_id, $3, (extract(epoch FROM clock_timestamp()) * 1000)::bigint
+         FROM UNNEST($1::uuid[], $2::uuid[]) AS new (id, user_id)
+         RETURNING id, tokens_issued",
+        &devices.ids,
+        &devices.users,
+        name,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.tokens_issued)).collect())
+}
+
 /// The number of the device's next refresh token, which no earlier one has. Counting goes on from the time in ms, so that
 /// a token of before a restore never has a higher one; it tells when the session began, too.
 pub async fn next_token(conn: &mut PgConnection, id: DeviceId) -> Result<i64, sqlx::Error> {

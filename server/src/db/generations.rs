@@ -11,8 +11,8 @@ pub struct GenerationRow {
     pub presented: i64,
 }
 
-/// Reads and locks the generations of a device of this user that is signed in.
-pub async fn lock(
+/// The generations of a device of this user that is signed in.
+pub async fn read(
     conn: &mut PgConnection,
     user: UserId,
     device: DeviceId,
@@ -20,7 +20,7 @@ pub async fn lock(
     sqlx::query_as!(
         GenerationRow,
         "SELECT generation_issued AS issued, generation_presented AS presented FROM devices
-         WHERE id = $1 AND user_id = $2 AND revoked_at IS NULL FOR NO KEY UPDATE",
+         WHERE id = $1 AND user_id = $2 AND revoked_at IS NULL",
         device.as_uuid(),
         user.as_uuid(),
     )
@@ -28,20 +28,25 @@ pub async fn lock(
     .await
 }
 
-/// Writes them.
-pub async fn set(
+/// Issues the next generation to a device that is signed in and presents a valid one: not below the one last issued, or
+/// the one last presented. `None` for any other. Of two copies at once the second meets what the first changed.
+pub async fn rotate(
     conn: &mut PgConnection,
+    user: UserId,
     device: DeviceId,
-    issued: i64,
     presented: i64,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "UPDATE devices SET generation_issued = $2, generation_presented = $3, last_seen = now() WHERE id = $1",
+) -> Result<Option<i64>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "UPDATE devices
+         SET generation_issued = LEAST(GREATEST(generation_issued, $3), 9223372036854775806) + 1,
+             generation_presented = $3, last_seen = now()
+         WHERE id = $1 AND user_id = $2 AND revoked_at IS NULL
+           AND ($3 >= generation_issued OR $3 = generation_presented)
+         RETURNING generation_issued",
         device.as_uuid(),
-        issued,
+        user.as_uuid(),
         presented,
     )
-    .execute(conn)
-    .await?;
-    Ok(())
+    .fetch_optional(conn)
+    .await
 }

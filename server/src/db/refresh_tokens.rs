@@ -74,6 +74,22 @@ pub async fn insert(conn: &mut PgConnection, hash: &[u8], device: DeviceId) -> R
     Ok(())
 }
 
+/// Stores many: the hash and the device of each.
+pub async fn insert_many(
+    conn: &mut PgConnection,
+    hashes: &[Vec<u8>],
+    devices: &[Uuid],
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "INSERT INTO refresh_tokens (hash, device_id) SELECT * FROM UNNEST($1::bytea[], $2::uuid[])",
+        hashes,
+        devices,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// Notes that a token was exchanged, and for which one. Forgets what this device exchanged long ago.
 pub async fn mark_exchanged(
     conn: &mut PgConnection,

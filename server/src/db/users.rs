@@ -67,6 +67,45 @@ pub async fn insert(
     Ok(())
 }
 
+/// Users by column.
+#[derive(Default)]
+pub struct UserColumns {
+    /// Ids.
+    pub ids: Vec<Uuid>,
+    /// User names.
+    pub usernames: Vec<String>,
+    /// What others read.
+    pub display_names: Vec<String>,
+    /// Addresses.
+    pub emails: Vec<Option<String>>,
+    /// PHC strings.
+    pub password_hashes: Vec<String>,
+}
+
+/// Adds users and answers which: those whose name is taken are left out.
+pub async fn insert_many(conn: &mut PgConnection, users: &UserColumns) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "INSERT INTO users (id, username, display_name, email, password_hash)
+         SELECT * FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[])
+         ON CONFLICT (tenant, username) DO NOTHING
+         RETURNING id",
+        &users.ids,
+        &users.usernames,
+        &users.display_names,
+        &users.emails as &[Option<String>],
+        &users.password_hashes,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// Which of these user names are taken.
+pub async fn taken(conn: &mut PgConnection, usernames: &[String]) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar!("SELECT username FROM users WHERE tenant = '' AND username = ANY($1)", usernames)
+        .fetch_all(conn)
+        .await
+}
+
 /// Finds what signing in compares with. One query, whatever is asked and found.
 pub async fn credentials(
     conn: &mut PgConnection,

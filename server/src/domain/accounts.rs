@@ -239,7 +239,7 @@ pub(crate) fn check_username(name: &str) -> Result<(), ApiError> {
     }
 }
 
-fn check_display_name(name: &str) -> Result<(), ApiError> {
+pub(crate) fn check_display_name(name: &str) -> Result<(), ApiError> {
     let is_short = name.chars().count() <= limits::DISPLAY_NAME_CHARS_MAX;
     if is_short && !name.trim().is_empty() && !name.chars().any(char::is_control) {
         Ok(())

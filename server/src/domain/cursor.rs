@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     fn moment() -> MomentRow {
-        MomentRow { life: "a".to_owned(), xmin: 700, xmax: 710 }
+        MomentRow { life: "a".to_owned(), xmin: 700, xmax: 710, user_seq: 9 }
     }
 
     #[test]

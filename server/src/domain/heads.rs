@@ -186,15 +186,26 @@ pub struct Snapshot {
 /// Reads heads of a user in one snapshot (S2): what changed since `cursor`, or all if it is none to go by (S5).
 pub async fn snapshot(pool: &PgPool, user: UserId, cursor: Option<&str>) -> Result<Snapshot, sqlx::Error> {
     let mut tx = db::begin_snapshot(pool).await?;
-    let user_seq = db::contacts::user_seq(&mut tx, user).await?;
-    let moment = db::cursor::moment(&mut tx).await?;
+    let snapshot = snapshot_in(&mut tx, user, cursor).await?;
+    tx.commit().await?;
+    Ok(snapshot)
+}
+
+/// The same in a transaction whose reads all see the same moment.
+pub async fn snapshot_in(
+    tx: &mut PgConnection,
+    user: UserId,
+    cursor: Option<&str>,
+) -> Result<Snapshot, sqlx::Error> {
+    let moment = db::cursor::moment(tx, user).await?;
+    let user_seq = moment.user_seq;
     let since = cursor.and_then(|text| Cursor::read(text, &moment, user, user_seq));
     let next_cursor = Cursor::new(&moment, user, user_seq).to_string();
     let mut parts = Vec::new();
     let mut floors = HashMap::new();
     let mut after = None;
     loop {
-        let (items, next) = page(&mut tx, user, since.as_ref(), after, limits::HEADS_ITEMS_MAX).await?;
+        let (items, next) = page(tx, user, since.as_ref(), after, limits::HEADS_ITEMS_MAX).await?;
         floors.extend(items.iter().map(|item| (item.own.conversation, item.head)));
         let (hidden, items): (Vec<_>, Vec<_>) = items.into_iter().partition(|item| item.own.hidden);
         let whole = Heads {
@@ -212,6 +223,5 @@ pub async fn snapshot(pool: &PgPool, user: UserId, cursor: Option<&str>) -> Resu
             break;
         }
     }
-    tx.commit().await?;
     Ok(Snapshot { parts, floors })
 }

@@ -9,6 +9,7 @@ pub mod effects;
 pub mod epoch;
 pub mod fetch;
 pub mod heads;
+pub mod import;
 pub mod keys;
 pub mod lanes;
 pub mod log;

@@ -121,7 +121,7 @@ impl Drop for Present<'_> {
                 () = state.shutdown.cancelled() => {}
                 () = sleep(PRESENT_FOR) => {}
             }
-            ws::connection::leave(&state, &connection).await;
+            ws::connection::leave(&state, &connection);
         });
     }
 }

@@ -3,22 +3,40 @@
 use crate::{auth::Authed, error::ApiError, http::peer::PeerAddress, state::AppState, ws};
 use axum::{
     extract::{
-        State,
+        FromRequestParts, State,
         ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
     },
+    http::request::Parts,
     response::Response,
 };
 use kith_protocol::{SUBPROTOCOL, limits};
+use std::sync::Arc;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// Buffers of a socket (L5): an idle one costs its connection's state and little else.
-const READ_BUFFER_BYTES: usize = 4 * 1024;
+const READ_BUFFER_BYTES: usize = 1024;
 const WRITE_BUFFER_BYTES: usize = 4 * 1024;
 /// A socket that takes nothing keeps at most this much unsent besides its queue.
 const WRITE_BUFFER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// It is this request's turn to ask the database, until the value is dropped.
+pub struct Turn {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl FromRequestParts<AppState> for Turn {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(_: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        let turn = Arc::clone(&state.turns).acquire_owned().await;
+        Ok(Self { _permit: turn.map_err(|_| ApiError::Unavailable)? })
+    }
+}
+
 /// `GET /v1/socket`: the token is checked before the upgrade (S1).
 pub async fn upgrade(
     State(state): State<AppState>,
+    _turn: Turn,
     authed: Authed,
     peer: PeerAddress,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,

@@ -7,7 +7,6 @@ use super::{
 };
 use crate::{
     auth::Authed,
-    db,
     domain::batch::now_ms,
     error::ApiError,
     hub::{Admitted, Connection, Outbox},
@@ -42,10 +41,11 @@ pub async fn run(state: AppState, authed: Authed, admitted: Admitted, mut socket
     };
     let (hello, request) = match first {
         Ok(first) => first,
-        Err((error, code)) => return refuse(socket, error, code).await,
+        Err((error, code)) => return Box::pin(refuse(socket, error, code)).await,
     };
     let outbox = Arc::new(Outbox::new(true, state.metrics.clone()));
-    let greeted = match hello::greet(&state, &authed, &hello, request, outbox).await {
+    // Greetings and frames are boxed: an idle connection keeps no room for what they need.
+    let greeted = match Box::pin(greet_in_turn(&state, &authed, &hello, request, outbox)).await {
         Ok(greeted) => greeted,
         Err(error) => {
             let code = match error.code() {
@@ -53,11 +53,23 @@ pub async fn run(state: AppState, authed: Authed, admitted: Admitted, mut socket
                 ErrorCode::Unavailable | ErrorCode::Busy => close::TRY_LATER,
                 _ => close::PROTOCOL,
             };
-            return refuse(socket, Some(error.frame(request)), code).await;
+            return Box::pin(refuse(socket, Some(error.frame(request)), code)).await;
         }
     };
     drop(admitted);
     serve(state, authed, socket, greeted).await;
+}
+
+/// Greets when it is this connection's turn.
+async fn greet_in_turn(
+    state: &AppState,
+    authed: &Authed,
+    hello: &Hello,
+    request: Option<u64>,
+    outbox: Arc<Outbox>,
+) -> Result<Greeted, ApiError> {
+    let _turn = state.turns.acquire().await.map_err(|_| ApiError::Unavailable)?;
+    hello::greet(state, authed, hello, request, outbox).await
 }
 
 /// Waits for `hello`.
@@ -132,7 +144,7 @@ async fn serve(state: AppState, authed: Authed, socket: WebSocket, greeted: Gree
     }
     let left = connection.clone();
     drop(connection);
-    leave(&state, &left).await;
+    leave(&state, &left);
     let closed = async { while let Some(Ok(_)) = stream.next().await {} };
     if timeout(CLOSE_WITHIN, closed).await.is_err() {
         tracing::debug!("the other side did not close");
@@ -140,14 +152,10 @@ async fn serve(state: AppState, authed: Authed, socket: WebSocket, greeted: Gree
 }
 
 /// Takes a connection out of presence; after a user's last one the time is noted.
-pub async fn leave(state: &AppState, connection: &Connection) {
-    if !state.presence.leave(connection, TimestampMs::from_i64(now_ms())) {
-        return;
-    }
-    let noting =
-        async { db::contacts::touch_last_seen(&mut *state.pool.acquire().await?, connection.user).await };
-    if let Err(error) = noting.await {
-        tracing::debug!(%error, "could not note when a user was last seen");
+pub fn leave(state: &AppState, connection: &Connection) {
+    let now = now_ms();
+    if state.presence.leave(connection, TimestampMs::from_i64(now)) {
+        state.departures.add(connection.user, now);
     }
 }
 
@@ -176,7 +184,7 @@ async fn read(
             Message::Binary(_) => return close::PROTOCOL,
             Message::Close(_) => return close::NORMAL,
         };
-        if let Err(code) = session.receive(&text, Instant::now()).await {
+        if let Err(code) = Box::pin(session.receive(&text, Instant::now())).await {
             return code;
         }
     }

@@ -3,18 +3,21 @@
 use crate::{
     auth::Authed,
     db,
-    domain::{batch::now_ms, heads},
+    domain::{
+        batch::now_ms,
+        heads::{self, Snapshot},
+    },
     error::ApiError,
     hub::{Connected, Outbox},
     rates::Rates,
     state::AppState,
 };
 use kith_protocol::{
-    DeviceId, PROTOCOL_VERSION, ServerFrame, TimestampMs, UserId,
+    PROTOCOL_VERSION, ServerFrame, TimestampMs,
     frame::{Hello, Welcome, WelcomeLimits},
     limits,
 };
-use sqlx::PgPool;
+use sqlx::PgConnection;
 use std::{sync::Arc, time::SystemTime};
 
 /// `name/version`
@@ -64,17 +67,8 @@ pub async fn greet(
         return Err(ApiError::invalid("the token is another device's"));
     }
     let epoch = state.publisher.epoch.get().await?;
-    let is_socket = outbox.is_socket();
-    let generation = generation(&state.pool, authed.user, hello.device, hello.generation, is_socket)
-        .await
-        .inspect_err(|error| {
-            if matches!(error, ApiError::DeviceForked) {
-                state.metrics.device_forks.inc();
-            }
-        })?;
-    let connection = state.hub.connect(authed.user, authed.device, outbox, is_socket);
+    let (connection, generation, snapshot) = enter(state, authed, hello, outbox).await?;
     let cursor = hello.cursor.as_deref().filter(|_| hello.full != Some(true));
-    let snapshot = heads::snapshot(&state.pool, authed.user, cursor).await?;
     let is_full = snapshot.parts.first().is_none_or(|part| part.full);
     state.metrics.heads(is_full, cursor.is_some());
     connection.outbox.set_floors(snapshot.floors);
@@ -97,6 +91,36 @@ pub async fn greet(
     Ok(Greeted { connection, frames })
 }
 
+/// Checks the generation, subscribes, reads the heads: on one connection to the database, since thousands come at once
+/// after a restart.
+async fn enter(
+    state: &AppState,
+    authed: &Authed,
+    hello: &Hello,
+    outbox: Arc<Outbox>,
+) -> Result<(Connected, u64, Snapshot), ApiError> {
+    let is_socket = outbox.is_socket();
+    let mut steps = db::Steps::begin(&state.pool).await?;
+    let generation = generation(steps.conn()?, authed, hello.generation, is_socket).await;
+    let generation = match generation {
+        Ok(generation) => generation,
+        Err(error) => {
+            steps.end();
+            if matches!(error, ApiError::DeviceForked) {
+                state.metrics.device_forks.inc();
+            }
+            return Err(error);
+        }
+    };
+    let connection = state.hub.connect(authed.user, authed.device, outbox, is_socket);
+    let cursor = hello.cursor.as_deref().filter(|_| hello.full != Some(true));
+    let mut tx = steps.snapshot().await?;
+    let snapshot = heads::snapshot_in(&mut tx, authed.user, cursor).await?;
+    tx.commit().await?;
+    steps.end();
+    Ok((connection, generation, snapshot))
+}
+
 fn token_ms(expires_at: SystemTime) -> u64 {
     let left = expires_at.duration_since(SystemTime::now()).unwrap_or_default();
     u64::try_from(left.as_millis()).unwrap_or(u64::MAX)
@@ -107,24 +131,19 @@ fn token_ms(expires_at: SystemTime) -> u64 {
 /// Valid are the one last issued and the one last presented, whose `welcome` may have been lost. A greater one is
 /// from before a restore of this database.
 async fn generation(
-    pool: &PgPool,
-    user: UserId,
-    device: DeviceId,
+    conn: &mut PgConnection,
+    authed: &Authed,
     presented: u64,
     rotates: bool,
 ) -> Result<u64, ApiError> {
+    let (user, device) = (authed.user, authed.device);
     let presented = i64::try_from(presented).map_err(|_| ApiError::invalid("not a generation"))?;
-    let mut tx = db::begin(pool).await?;
-    let row = db::generations::lock(&mut tx, user, device).await?.ok_or(ApiError::DeviceRevoked)?;
-    if presented < row.issued && presented != row.presented {
+    if rotates && let Some(issued) = db::generations::rotate(conn, user, device, presented).await? {
+        return Ok(issued.unsigned_abs());
+    }
+    let row = db::generations::read(conn, user, device).await?.ok_or(ApiError::DeviceRevoked)?;
+    if rotates || presented < row.issued && presented != row.presented {
         return Err(ApiError::DeviceForked);
     }
-    if !rotates {
-        tx.rollback().await?;
-        return Ok(presented.unsigned_abs());
-    }
-    let issued = row.issued.max(presented).saturating_add(1);
-    db::generations::set(&mut tx, device, issued, presented).await?;
-    tx.commit().await?;
-    Ok(issued.unsigned_abs())
+    Ok(presented.unsigned_abs())
 }

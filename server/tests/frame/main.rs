@@ -6,6 +6,7 @@ mod accounts;
 mod command_line;
 mod conversations;
 mod http;
+mod import;
 mod metrics;
 mod operations;
 mod restored;

@@ -1,0 +1,229 @@
+//! A large group: everybody in it is connected and reads what a few write.
+
+use super::{Live, gather, idle::connect, raise_open_files};
+use crate::{
+    load::{event, filler},
+    rounds::Watch,
+    server::Running,
+    verdict::{Judgement, Target, conclude},
+};
+use anyhow::{Context, Result, bail};
+use kith_protocol::{
+    ClientFrame, ConversationId, ServerFrame,
+    frame::{AckStatus, ConversationKind, Send},
+};
+use serde::Serialize;
+use serde_json::json;
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+use tokio::{
+    task::JoinSet,
+    time::{sleep, sleep_until, timeout},
+};
+
+/// P8: p99 of delivery, ms.
+const DELIVERY_MAX: f64 = 250.0;
+/// Members who write.
+const WRITERS: u32 = 10;
+/// After the last message everybody has all of them by then, or never.
+const LAST_WITHIN: Duration = Duration::from_secs(20);
+
+/// What `bench group` takes.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Kith's binary.
+    #[arg(long, env = "KITH_SERVER")]
+    server: PathBuf,
+    /// Members, all of them connected.
+    #[arg(long, default_value_t = 1_000)]
+    members: usize,
+    /// Messages a second.
+    #[arg(long, default_value_t = 100)]
+    per_second: u32,
+    /// For so many seconds.
+    #[arg(long, default_value_t = 10)]
+    seconds: u32,
+    #[command(flatten)]
+    judgement: Judgement,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Figures {
+    members: usize,
+    messages: u64,
+    deliveries: u64,
+    /// From when a message was due until a member had it, ms: p50, p99, p99.9, the longest.
+    delivery_ms: [f64; 4],
+    lost: u64,
+    doubled: u64,
+    disordered: u64,
+    /// Connections that the server had to send hints instead of events.
+    hinted: u64,
+    /// CPU-seconds of server and database for 100,000 deliveries.
+    cpu: f64,
+    foreign: f64,
+}
+
+/// `bench group`
+pub async fn run(arguments: &Arguments) -> Result<()> {
+    raise_open_files(arguments.members + 500)?;
+    let running = Running::start(&arguments.server).await?;
+    let measured = measure(&running, arguments).await;
+    running.stop().await?;
+    let figures = measured?;
+    let [p50, p99, p999, max] = figures.delivery_ms;
+    println!(
+        "{} messages to {} members, {} a second: delivery p50 / p99 / p99.9 / max {p50:.1} / {p99:.1} / {p999:.1} / {max:.1} ms",
+        figures.messages, figures.members, arguments.per_second
+    );
+    println!(
+        "lost {} doubled {} out of order {} hinted {}; {:.2} CPU-s of server and database per 100,000 deliveries; others took {:.0} %",
+        figures.lost,
+        figures.doubled,
+        figures.disordered,
+        figures.hinted,
+        figures.cpu,
+        figures.foreign * 100.0
+    );
+    let faults = figures.lost + figures.doubled + figures.disordered;
+    let targets = [
+        Target::at_most("P8 p99 of delivery to everybody, ms", p99, DELIVERY_MAX),
+        Target::at_most("P7 lost, doubled, out of order", faults as f64, 0.0),
+    ];
+    conclude(&arguments.judgement, &figures, &targets)
+}
+
+async fn measure(running: &Running, arguments: &Arguments) -> Result<Figures> {
+    let people = gather(running, arguments.members).await?;
+    let conversation = ConversationId::mint();
+    let mut founder = people[0].connect(running.address()?).await?;
+    let others = people[1..].iter().map(|one| one.user).collect();
+    founder.open(conversation, ConversationKind::Group, others).await?;
+    drop(founder);
+    let live = connect(running, &people, 64).await?;
+    let pause = Duration::from_secs(1) * WRITERS / arguments.per_second;
+    let each = arguments.per_second * arguments.seconds / WRITERS;
+    let (watch, began) = (Watch::start(running)?, Instant::now() + Duration::from_millis(500));
+    let messages = u64::from(each * WRITERS);
+    let mut members = JoinSet::new();
+    for (number, live) in live.into_iter().enumerate() {
+        let writes = (number < WRITERS as usize).then(|| Writing {
+            conversation,
+            first: began + pause * number as u32 / WRITERS,
+            pause,
+            count: each,
+        });
+        members.spawn(member(live, began, writes, messages));
+    }
+    let length = pause * each + LAST_WITHIN + Duration::from_millis(500);
+    let mut figures = Figures { members: arguments.members, messages, ..Figures::default() };
+    let mut waits: Vec<u32> = Vec::new();
+    let gathering = async {
+        while let Some(read) = members.join_next().await {
+            let Read { mut waited, doubled, disordered, hinted } = read??;
+            figures.lost += messages.saturating_sub(waited.len() as u64);
+            figures.doubled += doubled;
+            figures.disordered += disordered;
+            figures.hinted += u64::from(hinted);
+            waits.append(&mut waited);
+        }
+        anyhow::Ok(())
+    };
+    timeout(length + LAST_WITHIN, gathering).await.context("it did not end")??;
+    let (cpu, foreign) = watch.end(running)?;
+    waits.sort_unstable();
+    let at = |share: f64| {
+        let place = ((waits.len() as f64 * share) as usize).min(waits.len().saturating_sub(1));
+        waits.get(place).map_or(f64::NAN, |us| f64::from(*us) / 1_000.0)
+    };
+    figures.delivery_ms = [at(0.5), at(0.99), at(0.999), at(1.0)];
+    figures.deliveries = waits.len() as u64;
+    figures.cpu = cpu / waits.len() as f64 * 100_000.0;
+    figures.foreign = foreign;
+    Ok(figures)
+}
+
+struct Writing {
+    conversation: ConversationId,
+    first: Instant,
+    pause: Duration,
+    count: u32,
+}
+
+/// What a member saw.
+#[derive(Default)]
+struct Read {
+    /// Microseconds from when it was due, of each message once.
+    waited: Vec<u32>,
+    doubled: u64,
+    disordered: u64,
+    hinted: bool,
+}
+
+/// Reads, and writes if it is one who does, until all messages are there.
+async fn member(mut live: Live, began: Instant, writing: Option<Writing>, wanted: u64) -> Result<Read> {
+    let (mut read, mut last, mut sent, mut acknowledged) = (Read::default(), 0, 0, 0);
+    let count = writing.as_ref().map_or(0, |writing| writing.count);
+    loop {
+        if read.waited.len() as u64 >= wanted && acknowledged == count {
+            return Ok(read);
+        }
+        let due = writing.as_ref().filter(|one| sent < one.count).map(|one| one.first + one.pause * sent);
+        tokio::select! {
+            () = sleep_until(due.unwrap_or(began).into()), if due.is_some() => {
+                let (Some(due), Some(writing)) = (due, &writing) else { continue };
+                let text = format!("{} {}", due.duration_since(began).as_micros(), filler(u64::from(sent)));
+                let send = Send { conversation: writing.conversation, events: vec![json!(event(text))] };
+                live.send(ClientFrame::Send(send), Some(u64::from(sent) + 10)).await?;
+                sent += 1;
+            }
+            text = live.text() => {
+                let text = text?;
+                if text.starts_with(r#"{"type":"events""#) {
+                    read.events(text.as_str(), began, &mut last)?;
+                    continue;
+                }
+                match ServerFrame::decode(text.as_str())?.frame {
+                    ServerFrame::Ack(ack) => {
+                        let is_ok = ack.results.iter().all(|result| result.status == AckStatus::Ok);
+                        anyhow::ensure!(is_ok, "refused: {:?}", ack.results);
+                        acknowledged += 1;
+                    }
+                    ServerFrame::Hint(_) => read.hinted = true,
+                    ServerFrame::Error(error) => bail!("refused: {}", error.code),
+                    _ => {}
+                }
+            }
+            () = sleep(LAST_WITHIN), if due.is_none() => return Ok(read),
+        }
+    }
+}
+
+impl Read {
+    /// Takes what is needed out of an `events` frame without reading all of it: the load is to cost less than what it
+    /// measures.
+    fn events(&mut self, frame: &str, began: Instant, last: &mut u64) -> Result<()> {
+        for event in frame.split(r#""seq":"#).skip(1) {
+            let seq: u64 = leading(event).context("a seq")?;
+            let Some((_, text)) = event.split_once(r#""text":""#) else { continue };
+            let due: u64 = leading(text).context("a time")?;
+            if seq <= *last {
+                self.doubled += 1;
+                continue;
+            }
+            self.disordered += u64::from(*last != 0 && seq != *last + 1);
+            *last = seq;
+            let waited = (began + Duration::from_micros(due)).elapsed().as_micros();
+            self.waited.push(u32::try_from(waited).unwrap_or(u32::MAX));
+        }
+        Ok(())
+    }
+}
+
+/// The number at the beginning.
+fn leading(text: &str) -> Option<u64> {
+    let end = text.find(|one: char| !one.is_ascii_digit()).unwrap_or(text.len());
+    text[..end].parse().ok()
+}

@@ -1,0 +1,42 @@
+//! When users were last seen, noted together: after a network has failed, thousands go at once, and come back at once.
+
+use crate::db;
+use kith_protocol::UserId;
+use sqlx::PgPool;
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+/// Users of one statement.
+const ROWS: usize = 1_000;
+
+/// Whose last connection ended, and when (ms since 1970), as far as it is not noted yet.
+#[derive(Debug, Default)]
+pub struct Departures(Mutex<HashMap<UserId, i64>>);
+
+impl Departures {
+    fn gone(&self) -> MutexGuard<'_, HashMap<UserId, i64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A user's last connection has ended.
+    pub fn add(&self, user: UserId, at: i64) {
+        self.gone().insert(user, at);
+    }
+
+    /// Notes them. What cannot be noted is not tried again: the next departure counts.
+    pub async fn note(&self, pool: &PgPool) {
+        let gone = std::mem::take(&mut *self.gone());
+        let gone: Vec<_> = gone.into_iter().collect();
+        for part in gone.chunks(ROWS) {
+            let (users, times): (Vec<_>, Vec<_>) =
+                part.iter().map(|(user, at)| (user.as_uuid(), *at)).unzip();
+            let noting =
+                async { db::contacts::note_last_seen(&mut *pool.acquire().await?, &users, &times).await };
+            if let Err(error) = noting.await {
+                tracing::debug!(%error, "could not note when users were last seen");
+            }
+        }
+    }
+}
