@@ -14,6 +14,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use tokio::task::JoinHandle;
 
 /// P6: KB of resident memory.
 const KB_MAX: f64 = 13.0;
@@ -92,13 +93,22 @@ async fn measure(running: &mut Running, arguments: &Arguments) -> Result<Figures
     drop(connect(running, warm, arguments.at_once).await?);
     let kb_before = running.resident_kb()?;
     let (watch, began) = (Watch::start(running)?, Instant::now());
-    let live = connect(running, people, arguments.at_once).await?;
+    let address = running.address()?;
+    // Whoever is there reads: the server closes those who are silent.
+    let reading: Vec<JoinHandle<()>> = stream::iter(people)
+        .map(|one| {
+            let one = Arc::clone(one);
+            tokio::spawn(async move {
+                let mut live = one.connect(address).await?;
+                anyhow::Ok(tokio::spawn(async move { while live.text().await.is_ok() {} }))
+            })
+        })
+        .buffer_unordered(arguments.at_once)
+        .map(|joined| joined?)
+        .try_collect()
+        .await?;
     let seconds = began.elapsed().as_secs_f64();
     let (cpu, foreign) = watch.end(running)?;
-    let reading: Vec<_> = live
-        .into_iter()
-        .map(|mut live| tokio::spawn(async move { while live.text().await.is_ok() {} }))
-        .collect();
     tokio::time::sleep(SETTLED_AFTER).await;
     let grown = running.resident_kb()?.saturating_sub(kb_before);
     let watch = Watch::start(running)?;
@@ -106,7 +116,7 @@ async fn measure(running: &mut Running, arguments: &Arguments) -> Result<Figures
     let (idle_cpu, _) = watch.end(running)?;
     let gone = reading.iter().filter(|task| task.is_finished()).count();
     anyhow::ensure!(gone == 0, "{gone} connections did not stay");
-    reading.iter().for_each(tokio::task::JoinHandle::abort);
+    reading.iter().for_each(JoinHandle::abort);
     let count = people.len() as f64;
     Ok(Figures {
         connections: people.len(),

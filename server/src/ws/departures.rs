@@ -40,3 +40,30 @@ impl Departures {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn r5_those_who_left_are_noted_with_their_times_and_once() {
+        let database = crate::testing::database().await.unwrap();
+        let pool = crate::connect(database.url(), 1).await.unwrap();
+        let departures = Departures::default();
+        let people = [(); 3].map(|()| UserId::mint());
+        for (number, user) in people.iter().enumerate() {
+            let mut conn = pool.acquire().await.unwrap();
+            db::users::insert(&mut conn, *user, &format!("user{number}"), "somebody", "").await.unwrap();
+        }
+        departures.add(people[0], 1_000);
+        departures.add(people[1], 2_000);
+        departures.add(people[1], 3_000);
+        departures.add(UserId::mint(), 4_000);
+        departures.note(&pool).await;
+        assert!(departures.gone().is_empty());
+        let ids: Vec<_> = people.iter().map(|user| user.as_uuid()).collect();
+        let rows = db::contacts::people(&mut pool.acquire().await.unwrap(), &ids).await.unwrap();
+        let seen = |user: UserId| rows.iter().find(|row| row.id == user.as_uuid()).unwrap().last_seen;
+        assert_eq!(people.map(seen), [Some(1_000), Some(3_000), None]);
+    }
+}
