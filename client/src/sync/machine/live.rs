@@ -38,8 +38,8 @@ pub(super) struct Live {
     /// Committed up to here.
     deliverable: BTreeMap<ConversationId, Seq>,
     deliver_after: u64,
-    /// Older events are asked for, while idle, after this.
-    pub history_after: u64,
+    /// What nobody waits for is pulled after this, monotonic microseconds.
+    pub paced_us: u64,
     profiles_wanted: BTreeSet<UserId>,
     profiles_asked: HashSet<UserId>,
     pub members_wanted: BTreeSet<ConversationId>,
