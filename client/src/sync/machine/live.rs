@@ -38,7 +38,7 @@ pub(super) struct Live {
     /// Committed up to here.
     deliverable: BTreeMap<ConversationId, Seq>,
     deliver_after: u64,
-    /// What nobody waits for is pulled after this, monotonic microseconds.
+    /// Until when the pace allows for what was pulled without anybody waiting for it, monotonic microseconds.
     pub paced_us: u64,
     profiles_wanted: BTreeSet<UserId>,
     profiles_asked: HashSet<UserId>,
