@@ -3,6 +3,7 @@
 //! Starts the real server on a private PostgreSQL with durable settings, drives it through its own protocol with real
 //! accounts, and prints figures. Figures are printed, never judged: a loaded machine must not make anything fail.
 
+mod client;
 mod crowd;
 mod doors;
 mod engine;
@@ -70,6 +71,10 @@ enum What {
         #[arg(long, default_value_t = 5)]
         seconds: u64,
     },
+
+    /// The engine on a million messages beside bare SQLite in turns, and a new device's history; `--messages 20000
+    /// --history 2000` judges only what is read.
+    Client(client::Arguments),
     /// One of those that Kith is measured beside, until it is ended.
     #[command(hide = true)]
     Rival {
@@ -112,6 +117,8 @@ async fn main() -> Result<()> {
         What::Bus { server, pairs, seconds } => {
             instances::run(&server, pairs, Duration::from_secs(seconds)).await
         }
+
+        What::Client(arguments) => client::run(&arguments).await,
         What::Rival { rival, folder, socketio } => rivals::run(rival, &folder, socketio.as_deref()).await,
         What::Doors { server, tries, events, seconds } => {
             at_the_door(&server, tries, events, Duration::from_secs(seconds)).await

@@ -8,6 +8,8 @@ mod conversations;
 mod diagnostics;
 mod keys;
 mod live;
+#[cfg(feature = "measure")]
+pub mod measure;
 mod messages;
 mod notices;
 mod outbox;

@@ -15,6 +15,8 @@ mod tokens;
 mod transport;
 pub mod view;
 
+#[cfg(feature = "measure")]
+pub use engine::measure;
 pub use engine::{Engine, EngineOptions, EventStream};
 pub use error::ClientError;
 pub use events::EngineEvent;

@@ -4,6 +4,8 @@
 mod database;
 mod keys;
 mod leaving;
+#[cfg(feature = "measure")]
+mod measured;
 mod mending;
 mod state;
 #[cfg(test)]

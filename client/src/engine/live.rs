@@ -14,9 +14,15 @@ use kith_protocol::{
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+
+/// The numbers are told at most this often.
+const STATUS_EVERY: Duration = Duration::from_millis(100);
+/// So many times as long as counting them took, they are not counted again: somebody may have much to read.
+const STATUS_REST: u32 = 10;
 
 /// The status of a profile in which nobody is signed in.
 pub(crate) fn signed_out_status() -> StatusView {
@@ -103,7 +109,9 @@ impl Live {
                 () = self.ended.cancelled() => return,
                 () = self.stale.notified() => {}
             }
+            let began = Instant::now();
             let status = self.status().await;
+            let rest = STATUS_EVERY.max(began.elapsed() * STATUS_REST);
             let changed = {
                 let mut now = self.now();
                 let changed = now.told.as_ref() != Some(&status);
@@ -112,6 +120,11 @@ impl Live {
             };
             if changed {
                 self.hub.tell(EngineEvent::StatusChanged { status });
+            }
+            // While a history comes in, each page changes the numbers.
+            tokio::select! {
+                () = self.ended.cancelled() => return,
+                () = tokio::time::sleep(rest) => {}
             }
         }
     }

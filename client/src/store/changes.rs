@@ -23,6 +23,8 @@ pub(crate) struct Changes {
     notices: Vec<EngineEvent>,
     /// The outbox as a place looks different.
     pub(super) outbox_changed: bool,
+    /// A message was deleted, or left with its row: what arrived may not be there any more.
+    pub(super) took_away: bool,
     /// Names changed.
     pub(super) people_changed: bool,
     /// For the machine: what the user's doing changed.
@@ -41,13 +43,22 @@ pub(crate) struct Changes {
 struct Arrived(Vec<EventId>);
 
 impl Arrived {
-    /// Words it, without what was deleted in the same transaction.
-    fn notice(&self, db: &Db<'_>, conversation: ConversationId) -> Result<Option<EngineEvent>, ClientError> {
+    /// Words it, without what was deleted in the same transaction; `is_whole` if nothing was.
+    fn notice(
+        &self,
+        db: &Db<'_>,
+        conversation: ConversationId,
+        is_whole: bool,
+    ) -> Result<Option<EngineEvent>, ClientError> {
         let Some(cid) = conversations::cid(db, conversation)? else { return Ok(None) };
         let (mut newest, mut count) = (None, 0);
-        for id in &self.0 {
-            if let Some(message) = messages::get_in(db, cid, *id)?.filter(|message| !message.is_deleted) {
-                newest = Some(message);
+        for id in self.0.iter().rev() {
+            if is_whole && newest.is_some() {
+                count += 1;
+            } else if let Some(message) =
+                messages::get_in(db, cid, *id)?.filter(|message| !message.is_deleted)
+            {
+                newest.get_or_insert(message);
                 count += 1;
             }
         }
@@ -103,7 +114,7 @@ impl Changes {
         self.notices
             .extend(self.timelines.iter().map(|&conversation| EngineEvent::TimelineChanged { conversation }));
         for (&conversation, arrived) in &self.arrived {
-            self.notices.extend(arrived.notice(db, conversation)?);
+            self.notices.extend(arrived.notice(db, conversation, !self.took_away)?);
         }
         self.notices.extend(self.read.iter().map(|&conversation| EngineEvent::MessagesRead { conversation }));
         if self.outbox_changed {

@@ -1,11 +1,14 @@
 //! The conversation list: its rows, titles, last lines, and the account's numbers.
 
 use super::{
-    Db, conversations, drafts, members,
+    Db, conversations,
+    lines::{self, LastLine},
+    members,
     messages::{self, Message},
     outbox,
     overlay::{self, Overlay},
-    own_state, people,
+    own_state::{self, Own},
+    people,
     receipts::{self, Others},
     sql,
 };
@@ -14,10 +17,12 @@ use crate::{
     view::{ConversationDetail, ConversationView, MemberView, PersonView, PreviewView, SendState},
 };
 use kith_protocol::{
-    ConversationId, ErrorCode, TimestampMs, UserId,
+    ConversationId, ErrorCode, Seq, TimestampMs, UserId,
+    event::Role,
     frame::{Context, ConversationKind},
 };
-use rusqlite::Row;
+use rusqlite::{Row, params};
+use std::collections::{HashMap, HashSet};
 
 /// Names in the title of a group without one.
 const TITLE_NAMES_MAX: usize = 4;
@@ -38,12 +43,18 @@ pub(crate) struct Numbers {
 /// The numbers of the whole account.
 pub(crate) fn numbers(db: &Db<'_>) -> Result<Numbers, ClientError> {
     let mut numbers = Numbers::default();
-    let mut behind = db.conn.prepare_cached("SELECT cid FROM conversations WHERE head > read")?;
-    let cids = behind.query_map([], |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
-    for cid in cids {
-        let own = own_state::effective(db, cid)?;
+    let waits = outbox::cids(db)?;
+    let mut behind = db.conn.prepare_cached(
+        "SELECT cid, head, read, unread_flag, mute, pin, archive, hidden, unread, unread_head
+         FROM conversations WHERE head > read",
+    )?;
+    let read =
+        |row: &Row<'_>| Ok((row.get::<_, i64>("cid")?, sql::seq(row, "head")?, own_state::of_row(row)?));
+    for row in behind.query_map([], read)? {
+        let (cid, head, mut own) = row?;
+        own.lay_over(db, cid, &waits)?;
         if own.mute <= db.now && !own.hidden {
-            numbers.unread += receipts::unread(db, cid)?;
+            numbers.unread += receipts::unread(db, cid, &own, head)?;
         }
     }
     // An acknowledged row only waits for its event; read markers and drafts are nothing that a user would miss.
@@ -56,52 +67,124 @@ pub(crate) fn numbers(db: &Db<'_>) -> Result<Numbers, ClientError> {
     Ok(numbers)
 }
 
+/// What is read of a conversation at once: everything of the list that does not wait in the outbox.
 struct ListRow {
     cid: i64,
     id: ConversationId,
     kind: ConversationKind,
     title: Option<String>,
     context: Option<Context>,
+    head: Seq,
     last_ts: TimestampMs,
     created_at: TimestampMs,
     member_count: u32,
     is_local: bool,
+    own: Own,
+    draft: Option<String>,
+    draft_conflict: Option<String>,
+    line: Option<LastLine>,
+    /// The other one of a direct conversation.
+    peer: Option<UserId>,
+    /// `None` for a former member.
+    my_role: Option<Role>,
 }
+
+/// The columns of [`ListRow`]; a condition may follow.
+const LIST: &str = "
+    SELECT c.cid AS cid, c.id AS id, c.kind AS kind, c.title AS title, c.context AS context, c.head AS head,
+        c.last_ts AS last_ts, c.created_at AS created_at, c.member_count AS member_count, c.is_local AS is_local,
+        c.visible AS visible, c.read AS read, c.unread_flag AS unread_flag, c.mute AS mute, c.pin AS pin,
+        c.archive AS archive, c.hidden AS hidden, c.unread AS unread, c.unread_head AS unread_head,
+        d.text AS draft, d.conflict AS draft_conflict, l.id AS l_id, l.seq AS l_seq, l.local AS l_local, l.sender AS l_sender,
+        l.ts AS l_ts, l.line AS l_line, l.is_deleted AS l_deleted,
+        (SELECT m.role FROM members m WHERE m.cid = c.cid AND m.user = ?1) AS my_role,
+        CASE c.kind WHEN 'direct'
+            THEN (SELECT m.user FROM members m WHERE m.cid = c.cid AND m.user <> ?1 ORDER BY m.user LIMIT 1)
+        END AS peer
+    FROM conversations c LEFT JOIN drafts d ON d.cid = c.cid LEFT JOIN last_lines l ON l.cid = c.cid";
 
 fn list_row(row: &Row<'_>) -> rusqlite::Result<ListRow> {
     let context: Option<String> = row.get("context")?;
+    let visible: Vec<(Seq, Option<Seq>)> = sql::json(row, "visible")?;
+    let role: Option<String> = row.get("my_role")?;
+    let role = role.and_then(|role| Role::parse(&role)).unwrap_or(Role::Member);
     Ok(ListRow {
         cid: row.get("cid")?,
         id: sql::conversation(row, "id")?,
         kind: ConversationKind::parse(&row.get::<_, String>("kind")?).unwrap_or(ConversationKind::Group),
         title: row.get("title")?,
         context: context.map(|text| sql::read_json(&text)).transpose()?,
+        head: sql::seq(row, "head")?,
         last_ts: sql::time(row, "last_ts")?,
         created_at: sql::time(row, "created_at")?,
         member_count: row.get("member_count")?,
         is_local: row.get("is_local")?,
+        own: own_state::of_row(row)?,
+        draft: row.get::<_, Option<String>>("draft")?.filter(|text| !text.is_empty()),
+        draft_conflict: row.get("draft_conflict")?,
+        line: lines::read(row)?,
+        peer: sql::user_opt(row, "peer")?,
+        // The last interval says whether the membership lasts; the list of a large group may not be here.
+        my_role: visible.last().is_some_and(|(_, to)| to.is_none()).then_some(role),
     })
 }
 
-fn one(db: &Db<'_>, cid: i64) -> Result<ListRow, ClientError> {
-    let mut query = db.conn.prepare_cached(
-        "SELECT cid, id, kind, title, context, last_ts, created_at, member_count, is_local
-         FROM conversations WHERE cid = ?1",
-    )?;
-    Ok(query.query_row([cid], list_row)?)
+/// What several rows of one reading have in common.
+struct Reading<'a, 'c> {
+    db: &'a Db<'c>,
+    /// Conversations in which something waits in the outbox.
+    waits: HashSet<i64>,
+    people: HashMap<UserId, PersonView>,
+}
+
+impl<'a, 'c> Reading<'a, 'c> {
+    fn of(db: &'a Db<'c>) -> Result<Self, ClientError> {
+        Ok(Self { db, waits: outbox::cids(db)?, people: HashMap::new() })
+    }
+
+    fn person(&mut self, user: UserId) -> Result<PersonView, ClientError> {
+        if let Some(known) = self.people.get(&user) {
+            return Ok(known.clone());
+        }
+        let person = people::get(self.db, user)?;
+        self.people.insert(user, person.clone());
+        Ok(person)
+    }
+
+    /// The row as the outbox will change it.
+    fn read(&self, row: &Row<'_>) -> Result<ListRow, ClientError> {
+        let mut read = list_row(row)?;
+        if self.waits.contains(&read.cid) {
+            read.own.lay_over(self.db, read.cid, &self.waits)?;
+            read.my_role = members::own_role(self.db, read.cid)?;
+            if read.kind == ConversationKind::Direct {
+                let others = members::all(self.db, read.cid)?.into_iter().map(|(user, _)| user);
+                read.peer = others.into_iter().find(|user| *user != self.db.me);
+            }
+            read.title = overlay::title(self.db, read.cid)?.or(read.title);
+        }
+        Ok(read)
+    }
+
+    fn one(&self, cid: i64) -> Result<ListRow, ClientError> {
+        let mut query = self.db.conn.prepare_cached(&format!("{LIST} WHERE c.cid = ?2"))?;
+        let mut rows = query.query(params![self.db.me.as_bytes(), cid])?;
+        let row = rows.next()?.ok_or(ClientError::NotFound)?;
+        self.read(row)
+    }
 }
 
 /// The list: pinned ones first, then by last activity; what is hidden is left out. Who types and who is there is not
 /// the store's to know.
 pub(crate) fn conversations(db: &Db<'_>) -> Result<Vec<ConversationView>, ClientError> {
-    let mut query = db.conn.prepare_cached(
-        "SELECT cid, id, kind, title, context, last_ts, created_at, member_count, is_local FROM conversations",
-    )?;
-    let rows = query.query_map([], list_row)?.collect::<Result<Vec<_>, _>>()?;
-    let mut views = Vec::with_capacity(rows.len());
-    for row in rows {
-        if !own_state::effective(db, row.cid)?.hidden {
-            views.push(view(db, row)?);
+    let mut reading = Reading::of(db)?;
+    let mut query = db.conn.prepare_cached(LIST)?;
+    let mut rows = query.query([db.me.as_bytes()])?;
+    let mut views = Vec::new();
+    while let Some(row) = rows.next()? {
+        let row = reading.read(row)?;
+        if !row.own.hidden {
+            views.push(view(&mut reading, row)?);
         }
     }
     views.sort_by(|a, b| {
@@ -121,61 +204,53 @@ pub(crate) fn detail(db: &Db<'_>, id: ConversationId) -> Result<ConversationDeta
         list.push(MemberView { person: people::get(db, user)?, role, read: others.read_by(user) });
     }
     list.sort_by_key(|member| (member.person.display_name.to_lowercase(), member.person.id));
-    Ok(ConversationDetail { conversation: view(db, one(db, cid)?)?, members: list })
+    let mut reading = Reading::of(db)?;
+    let row = reading.one(cid)?;
+    Ok(ConversationDetail { conversation: view(&mut reading, row)?, members: list })
 }
 
 /// What a conversation is called.
 pub(crate) fn title_of(db: &Db<'_>, id: ConversationId) -> Result<String, ClientError> {
-    let row = one(db, conversations::known(db, id)?)?;
-    let peer = peer_of(db, &row)?;
-    title(db, &row, peer.as_ref())
+    let mut reading = Reading::of(db)?;
+    let row = reading.one(conversations::known(db, id)?)?;
+    title(&mut reading, &row)
 }
 
-fn title(db: &Db<'_>, row: &ListRow, peer: Option<&PersonView>) -> Result<String, ClientError> {
-    if let Some(peer) = peer {
-        return Ok(peer.display_name.clone());
+fn title(reading: &mut Reading<'_, '_>, row: &ListRow) -> Result<String, ClientError> {
+    if let Some(peer) = row.peer {
+        return Ok(reading.person(peer)?.display_name);
     }
-    let title = overlay::title(db, row.cid)?.or_else(|| row.title.clone());
-    if let Some(title) = title.filter(|title| !title.is_empty()) {
+    if let Some(title) = row.title.clone().filter(|title| !title.is_empty()) {
         return Ok(title);
     }
-    let others = members::all(db, row.cid)?.into_iter().filter(|(user, _)| *user != db.me);
-    let names = others.take(TITLE_NAMES_MAX).map(|(user, _)| Ok(people::get(db, user)?.display_name));
+    let me = reading.db.me;
+    let others = members::all(reading.db, row.cid)?.into_iter().filter(|(user, _)| *user != me);
+    let names = others.take(TITLE_NAMES_MAX).map(|(user, _)| Ok(reading.person(user)?.display_name));
     Ok(names.collect::<Result<Vec<_>, ClientError>>()?.join(", "))
 }
 
-fn peer_of(db: &Db<'_>, row: &ListRow) -> Result<Option<PersonView>, ClientError> {
-    if row.kind != ConversationKind::Direct {
-        return Ok(None);
-    }
-    let is_other = |user: &UserId| *user != db.me;
-    let other = members::all(db, row.cid)?.into_iter().map(|(user, _)| user).find(is_other);
-    other.map(|user| people::get(db, user)).transpose()
-}
-
-fn view(db: &Db<'_>, row: ListRow) -> Result<ConversationView, ClientError> {
-    let own = own_state::effective(db, row.cid)?;
-    let draft = drafts::get(db, row.cid)?;
-    let peer = peer_of(db, &row)?;
-    let preview = preview(db, row.cid)?;
+fn view(reading: &mut Reading<'_, '_>, row: ListRow) -> Result<ConversationView, ClientError> {
+    let title = title(reading, &row)?;
+    let peer = row.peer.map(|peer| reading.person(peer)).transpose()?;
+    let preview = row.line.map(|line| preview(reading, row.cid, line)).transpose()?;
     let newest = preview.as_ref().map(|preview| preview.ts).unwrap_or_default();
     Ok(ConversationView {
-        title: title(db, &row, peer.as_ref())?,
+        title,
         peer,
-        my_role: members::own_role(db, row.cid)?,
+        my_role: row.my_role,
         last_activity: newest.max(row.last_ts).max(if row.last_ts.0 == 0 {
             row.created_at
         } else {
             row.last_ts
         }),
         preview,
-        unread: receipts::unread(db, row.cid)?,
-        unread_flag: own.unread_flag,
-        mute: own.mute,
-        pin: own.pin,
-        archive: own.archive,
-        draft: Some(draft.text).filter(|text| !text.is_empty()),
-        draft_conflict: draft.conflict,
+        unread: receipts::unread(reading.db, row.cid, &row.own, row.head)?,
+        unread_flag: row.own.unread_flag,
+        mute: row.own.mute,
+        pin: row.own.pin,
+        archive: row.own.archive,
+        draft: row.draft,
+        draft_conflict: row.draft_conflict,
         typing: Vec::new(),
         presence: None,
         id: row.id,
@@ -186,17 +261,20 @@ fn view(db: &Db<'_>, row: ListRow) -> Result<ConversationView, ClientError> {
     })
 }
 
-fn preview(db: &Db<'_>, cid: i64) -> Result<Option<PreviewView>, ClientError> {
-    let Some(mut message) = messages::newest(db, cid)? else { return Ok(None) };
-    Overlay::of(db, cid)?.lay_over(&mut message);
+fn preview(reading: &mut Reading<'_, '_>, cid: i64, line: LastLine) -> Result<PreviewView, ClientError> {
+    let db = reading.db;
+    let mut message = line.into_message(cid);
+    if reading.waits.contains(&cid) {
+        Overlay::of(db, cid)?.lay_over(&mut message);
+    }
     let is_mine = message.sender == db.me;
-    Ok(Some(PreviewView {
-        sender: if is_mine { None } else { Some(people::get(db, message.sender)?) },
+    Ok(PreviewView {
+        sender: if is_mine { None } else { Some(reading.person(message.sender)?) },
         text: messages::one_line(&message.text),
         deleted: message.is_deleted,
         ts: message.ts,
         send_state: if is_mine { Some(send_state(db, &message, &Others::of(db, cid)?)?) } else { None },
-    }))
+    })
 }
 
 /// The tick of an own message.

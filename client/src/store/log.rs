@@ -16,7 +16,7 @@ use kith_protocol::{
 };
 use rusqlite::{OptionalExtension, named_params, params};
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 /// Stores a contiguous run of events (C3): rows, range, projections, the end of their outbox rows; or nothing of it,
 /// when what is stored is of another log ([`Stored::forked`](crate::sync::ops::Stored::forked)).
@@ -29,77 +29,131 @@ pub(super) fn store_run(
     let (Some(first), Some(last)) = (events.first(), events.last()) else { return Ok(()) };
     let Some(cid) = conversations::cid(tx, conversation)? else { return Ok(()) };
     let run = LocalRange { low: first.seq, high: last.seq, chain_before, chain_high: last.chain };
-    if let Some(seq) = contradicted(tx, cid, run, events)? {
-        let left = conversations::load_one(tx, cid)?;
-        tx.changes.forked.push((left, seq));
-        return Ok(());
-    }
-    let facts = conversations::facts(tx, cid)?;
-    let own = own_state::effective(tx, cid)?;
-    let mut count = 0;
-    let mut touched = BTreeSet::new();
-    let mut is_changed = false;
-    for event in events {
-        if !insert(tx, cid, event)? {
-            continue;
+    let fresh = match insert_all(tx, cid, run, events)? {
+        Inserted::Fresh(fresh) => fresh,
+        Inserted::Contradicted(seq) => {
+            let left = conversations::load_one(tx, cid)?;
+            tx.changes.forked.push((left, seq));
+            return Ok(());
         }
-        is_changed = true;
-        // One that was lost and came back is no news (S7).
-        let was_here = messages::is_known(tx, cid, event.id)?;
-        if was_here {
-            messages::lost::came_back(tx, cid, event)?;
-        }
-        if let (Some(target), "delete") = (event.target, event.kind.as_str()) {
-            messages::lost::forget(tx, cid, target)?;
-        }
-        people::want_if_unknown(tx, event.sender)?;
-        outbox::end_event(tx, cid, event.id)?;
-        if event.kind == "message" {
-            count += 1;
-            touched.insert(event.id);
-        }
-        touched.extend(event.target);
-        if event.seq > facts.as_of {
-            apply_facts(tx, cid, event.seq, &event.kind, event.body.as_ref())?;
-        }
-        let is_news = event.seq > facts.announced && event.seq > own.read && event.sender != tx.me;
-        if event.kind == "message" && !was_here && is_news && !event.redacted && own.mute <= tx.now {
-            tx.changes.arrived(conversation, event.id);
-        }
-    }
+    };
     ranges::merge(tx, cid, run)?;
-    if is_changed {
-        advance(tx, cid, &facts, last, count)?;
-        catch_up_facts(tx, cid, facts.as_of)?;
-        tx.changes.timeline(conversation);
-    }
-    for id in touched {
-        project::message(tx, cid, id)?;
+    if !fresh.is_empty() {
+        take(tx, conversation, cid, last, &fresh)?;
     }
     Ok(())
 }
 
-/// The place of a stored event that cannot be of the same log: an event of the run elsewhere, or another in its place.
-/// Or the run's own, where its chain does not fit what it touches.
-fn contradicted(
+/// What follows from events that were not here before; `last` is the run's.
+fn take(
+    tx: &mut Tx<'_>,
+    conversation: ConversationId,
+    cid: i64,
+    last: &Event,
+    fresh: &[&Event],
+) -> Result<(), ClientError> {
+    let facts = conversations::facts(tx, cid)?;
+    let own = own_state::effective(tx, cid)?;
+    let has_unsent = outbox::has_some(tx, cid)?;
+    let has_unnumbered = messages::has_unnumbered(tx, cid)?;
+    let mut senders = BTreeSet::new();
+    // Those of which a row was here are no news: what was lost came back (S7).
+    let mut known = HashSet::new();
+    for event in fresh {
+        if has_unnumbered {
+            if messages::is_known(tx, cid, event.id)? {
+                messages::lost::came_back(tx, cid, event)?;
+                known.insert(event.id);
+            }
+            if let (Some(target), "delete") = (event.target, event.kind.as_str()) {
+                messages::lost::forget(tx, cid, target)?;
+            }
+        }
+        if senders.insert(event.sender) {
+            people::want_if_unknown(tx, event.sender)?;
+        }
+        if has_unsent {
+            outbox::end_event(tx, cid, event.id)?;
+        }
+        if event.seq > facts.as_of {
+            apply_facts(tx, cid, event.seq, &event.kind, event.body.as_ref())?;
+        }
+    }
+    let count = fresh.iter().filter(|event| event.kind == "message").count();
+    advance(tx, cid, &facts, last, count as i64)?;
+    catch_up_facts(tx, cid, facts.as_of)?;
+    tx.changes.timeline(conversation);
+    // A relation speaks of a message that was here, or that comes with it.
+    let surroundings = project::Surroundings::of(tx, cid)?;
+    let mut targets: BTreeSet<_> = fresh.iter().filter_map(|event| event.target).collect();
+    let mut mid = None;
+    for event in fresh.iter().filter(|event| event.kind == "message") {
+        targets.remove(&event.id);
+        let (at, was_here) = surroundings.put_new(tx, cid, event, mid)?;
+        mid = Some(at);
+        let is_news = event.seq > facts.announced && event.seq > own.read && event.sender != tx.me;
+        let was_here = was_here || known.contains(&event.id);
+        if is_news && !was_here && !event.redacted && own.mute <= tx.now {
+            tx.changes.arrived(conversation, event.id);
+        }
+    }
+    targets.into_iter().try_for_each(|id| project::message(tx, cid, id))
+}
+
+enum Inserted<'e> {
+    /// Those that were not here.
+    Fresh(Vec<&'e Event>),
+    /// None, for the place of a stored event that cannot be of the same log.
+    Contradicted(Seq),
+}
+
+/// Inserts the events of a run, or none of them.
+fn insert_all<'e>(
     tx: &Tx<'_>,
     cid: i64,
     run: LocalRange,
-    events: &[Event],
-) -> Result<Option<Seq>, ClientError> {
+    events: &'e [Event],
+) -> Result<Inserted<'e>, ClientError> {
+    let mut fresh: Vec<&Event> = Vec::with_capacity(events.len());
+    let mut contradicted = None;
+    for event in events {
+        if insert(tx, cid, event)? {
+            fresh.push(event);
+            continue;
+        }
+        let found = elsewhere(tx, cid, event)?;
+        // An id that comes twice in one run is known from its first place on.
+        contradicted = found.filter(|seq| fresh.iter().all(|known| known.seq != *seq));
+        if contradicted.is_some() {
+            break;
+        }
+    }
+    if contradicted.is_none() && !fits(tx, cid, run, events)? {
+        contradicted = Some(run.low);
+    }
+    let Some(seq) = contradicted else { return Ok(Inserted::Fresh(fresh)) };
+    let mut undo = tx.conn.prepare_cached("DELETE FROM events WHERE cid = ?1 AND seq = ?2")?;
+    for event in fresh {
+        undo.execute(params![cid, event.seq.as_i64()])?;
+    }
+    Ok(Inserted::Contradicted(seq))
+}
+
+/// Where an event that could not be inserted is stored elsewhere, or another in its place.
+fn elsewhere(tx: &Tx<'_>, cid: i64, event: &Event) -> Result<Option<Seq>, ClientError> {
     let mut query = tx.conn.prepare_cached(
         "SELECT seq FROM events WHERE cid = ?1 AND id = ?2 AND seq <> ?3
          UNION ALL SELECT seq FROM events WHERE cid = ?1 AND seq = ?3 AND id <> ?2 LIMIT 1",
     )?;
-    for event in events {
-        let place = params![cid, event.id.as_bytes(), event.seq.as_i64()];
-        if let Some(seq) = query.query_row(place, |row| sql::seq(row, "seq")).optional()? {
-            return Ok(Some(seq));
-        }
-    }
+    let place = params![cid, event.id.as_bytes(), event.seq.as_i64()];
+    Ok(query.query_row(place, |row| sql::seq(row, "seq")).optional()?)
+}
+
+/// Whether the run's chain fits what it touches.
+fn fits(tx: &Tx<'_>, cid: i64, run: LocalRange, events: &[Event]) -> Result<bool, ClientError> {
     let mut stored = Ranges::new(ranges::all(tx, cid)?);
     let at = |seq: Seq| events.iter().find(|event| event.seq == seq).map(|event| event.chain);
-    Ok(stored.merge(run, at).is_err().then_some(run.low))
+    Ok(stored.merge(run, at).is_ok())
 }
 
 /// Stores a page of any place in the log, with what its messages have become (W9).
@@ -123,25 +177,24 @@ fn insert(tx: &Tx<'_>, cid: i64, event: &Event) -> Result<bool, ClientError> {
         .prepare_cached(
             "INSERT INTO events (cid, seq, id, kind, sender, ts, written_at, countable, chain, target, body,
                  is_redacted, is_shown)
-             VALUES (:cid, :seq, :id, :kind, :sender, :ts, :written_at, :countable, :chain, :target, :body,
-                 :is_redacted, :is_shown)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
              ON CONFLICT DO NOTHING",
         )?
-        .execute(named_params! {
-            ":cid": cid,
-            ":seq": event.seq.as_i64(),
-            ":id": event.id.as_bytes(),
-            ":kind": event.kind,
-            ":sender": event.sender.as_bytes(),
-            ":ts": event.ts.as_i64(),
-            ":written_at": event.written_at.map(|at| at.as_i64()),
-            ":countable": i64::try_from(event.countable).unwrap_or(i64::MAX),
-            ":chain": event.chain.as_bytes(),
-            ":target": event.target.as_ref().map(EventId::as_bytes),
-            ":body": body,
-            ":is_redacted": event.redacted,
-            ":is_shown": is_shown,
-        })?;
+        .execute(params![
+            cid,
+            event.seq.as_i64(),
+            event.id.as_bytes(),
+            event.kind,
+            event.sender.as_bytes(),
+            event.ts.as_i64(),
+            event.written_at.map(|at| at.as_i64()),
+            i64::try_from(event.countable).unwrap_or(i64::MAX),
+            event.chain.as_bytes(),
+            event.target.as_ref().map(EventId::as_bytes),
+            body,
+            event.redacted,
+            is_shown,
+        ])?;
     Ok(rows == 1)
 }
 

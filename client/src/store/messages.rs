@@ -177,13 +177,62 @@ pub(super) fn flat(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Writes the row as the log says; an unnumbered one of the same id becomes it.
-pub(super) fn put_projected(tx: &mut Tx<'_>, cid: i64, row: &Projected<'_>) -> Result<(), ClientError> {
+/// Writes the row of a message that is new here, in the order of the log; `after` is the mid of the one before it.
+/// Answers the row's mid, and whether there was one all the same.
+pub(super) fn put_new(
+    tx: &mut Tx<'_>,
+    cid: i64,
+    row: &Projected<'_>,
+    after: Option<i64>,
+) -> Result<(i64, bool), ClientError> {
+    let first = first_mid(row.ts);
+    // Those of one time have one mid after the other.
+    let mid = after
+        .filter(|after| (first..first + MIDS_PER_MS * 8).contains(after))
+        .map_or(first, |after| after + 1);
+    let written = tx
+        .conn
+        .prepare_cached(
+            "INSERT INTO messages (mid, cid, id, seq, sender, ts, text, reply_to, edited_seq, is_deleted, is_pinned,
+                 reactions)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+             ON CONFLICT DO NOTHING",
+        )?
+        .execute(params![
+            mid,
+            cid,
+            row.id.as_bytes(),
+            row.seq.as_i64(),
+            row.sender.as_bytes(),
+            row.ts.as_i64(),
+            row.text,
+            row.reply_to.as_ref().map(EventId::as_bytes),
+            row.edited.as_i64(),
+            row.is_deleted,
+            row.is_pinned,
+            row.reactions,
+        ])?;
+    if written == 0 {
+        // The mid is another's, or the message has a row.
+        return put_projected(tx, cid, row);
+    }
+    tx.lines.insert(cid);
+    search::put(tx, mid, row.text, false);
+    Ok((mid, false))
+}
+
+/// Writes the row as the log says; an unnumbered one of the same id becomes it. Answers its mid, and whether there was
+/// one.
+pub(super) fn put_projected(
+    tx: &mut Tx<'_>,
+    cid: i64,
+    row: &Projected<'_>,
+) -> Result<(i64, bool), ClientError> {
     let known = place(tx, cid, row.id)?;
     let mid = match known {
         Some((mid, true)) => mid,
         Some((mid, false)) => {
-            search::remove(tx, mid)?;
+            search::remove(tx, mid);
             free_mid(tx, row.ts)?
         }
         None => free_mid(tx, row.ts)?,
@@ -212,7 +261,9 @@ pub(super) fn put_projected(tx: &mut Tx<'_>, cid: i64, row: &Projected<'_>) -> R
             ":is_pinned": row.is_pinned,
             ":reactions": row.reactions,
         })?;
-    search::put(tx, mid, row.text, matches!(known, Some((_, true))))
+    tx.lines.insert(cid);
+    search::put(tx, mid, row.text, matches!(known, Some((_, true))));
+    Ok((mid, known.is_some()))
 }
 
 /// Writes what the user wrote, before the server has numbered it.
@@ -241,7 +292,9 @@ pub(super) fn put_unnumbered(
             ":text": text,
             ":reply_to": reply_to.as_ref().map(EventId::as_bytes),
         })?;
-    search::put(tx, mid, text, false)
+    tx.lines.insert(cid);
+    search::put(tx, mid, text, false);
+    Ok(())
 }
 
 /// Changes the text of a message that is not numbered.
@@ -249,19 +302,21 @@ pub(super) fn set_text(tx: &mut Tx<'_>, cid: i64, id: EventId, text: &str) -> Re
     tx.conn
         .prepare_cached("UPDATE messages SET text = ?3 WHERE id = ?1 AND cid = ?2 AND seq IS NULL")?
         .execute(params![id.as_bytes(), cid, text])?;
-    match place(tx, cid, id)? {
-        Some((mid, _)) => search::put(tx, mid, text, true),
-        None => Ok(()),
+    tx.lines.insert(cid);
+    if let Some((mid, _)) = place(tx, cid, id)? {
+        search::put(tx, mid, text, true);
     }
+    Ok(())
 }
 
 /// Shows the server's time of a message that it has numbered.
 pub(super) fn set_server_time(
-    tx: &Tx<'_>,
+    tx: &mut Tx<'_>,
     cid: i64,
     id: EventId,
     ts: TimestampMs,
 ) -> Result<(), ClientError> {
+    tx.lines.insert(cid);
     // The row's mid stays of the local time until the event itself is stored.
     tx.conn
         .prepare_cached("UPDATE messages SET ts = ?3 WHERE id = ?1 AND cid = ?2 AND seq IS NULL")?
@@ -272,7 +327,9 @@ pub(super) fn set_server_time(
 /// Removes a message's row.
 pub(super) fn remove(tx: &mut Tx<'_>, cid: i64, id: EventId) -> Result<(), ClientError> {
     if let Some((mid, _)) = place(tx, cid, id)? {
-        search::remove(tx, mid)?;
+        tx.lines.insert(cid);
+        tx.changes.took_away = true;
+        search::remove(tx, mid);
         tx.conn.prepare_cached("DELETE FROM messages WHERE mid = ?1")?.execute([mid])?;
     }
     Ok(())
@@ -286,7 +343,7 @@ pub(super) fn index_pending(tx: &mut Tx<'_>) -> Result<(), ClientError> {
         .collect::<Result<Vec<_>, _>>()?;
     drop(query);
     for (mid, text) in rows {
-        search::put(tx, mid, &text, false)?;
+        search::put(tx, mid, &text, false);
     }
     Ok(())
 }
@@ -300,10 +357,22 @@ fn place(db: &Db<'_>, cid: i64, id: EventId) -> Result<Option<(i64, bool)>, Clie
     Ok(query.query_row(params![id.as_bytes(), cid], read).optional()?)
 }
 
+/// The least mid of a time.
+fn first_mid(ts: TimestampMs) -> i64 {
+    (ts.as_i64() - MID_EPOCH).max(1).saturating_mul(MIDS_PER_MS)
+}
+
+/// Whether the conversation has messages without a number: what the user wrote, and what the server has lost.
+pub(super) fn has_unnumbered(db: &Db<'_>, cid: i64) -> Result<bool, ClientError> {
+    let mut query =
+        db.conn.prepare_cached("SELECT EXISTS (SELECT 1 FROM messages WHERE cid = ?1 AND seq IS NULL)")?;
+    Ok(query.query_row([cid], |row| row.get(0))?)
+}
+
 /// The first free mid of a time: mids rise with time, so the newest first is the order of rowids, which is what
 /// makes a search over a million messages answer without sorting.
 fn free_mid(db: &Db<'_>, ts: TimestampMs) -> Result<i64, ClientError> {
-    let mut low = (ts.as_i64() - MID_EPOCH).max(1).saturating_mul(MIDS_PER_MS);
+    let mut low = first_mid(ts);
     let mut query = db.conn.prepare_cached("SELECT max(mid) FROM messages WHERE mid >= ?1 AND mid < ?2")?;
     loop {
         let taken: Option<i64> = query.query_row(params![low, low + MIDS_PER_MS], |row| row.get(0))?;

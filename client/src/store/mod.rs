@@ -9,6 +9,7 @@ mod changes;
 pub(crate) mod conversations;
 pub(crate) mod drafts;
 mod health;
+mod lines;
 pub(crate) mod list;
 mod log;
 pub(crate) mod members;
@@ -22,6 +23,7 @@ mod project;
 mod ranges;
 mod readers;
 pub(crate) mod receipts;
+mod recent;
 mod rewind;
 pub(crate) mod salvage;
 mod schema;
@@ -31,6 +33,7 @@ mod sql;
 mod tests;
 #[cfg(test)]
 pub(crate) use tests::below;
+mod tidy;
 pub(crate) mod timeline;
 pub(crate) mod unsent;
 pub(crate) mod verify;
@@ -46,6 +49,7 @@ use kith_protocol::{TimestampMs, UserId};
 use readers::Readers;
 use rusqlite::Connection;
 use std::{
+    collections::BTreeSet,
     ops::Deref,
     path::{Path, PathBuf},
     sync::{
@@ -100,6 +104,26 @@ pub(crate) struct Tx<'c> {
     db: Db<'c>,
     /// Told after the commit.
     pub(crate) changes: Changes,
+    /// What the search index is to learn, at the end.
+    words: search::Words,
+    /// Conversations whose last line may be another one.
+    lines: BTreeSet<i64>,
+}
+
+impl<'c> Tx<'c> {
+    fn begin(conn: &'c Connection, me: UserId) -> Self {
+        let db = Db { conn, me, now: now() };
+        Self { db, changes: Changes::default(), words: search::Words::default(), lines: BTreeSet::new() }
+    }
+
+    /// Writes what is made once for a whole transaction; what is left is to commit.
+    fn finish(mut self) -> Result<Changes, ClientError> {
+        std::mem::take(&mut self.words).write(&self)?;
+        for cid in std::mem::take(&mut self.lines) {
+            lines::put(&self, cid)?;
+        }
+        Ok(self.changes)
+    }
 }
 
 impl<'c> Deref for Tx<'c> {
@@ -127,6 +151,7 @@ impl Store {
         if was_killed {
             store.check();
         }
+        tokio::spawn(tidy::when_quiet(store.writer.downgraded()));
         Ok(store)
     }
 

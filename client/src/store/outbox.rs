@@ -12,6 +12,7 @@ use kith_protocol::{
     frame::{Open, StateChange},
 };
 use rusqlite::{OptionalExtension, Row, named_params, params};
+use std::collections::HashSet;
 
 /// A row.
 #[derive(Debug, Clone, PartialEq)]
@@ -87,6 +88,18 @@ pub(super) fn of_kind(db: &Db<'_>, cid: i64, kind: &str) -> Result<Vec<OutboxRow
          WHERE cid = ?1 AND kind = ?2 ORDER BY item",
     )?;
     Ok(query.query_map(params![cid, kind], row)?.collect::<Result<_, _>>()?)
+}
+
+/// Whether anything waits in a conversation.
+pub(super) fn has_some(db: &Db<'_>, cid: i64) -> Result<bool, ClientError> {
+    let mut query = db.conn.prepare_cached("SELECT EXISTS (SELECT 1 FROM outbox WHERE cid = ?1)")?;
+    Ok(query.query_row([cid], |row| row.get(0))?)
+}
+
+/// The conversations in which something waits.
+pub(super) fn cids(db: &Db<'_>) -> Result<HashSet<i64>, ClientError> {
+    let mut query = db.conn.prepare_cached("SELECT DISTINCT cid FROM outbox")?;
+    Ok(query.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
 }
 
 /// All rows, in order.

@@ -8,6 +8,7 @@ use kith_protocol::{
     frame::{OwnState, StateChange},
 };
 use rusqlite::{Row, named_params, params};
+use std::collections::HashSet;
 
 /// Where own state comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +37,21 @@ pub(super) struct Own {
 }
 
 impl Own {
+    /// Lays what waits in the outbox over it; `waits`: where something does.
+    pub(super) fn lay_over(
+        &mut self,
+        db: &Db<'_>,
+        cid: i64,
+        waits: &HashSet<i64>,
+    ) -> Result<(), ClientError> {
+        if waits.contains(&cid) {
+            for change in outbox::pending_states(db, cid)? {
+                self.change(&change);
+            }
+        }
+        Ok(())
+    }
+
     /// Lays a change over it.
     pub(super) fn change(&mut self, change: &StateChange) {
         if let Some(read) = change.read.filter(|read| *read > self.read) {
@@ -63,20 +79,22 @@ fn stored(db: &Db<'_>, cid: i64) -> Result<Own, ClientError> {
     let mut query = db.conn.prepare_cached(
         "SELECT read, unread_flag, mute, pin, archive, hidden, unread, unread_head FROM conversations WHERE cid = ?1",
     )?;
-    let read = |row: &Row<'_>| {
-        Ok(Own {
-            read: sql::seq(row, "read")?,
-            unread_flag: row.get("unread_flag")?,
-            mute: sql::time(row, "mute")?,
-            pin: row.get("pin")?,
-            archive: row.get("archive")?,
-            hidden: row.get("hidden")?,
-            server_unread: sql::count(row, "unread")?,
-            server_read: sql::seq(row, "read")?,
-            unread_head: sql::seq(row, "unread_head")?,
-        })
-    };
-    Ok(query.query_row([cid], read)?)
+    Ok(query.query_row([cid], of_row)?)
+}
+
+/// What a row of `conversations` holds of it.
+pub(super) fn of_row(row: &Row<'_>) -> rusqlite::Result<Own> {
+    Ok(Own {
+        read: sql::seq(row, "read")?,
+        unread_flag: row.get("unread_flag")?,
+        mute: sql::time(row, "mute")?,
+        pin: row.get("pin")?,
+        archive: row.get("archive")?,
+        hidden: row.get("hidden")?,
+        server_unread: sql::count(row, "unread")?,
+        server_read: sql::seq(row, "read")?,
+        unread_head: sql::seq(row, "unread_head")?,
+    })
 }
 
 /// Takes own state from the server; markers max-merge (R1).

@@ -3,7 +3,7 @@
 //! Whenever anything about a message comes, in whatever order, its row is made again from what is stored. So a
 //! relation that comes before its target waits by itself (C4), and a projection rebuilt is equal (I8).
 
-use super::{Db, Tx, messages, schema, search, sql};
+use super::{Db, Tx, apply, lines, messages, schema, search, sql};
 use crate::ClientError;
 use kith_protocol::{
     Event, EventContent, EventId, Seq, TimestampMs, UserId, event::MessageBody, frame::MessageState,
@@ -124,35 +124,91 @@ pub(super) fn message(tx: &mut Tx<'_>, cid: i64, id: EventId) -> Result<(), Clie
     let Some(base) = stored_event(tx, cid, id)?.filter(|event| event.kind == "message") else {
         return Ok(());
     };
-    // A body of a later version may have more fields than this one knows: its text is still shown.
-    let body = base.body.clone().unwrap_or(Value::Null);
-    let read = serde_json::from_value::<MessageBody>(body.clone()).ok();
-    let text = body.get("text").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let outcome = outcome(&base, text, state_of(tx, cid, id)?, &relations(tx, cid, id)?);
+    let (state, relations) = (state_of(tx, cid, id)?, relations(tx, cid, id)?);
+    write(tx, cid, &base, state, &relations, messages::put_projected)?;
+    Ok(())
+}
+
+/// What is known of a conversation before its new messages are projected.
+pub(super) struct Surroundings {
+    has_states: bool,
+    has_relations: bool,
+    has_unnumbered: bool,
+}
+
+impl Surroundings {
+    pub(super) fn of(db: &Db<'_>, cid: i64) -> Result<Self, ClientError> {
+        let mut query = db.conn.prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM states WHERE cid = ?1),
+                 EXISTS (SELECT 1 FROM events WHERE cid = ?1 AND target IS NOT NULL)",
+        )?;
+        let (has_states, has_relations) = query.query_row([cid], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(Self { has_states, has_relations, has_unnumbered: messages::has_unnumbered(db, cid)? })
+    }
+
+    /// Makes the row of a message whose event has just been stored; `after` is the mid of the one before it. Answers
+    /// its mid, and whether it had a row before.
+    pub(super) fn put_new(
+        &self,
+        tx: &mut Tx<'_>,
+        cid: i64,
+        base: &Event,
+        after: Option<i64>,
+    ) -> Result<(i64, bool), ClientError> {
+        let state = if self.has_states { state_of(tx, cid, base.id)? } else { None };
+        let relations = if self.has_relations { relations(tx, cid, base.id)? } else { Vec::new() };
+        write(tx, cid, base, state, &relations, |tx, cid, row| {
+            if self.has_unnumbered {
+                messages::put_projected(tx, cid, row)
+            } else {
+                messages::put_new(tx, cid, row, after)
+            }
+        })
+    }
+}
+
+fn write(
+    tx: &mut Tx<'_>,
+    cid: i64,
+    base: &Event,
+    state: Option<(Seq, MessageState)>,
+    relations: &[Event],
+    put: impl FnOnce(&mut Tx<'_>, i64, &messages::Projected<'_>) -> Result<(i64, bool), ClientError>,
+) -> Result<(i64, bool), ClientError> {
+    let body = base.body.as_ref();
+    let text = body.and_then(|body| body.get("text")).and_then(Value::as_str).unwrap_or_default();
+    let outcome = outcome(base, text.to_owned(), state, relations);
     if outcome.is_deleted {
-        erase(tx, cid, id)?;
+        tx.changes.took_away = true;
+        erase(tx, cid, base.id)?;
     }
     let reactions =
         if outcome.reactions.is_empty() { None } else { Some(sql::write_json(&outcome.reactions)?) };
     let row = messages::Projected {
-        id,
+        id: base.id,
         seq: base.seq,
         sender: base.sender,
         ts: base.ts,
         text: &outcome.text,
-        reply_to: read.and_then(|body| body.reply_to),
+        reply_to: body.and_then(reply_to),
         edited: outcome.edited,
         is_deleted: outcome.is_deleted,
         is_pinned: outcome.is_pinned,
         reactions,
     };
-    messages::put_projected(tx, cid, &row)
+    put(tx, cid, &row)
+}
+
+/// What a message answers. A body of a later version may have more fields than this one knows: only its text is shown.
+fn reply_to(body: &Value) -> Option<EventId> {
+    body.get("reply_to")?;
+    MessageBody::deserialize(body).ok()?.reply_to
 }
 
 /// What was deleted leaves the file, not only the screen (W9): the message's body and those of its edits.
 fn erase(tx: &Tx<'_>, cid: i64, id: EventId) -> Result<(), ClientError> {
     for sql in [
-        "UPDATE events SET body = NULL, is_redacted = 1 WHERE cid = ?1 AND id = ?2 AND body IS NOT NULL",
+        "UPDATE events SET body = NULL, is_redacted = 1 WHERE cid = ?1 AND id = ?2 AND is_redacted = 0",
         "UPDATE events SET body = NULL, is_redacted = 1
          WHERE cid = ?1 AND target = ?2 AND kind = 'edit' AND body IS NOT NULL",
     ] {
@@ -226,19 +282,14 @@ fn outcome(base: &Event, text: String, state: Option<(Seq, MessageState)>, relat
 
 /// Makes all projections again if this version makes them differently from the one that wrote the file (C6).
 pub(super) fn rebuild_if_outdated(conn: &mut Connection, me: UserId) -> Result<(), ClientError> {
-    let stored: Option<String> =
-        conn.query_row("SELECT value FROM meta WHERE key = 'projection'", [], |row| row.get(0)).optional()?;
-    if stored.as_deref() == Some(&schema::PROJECTION.to_string()) {
-        return Ok(());
-    }
     let transaction = conn.transaction()?;
-    let db = Db { conn: &transaction, me, now: super::now() };
-    let mut tx = Tx { db, changes: super::Changes::default() };
-    rebuild(&mut tx)?;
-    transaction.execute(
-        "INSERT INTO meta (key, value) VALUES ('projection', ?1) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-        [schema::PROJECTION.to_string()],
-    )?;
+    let mut tx = Tx::begin(&transaction, me);
+    if apply::meta(&tx, "projection")?.as_deref() != Some(&schema::PROJECTION.to_string()) {
+        rebuild(&mut tx)?;
+        apply::set_meta(&tx, "projection", &schema::PROJECTION.to_string())?;
+    }
+    lines::make_if_missing(&mut tx)?;
+    tx.finish()?;
     Ok(transaction.commit()?)
 }
 
@@ -246,6 +297,7 @@ pub(super) fn rebuild_if_outdated(conn: &mut Connection, me: UserId) -> Result<(
 pub(super) fn rebuild(tx: &mut Tx<'_>) -> Result<(), ClientError> {
     search::clear(tx)?;
     tx.conn.execute("DELETE FROM messages WHERE seq IS NOT NULL", [])?;
+    tx.lines.extend(lines::all(tx)?);
     let mut query =
         tx.conn.prepare("SELECT cid, id FROM events WHERE kind = 'message' ORDER BY ts, cid, seq")?;
     let all = query

@@ -1,6 +1,10 @@
 //! `markers`: how far others have read (R1, R2), the ticks that follow from it, and unread numbers (W7).
 
-use super::{Db, Tx, conversations, own_state, ranges};
+use super::{
+    Db, Tx, conversations,
+    own_state::{self, Own},
+    ranges,
+};
 use crate::{ClientError, view::SendState};
 use kith_protocol::{ConversationId, Seq, UserId, frame::StateChange};
 use rusqlite::{named_params, params};
@@ -84,28 +88,27 @@ pub(super) fn put(
 
 /// Unread messages of a conversation (W7): others' messages above the read marker that are not deleted. Where the log
 /// between marker and newest range is not stored, the server's number stands for it.
-pub(super) fn unread(db: &Db<'_>, cid: i64) -> Result<u32, ClientError> {
-    let own = own_state::effective(db, cid)?;
-    let facts = conversations::facts(db, cid)?;
-    if own.read >= facts.head {
+pub(super) fn unread(db: &Db<'_>, cid: i64, own: &Own, head: Seq) -> Result<u32, ClientError> {
+    if own.read >= head {
         return Ok(0);
     }
     let newest = ranges::all(db, cid)?.pop();
-    let is_covered = newest.is_some_and(|range| range.low <= own.read.next() && range.high >= facts.head);
+    let is_covered = newest.is_some_and(|range| range.low <= own.read.next() && range.high >= head);
     if is_covered {
-        return count_others(db, cid, own.read, facts.head);
+        return count_others(db, cid, own.read, head);
     }
-    let since = count_others(db, cid, own.unread_head.max(own.read), facts.head)?;
+    let since = count_others(db, cid, own.unread_head.max(own.read), head)?;
     let before = u32::try_from(own.server_unread).unwrap_or(u32::MAX);
     let read_since = count_others(db, cid, own.server_read, own.read.min(own.unread_head))?;
     Ok(before.saturating_sub(read_since).saturating_add(since))
 }
 
-/// Others' messages in (above, to] that are not deleted.
+/// Others' messages in (above, to] that are not deleted. The events lie side by side, the messages do not; what is
+/// deleted is redacted in both.
 fn count_others(db: &Db<'_>, cid: i64, above: Seq, to: Seq) -> Result<u32, ClientError> {
     let mut query = db.conn.prepare_cached(
-        "SELECT count(*) FROM messages
-         WHERE cid = :cid AND seq > :above AND seq <= :to AND sender <> :me AND is_deleted = 0",
+        "SELECT count(*) FROM events
+         WHERE cid = :cid AND seq > :above AND seq <= :to AND kind = 'message' AND sender <> :me AND is_redacted = 0",
     )?;
     let bound = named_params! {
         ":cid": cid, ":above": above.as_i64(), ":to": to.as_i64(), ":me": db.me.as_bytes(),

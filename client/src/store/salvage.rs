@@ -60,11 +60,11 @@ pub(super) fn mend(path: &Path, key: &Key, me: UserId) -> Result<(), ClientError
     let mut conn = schema::open_writer(&part, key, schema::MIGRATIONS)?;
     project::rebuild_if_outdated(&mut conn, me)?;
     let transaction = conn.transaction()?;
-    let mut tx =
-        Tx { db: Db { conn: &transaction, me, now: super::now() }, changes: super::Changes::default() };
+    let mut tx = Tx::begin(&transaction, me);
     let file = place::damaged(path, &name).display().to_string();
     let mended = put(&mut tx, salvaged, file)?;
     apply::set_meta(&tx, MENDED, &sql::write_json(&mended)?)?;
+    tx.finish()?;
     transaction.commit()?;
     schema::checkpoint(&conn)?;
     drop(conn);

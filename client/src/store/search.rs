@@ -1,13 +1,14 @@
 //! The search index, and searching (A22, A23): every word is found by its beginning, scripts without spaces by any
 //! run of characters, and no input is a syntax error.
 
-use super::{Db, Tx, conversations, list, messages, people};
+use super::{Db, Tx, conversations, list, messages, people, recent};
 use crate::{
     ClientError,
     view::{SearchHit, SearchView, SnippetPart},
 };
 use kith_protocol::ConversationId;
 use rusqlite::{OptionalExtension, named_params, params};
+use std::collections::BTreeMap;
 use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
 
 /// Characters shown before the first hit, and in all.
@@ -15,7 +16,7 @@ const SNIPPET_BEFORE: usize = 40;
 const SNIPPET_CHARS: usize = 160;
 
 /// Whether words of a character's script are not divided by spaces (or, as in Korean, may be searched inside).
-fn stands_alone(c: char) -> bool {
+pub(super) fn stands_alone(c: char) -> bool {
     matches!(c as u32,
         0x0E00..=0x0EFF          // Thai, Lao
         | 0x1000..=0x109F        // Myanmar
@@ -32,6 +33,9 @@ fn stands_alone(c: char) -> bool {
 
 /// The text as it is indexed: compatible forms made one, characters of scripts without spaces set apart.
 fn segmented(text: &str) -> String {
+    if text.is_ascii() {
+        return text.to_owned();
+    }
     let mut out = String::with_capacity(text.len() + text.len() / 4);
     for c in text.nfkc() {
         if stands_alone(c) {
@@ -50,29 +54,55 @@ pub(super) fn folded(text: &str) -> String {
     text.nfkd().filter(|c| !is_combining_mark(*c)).flat_map(char::to_lowercase).collect()
 }
 
+/// What a transaction changes of the index, by mid. It is written at the end of the transaction in the order of the
+/// mids: the index begins another segment wherever a mid is below the one before, and merging segments is what costs.
+#[derive(Default)]
+pub(super) struct Words(BTreeMap<i64, Entry>);
+
+#[derive(Default)]
+struct Entry {
+    /// The index may have an older text.
+    is_known: bool,
+    text: Option<String>,
+}
+
+impl Words {
+    pub(super) fn write(self, tx: &Tx<'_>) -> Result<(), ClientError> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let mut remove = tx.conn.prepare_cached("DELETE FROM search WHERE rowid = ?1")?;
+        let mut insert = tx.conn.prepare_cached("INSERT INTO search (rowid, text) VALUES (?1, ?2)")?;
+        for (mid, entry) in self.0 {
+            if entry.is_known {
+                remove.execute([mid])?;
+            }
+            if let Some(text) = entry.text {
+                insert.execute(params![mid, text])?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Empties the index.
-pub(super) fn clear(tx: &Tx<'_>) -> Result<(), ClientError> {
+pub(super) fn clear(tx: &mut Tx<'_>) -> Result<(), ClientError> {
+    tx.words.0.clear();
     tx.conn.execute("INSERT INTO search (search) VALUES ('delete-all')", [])?;
     Ok(())
 }
 
 /// Indexes a message's text; `is_known`: the index may have an older one. An empty text is not indexed.
-pub(super) fn put(tx: &Tx<'_>, mid: i64, text: &str, is_known: bool) -> Result<(), ClientError> {
-    if is_known {
-        remove(tx, mid)?;
-    }
-    if !text.is_empty() {
-        tx.conn
-            .prepare_cached("INSERT INTO search (rowid, text) VALUES (?1, ?2)")?
-            .execute(params![mid, segmented(text)])?;
-    }
-    Ok(())
+pub(super) fn put(tx: &mut Tx<'_>, mid: i64, text: &str, is_known: bool) {
+    let entry = tx.words.0.entry(mid).or_default();
+    entry.is_known |= is_known;
+    entry.text = (!text.is_empty()).then(|| segmented(text));
 }
 
 /// Takes a message out of the index.
-pub(super) fn remove(tx: &Tx<'_>, mid: i64) -> Result<(), ClientError> {
-    tx.conn.prepare_cached("DELETE FROM search WHERE rowid = ?1")?.execute([mid])?;
-    Ok(())
+pub(super) fn remove(tx: &mut Tx<'_>, mid: i64) {
+    let entry = tx.words.0.entry(mid).or_default();
+    (entry.is_known, entry.text) = (true, None);
 }
 
 /// The words of a query. A word without letters or digits cannot be looked up in the index.
@@ -118,6 +148,11 @@ fn matching(
     cid: Option<i64>,
     limit: usize,
 ) -> Result<Vec<i64>, ClientError> {
+    if cid.is_none()
+        && let Some(found) = recent::matching(db, indexed, other, limit)?
+    {
+        return Ok(found);
+    }
     let sql = if indexed.is_empty() {
         "SELECT mid, text FROM messages m WHERE (:cid IS NULL OR m.cid = :cid) AND :words = '' AND is_deleted = 0
          ORDER BY mid DESC"

@@ -15,6 +15,10 @@ pub(super) fn user(row: &Row<'_>, column: &str) -> Result<UserId> {
     uuid(row, column).map(UserId::from_uuid)
 }
 
+pub(super) fn user_opt(row: &Row<'_>, column: &str) -> Result<Option<UserId>> {
+    Ok(row.get::<_, Option<[u8; 16]>>(column)?.map(|bytes| UserId::from_uuid(Uuid::from_bytes(bytes))))
+}
+
 pub(super) fn event(row: &Row<'_>, column: &str) -> Result<EventId> {
     uuid(row, column).map(EventId::from_uuid)
 }

@@ -1,11 +1,14 @@
 //! The one thread that owns the one write connection.
 
-use super::{Changes, Db, Tx, health, now};
+use super::{Changes, Db, Tx, health, now, tidy::Wrote};
 use crate::ClientError;
 use kith_failpoint::places;
 use kith_protocol::UserId;
 use rusqlite::{Connection, TransactionBehavior, config::DbConfig};
-use std::{sync::Arc, thread::JoinHandle};
+use std::{
+    sync::{Arc, Weak},
+    thread::JoinHandle,
+};
 use tokio::sync::{mpsc, oneshot};
 
 /// Writes that wait. When full, the caller waits.
@@ -33,7 +36,17 @@ pub(super) struct Writer(Arc<Thread>);
 
 struct Thread {
     orders: Option<mpsc::Sender<Order>>,
+    wrote: Wrote,
     thread: Option<JoinHandle<()>>,
+}
+
+/// A handle that does not keep the thread.
+pub(super) struct WeakWriter(Weak<Thread>);
+
+impl WeakWriter {
+    pub(super) fn upgraded(&self) -> Option<Writer> {
+        self.0.upgrade().map(Writer)
+    }
 }
 
 impl Drop for Thread {
@@ -41,6 +54,7 @@ impl Drop for Thread {
     /// cipher away under it.
     fn drop(&mut self) {
         self.orders = None;
+        self.wrote.notify_one();
         if let Some(thread) = self.thread.take() {
             // A panic in the thread was told when it happened.
             let _ = thread.join();
@@ -53,7 +67,22 @@ impl Writer {
         let (orders, waiting) = mpsc::channel(WAITING_WRITES_MAX);
         let thread = std::thread::Builder::new().name("store-writer".to_owned());
         let thread = thread.spawn(move || serve(conn, waiting))?;
-        Ok(Self(Arc::new(Thread { orders: Some(orders), thread: Some(thread) })))
+        let wrote = Wrote::default();
+        Ok(Self(Arc::new(Thread { orders: Some(orders), wrote, thread: Some(thread) })))
+    }
+
+    /// Lets it end, and hears of what is written.
+    pub(super) fn downgraded(&self) -> (WeakWriter, Wrote) {
+        (WeakWriter(Arc::downgrade(&self.0)), self.0.wrote.clone())
+    }
+
+    /// Carries out a step of tidying behind what waits; answers whether it says that there is more to do.
+    pub(super) async fn tidy(&self, step: fn(&Connection) -> bool) -> bool {
+        let (answer, answered) = oneshot::channel();
+        let job: Job = Box::new(move |conn| {
+            let _ = answer.send(step(conn));
+        });
+        self.send(Order::Do(job)).await.is_ok() && answered.await.unwrap_or(false)
     }
 
     /// Carries out `work` in one transaction; answers after the commit. `after` is called right behind the commit, on
@@ -66,7 +95,9 @@ impl Writer {
         after: impl FnOnce(&mut Changes) + Send + 'static,
     ) -> Result<(T, Changes), ClientError> {
         let (answer, answered) = oneshot::channel();
+        let wrote = self.0.wrote.clone();
         let job: Job = Box::new(move |conn| {
+            wrote.notify_one();
             // Whoever asked may have gone; the transaction stands all the same.
             let mut result = transact(conn, me, durability, work);
             if let Ok((_, changes)) = &mut result {
@@ -129,9 +160,9 @@ fn transact<T>(
     }
     let result = (|| {
         let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut tx = Tx { db: Db { conn: &transaction, me, now: now() }, changes: Changes::default() };
+        let mut tx = Tx::begin(&transaction, me);
         let value = work(&mut tx)?;
-        let mut changes = tx.changes;
+        let mut changes = tx.finish()?;
         changes.complete(&Db { conn: &transaction, me, now: now() })?;
         kith_failpoint::pass(places::STORE_BEFORE_COMMIT);
         transaction.commit()?;

@@ -1,6 +1,6 @@
 //! The socket: bytes to frames and back, nothing else.
 //!
-//! Buffers are small (a client holds one connection, a server thousands: L5); a connection without a byte for 30 s is
+//! Buffers hold a page (a client has one connection, a server thousands with small ones: L5); a connection without a byte for 30 s is
 //! dead (S10). Certificates are checked by [`Trust`].
 
 use super::tls::{Trust, is_about_certificate};
@@ -65,7 +65,7 @@ impl Socket {
         request.headers_mut().insert(header::AUTHORIZATION, bearer);
         request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
         let config = WebSocketConfig::default()
-            .read_buffer_size(4 * 1024)
+            .read_buffer_size(32 * 1024)
             .write_buffer_size(8 * 1024)
             .max_write_buffer_size(4 * 1024 * 1024)
             .max_message_size(Some(INBOUND_BYTES_MAX))

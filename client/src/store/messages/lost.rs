@@ -50,6 +50,7 @@ pub(crate) fn keep(tx: &mut Tx<'_>, cid: i64, behind: Seq, events: &[Event]) -> 
             super::remove(tx, cid, event.id)?;
             continue;
         }
+        tx.lines.insert(cid);
         tx.conn
             .prepare_cached("UPDATE messages SET seq = NULL, local = ?3 WHERE cid = ?1 AND id = ?2")?
             .execute(params![cid, event.id.as_bytes(), next])?;

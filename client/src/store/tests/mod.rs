@@ -192,7 +192,26 @@ impl Fixture {
     }
 
     pub(super) async fn apply(&self, ops: Vec<StoreOp>) -> Stored {
-        self.store.apply(ops).await.unwrap()
+        let stored = self.store.apply(ops).await.unwrap();
+        self.check_lines().await;
+        stored
+    }
+
+    /// The list shows the newest message of each conversation, whatever was written.
+    async fn check_lines(&self) {
+        self.read(|db| {
+            for cid in super::lines::all(db)? {
+                let newest = super::messages::newest(db, cid)?;
+                let wanted = newest.map(|one| {
+                    (one.id, one.seq, one.local, one.is_deleted, super::messages::one_line(&one.text))
+                });
+                let shown = super::lines::get(db, cid)?;
+                let shown = shown.map(|one| (one.id, one.seq, one.local, one.is_deleted, one.line));
+                assert_eq!(shown, wanted);
+            }
+            Ok(())
+        })
+        .await;
     }
 
     pub(super) async fn read<T: Send + 'static>(
@@ -207,6 +226,7 @@ impl Fixture {
         work: impl FnOnce(&mut Tx<'_>) -> Result<T, ClientError> + Send + 'static,
     ) -> (T, Vec<EngineEvent>, OutboxUpdate) {
         let (value, mut changes): (T, Changes) = self.store.write(work).await.unwrap();
+        self.check_lines().await;
         (value, changes.take_notices(), changes.update)
     }
 

@@ -96,3 +96,26 @@ async fn search_follows_edits_and_deletes_and_says_how_much_it_saw() {
     let view = find(&fixture, "newest").await;
     assert_eq!((view.hits.len(), view.searched, view.total), (1, 4, 54));
 }
+
+#[tokio::test]
+async fn a22_pages_that_come_the_newest_first_in_one_transaction_are_all_found() {
+    let mut fixture = Fixture::new().await;
+    let bo = fixture.bo;
+    for number in 1..=60 {
+        fixture.says(bo, &format!("word {number}"));
+    }
+    let (target, edited) = (fixture.log[29].id, fixture.log[39].id);
+    fixture.number(bo, EventId::mint(), &EventContent::Delete { target });
+    fixture.number(bo, EventId::mint(), &EventContent::Edit { target: edited, text: "mended".into() });
+    let page = |low, high| StoreOp::Page(fixture.page(low, high));
+    fixture.apply(vec![fixture.heads(false), page(41, 62), page(21, 40), page(1, 20)]).await;
+    let wanted: Vec<_> =
+        (1..=60).rev().filter(|at| ![30, 40].contains(at)).take(50).map(|at| format!("word {at}")).collect();
+    assert_eq!(texts(&fixture, "wor").await, wanted);
+    assert_eq!(texts(&fixture, "mend").await, ["mended"]);
+    assert_eq!(find(&fixture, "word").await.hits.len(), 50);
+    // Again, and nothing is there twice.
+    fixture.apply(vec![StoreOp::Page(fixture.page(1, 62))]).await;
+    assert_eq!(texts(&fixture, "word 30").await, Vec::<String>::new());
+    assert_eq!(texts(&fixture, "word 31").await.len(), 1);
+}

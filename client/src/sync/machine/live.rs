@@ -38,8 +38,8 @@ pub(super) struct Live {
     /// Committed up to here.
     deliverable: BTreeMap<ConversationId, Seq>,
     deliver_after: u64,
-    /// Older events are asked for, while idle, after this.
-    pub history_after: u64,
+    /// Until when the pace allows for what was pulled without anybody waiting for it, monotonic microseconds.
+    pub paced_us: u64,
     profiles_wanted: BTreeSet<UserId>,
     profiles_asked: HashSet<UserId>,
     pub members_wanted: BTreeSet<ConversationId>,

@@ -1,12 +1,13 @@
 //! Which pull comes next (S3): what somebody waits for, what is on screen, the newest twenty, the rest, gaps, history.
 
 use super::{Asked, Machine};
-use crate::view::Counter;
+use crate::{sync::log::Log, view::Counter};
 use kith_protocol::{ClientFrame, ConversationId, frame::HeadsRequest};
 use std::{cmp::Reverse, collections::BTreeSet};
 
-/// Pulls in flight, over all conversations.
-const PULLS_MAX: usize = 4;
+/// Pulls in flight, over all conversations. More than those of which nobody waits for the answer, so that one that
+/// somebody waits for goes out at once.
+const PULLS_MAX: usize = 12;
 /// The newest conversations, which are caught up before the rest.
 const NEWEST: usize = 20;
 
@@ -21,24 +22,30 @@ enum Urgency {
     History,
 }
 
-/// While nothing else is to do, a page of history is asked for this often, ms.
-const HISTORY_EVERY_MS: u64 = 50;
+/// A server takes 200 pulls a second of a device, and 400 at once. What nobody waits for stays below that, so that it is
+/// never refused and leaves room for what somebody does wait for: one in so many microseconds.
+const PACE_US: u64 = 5_500;
+/// So far ahead of the pace it may be, microseconds: what is asked for at once after a while without pulls.
+const SAVED_US: u64 = 250 * PACE_US;
 
 impl Urgency {
     /// How many pulls may be in flight for one of this kind to join them: what nobody waits for comes when idle.
     const fn joins_up_to(self) -> usize {
         match self {
             Self::Wanted | Self::OnScreen | Self::Newest => PULLS_MAX,
-            Self::Rest => 2,
-            Self::Gap | Self::History => 1,
+            Self::Rest | Self::Gap | Self::History => PULLS_MAX - 4,
         }
+    }
+
+    const fn is_paced(self) -> bool {
+        matches!(self, Self::Rest | Self::Gap | Self::History)
     }
 }
 
 impl Machine {
     /// Notes whether a conversation has something to pull.
     pub(super) fn attend(&mut self, conversation: ConversationId) {
-        if self.logs.get(&conversation).is_some_and(crate::sync::log::Log::has_work) {
+        if self.logs.get(&conversation).is_some_and(Log::has_work) {
             self.attention.insert(conversation);
         } else {
             self.attention.remove(&conversation);
@@ -53,17 +60,11 @@ impl Machine {
         self.attention = self.logs.iter().filter(|(_, log)| log.has_work()).map(|(id, _)| *id).collect();
     }
 
-    fn urgency(&self, conversation: ConversationId) -> Option<(Urgency, Reverse<u64>)> {
-        let log = self.logs.get(&conversation)?;
-        if log.pull.is_some() || log.probing || log.pull_after > self.now.mono {
-            return None;
-        }
-        let urgency = if !log.wants.is_empty() {
+    /// What the next pull of a conversation would be for.
+    fn kind(&self, conversation: ConversationId, log: &Log) -> Urgency {
+        if !log.wants.is_empty() {
             Urgency::Wanted
         } else if log.is_behind() {
-            if log.wait_until.is_some_and(|until| until > self.now.mono) {
-                return None;
-            }
             if self.live.focus.contains(&conversation) {
                 Urgency::OnScreen
             } else if self.live.newest.contains(&conversation) {
@@ -73,11 +74,29 @@ impl Machine {
             }
         } else if log.has_gap() {
             Urgency::Gap
-        } else if self.live.history_after > self.now.mono || !self.outbox.is_idle() {
-            return None;
         } else {
             Urgency::History
-        };
+        }
+    }
+
+    /// When it may go out, monotonic ms.
+    fn due(&self, log: &Log, urgency: Urgency) -> u64 {
+        let closes = matches!(urgency, Urgency::OnScreen | Urgency::Newest | Urgency::Rest);
+        let by_itself = log.wait_until.filter(|_| closes).unwrap_or(0);
+        let paced = self.live.paced_us.saturating_sub(SAVED_US).div_ceil(1_000);
+        let paced = if urgency.is_paced() { paced } else { 0 };
+        log.pull_after.max(by_itself).max(paced)
+    }
+
+    fn urgency(&self, conversation: ConversationId) -> Option<(Urgency, Reverse<u64>)> {
+        let log = self.logs.get(&conversation)?;
+        if log.pull.is_some() || log.probing {
+            return None;
+        }
+        let urgency = self.kind(conversation, log);
+        if self.due(log, urgency) > self.now.mono || (urgency == Urgency::History && !self.outbox.is_idle()) {
+            return None;
+        }
         Some((urgency, Reverse(log.last_ts.0)))
     }
 
@@ -105,13 +124,12 @@ impl Machine {
         let pull = match urgency {
             Urgency::Wanted => log.wanted(),
             Urgency::OnScreen | Urgency::Newest | Urgency::Rest => Some(log.catch_up()),
-            Urgency::Gap => log.fill(),
-            Urgency::History => {
-                self.live.history_after = self.now.mono + HISTORY_EVERY_MS;
-                log.fill()
-            }
+            Urgency::Gap | Urgency::History => log.fill(),
         };
         let Some(pull) = pull else { return false };
+        if urgency.is_paced() {
+            self.live.paced_us = self.live.paced_us.max(self.now.mono * 1_000) + PACE_US;
+        }
         self.count(Counter::GapPulls, usize::from(fills_gap));
         let number = self.request(ClientFrame::Pull(pull), Asked::Pull { conversation });
         if let Some(log) = self.logs.get_mut(&conversation) {
@@ -128,10 +146,8 @@ impl Machine {
             if log.probing {
                 return log.probe_after;
             }
-            let urgent = log.is_behind() || !log.wants.is_empty() || log.has_gap();
-            let history = if urgent { 0 } else { self.live.history_after };
-            let until = log.pull_after.max(log.wait_until.unwrap_or(0)).max(history);
-            (log.pull.is_none() && until > self.now.mono).then_some(until)
+            let due = self.due(log, self.kind(*id, log));
+            (log.pull.is_none() && due > self.now.mono).then_some(due)
         });
         waits.min()
     }

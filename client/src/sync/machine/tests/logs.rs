@@ -14,9 +14,40 @@ fn s3_what_is_on_screen_comes_first_then_the_newest() {
     let items = logs.iter().map(|(id, events)| item(*id, events, id.as_uuid().as_u128() as u64)).collect();
     let actions = bench.greet(heads(items));
     let order: Vec<_> = pulls(&actions).iter().map(|(pull, _)| pull.conversation).collect();
-    assert_eq!(order, [3, 30, 29, 28].map(conversation), "four at a time");
+    let wanted: Vec<_> = [3].into_iter().chain((20..=30).rev()).map(conversation).collect();
+    assert_eq!(order, wanted, "twelve at a time");
     let first = &pulls(&actions)[0];
     assert_eq!((first.0.from, first.0.direction), (None, Direction::Backward), "the newest page");
+}
+
+/// Answers every pull at once with the whole log; answers how many there were.
+fn answered(bench: &mut Bench, logs: &BTreeMap<ConversationId, Vec<Event>>, actions: &[Action]) -> usize {
+    let (mut waiting, mut asked) = (std::collections::VecDeque::from(pulls(actions)), 0);
+    while let Some((pull, number)) = waiting.pop_front() {
+        asked += 1;
+        let id = pull.conversation;
+        waiting.extend(pulls(&bench.frame(page(id, &logs[&id], 1, 3, Some(number)))));
+    }
+    asked
+}
+
+#[test]
+fn l2_what_nobody_waits_for_stays_below_what_a_server_takes() {
+    let logs: BTreeMap<_, _> =
+        (1..=900).map(|n| (conversation(n), log(conversation(n), UserId::mint(), 3))).collect();
+    let mut bench = Bench::new(local(Vec::new()));
+    let items = logs.iter().map(|(id, events)| item(*id, events, 1)).collect();
+    let actions = bench.greet(heads(items));
+    let at_once = answered(&mut bench, &logs, &actions);
+    assert!((200..=300).contains(&at_once), "{at_once} of a burst of 400");
+    for second in 1..=3 {
+        let mut asked = 0;
+        for _ in 0..100 {
+            let actions = bench.after(10);
+            asked += answered(&mut bench, &logs, &actions);
+        }
+        assert!((150..200).contains(&asked), "{asked} of 200 in second {second}");
+    }
 }
 
 #[test]

@@ -1,0 +1,35 @@
+//! For measurements only (feature `measure`): an account without a server, and what a server would have sent, written
+//! to its store by the same calls that the driver makes.
+
+pub use crate::sync::ops::StoreOp;
+use crate::{ClientError, Engine, driver::SyncStore as _};
+use kith_protocol::{DeviceId, api};
+
+impl Engine {
+    /// Signs somebody in whom no server has let in: the database is the same, and the connection fails for ever.
+    ///
+    /// # Errors
+    /// [`ClientError::Store`] and what else keeps a database closed.
+    pub async fn begin_unasked(&self, server: &str, me: api::Profile) -> Result<(), ClientError> {
+        let device = api::DeviceRef { id: DeviceId::mint(), name: "measured".to_owned() };
+        let answer = api::Session {
+            access_token: String::new(),
+            access_expires_in_s: 0,
+            refresh_token: String::new(),
+            user: me,
+            device,
+        };
+        self.inner.profile.begin_unasked(server, answer).await
+    }
+
+    /// Carries out what the sync machine would have written, in one transaction, and tells listeners.
+    ///
+    /// # Errors
+    /// [`ClientError::SignedOut`], [`ClientError::Store`].
+    pub async fn store(&self, ops: Vec<StoreOp>) -> Result<(), ClientError> {
+        let session = self.session()?;
+        let stored = session.store.apply(ops).await?;
+        session.live.changed(stored.notices);
+        Ok(())
+    }
+}

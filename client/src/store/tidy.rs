@@ -1,0 +1,59 @@
+//! What is done while nobody writes: the search index's segments are merged, the planner's statistics renewed, and
+//! what is in the log beside the file is brought into it. In small steps, so that a write waits for one of them at most.
+
+use super::writer::WeakWriter;
+use rusqlite::Connection;
+use std::{sync::Arc, time::Duration};
+use tokio::{sync::Notify, time::timeout};
+
+/// It is quiet when nothing was written for so long.
+const QUIET: Duration = Duration::from_secs(3);
+/// Pages of the index that one step writes, about: some milliseconds.
+const STEP_PAGES: i64 = 64;
+
+/// Tidies whenever it has become quiet after a write, until the writer is gone.
+pub(super) async fn when_quiet((writer, wrote): (WeakWriter, Wrote)) {
+    loop {
+        wrote.notified().await;
+        while timeout(QUIET, wrote.notified()).await.is_ok() {}
+        loop {
+            let Some(writer) = writer.upgraded() else { return };
+            if !writer.tidy(step).await {
+                break;
+            }
+            drop(writer);
+            if timeout(Duration::ZERO, wrote.notified()).await.is_ok() {
+                // Somebody writes: the rest waits until it is quiet again.
+                wrote.notify_one();
+                break;
+            }
+        }
+        if writer.upgraded().is_none() {
+            return;
+        }
+    }
+}
+
+/// One step; answers whether there is more to do.
+pub(super) fn step(conn: &Connection) -> bool {
+    match merge(conn) {
+        Ok(true) => return true,
+        Ok(false) => {}
+        Err(error) => tracing::debug!(%error, "the search index was not merged"),
+    }
+    if let Err(error) = conn.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(PASSIVE);") {
+        tracing::debug!(%error, "the database was not tidied");
+    }
+    false
+}
+
+/// Merges some segments; answers whether some were.
+fn merge(conn: &Connection) -> rusqlite::Result<bool> {
+    let before = conn.total_changes();
+    conn.prepare_cached("INSERT INTO search (search, rank) VALUES ('merge', ?1)")?.execute([STEP_PAGES])?;
+    // The statement itself counts as one change.
+    Ok(conn.total_changes() - before > 1)
+}
+
+/// Rings when something was written.
+pub(super) type Wrote = Arc<Notify>;
