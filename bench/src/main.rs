@@ -4,6 +4,7 @@
 //! accounts, and prints figures. Figures are printed, never judged: a loaded machine must not make anything fail.
 
 mod crowd;
+mod desktop;
 mod doors;
 mod engine;
 mod load;
@@ -57,6 +58,8 @@ enum What {
     Group(crowd::group::Arguments),
     /// kill -9 in mid-run.
     Crash(crowd::crash::Arguments),
+    /// The app in a real window beside an empty one: starts, opening, writing, search, memory, idle CPU.
+    Desktop(desktop::Arguments),
     /// One of those that Kith is measured beside, until it is ended.
     #[command(hide = true)]
     Rival {
@@ -96,6 +99,7 @@ async fn main() -> Result<()> {
         What::Storm(arguments) => crowd::storm::run(&arguments).await,
         What::Group(arguments) => crowd::group::run(&arguments).await,
         What::Crash(arguments) => crowd::crash::run(&arguments).await,
+        What::Desktop(arguments) => desktop::run(&arguments).await,
         What::Rival { rival, folder, socketio } => rivals::run(rival, &folder, socketio.as_deref()).await,
         What::Doors { server, tries, events, seconds } => {
             at_the_door(&server, tries, events, Duration::from_secs(seconds)).await
