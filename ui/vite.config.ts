@@ -5,7 +5,18 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   plugins: [svelte(), svelteTesting()],
   // The window's policy allows only what comes with the app: no inlined assets, no polyfill as an inline script.
-  build: { target: 'safari16', assetsInlineLimit: 0, modulePreload: { polyfill: false } },
+  build: {
+    target: 'safari16',
+    assetsInlineLimit: 0,
+    // Parts that are loaded later put no elements into the page: one style sheet for all, and only the page names scripts.
+    cssCodeSplit: false,
+    modulePreload: {
+      polyfill: false,
+      resolveDependencies: (_, scripts, { hostType }) => (hostType === 'html' ? scripts : []),
+    },
+    // What several parts share is one file: a start reads two of them, not twelve.
+    rolldownOptions: { output: { codeSplitting: { groups: [{ name: 'shared', minShareCount: 2 }] } } },
+  },
   server: { port: 1420, strictPort: true },
   test: {
     environment: 'jsdom',

@@ -5,6 +5,7 @@
 
 mod client;
 mod crowd;
+mod desktop;
 mod doors;
 mod engine;
 mod instances;
@@ -75,6 +76,9 @@ enum What {
     /// The engine on a million messages beside bare SQLite in turns, and a new device's history; `--messages 20000
     /// --history 2000` judges only what is read.
     Client(client::Arguments),
+
+    /// The app in a real window beside an empty one: starts, opening, writing, search, memory, idle CPU.
+    Desktop(desktop::Arguments),
     /// One of those that Kith is measured beside, until it is ended.
     #[command(hide = true)]
     Rival {
@@ -119,6 +123,8 @@ async fn main() -> Result<()> {
         }
 
         What::Client(arguments) => client::run(&arguments).await,
+
+        What::Desktop(arguments) => desktop::run(&arguments).await,
         What::Rival { rival, folder, socketio } => rivals::run(rival, &folder, socketio.as_deref()).await,
         What::Doors { server, tries, events, seconds } => {
             at_the_door(&server, tries, events, Duration::from_secs(seconds)).await

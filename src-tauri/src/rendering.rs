@@ -4,6 +4,7 @@
 //! The page says when its first frame was drawn. What is decided from that is a function without effects.
 
 use crate::{restart, shell::Shell};
+use serde::{Deserialize, Serialize};
 use std::{
     env,
     path::Path,
@@ -81,9 +82,23 @@ pub(crate) struct Rendering {
     restarts: AtomicBool,
 }
 
+/// What the page has drawn for the first time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Painted {
+    /// Anything at all.
+    Frame,
+    /// The list of conversations, from what is stored here.
+    List,
+}
+
 impl Rendering {
-    /// The page has drawn its first frame. Answers whether this start followed one that drew nothing.
-    pub(crate) fn painted(&self) -> bool {
+    /// The page has drawn something. Answers whether this start followed one that drew nothing.
+    ///
+    /// The line in the log is what `bench desktop` measures a start by.
+    pub(crate) fn painted(&self, what: Painted) -> bool {
+        tracing::info!(?what, "painted");
         self.has_painted.store(true, Ordering::Relaxed);
         env::var_os(RESTARTED).is_some()
     }

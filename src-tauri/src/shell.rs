@@ -7,7 +7,7 @@ use crate::{
     link::Link,
     notifications::Notifier,
     options::Options,
-    rendering::Rendering,
+    rendering::{Painted, Rendering},
     settings::{NotificationMode, Settings, SettingsFile},
     updates::Updates,
     window,
@@ -273,8 +273,8 @@ impl Shell {
         start.waiting.take()
     }
 
-    pub(crate) async fn painted(&self) -> bool {
-        self.rendering().painted()
+    pub(crate) async fn painted(&self, what: Painted) -> bool {
+        self.rendering().painted(what)
     }
 
     pub(crate) async fn suggested_server(&self) -> Option<String> {

@@ -73,8 +73,23 @@ export async function open(browser, { twin = true, viewport = { width: 1280, hei
   );
   if (twin) await page.addInitScript({ path: join(inject('built'), 'twin', 'twin.js') });
   await page.goto(`${ORIGIN}/`);
-  if (twin) await page.getByTestId('conversation-row').first().waitFor();
+  if (twin) await wholeList(page);
   return { page, context, seen };
+}
+
+/** A long list is drawn as far as it is scrolled: to its end, and back. */
+export async function wholeList(page) {
+  const rows = page.getByTestId('conversation-row');
+  await rows.first().waitFor();
+  await page.getByTestId('conversation-list').evaluate(async (list) => {
+    const drawn = () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+    for (let before = -1; before !== list.scrollHeight;) {
+      before = list.scrollHeight;
+      list.scrollTo(0, before);
+      await drawn();
+    }
+    list.scrollTo(0, 0);
+  });
 }
 
 /** What is drawn and does not belong there. */

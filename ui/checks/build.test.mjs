@@ -5,6 +5,8 @@ import { createServer } from 'vite';
 import { beforeAll, describe, expect, inject, it } from 'vitest';
 
 const PACKAGES_MAX = 15;
+/** Bytes of script that the window reads before it shows anything. */
+const START_MAX = 200_000;
 let files;
 
 beforeAll(() => {
@@ -47,6 +49,24 @@ describe('the build', () => {
       ]) {
         expect(text.includes(word), `${word} in ${path}`).toBe(false);
       }
+    }
+  });
+
+  it('starts with little: what is shown later is read later', () => {
+    const page = shipped().find(([path]) => path.endsWith('index.html'))[1];
+    // The build names what the first script imports, too, so that nothing waits for it.
+    const named = [...page.matchAll(/(?:src|href)="\/(assets\/[^"]+\.js)"/g)].map(([, name]) => name);
+    const start = shipped().filter(([path]) => named.some((name) => path.endsWith(name)));
+    expect(start.length).toBe(named.length);
+    const imported = start.flatMap(([, text]) => [...text.matchAll(/\bfrom\s*["']\.\/([^"']+)["']/g)]);
+    for (const [, name] of imported) expect(named).toContain(`assets/${name}`);
+    const bytes = start.reduce((sum, [, text]) => sum + Buffer.byteLength(text), 0);
+    expect(bytes).toBeGreaterThan(50_000);
+    expect(bytes, `${named.join(', ')}`).toBeLessThanOrEqual(START_MAX);
+    for (const later of ['settings-view', 'signin-submit', 'emoji-picker', 'search-hit']) {
+      const holders = shipped().filter(([path, text]) => path.endsWith('.js') && text.includes(later));
+      expect(holders.length, later).toBeGreaterThan(0);
+      for (const holder of holders) expect(start, later).not.toContain(holder);
     }
   });
 

@@ -1,6 +1,6 @@
 // Every hostile string in every place where a text of others is shown, in Chromium, under the window's policy.
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { NOTHING, judged, launch, open } from './browser.mjs';
+import { NOTHING, judged, launch, open, wholeList } from './browser.mjs';
 
 let browser;
 let page;
@@ -74,6 +74,7 @@ describe('hostile texts in the built interface', () => {
     await page.getByTestId('search-hit').nth(149).waitFor();
     await clean('search');
     await page.getByTestId('search-input').fill('');
+    await wholeList(page);
     await page.locator('[data-testid=conversation-row][data-id=hostile-0]').click();
     await page.evaluate(() => {
       const members = window.hostile.map((text, index) => ({

@@ -3,6 +3,7 @@
 //!
 //! Small on purpose: it starts programs, waits for them, shows what takes how long, and ends all of them when it ends.
 
+mod bench;
 #[cfg(unix)]
 mod container;
 mod database;
@@ -60,7 +61,7 @@ enum Chore {
     Supply,
     /// Measures; `bench quick` prints the main figures
     Bench {
-        /// Handed to the benchmark
+        /// quick, server, desktop, doors; and what each of them takes
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
@@ -129,7 +130,7 @@ fn run() -> Result<()> {
         Chore::Release(release) => release::run(&release),
         Chore::Sbom => sbom::write(),
         Chore::Supply => supply::check(),
-        Chore::Bench { arguments } => stages::bench(&arguments),
+        Chore::Bench { arguments } => bench::bench(&arguments),
         Chore::Simulate { runs, seed } => tests::simulate(runs, seed),
         Chore::Fuzz { seconds, seed } => tests::fuzz(seconds, seed),
         Chore::Bindings { check } => generated::bindings(check),

@@ -72,6 +72,16 @@ fn profile_dir(debug: bool) -> PathBuf {
     target_dir().join(if debug { "debug" } else { "release" })
 }
 
+/// Builds the programs that `bench desktop` measures, and answers the app's package.
+pub fn for_bench(steps: &mut Steps) -> Result<PathBuf> {
+    let programs = ["kith", "kith-server", "kith-bench", "kith-bench-window"];
+    let mut build = cargo(&["build", "--release", "--workspace", "--features", "kith-bench-window/window"]);
+    build.args(FEATURES).args(programs.iter().flat_map(|program| ["--bin", program]));
+    steps.step("release build", |_| process::run(&mut build))?;
+    let made = steps.step("package", |_| bundle(false, None))?;
+    made.into_iter().find(|path| is_a(path, "deb")).context("no .deb; `bench desktop` is for Linux")
+}
+
 fn build(profile: &[&str], update_url: Option<&str>) -> Result<()> {
     let programs = ["--bin", "kith", "--bin", "kith-server"];
     let mut build = cargo(&["build", "--workspace"]);

@@ -1,11 +1,11 @@
-//! What `test`, `check` and `bench` consist of.
+//! What `test` and `check` consist of.
 
 use anyhow::Result;
 
 use crate::{
     database::{FEATURES, TestCluster},
     generated, package,
-    process::{built, cargo, run},
+    process::{cargo, run},
     rules, setup,
     steps::Steps,
     supply, tests, ui,
@@ -111,25 +111,4 @@ fn quick(steps: &mut Steps) -> Result<()> {
         run(cargo(&["clippy", "--workspace", "--all-targets"]).args(FEATURES).args(["--", "-D", "warnings"]))
     })?;
     steps.step("unit tests", tests::unit)
-}
-
-/// Figures mean something only in release builds.
-pub fn bench(arguments: &[String]) -> Result<()> {
-    let mut steps = Steps::new();
-    setup::run(setup::For::Desktop, &mut steps)?;
-    let packages = ["--package", "kith-server", "--package", "kith-bench"];
-    let build = |_: &mut Steps| run(cargo(&["build", "--release"]).args(packages));
-    steps.step("release build", build)?;
-    let binary = |name: &str| {
-        let debug = built(name);
-        let name = debug.file_name().unwrap_or_default().to_owned();
-        crate::process::target_dir().join("release").join(name)
-    };
-    if arguments.first().is_some_and(|what| what == "server") {
-        let beside = crate::process::root().join("bench/socketio");
-        steps.step("what is measured beside it", |_| ui::install(&beside))?;
-    }
-    let mut bench = crate::process::command(binary("kith-bench"));
-    bench.args(if arguments.is_empty() { vec!["quick".to_owned()] } else { arguments.to_vec() });
-    steps.step("measurements", |_| run(bench.env("KITH_SERVER", binary("kith-server"))))
 }

@@ -5,6 +5,7 @@ mod table;
 use crate::{
     error::UiError,
     link::Link,
+    rendering::Painted,
     settings::{NotificationMode, Settings},
     shell::Shell,
     updates::UpdateView,

@@ -87,8 +87,9 @@ macro_rules! with_commands {
                 set_settings(settings: Settings) -> ();
                 /// Which messages are announced by the system.
                 set_notifications(mode: NotificationMode) -> ();
-                /// The first frame was drawn. Whether an earlier start drew nothing, so that this one draws in the slow way.
-                painted() => bool;
+                /// The first frame with this in it was drawn. Whether an earlier start drew nothing, so that this one draws in the
+                /// slow way.
+                painted(what: Painted) => bool;
                 /// The link that the app was started with, or that came before the window listened; once.
                 take_start_link() => Option<Link>;
                 /// The server given on the command line, for the sign-in page.

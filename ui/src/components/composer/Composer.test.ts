@@ -169,6 +169,7 @@ describe('emoji', () => {
     await write(area, 'ab');
     area.setSelectionRange(1, 1);
     await fireEvent.click(screen.getByRole('button', { name: 'Insert an emoji' }));
+    await screen.findByTestId('emoji-picker');
     return area;
   }
 

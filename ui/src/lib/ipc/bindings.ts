@@ -718,6 +718,11 @@ code: ErrorCode, } | { "state": "held" } | { "state": "parked",
 code: ErrorCode, };
 
 /**
+ * What the page has drawn for the first time.
+ */
+export type Painted = "frame" | "list";
+
+/**
  * A person.
  */
 export type PersonView = {
@@ -1219,8 +1224,8 @@ export interface Commands {
   setSettings(settings: Settings): Promise<void>;
   /** Which messages are announced by the system. */
   setNotifications(mode: NotificationMode): Promise<void>;
-  /** The first frame was drawn. Whether an earlier start drew nothing, so that this one draws in the slow way. */
-  painted(): Promise<boolean>;
+  /** The first frame with this in it was drawn. Whether an earlier start drew nothing, so that this one draws in the slow way. */
+  painted(what: Painted): Promise<boolean>;
   /** The link that the app was started with, or that came before the window listened; once. */
   takeStartLink(): Promise<Link | null>;
   /** The server given on the command line, for the sign-in page. */
@@ -1309,7 +1314,7 @@ export function createCommands(invoke: Invoke): Commands {
     getSettings: () => invoke("get_settings"),
     setSettings: (settings) => invoke("set_settings", { settings }),
     setNotifications: (mode) => invoke("set_notifications", { mode }),
-    painted: () => invoke("painted"),
+    painted: (what) => invoke("painted", { what }),
     takeStartLink: () => invoke("take_start_link"),
     suggestedServer: () => invoke("suggested_server"),
     openAgain: () => invoke("open_again"),

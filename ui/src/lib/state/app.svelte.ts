@@ -7,6 +7,7 @@ import type {
   EngineEvent,
   EventId,
   Link,
+  Painted,
   PersonView,
   Problem,
   Settings,
@@ -57,7 +58,8 @@ export class App {
   #statusTold = 0;
   /** A link that came while nobody was signed in. */
   #linkBefore: Link | null = null;
-  #heardBefore: Promise<void> = Promise.resolve();
+  #unheard: EngineEvent[] = [];
+  #isHearing = false;
   // eslint-disable-next-line svelte/prefer-svelte-reactivity -- nothing is drawn from it
   #composers = new Map<ConversationId, Composer>();
 
@@ -76,16 +78,17 @@ export class App {
     ]);
     [this.settings, this.update] = await Promise.all([this.shell.getSettings(), this.shell.update()]);
     await this.refreshState();
+    if (this.conversations.loaded) void this.paint('list');
     const link = await this.shell.takeStartLink();
     if (link) await this.follow(link);
     return () => ends.forEach((end) => end());
   }
 
-  /** Says that something was drawn, once it was: two frames after everything is in its place. */
-  async paint(): Promise<void> {
+  /** Says that this was drawn, once it was: two frames after everything is in its place. */
+  async paint(what: Painted): Promise<void> {
     await new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)));
-    const wasRestarted = await this.shell.painted().catch(() => false);
-    if (wasRestarted) {
+    const wasRestarted = await this.shell.painted(what).catch(() => false);
+    if (wasRestarted && what === 'frame') {
       this.toasts.show('Nothing was drawn at first, so Kith started again and draws in a slower, safer way.');
     }
   }
@@ -123,12 +126,23 @@ export class App {
     this.detailVersion += 1;
   }
 
-  /** One burst after the other: an older notice never comes after a newer one. */
+  /**
+   * One burst after the other: an older notice never comes after a newer one. What comes while another is heeded is heeded
+   * together: however much arrives, no more than one burst waits.
+   */
   #hear(events: EngineEvent[]): void {
-    const before = this.#heardBefore;
-    this.#heardBefore = before
-      .then(() => this.#heard(events))
-      .catch((error) => this.toasts.show(explain(error), 'error'));
+    this.#unheard.push(...events);
+    if (this.#isHearing) return;
+    void this.#hearAll();
+  }
+
+  async #hearAll(): Promise<void> {
+    this.#isHearing = true;
+    while (this.#unheard.length > 0) {
+      await this.#heard(this.#unheard.splice(0)).catch((error) => this.toasts.show(explain(error), 'error'));
+    }
+    // In the same turn as the last look: nothing that comes later is left lying.
+    this.#isHearing = false;
   }
 
   async #heard(events: EngineEvent[]): Promise<void> {

@@ -1,5 +1,6 @@
 /** The conversation list, as the engine orders it. */
 import type { ConversationId, ConversationView, PersonView, Shell } from '../ipc/engine';
+import { kept } from '../same';
 
 export class Conversations {
   list = $state.raw<ConversationView[]>([]);
@@ -17,7 +18,7 @@ export class Conversations {
     const ask = ++this.#asked;
     const list = await this.#shell.conversations();
     if (ask !== this.#asked) return; // an older answer never replaces a newer one
-    this.list = list;
+    this.list = kept(this.list, list, (row) => row.id);
     this.loaded = true;
   }
 

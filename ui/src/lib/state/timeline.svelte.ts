@@ -1,5 +1,6 @@
 /** The part of one conversation that is on screen: a window onto what the engine has, moved by scrolling. */
 import type { Anchor, ConversationId, EventId, Shell, TimelineItem, TimelineView } from '../ipc/engine';
+import { kept } from '../same';
 
 /** Entries read at a time. */
 export const PAGE = 50;
@@ -48,7 +49,7 @@ export class Timeline {
   }
 
   #show(view: TimelineView): void {
-    this.items = view.items;
+    this.items = kept(this.items, view.items, keyOf);
     this.atStart = view.at_start;
     this.atEnd = view.at_end;
     this.loading = view.loading;
@@ -89,7 +90,7 @@ export class Timeline {
         return;
       }
       this.#show({ ...view, at_start: (isFixed && this.atStart) || view.at_start });
-      this.#keep(view.items, this.following ? 'end' : 'start');
+      this.#keep(this.items, this.following ? 'end' : 'start');
     });
   }
 

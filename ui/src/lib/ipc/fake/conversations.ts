@@ -11,7 +11,7 @@ export function conversations(world: World) {
     world.add(`d-${user}`, byId(user).display_name, [byId(user)], 'direct').view.id;
 
   return {
-    conversations: async () => world.list(),
+    conversations: async () => structuredClone(world.list()),
     async conversation(id) {
       const view = world.list().find((each) => each.id === id);
       if (!view) throw refusal('not_found');

@@ -60,7 +60,8 @@ export function messages(world: World) {
       const [from, to] = part(items, unread, anchor, limit);
       const first = items[unread];
       return {
-        items: items.slice(from, to),
+        // As from the shell: nothing that is shared.
+        items: structuredClone(items.slice(from, to)),
         at_start: from === 0,
         at_end: to === items.length,
         loading: false,
