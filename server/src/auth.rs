@@ -19,8 +19,10 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+mod bus;
 mod refresh;
 
+pub(crate) use bus::SEAL_BYTES;
 pub(crate) use refresh::Told;
 
 const ISSUER: &str = "kith-server";

@@ -1,6 +1,6 @@
 //! The server's settings, typed and checked once at the start. Where they come from is `cli`'s business.
 
-use crate::settings::Network;
+use crate::settings::{BusUrl, Network};
 use kith_protocol::limits;
 use serde::{Deserialize, Serialize};
 use std::{str::FromStr, time::Duration};
@@ -52,6 +52,20 @@ impl Default for PasswordCost {
     }
 }
 
+/// The bus to the other instances (L4).
+#[derive(Debug, Clone)]
+pub struct BusConfig {
+    /// Where it is.
+    pub url: BusUrl,
+    /// What every subject begins with.
+    pub prefix: String,
+}
+
+impl BusConfig {
+    /// The prefix if none is set.
+    pub const PREFIX: &str = "kith";
+}
+
 /// Everything that can be set.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -71,6 +85,8 @@ pub struct Config {
     pub loopback_is_limited: bool,
     /// Connections to the database, the lanes' included.
     pub database_connections: u32,
+    /// The bus; without it there is no other instance.
+    pub bus: Option<BusConfig>,
     /// How long `/readyz` fails before the server stops taking connections.
     pub drain: Duration,
     /// How long a shutdown may take, the draining included; at most [`SHUTDOWN_MAX`].
@@ -88,6 +104,7 @@ impl Default for Config {
             password_cost: PasswordCost::default(),
             loopback_is_limited: false,
             database_connections: 20,
+            bus: None,
             drain: Duration::ZERO,
             shutdown_within: SHUTDOWN_MAX,
         }
@@ -120,6 +137,12 @@ pub enum ConfigError {
     /// The database is named twice.
     #[error("DATABASE_URL and DATABASE_URL_FILE name the database twice: leave one out")]
     TwoDatabases,
+    /// The bus is named twice.
+    #[error("KITH_BUS and KITH_BUS_FILE name the bus twice: leave one out")]
+    TwoBuses,
+    /// `KITH_BUS_PREFIX`
+    #[error("bus_prefix (KITH_BUS_PREFIX) is words of letters, digits, - and _, with dots between")]
+    BusPrefix,
     /// Plain HTTP beyond this machine.
     #[error(
         "the server would speak plain HTTP beyond this machine, and passwords could be read on the way. Say where the \

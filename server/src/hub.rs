@@ -1,22 +1,28 @@
 //! Live connections, keyed by user (L1). In memory only.
 //!
 //! The hub knows nothing of what it carries: `domain` offers frames and events after commit, each serialised once,
-//! and every connection's [`Outbox`] decides what becomes of them when its reader is slow (L2).
+//! and every connection's [`Outbox`] decides what becomes of them when its reader is slow (L2). With other instances
+//! beside this one, what it tells also goes into the [`Relay`]'s queue (L4); it does not know who empties it.
 
 mod frames;
 mod outbox;
 mod queue;
+mod relay;
 
 pub use outbox::Outbox;
 pub use queue::{Latest, Outgoing, Topic};
+pub use relay::{Outward, Relay};
 
-use kith_protocol::{ConversationId, DeviceId, Seq, UserId, error::close};
+use kith_protocol::{
+    ConversationId, DeviceId, Seq, TimestampMs, UserId, ephemeral::PresenceState, error::close,
+};
+use relay::{Verdict, runs};
 use std::{
     collections::{HashMap, HashSet},
     net::IpAddr,
     ops::Deref,
     sync::{
-        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -56,6 +62,8 @@ pub struct Connection {
     pub user: UserId,
     /// On which device.
     pub device: DeviceId,
+    /// Of which generation, if it is a socket (S8).
+    pub generation: Option<u64>,
     /// What waits for it.
     pub outbox: Arc<Outbox>,
 }
@@ -66,6 +74,8 @@ struct Inner {
     /// Sockets that have not said hello.
     strangers: Mutex<HashMap<Stranger, usize>>,
     next_id: AtomicU64,
+    /// Where there are other instances.
+    relay: OnceLock<Relay>,
 }
 
 /// The place of a socket that has not said hello.
@@ -129,13 +139,23 @@ impl Hub {
         self.0.users.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a connection. With `replaces`, older ones of the same device are closed with 4001.
-    pub fn connect(&self, user: UserId, device: DeviceId, outbox: Arc<Outbox>, replaces: bool) -> Connected {
+    /// Adds a connection. A socket has a generation: older sockets of the same device are closed with 4001, on the other
+    /// instances as well.
+    pub fn connect(
+        &self,
+        user: UserId,
+        device: DeviceId,
+        outbox: Arc<Outbox>,
+        generation: Option<u64>,
+    ) -> Connected {
         let id = self.0.next_id.fetch_add(1, Ordering::Relaxed) + 1;
-        let connection = Connection { id, user, device, outbox };
+        let connection = Connection { id, user, device, generation, outbox };
+        if let Some(generation) = generation {
+            self.tell(|| Outward::Replaced { user, device, generation });
+        }
         let mut users = self.write();
         let connections = users.entry(user).or_default();
-        if replaces {
+        if generation.is_some() {
             for older in connections.iter().filter(|older| older.device == device && older.outbox.is_socket())
             {
                 older.outbox.close(close::REPLACED);
@@ -179,10 +199,50 @@ impl Hub {
         }
     }
 
-    /// Offers events, in order, to the connections of each one's audience.
-    pub fn publish(&self, events: &[Published]) {
+    /// Offers committed events, in order, to the connections of each one's audience, on all instances; on the others
+    /// those in `announce` get heads first.
+    pub fn publish(&self, announce: &[(UserId, ConversationId)], events: &[Published]) {
+        if self.0.relay.get().is_none() {
+            self.deliver(events);
+            return;
+        }
+        self.tell(|| Outward::Log { announce: announce.to_vec(), events: events.to_vec() });
+        for run in self.hand_on(events, false) {
+            self.hold(run);
+        }
+    }
+
+    /// Hands events on to the connections here, each once. Answers the runs before which something is missing; with
+    /// `is_read` there are none: they were read from the database.
+    pub fn hand_on(&self, events: &[Published], is_read: bool) -> Vec<Vec<Published>> {
+        let Some(relay) = self.0.relay.get() else { return Vec::new() };
+        let mut held = Vec::new();
+        for run in runs(events) {
+            let conversation = run[0].conversation;
+            // Held until they are in the queues, so that nobody overtakes.
+            let mut windows = relay.windows(conversation);
+            match windows.claim(run, is_read) {
+                Verdict::From(at) => {
+                    let new = &run[at..];
+                    if self.deliver(new) {
+                        windows.begin(run);
+                    } else if !new.is_empty() {
+                        windows.forget(conversation);
+                    }
+                }
+                Verdict::Gap if run[0].audience.iter().any(|user| self.is_connected(*user)) => {
+                    held.push(run.to_vec());
+                }
+                Verdict::Gap => windows.forget(conversation),
+            }
+        }
+        held
+    }
+
+    /// Offers events to the connections of their audiences; whether anybody is here.
+    fn deliver(&self, events: &[Published]) -> bool {
         let users = self.read();
-        let mut begin = 0;
+        let (mut begin, mut anybody) = (0, false);
         while begin < events.len() {
             // Neighbours with the same audience go to each connection in one go.
             let audience = &events[begin].audience;
@@ -191,9 +251,50 @@ impl Hub {
             let run = &events[begin..begin + run];
             for connection in audience.iter().filter_map(|user| users.get(user)).flatten() {
                 connection.outbox.push_events(run);
+                anybody = true;
             }
             begin += run.len();
         }
+        anybody
+    }
+
+    /// Leaves a run to whoever reads what is missing before it.
+    pub fn hold(&self, run: Vec<Published>) {
+        if let Some(relay) = self.0.relay.get() {
+            relay.hold(run);
+        }
+    }
+
+    fn tell(&self, outward: impl FnOnce() -> Outward) {
+        if let Some(relay) = self.0.relay.get() {
+            relay.tell(outward());
+        }
+    }
+
+    /// From here on the other instances are told.
+    pub fn connect_relay(&self, relay: Relay) -> &Relay {
+        self.0.relay.get_or_init(|| relay)
+    }
+
+    /// The way to the other instances, if there are any.
+    pub fn relay(&self) -> Option<&Relay> {
+        self.0.relay.get()
+    }
+
+    /// Has the other instances offer a frame to these users' connections there.
+    pub fn tell_others(&self, users: impl FnOnce() -> Vec<UserId>, json: &Arc<str>) {
+        self.tell(|| Outward::Frame { users: users(), json: Arc::clone(json) });
+    }
+
+    /// Has the other instances send heads of a conversation to these users' connections there.
+    pub fn announce_to_others(&self, users: impl Iterator<Item = UserId>, conversation: ConversationId) {
+        let announce = || users.map(|user| (user, conversation)).collect();
+        self.tell(|| Outward::Log { announce: announce(), events: Vec::new() });
+    }
+
+    /// Tells the other instances how present somebody is here.
+    pub fn tell_presence(&self, user: UserId, state: PresenceState, last_seen: Option<TimestampMs>) {
+        self.tell(|| Outward::Presence { user, state, last_seen });
     }
 
     /// Offers a frame to all connections of a user but `except`.
@@ -213,16 +314,25 @@ impl Hub {
         }
     }
 
-    /// Closes a device's connection with `code`, after a `bye`.
+    /// Closes a device's connections with `code`, after a `bye`, wherever they are.
     pub fn close_device(&self, device: DeviceId, code: u16) {
-        for connection in self.read().values().flatten().filter(|one| one.device == device) {
-            connection.outbox.close(code);
+        self.tell(|| Outward::Closed { device, code });
+        self.close_device_here(device, code);
+    }
+
+    /// Closes the sockets of a device that are older than this generation: it has a newer one on another instance.
+    pub fn close_replaced(&self, user: UserId, device: DeviceId, generation: u64) {
+        let is_older = |one: &&Connection| {
+            one.device == device && one.generation.is_some_and(|older| older < generation)
+        };
+        for connection in self.read().get(&user).into_iter().flatten().filter(is_older) {
+            connection.outbox.close(close::REPLACED);
         }
     }
 
-    /// Closes all connections of a user with `code`.
-    pub fn close_user(&self, user: UserId, code: u16) {
-        for connection in self.read().get(&user).into_iter().flatten() {
+    /// Closes a device's connections to this instance.
+    pub fn close_device_here(&self, device: DeviceId, code: u16) {
+        for connection in self.read().values().flatten().filter(|one| one.device == device) {
             connection.outbox.close(code);
         }
     }

@@ -1,9 +1,11 @@
 //! The Kith sync server as a library: [`migrate`](migrate()), then [`serve`].
 //!
 //! Requests go `router` → `http` and `ws` → `auth`, `domain` → `db`, `hub`; `error` and `config` are leaves. The log
-//! of events is written in `domain::publish` alone, whoever asks and by whatever way.
+//! of events is written in `domain::publish` alone, whoever asks and by whatever way. `bus` stands beside them: it tells
+//! other instances what `hub` tells, and hands on what they tell.
 
 pub mod auth;
+pub mod bus;
 pub mod cli;
 pub mod config;
 pub mod db;

@@ -46,6 +46,42 @@ pub struct Inner {
     batch: Histogram,
     publish: Histogram,
     delivery: Histogram,
+    /// What goes over the bus, and what does not (L4).
+    pub bus: Bus,
+}
+
+/// The bus, counted.
+#[derive(Debug, Default)]
+pub struct Bus {
+    /// 1 while it is connected.
+    pub connected: Gauge,
+    /// Other instances that are heard.
+    pub instances: Gauge,
+    messages: Family<Labels, Counter>,
+    /// Messages of others that did not come.
+    pub lost: Counter,
+    /// Events that were read from the database, for the bus had not brought them.
+    pub repaired: Counter,
+}
+
+impl Bus {
+    fn register(&self, r: &mut Registry) {
+        r.register("bus_connected", "Whether the bus is connected", self.connected.clone());
+        r.register("bus_instances", "Other instances that are heard over the bus", self.instances.clone());
+        r.register(
+            "bus_messages",
+            "Messages over the bus, by what became of them: out, unsent (the bus was away), in, refused",
+            self.messages.clone(),
+        );
+        r.register("bus_lost", "Messages of other instances that did not come", self.lost.clone());
+        let help = "Events that the bus did not bring and that were read from the database";
+        r.register("bus_repaired", help, self.repaired.clone());
+    }
+
+    /// A message went, or came.
+    pub fn message(&self, outcome: &'static str) {
+        self.messages.get_or_create(&[("outcome", outcome)]).inc();
+    }
 }
 
 /// What became of something that waited for a slow connection (L2).
@@ -77,6 +113,7 @@ impl Default for Metrics {
             batch: Histogram::new(exponential_buckets(1.0, 2.0, 12)),
             publish: seconds(),
             delivery: seconds(),
+            bus: Bus::default(),
         };
         inner.register();
         Self(Arc::new(inner))
@@ -115,6 +152,7 @@ impl Inner {
         r.register("pulls", "Pages asked for", self.pulls.clone());
         r.register("probes", "Comparisons of logs", self.probes.clone());
         r.register("device_forks", "Copied profiles that were noticed", self.device_forks.clone());
+        self.bus.register(r);
     }
 
     /// A batch was committed.

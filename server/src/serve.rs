@@ -2,6 +2,7 @@
 
 use crate::{
     auth::{KEYS_READ_EVERY, Tokens},
+    bus,
     config::{Config, ConfigError},
     domain, metrics,
     router::router,
@@ -105,6 +106,7 @@ pub async fn serve(
     state.tasks.spawn(note_departures(state.clone()));
     state.tasks.spawn(warm_up(state.clone()));
     state.tasks.spawn(begin_the_end(ending.clone(), drain));
+    bus::start(&state);
     if let Some(metrics) = metrics {
         state.tasks.spawn(metrics::serve(metrics, state.clone()));
     }

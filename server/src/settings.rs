@@ -3,17 +3,19 @@
 //!
 //! [`Config`] is what the server works with: typed, checked, without a word about where it came from.
 
+mod bus;
 mod document;
 mod file;
 mod secret;
 mod values;
 
+pub use bus::{BusCredentials, BusUrl};
 pub use document::{document, with_origins};
 pub use file::read_file;
 pub use secret::{DatabaseTls, DatabaseUrl, SecretFileError, database_url_from, read_private};
 pub use values::{LogFormat, Network};
 
-use crate::config::{Config, ConfigError, PasswordCost, Signup};
+use crate::config::{BusConfig, Config, ConfigError, PasswordCost, Signup};
 use clap::{ArgAction, Args};
 use serde::{Deserialize, Serialize};
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -48,6 +50,19 @@ pub struct Settings {
     #[arg(long, env = "KITH_DATABASE_CONNECTIONS", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub database_connections: Option<u32>,
+    /// The bus between several servers of one database: nats://user:password@host:4222, or tls://… Without it this
+    /// server is the only one.
+    #[arg(long, env = "KITH_BUS", hide_env_values = true, value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bus: Option<BusUrl>,
+    /// A file that holds the bus's address. Nobody else may read it, unless it lies in /run/secrets.
+    #[arg(long, env = "KITH_BUS_FILE", value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bus_file: Option<PathBuf>,
+    /// What every subject on the bus begins with, for a bus that others use too.
+    #[arg(long, env = "KITH_BUS_PREFIX", value_name = "WORDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bus_prefix: Option<String>,
     /// Where to listen for clients; port 0 takes a free one.
     #[arg(long, env = "KITH_LISTEN", value_name = "ADDRESS")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -128,6 +143,7 @@ impl Settings {
         Self {
             embedded_db: Some(false),
             database_connections: Some(config.database_connections),
+            bus_prefix: Some(BusConfig::PREFIX.to_owned()),
             listen: Some(SocketAddr::from(([127, 0, 0, 1], 7480))),
             insecure: Some(false),
             signup: Some(config.signup),
@@ -143,18 +159,22 @@ impl Settings {
         }
     }
 
-    /// Fills what is left out here with what `lower` says. The two ways to name the database are one setting: whichever
-    /// is said higher up hides the other.
+    /// Fills what is left out here with what `lower` says. The two ways to name the database are one setting, and so are
+    /// those to name the bus: whichever is said higher up hides the other.
     #[must_use]
     pub fn over(self, lower: Self) -> Self {
         let names_database = self.database_url.is_some() || self.database_url_file.is_some();
         let database = |lower: Option<PathBuf>| if names_database { None } else { lower };
+        let names_bus = self.bus.is_some() || self.bus_file.is_some();
         Self {
             database_url_file: self.database_url_file.or(database(lower.database_url_file)),
             database_url: self.database_url.or(if names_database { None } else { lower.database_url }),
             embedded_db: self.embedded_db.or(lower.embedded_db),
             data_dir: self.data_dir.or(lower.data_dir),
             database_connections: self.database_connections.or(lower.database_connections),
+            bus_file: self.bus_file.or(if names_bus { None } else { lower.bus_file }),
+            bus: self.bus.or(if names_bus { None } else { lower.bus }),
+            bus_prefix: self.bus_prefix.or(lower.bus_prefix),
             listen: self.listen.or(lower.listen),
             tls_cert: self.tls_cert.or(lower.tls_cert),
             tls_key: self.tls_key.or(lower.tls_key),
@@ -186,6 +206,12 @@ impl Settings {
         if whole.database_url.is_some() && whole.database_url_file.is_some() {
             return Err(ConfigError::TwoDatabases);
         }
+        if whole.bus.is_some() && whole.bus_file.is_some() {
+            return Err(ConfigError::TwoBuses);
+        }
+        if !whole.bus_prefix.as_deref().is_some_and(bus::is_prefix) {
+            return Err(ConfigError::BusPrefix);
+        }
         let is_plain = whole.tls_cert.is_none() && whole.trusted_proxies.as_ref().is_none_or(Vec::is_empty);
         let is_far = whole.listen.is_some_and(|address| !address.ip().is_loopback());
         if is_plain && is_far && whole.insecure != Some(true) {
@@ -205,11 +231,25 @@ impl Settings {
                 passes: whole.password_passes.unwrap_or(base.password_cost.passes),
             },
             database_connections: whole.database_connections.unwrap_or(base.database_connections),
+            bus: base.bus,
             drain: seconds(whole.drain_seconds, base.drain),
             shutdown_within: seconds(whole.shutdown_seconds, base.shutdown_within),
         };
         config.check()?;
         Ok(config)
+    }
+
+    /// The bus, if there is one; its address may be in a file.
+    ///
+    /// # Errors
+    /// [`SecretFileError`].
+    pub fn bus(&self) -> Result<Option<BusConfig>, SecretFileError> {
+        let url = match &self.bus_file {
+            Some(file) => Some(bus::url_from(file)?),
+            None => self.bus.clone(),
+        };
+        let prefix = self.bus_prefix.clone().unwrap_or_else(|| BusConfig::PREFIX.to_owned());
+        Ok(url.map(|url| BusConfig { url, prefix }))
     }
 
     /// Where clients are listened for.

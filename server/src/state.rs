@@ -81,7 +81,7 @@ impl AppState {
             passwords: Passwords::new(config.password_cost),
             sign_in_limits: SignInLimits::default(),
             allowances: Allowances::default(),
-            presence: Presence::default(),
+            presence: Presence::new(hub.clone()),
             departures: Departures::default(),
             turns: Arc::new(Semaphore::new(TURNS)),
             config,

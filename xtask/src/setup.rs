@@ -57,6 +57,9 @@ const WINDOWS: &[&str] = &[
     "chromium",
 ];
 
+/// The bus between several instances, for their tests. Elsewhere those say that they are skipped where it is missing.
+const BUS: &str = "nats-server";
+
 const FEDORA: &str = "sudo dnf install gcc gcc-c++ make perl pkgconf-pkg-config openssl-devel webkit2gtk4.1-devel \
     libappindicator-gtk3-devel librsvg2-devel dbus-devel libxdo-devel postgresql-server nodejs npm \
     xorg-x11-server-Xvfb dbus-x11 openbox wmctrl xdotool ImageMagick webkit2gtk-driver gnome-keyring libsecret dunst libnotify \
@@ -80,9 +83,11 @@ pub fn run(purpose: For, steps: &mut Steps) -> Result<()> {
 
 fn system(purpose: For) -> Result<()> {
     if cfg!(target_os = "macos") {
+        without_bus(purpose);
         return present(&["cc", "pkg-config", "node", "npm"], MAC);
     }
     if cfg!(windows) {
+        without_bus(purpose);
         return present(&["node", "npm", "perl"], WINDOWS_SYSTEM);
     }
     if which("dpkg-query").is_some() && which("apt-get").is_some() {
@@ -93,6 +98,7 @@ fn system(purpose: For) -> Result<()> {
         let id = release.lines().filter(|line| line.starts_with("id=") || line.starts_with("id_like="));
         id.into_iter().any(|line| names.iter().any(|name| line.contains(name)))
     };
+    without_bus(purpose);
     let advice = if says(&["fedora", "rhel", "centos"]) {
         FEDORA
     } else if says(&["arch", "manjaro"]) {
@@ -114,6 +120,15 @@ fn system(purpose: For) -> Result<()> {
     Ok(())
 }
 
+/// Says which tests will be skipped.
+fn without_bus(purpose: For) {
+    if purpose == For::Tests && which(BUS).is_none() {
+        println!(
+            "{BUS} is not here: the tests of several instances will be skipped (https://nats.io/download)"
+        );
+    }
+}
+
 fn present(programs: &[&str], advice: &str) -> Result<()> {
     let missing: Vec<&str> = programs.iter().copied().filter(|program| which(program).is_none()).collect();
     ensure!(missing.is_empty(), "missing: {}. Run:\n  {advice}", missing.join(", "));
@@ -126,6 +141,7 @@ fn debian(purpose: For) -> Result<()> {
     let mut wanted: Vec<&str> = BUILD.to_vec();
     if purpose == For::Tests {
         wanted.extend(WINDOWS);
+        wanted.push(BUS);
     }
     if !has_postgresql() {
         wanted.push("postgresql");

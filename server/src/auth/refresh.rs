@@ -68,7 +68,7 @@ impl Tokens {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    fn mac(&self, purpose: &[u8], bytes: &[u8]) -> Hmac<Sha256> {
+    pub(super) fn mac(&self, purpose: &[u8], bytes: &[u8]) -> Hmac<Sha256> {
         let keys = self.keys();
         let mut mac = Hmac::<Sha256>::new_from_slice(&keys.refresh)
             .unwrap_or_else(|_| unreachable!("HMAC takes a key of any length"));

@@ -1,7 +1,7 @@
 //! `kith-server serve`
 
 use super::database::{self, Database};
-use crate::{Listeners, config::Signup, domain::accounts, settings::Settings, tls::Tls};
+use crate::{Config, Listeners, config::Signup, domain::accounts, settings::Settings, tls::Tls};
 use anyhow::Context;
 use std::{net::SocketAddr, sync::Arc};
 use tokio::net::TcpListener;
@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 pub(super) async fn run(settings: &Settings) -> anyhow::Result<()> {
-    let config = settings.config()?;
+    let config = Config { bus: settings.bus()?, ..settings.config()? };
     raise_open_files();
     let tls = match (&settings.tls_cert, &settings.tls_key) {
         (Some(certificate), Some(key)) => Some(Arc::new(Tls::load(certificate, key)?)),
@@ -59,6 +59,9 @@ fn warn(settings: &Settings, address: SocketAddr, has_tls: bool) {
     let has_proxy = settings.trusted_proxies.as_ref().is_some_and(|proxies| !proxies.is_empty());
     if !address.ip().is_loopback() && !has_tls && !has_proxy {
         tracing::warn!(%address, "this server speaks plain HTTP beyond this machine: passwords can be read on the way");
+    }
+    if settings.bus().ok().flatten().is_some_and(|bus| bus.url.is_plain()) {
+        tracing::warn!("what goes over the bus can be read on the way: tls:// in its address demands TLS");
     }
     if settings.metrics_listen.is_some_and(|address| !address.ip().is_loopback()) {
         tracing::warn!("the metrics can be read from beyond this machine");

@@ -14,6 +14,7 @@ pub mod invites;
 pub mod items;
 pub mod keys;
 pub mod members;
+pub mod missed;
 pub mod notifications;
 pub mod refresh_tokens;
 pub mod users;

@@ -222,9 +222,11 @@ pub async fn rename(state: &AppState, user: UserId, display_name: &str) -> Resul
         let frame = ServerFrame::Profiles(Profiles { reply_to: None, items: vec![public] });
         let topic = Topic::Profile(user);
         let fact = Latest { topic, version: (own.version, 0), json: frame.encode().into() };
-        for fellow in db::users::fellows(&mut conn, user).await? {
-            state.hub.send_latest(UserId::from_uuid(fellow), &fact);
+        let fellows = db::users::fellows(&mut conn, user).await?;
+        for fellow in &fellows {
+            state.hub.send_latest(UserId::from_uuid(*fellow), &fact);
         }
+        state.hub.tell_others(|| fellows.into_iter().map(UserId::from_uuid).collect(), &fact.json);
     }
     Ok(own)
 }

@@ -205,7 +205,7 @@ impl Lane {
         if !committed.announce.is_empty() {
             self.announce(&committed).await;
         }
-        let Committed { results, published, .. } = committed;
+        let Committed { results, published, announce } = committed;
         if !published.is_empty() {
             self.metrics.committed(published.len());
         }
@@ -214,7 +214,7 @@ impl Lane {
             tokio::time::sleep(ACKNOWLEDGED_WITHIN).await;
             kith_failpoint::end();
         }
-        self.hub.publish(&published);
+        self.hub.publish(&announce, &published);
         kith_failpoint::pass(kith_failpoint::places::PUBLISH_UNACKNOWLEDGED);
         self.acknowledge(jobs, results);
     }

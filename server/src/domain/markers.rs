@@ -38,9 +38,11 @@ pub async fn tell(
     let (of, delivered, read) = marker;
     let topic = Topic::Markers(conversation, of);
     let fact = Latest { topic, version: (delivered.0, read.0), json: frame.encode().into() };
-    for user in fellows.into_iter().map(UserId::from_uuid).filter(|user| *user != of) {
-        state.hub.send_latest(user, &fact);
+    let others: Vec<UserId> = fellows.into_iter().map(UserId::from_uuid).filter(|user| *user != of).collect();
+    for user in &others {
+        state.hub.send_latest(*user, &fact);
     }
+    state.hub.tell_others(|| others, &fact.json);
     Ok(())
 }
 
@@ -115,7 +117,9 @@ pub async fn typing(
         typing: vec![Typing(conversation, user, on)],
         ..Default::default()
     });
-    state.hub.send_ephemeral(&others, &frame.encode().into());
+    let frame = frame.encode().into();
+    state.hub.send_ephemeral(&others, &frame);
+    state.hub.tell_others(|| others, &frame);
     Ok(())
 }
 

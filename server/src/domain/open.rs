@@ -191,6 +191,7 @@ async fn announce(
     others: &[UserId],
 ) -> Result<(), ApiError> {
     let others = if opening.kind == ConversationKind::Group { others } else { &[] };
+    state.hub.announce_to_others(others.iter().chain([&user]).copied(), opening.id);
     for one in others.iter().chain([&user]).filter(|one| state.hub.is_connected(**one)) {
         let frame = heads::announcement(conn, *one, &[opening.id.as_uuid()]).await?;
         state.hub.send(*one, &frame.encode().into(), None);

@@ -38,6 +38,7 @@ async fn write_and_tell(
     if written.is_changed {
         let frame: Arc<str> = ServerFrame::OwnState(written.own.clone()).encode().into();
         state.hub.send(user, &frame, connection);
+        state.hub.tell_others(|| vec![user], &frame);
     }
     if written.marker_rose {
         let marker = (user, written.delivered, written.read);

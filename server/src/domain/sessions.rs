@@ -317,7 +317,7 @@ pub async fn close_revoked(state: &AppState) -> Result<(), ApiError> {
     for part in devices.chunks(5_000) {
         for dead in db::devices::dead_among(&mut *state.pool.acquire().await?, part).await? {
             let code = if dead.is_known { close::REVOKED } else { close::TOKEN_EXPIRED };
-            state.hub.close_device(DeviceId::from_uuid(dead.id), code);
+            state.hub.close_device_here(DeviceId::from_uuid(dead.id), code);
         }
     }
     Ok(())

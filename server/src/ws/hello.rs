@@ -112,7 +112,7 @@ async fn enter(
             return Err(error);
         }
     };
-    let connection = state.hub.connect(authed.user, authed.device, outbox, is_socket);
+    let connection = state.hub.connect(authed.user, authed.device, outbox, is_socket.then_some(generation));
     let cursor = hello.cursor.as_deref().filter(|_| hello.full != Some(true));
     let mut tx = steps.snapshot().await?;
     let snapshot = heads::snapshot_in(&mut tx, authed.user, cursor).await?;

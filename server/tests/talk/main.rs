@@ -8,6 +8,7 @@ mod delivery;
 mod exchange;
 mod groups;
 mod http;
+mod instances;
 mod lineage;
 mod own_state;
 mod pages;

@@ -158,15 +158,15 @@ async fn sec_031_a_socket_that_reads_nothing_of_10_000_events_costs_its_queue_an
     let outbox = || Arc::new(Outbox::new(true, Metrics::default()));
     let (stalled, reading) = (outbox(), outbox());
     let _places = (
-        hub.connect(ada, DeviceId::mint(), Arc::clone(&stalled), true),
-        hub.connect(bo, DeviceId::mint(), Arc::clone(&reading), true),
+        hub.connect(ada, DeviceId::mint(), Arc::clone(&stalled), Some(1)),
+        hub.connect(bo, DeviceId::mint(), Arc::clone(&reading), Some(1)),
     );
     let (audience, json): (Arc<[UserId]>, Arc<str>) =
         ([ada, bo].into(), format!(r#""{}""#, "x".repeat(1_000)).into());
     let (mut seen, mut most) = (0, 0);
     for seq in 1..=10_000 {
         let (json, audience) = (Arc::clone(&json), Arc::clone(&audience));
-        hub.publish(&[Published { conversation: chat, seq: Seq(seq), json, audience }]);
+        hub.publish(&[], &[Published { conversation: chat, seq: Seq(seq), json, audience }]);
         for frame in reading.take_all() {
             let frame: serde_json::Value = serde_json::from_str(&frame).unwrap();
             seen += frame["events"].as_array().map_or(0, Vec::len);

@@ -7,7 +7,10 @@ use kith_protocol::{ConversationId, DeviceId, EventId, SUBPROTOCOL, UserId, api:
 use kith_server::{Config, auth::Tokens, testing::TestServer};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    net::SocketAddr,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
@@ -148,6 +151,12 @@ impl Person {
             base: self.base.clone(),
             socket_url: self.socket_url.clone(),
         }
+    }
+
+    /// The same person on the same device, at another instance.
+    pub fn at(&self, address: SocketAddr) -> Self {
+        let (base, socket_url) = (format!("http://{address}"), format!("ws://{address}/v1/socket"));
+        Self { base, socket_url, ..self.with(self.device, self.token.clone()) }
     }
 
     pub async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {

@@ -1,0 +1,76 @@
+//! The bus between the instances of one database (L4): what one of them tells its connections, the others tell theirs.
+//!
+//! It is a latency device. It may lose anything at any time; what it loses of the logs is read from PostgreSQL
+//! ([`repair`]), and nothing is stored here. It imports `hub` and `presence`, which do not know it; nobody imports it but
+//! whoever starts the server and looks at its health.
+
+mod inward;
+mod nats;
+mod outward;
+mod peers;
+mod repair;
+mod wire;
+
+pub use nats::reach;
+
+use crate::{hub::Relay, state::AppState};
+use repair::Repair;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+/// What the parts of the bus share.
+#[derive(Clone)]
+struct Shared {
+    state: AppState,
+    /// This process.
+    me: Uuid,
+    subject: String,
+    /// A look into the database is due.
+    due: Arc<Notify>,
+    /// The others are to be asked who is connected there.
+    asks: Arc<AtomicBool>,
+    /// The others are to be told who is connected here.
+    tells: Arc<AtomicBool>,
+}
+
+impl Shared {
+    /// Something was lost, or somebody has come: a look into the database is due, and all say who is there.
+    fn begin_anew(&self) {
+        self.due.notify_one();
+        self.asks.store(true, Ordering::Relaxed);
+        self.tells.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Begins to tell the other instances and to hear them, if a bus is set. They are served whether it answers or not.
+pub fn start(state: &AppState) {
+    let Some(config) = state.config.bus.clone() else { return };
+    let (relay, outward, held) = Relay::new();
+    state.hub.connect_relay(relay);
+    let shared = Shared {
+        state: state.clone(),
+        me: Uuid::new_v4(),
+        subject: format!("{}.v1", config.prefix),
+        due: Arc::new(Notify::new()),
+        asks: Arc::default(),
+        tells: Arc::default(),
+    };
+    let repair = Repair {
+        pool: state.pool.clone(),
+        hub: state.hub.clone(),
+        metrics: state.metrics.clone(),
+        due: Arc::clone(&shared.due),
+    };
+    state.tasks.spawn(repair.clone().run(state.shutdown.clone()));
+    state.tasks.spawn(async move {
+        let Some(client) = nats::connect(&shared, &config).await else { return };
+        let speaking = shared.state.tasks.spawn(outward::run(shared.clone(), client.clone(), outward));
+        inward::run(shared, client, repair, held).await;
+        // It ends by itself, after the last words.
+        let _ = speaking.await;
+    });
+}

@@ -1,0 +1,200 @@
+//! What the other instances tell: checked, then handed to the connections here, in the order in which it came.
+
+use super::{
+    Shared,
+    peers::{ALIVE_EVERY, Heard, Peers},
+    repair::Repair,
+    wire::{self, Item, LogEvent, Message, Refused, Told},
+};
+use crate::{domain::batch::now_ms, hub::Published};
+use async_nats::{Client, Subscriber};
+use futures_util::StreamExt;
+use kith_protocol::{ConversationId, UserId, error::close};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+use tokio::{
+    sync::mpsc,
+    time::{MissedTickBehavior, interval, sleep},
+};
+
+/// After a subscription that failed.
+const AGAIN_AFTER: Duration = Duration::from_millis(500);
+
+struct Listener {
+    shared: Shared,
+    repair: Repair,
+    peers: Peers,
+}
+
+/// Hears the others until the shutdown.
+pub(super) async fn run(
+    shared: Shared,
+    client: Client,
+    repair: Repair,
+    mut held: mpsc::Receiver<Vec<Published>>,
+) {
+    let shutdown = shared.state.shutdown.clone();
+    let mut listener = Listener { shared, repair, peers: Peers::default() };
+    let mut ticks = interval(ALIVE_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let Some(mut messages) = listener.subscribe(&client).await else { return };
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            message = messages.next() => match message {
+                Some(message) => listener.hear(&message.payload).await,
+                None => match listener.subscribe(&client).await {
+                    Some(again) => messages = again,
+                    None => return,
+                },
+            },
+            Some(run) = held.recv() => listener.repair.bridge(&run).await,
+            _ = ticks.tick() => listener.forget_silent(),
+        }
+    }
+}
+
+impl Listener {
+    async fn subscribe(&self, client: &Client) -> Option<Subscriber> {
+        loop {
+            tokio::select! {
+                () = self.shared.state.shutdown.cancelled() => return None,
+                subscribed = client.subscribe(self.shared.subject.clone()) => match subscribed {
+                    Ok(subscriber) => return Some(subscriber),
+                    Err(error) => tracing::warn!(%error, "cannot listen on the bus"),
+                },
+            }
+            sleep(AGAIN_AFTER).await;
+        }
+    }
+
+    fn forget_silent(&mut self) {
+        for gone in self.peers.take_silent(Instant::now()) {
+            self.shared.state.presence.all_elsewhere(gone, Default::default());
+            self.shared.due.notify_one();
+        }
+        let count = i64::try_from(self.peers.count()).unwrap_or(i64::MAX);
+        self.shared.state.metrics.bus.instances.set(count);
+    }
+
+    async fn hear(&mut self, bytes: &[u8]) {
+        let bus = &self.shared.state.metrics.bus;
+        let message = match wire::decode(&self.shared.state.tokens, bytes, now_ms()) {
+            Ok(message) => message,
+            Err(why) => {
+                bus.message("refused");
+                if why == Refused::OutOfTime {
+                    tracing::warn!("another instance's clock differs by more than a minute: it is not heard");
+                }
+                return;
+            }
+        };
+        if message.from == self.shared.me {
+            return;
+        }
+        bus.message("in");
+        match self.peers.hear(message.from, message.number, Instant::now()) {
+            Heard::Before => return,
+            Heard::Next => {}
+            Heard::First => self.shared.begin_anew(),
+            Heard::After(lost) => {
+                bus.lost.inc_by(lost);
+                self.shared.begin_anew();
+            }
+        }
+        self.take(message).await;
+    }
+
+    async fn take(&self, message: Message) {
+        let state = &self.shared.state;
+        for item in message.items {
+            match item {
+                Item::Log { announce, audiences, events } => {
+                    self.announce(&announce).await;
+                    for run in self.log(audiences, &events) {
+                        self.repair.bridge(&run).await;
+                    }
+                }
+                Item::Frame { users, frame } => self.frame(&users, wire::told(&frame)),
+                Item::Closed { device, code: close::REVOKED } => {
+                    state.hub.close_device_here(device, close::REVOKED);
+                }
+                Item::Closed { .. } => state.metrics.bus.message("refused"),
+                Item::Replaced { user, device, generation } => {
+                    state.hub.close_replaced(user, device, generation);
+                }
+                Item::Presence { user, state: presence, last_seen } => {
+                    state.presence.elsewhere(message.from, user, presence, last_seen);
+                }
+                Item::Everybody { is_first: true, users } => {
+                    state.presence.all_elsewhere(message.from, users.into_iter().collect());
+                }
+                Item::Everybody { is_first: false, users } => {
+                    for (user, presence) in users {
+                        state.presence.elsewhere(message.from, user, presence, None);
+                    }
+                }
+                Item::WhoIsThere => self.shared.tells.store(true, Ordering::Relaxed),
+            }
+        }
+    }
+
+    async fn announce(&self, announce: &[(UserId, ConversationId)]) {
+        if !announce.iter().any(|(user, _)| self.shared.state.hub.is_connected(*user)) {
+            return;
+        }
+        let told = async {
+            let mut conn = self.shared.state.pool.acquire().await?;
+            self.repair.announce(&mut conn, announce.iter().copied()).await
+        };
+        if let Err(error) = told.await {
+            tracing::warn!(%error, "could not announce a conversation");
+        }
+    }
+
+    /// Hands events on; answers those before which something is missing.
+    fn log(&self, audiences: Vec<Vec<UserId>>, events: &[LogEvent]) -> Vec<Vec<Published>> {
+        let hub = &self.shared.state.hub;
+        let audiences: Vec<(Arc<[UserId]>, bool)> = audiences
+            .into_iter()
+            .map(|users| {
+                let is_here = users.iter().any(|user| hub.is_connected(*user));
+                (users.into(), is_here)
+            })
+            .collect();
+        let mut published = Vec::with_capacity(events.len());
+        for event in events {
+            let conversation = event.0;
+            match audiences.get(event.1) {
+                Some((audience, true)) => {
+                    let Some(read) = event.read() else {
+                        self.shared.state.metrics.bus.message("refused");
+                        continue;
+                    };
+                    let json = serde_json::to_string(&read).unwrap_or_default().into();
+                    let audience = Arc::clone(audience);
+                    published.push(Published { conversation, seq: read.seq, json, audience });
+                }
+                Some((_, false)) => {
+                    if let Some(relay) = hub.relay() {
+                        relay.forget(conversation);
+                    }
+                }
+                None => self.shared.state.metrics.bus.message("refused"),
+            }
+        }
+        hub.hand_on(&published, false)
+    }
+
+    fn frame(&self, users: &[UserId], told: Option<Told>) {
+        let hub = &self.shared.state.hub;
+        match told {
+            Some(Told::Own(json)) => users.iter().for_each(|user| hub.send(*user, &json, None)),
+            Some(Told::Latest(fact)) => users.iter().for_each(|user| hub.send_latest(*user, &fact)),
+            Some(Told::Ephemeral(json)) => hub.send_ephemeral(users, &json),
+            None => self.shared.state.metrics.bus.message("refused"),
+        }
+    }
+}

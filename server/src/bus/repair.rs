@@ -1,0 +1,171 @@
+//! What the bus has lost is read from the database: the holes before what came, and, every second, all that committed and
+//! was not handed on here (L4).
+
+use crate::{
+    db::{self, missed::StandRow},
+    domain::heads,
+    hub::{Hub, Published},
+    metrics::Metrics,
+};
+use kith_protocol::{ConversationId, Seq, UserId, limits};
+use sqlx::{PgConnection, PgPool};
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    sync::Notify,
+    time::{MissedTickBehavior, interval, sleep},
+};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// How often the database is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// What is on its way gets this long to arrive before it counts as lost.
+const GRACE: Duration = Duration::from_millis(200);
+/// Conversations of one look; the rest is found by the next event of each.
+const STRETCHES_MAX: i64 = 20_000;
+/// Bytes of one read.
+const READ_BYTES_MAX: i64 = 256 * 1024;
+
+/// Reads what was lost.
+#[derive(Debug, Clone)]
+pub(super) struct Repair {
+    pub pool: PgPool,
+    pub hub: Hub,
+    pub metrics: Metrics,
+    /// Something was lost, or the bus is back: the next look is due at once.
+    pub due: Arc<Notify>,
+}
+
+impl Repair {
+    /// Looks every second, and when it is due, until `shutdown`.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let mut ticks = interval(LOOK_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut last = None;
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                _ = ticks.tick() => {}
+                () = self.due.notified() => {}
+            }
+            match self.look(last).await {
+                Ok(stand) => last = Some(stand),
+                Err(error) => tracing::debug!(%error, "could not look for what the bus has lost"),
+            }
+        }
+    }
+
+    /// Hands on what committed since the last look and nobody has handed on.
+    async fn look(&self, last: Option<StandRow>) -> Result<StandRow, sqlx::Error> {
+        let mut tx = db::begin_snapshot(&self.pool).await?;
+        let stand = db::missed::stand(&mut tx).await?;
+        // A database that was set back begins anew: its clients come back and compare heads.
+        let from = last.map_or(stand.xmin, |last| last.xmin.min(stand.xmin));
+        let written = match last {
+            Some(_) => db::missed::since(&mut tx, from, stand.xmax, STRETCHES_MAX).await?,
+            None => Vec::new(),
+        };
+        tx.commit().await?;
+        let Some(relay) = self.hub.relay() else { return Ok(stand) };
+        let missing = |id, low, high| {
+            relay.missing(ConversationId::from_uuid(id), Seq::from_i64(low), Seq::from_i64(high))
+        };
+        let suspects: Vec<_> =
+            written.into_iter().filter(|row| !missing(row.id, row.low, row.high).is_empty()).collect();
+        if suspects.is_empty() {
+            return Ok(stand);
+        }
+        sleep(GRACE).await;
+        let mut conn = self.pool.acquire().await?;
+        for row in suspects {
+            for (low, high) in missing(row.id, row.low, row.high) {
+                self.read(&mut conn, row.key, ConversationId::from_uuid(row.id), (low, high)).await?;
+            }
+        }
+        Ok(stand)
+    }
+
+    /// Hands on a run with what is missing between it and what was handed on.
+    pub async fn bridge(&self, run: &[Published]) {
+        let (Some(first), Some(last), Some(relay)) = (run.first(), run.last(), self.hub.relay()) else {
+            return;
+        };
+        for missing in relay.missing(first.conversation, first.seq, last.seq) {
+            if let Err(error) = self.read_of(first.conversation, missing).await {
+                // The clients notice the hole and ask for it (C1).
+                tracing::debug!(%error, "could not read what the bus has lost");
+            }
+        }
+        self.hub.hand_on(run, true);
+    }
+
+    async fn read_of(&self, conversation: ConversationId, missing: (Seq, Seq)) -> Result<(), sqlx::Error> {
+        let mut conn = self.pool.acquire().await?;
+        match db::missed::key(&mut conn, conversation.as_uuid()).await? {
+            Some(key) => self.read(&mut conn, key, conversation, missing).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Reads a part of a log and hands it on to whoever may see it (R6); whoever joins by it gets heads first.
+    async fn read(
+        &self,
+        conn: &mut PgConnection,
+        key: i64,
+        conversation: ConversationId,
+        (low, high): (Seq, Seq),
+    ) -> Result<(), sqlx::Error> {
+        let sees = db::missed::who_sees(conn, key, low.as_i64(), high.as_i64()).await?;
+        if !sees.iter().any(|row| self.hub.is_connected(UserId::from_uuid(row.user_id))) {
+            return Ok(());
+        }
+        let joined = sees.iter().filter(|row| row.from_seq >= low.as_i64());
+        self.announce(conn, joined.map(|row| (UserId::from_uuid(row.user_id), conversation))).await?;
+        let limit = i64::try_from(limits::PAGE_EVENTS_MAX).unwrap_or(i64::MAX);
+        let mut next = low.as_i64();
+        while next <= high.as_i64() {
+            let rows = db::events::forward(conn, key, next, high.as_i64(), limit, READ_BYTES_MAX).await?;
+            if rows.is_empty() {
+                break;
+            }
+            let mut events = Vec::with_capacity(rows.len());
+            let mut audience: Arc<[UserId]> = Arc::new([]);
+            for row in rows {
+                let event = row.into_event(conversation);
+                let at = event.seq.as_i64();
+                let is_in =
+                    |row: &&db::missed::SeesRow| row.from_seq <= at && row.to_seq.is_none_or(|to| at <= to);
+                let users: Vec<UserId> =
+                    sees.iter().filter(is_in).map(|row| UserId::from_uuid(row.user_id)).collect();
+                if *audience != *users {
+                    audience = users.into();
+                }
+                next = at + 1;
+                let json = serde_json::to_string(&event).unwrap_or_default().into();
+                events.push(Published {
+                    conversation,
+                    seq: event.seq,
+                    json,
+                    audience: Arc::clone(&audience),
+                });
+            }
+            self.metrics.bus.repaired.inc_by(events.len() as u64);
+            self.hub.hand_on(&events, true);
+        }
+        Ok(())
+    }
+
+    /// Sends heads of a conversation to those who are connected here.
+    pub async fn announce(
+        &self,
+        conn: &mut PgConnection,
+        all: impl Iterator<Item = (UserId, ConversationId)>,
+    ) -> Result<(), sqlx::Error> {
+        for (user, conversation) in all.filter(|(user, _)| self.hub.is_connected(*user)) {
+            let ids: [Uuid; 1] = [conversation.as_uuid()];
+            let frame = heads::announcement(conn, user, &ids).await?;
+            self.hub.send(user, &Arc::from(frame.encode()), None);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,202 @@
+//! What instances tell each other, as bytes: a mark, then JSON.
+//!
+//! Whatever comes is taken for hostile until its mark fits, its size and time are within bounds, and it parses; events and
+//! frames are written anew from what was read, so that nothing else reaches a client.
+
+use crate::{
+    auth::{SEAL_BYTES, Tokens},
+    hub::Outward,
+};
+use kith_protocol::{
+    ConversationId, DeviceId, Event, ServerFrame, TimestampMs, UserId, ephemeral::PresenceState,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use std::{collections::BTreeMap, sync::Arc};
+use uuid::Uuid;
+
+/// A message is closed when it is longer than this. The bus carries up to 1 MiB by default, and one event with a thousand
+/// members is below 200 KiB.
+pub(super) const MESSAGE_BYTES: usize = 256 * 1024;
+/// Longer ones are not read.
+const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+/// Messages from further away in time are not heard: somebody may have kept them.
+const CLOCKS_DIFFER_MAX_MS: i64 = 60_000;
+
+/// A message.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Message {
+    /// The instance that speaks, as long as its process lives.
+    pub from: Uuid,
+    /// How many it has sent, this one included, and all that was lost on its way out.
+    pub number: u64,
+    /// Its clock.
+    pub at: i64,
+    /// What it tells; nothing in a sign of life.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub items: Vec<Item>,
+}
+
+/// Something told.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum Item {
+    /// Events of one commit, in order, and who gets heads before them.
+    Log {
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        announce: Vec<(UserId, ConversationId)>,
+        /// Lists of members, each once.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        audiences: Vec<Vec<UserId>>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        events: Vec<LogEvent>,
+    },
+    /// A frame for users' connections.
+    Frame { users: Vec<UserId>, frame: Box<RawValue> },
+    /// A device was signed out.
+    Closed { device: DeviceId, code: u16 },
+    /// A device has a newer socket elsewhere.
+    Replaced { user: UserId, device: DeviceId, generation: u64 },
+    /// How present somebody is there.
+    Presence {
+        user: UserId,
+        state: PresenceState,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        last_seen: Option<TimestampMs>,
+    },
+    /// A part of those who are connected there; the first part replaces what was known.
+    Everybody { is_first: bool, users: BTreeMap<UserId, PresenceState> },
+    /// Everybody is asked who is connected to them.
+    WhoIsThere,
+}
+
+/// An event: where, the number of its audience, and the event.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct LogEvent(pub ConversationId, pub usize, pub Box<RawValue>);
+
+impl LogEvent {
+    /// The event, read.
+    pub fn read(&self) -> Option<Event> {
+        serde_json::from_str(self.2.get()).ok()
+    }
+}
+
+/// Why a message is not heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    TooLong,
+    NotOurs,
+    NotReadable,
+    OutOfTime,
+}
+
+/// A message as it goes over the bus.
+pub(super) fn encode(tokens: &Tokens, message: &Message) -> Vec<u8> {
+    let json = serde_json::to_vec(message).unwrap_or_default();
+    let mut bytes = Vec::with_capacity(SEAL_BYTES + json.len());
+    bytes.extend_from_slice(&tokens.seal(&json));
+    bytes.extend_from_slice(&json);
+    bytes
+}
+
+/// Reads a message.
+pub(super) fn decode(tokens: &Tokens, bytes: &[u8], now: i64) -> Result<Message, Refused> {
+    if bytes.len() > MESSAGE_BYTES_MAX {
+        return Err(Refused::TooLong);
+    }
+    let (seal, json) = bytes.split_at_checked(SEAL_BYTES).ok_or(Refused::NotOurs)?;
+    if !tokens.is_sealed(json, seal) {
+        return Err(Refused::NotOurs);
+    }
+    let message: Message = serde_json::from_slice(json).map_err(|_| Refused::NotReadable)?;
+    if message.at.abs_diff(now) > CLOCKS_DIFFER_MAX_MS.unsigned_abs() {
+        return Err(Refused::OutOfTime);
+    }
+    Ok(message)
+}
+
+fn raw(json: &str) -> Option<Box<RawValue>> {
+    RawValue::from_string(json.to_owned()).ok()
+}
+
+/// Turns what the hub tells into items; events of a long commit into several, each of them short.
+pub(super) fn items(outward: Outward) -> Vec<(Item, usize)> {
+    /// Of an id in JSON.
+    const ID_BYTES: usize = 40;
+    match outward {
+        Outward::Log { mut announce, events } => {
+            let mut done = Vec::new();
+            let (mut audiences, mut known, mut open, mut bytes) = (Vec::new(), Vec::new(), Vec::new(), 0);
+            bytes += announce.len() * 2 * ID_BYTES;
+            for event in events {
+                if bytes > MESSAGE_BYTES {
+                    let announce = std::mem::take(&mut announce);
+                    let (audiences, events) = (std::mem::take(&mut audiences), std::mem::take(&mut open));
+                    done.push((Item::Log { announce, audiences, events }, bytes));
+                    known.clear();
+                    bytes = 0;
+                }
+                let at =
+                    known.iter().position(|one| Arc::ptr_eq(one, &event.audience)).unwrap_or_else(|| {
+                        known.push(Arc::clone(&event.audience));
+                        audiences.push(event.audience.to_vec());
+                        bytes += event.audience.len() * ID_BYTES;
+                        known.len() - 1
+                    });
+                bytes += event.json.len() + ID_BYTES;
+                open.extend(raw(&event.json).map(|json| LogEvent(event.conversation, at, json)));
+            }
+            done.push((Item::Log { announce, audiences, events: open }, bytes));
+            done
+        }
+        Outward::Frame { users, json } => {
+            let bytes = json.len() + users.len() * ID_BYTES;
+            raw(&json).map(|frame| (Item::Frame { users, frame }, bytes)).into_iter().collect()
+        }
+        Outward::Closed { device, code } => vec![(Item::Closed { device, code }, 2 * ID_BYTES)],
+        Outward::Replaced { user, device, generation } => {
+            vec![(Item::Replaced { user, device, generation }, 3 * ID_BYTES)]
+        }
+        Outward::Presence { user, state, last_seen } => {
+            vec![(Item::Presence { user, state, last_seen }, 3 * ID_BYTES)]
+        }
+    }
+}
+
+/// What of a frame may go from instance to instance.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// One's own state.
+    Own(Arc<str>),
+    /// Only the newest counts.
+    Latest(crate::hub::Latest),
+    /// It may be dropped.
+    Ephemeral(Arc<str>),
+}
+
+/// Reads a frame that another instance told; `None` for one that only one's own instance may send.
+pub(super) fn told(frame: &RawValue) -> Option<Told> {
+    use crate::hub::{Latest, Topic};
+    let frame = ServerFrame::decode(frame.get()).ok()?.frame;
+    let json: Arc<str> = frame.encode().into();
+    match &frame {
+        ServerFrame::OwnState(own) if own.reply_to.is_none() => Some(Told::Own(json)),
+        ServerFrame::Markers(told) => match told.markers.as_slice() {
+            [(of, delivered, read)] => {
+                let topic = Topic::Markers(told.conversation, *of);
+                Some(Told::Latest(Latest { topic, version: (delivered.0, read.0), json }))
+            }
+            _ => None,
+        },
+        ServerFrame::Profiles(told) => match told.items.as_slice() {
+            [one] => {
+                let topic = Topic::Profile(one.id);
+                Some(Told::Latest(Latest { topic, version: (one.version, 0), json }))
+            }
+            _ => None,
+        },
+        ServerFrame::Ephemeral(_) => Some(Told::Ephemeral(json)),
+        _ => None,
+    }
+}

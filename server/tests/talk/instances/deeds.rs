@@ -1,0 +1,159 @@
+//! What people do at one instance and see at another.
+
+use super::{Instance, Nats, until};
+use crate::support::{Person, World, member, message};
+use kith_protocol::error::close;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+/// An instance in this process, and one in another.
+struct Two {
+    nats: Nats,
+    world: World,
+    other: Instance,
+}
+
+impl Two {
+    async fn start() -> Option<Self> {
+        let nats = Nats::start().await?;
+        let world = World::start_with(nats.config()).await;
+        let other = Instance::start(world.server.database_url(), &nats).await;
+        until("they hear each other", async || other.metric("kith_bus_instances").await == 1).await;
+        Some(Self { nats, world, other })
+    }
+
+    /// The person, at the other instance.
+    fn over_there(&self, person: &Person) -> Person {
+        person.at(self.other.address)
+    }
+}
+
+fn is_presence(frame: &Value, of: &Person, state: &str) -> bool {
+    let items = frame["presence"].as_array();
+    items.is_some_and(|items| items.iter().any(|item| item[0] == json!(of.user) && item[1] == state))
+}
+
+#[tokio::test]
+async fn l4_r5_presence_and_typing_are_seen_at_another_instance() {
+    let Some(two) = Two::start().await else { return };
+    let [ada, bo] = two.world.people(["ada", "bo"]).await;
+    let mut at_a = ada.online().await;
+    let chat = at_a.start_chat(bo.user, "hello").await;
+    at_a.write(&json!({"type": "presence.watch", "users": [bo.user]})).await;
+    at_a.until(|frame| is_presence(frame, &bo, "offline")).await;
+
+    let mut at_b = two.over_there(&bo).online().await;
+    at_a.until(|frame| is_presence(frame, &bo, "online")).await;
+    at_b.write(&json!({"type": "presence.set", "state": "busy"})).await;
+    at_a.until(|frame| is_presence(frame, &bo, "busy")).await;
+    at_b.write(&json!({"type": "typing", "conversation": chat, "on": true})).await;
+    let typing = at_a.until(|frame| frame["typing"].is_array()).await;
+    assert_eq!(typing["typing"], json!([[chat, bo.user, true]]));
+
+    // Whoever begins to watch is told what the other instance said before.
+    let mut again = two.world.device_of(&ada).await.online().await;
+    again.write(&json!({"type": "presence.watch", "users": [bo.user]})).await;
+    again.until(|frame| is_presence(frame, &bo, "busy")).await;
+    drop(at_b);
+    at_a.until(|frame| is_presence(frame, &bo, "offline")).await;
+}
+
+#[tokio::test]
+async fn l4_r5_people_of_an_instance_that_is_gone_are_offline() {
+    let Some(mut two) = Two::start().await else { return };
+    let [ada, bo] = two.world.people(["ada", "bo"]).await;
+    let mut at_a = ada.online().await;
+    let _at_b = two.over_there(&bo).online().await;
+    at_a.write(&json!({"type": "presence.watch", "users": [bo.user]})).await;
+    at_a.until(|frame| is_presence(frame, &bo, "online")).await;
+    two.other.child.kill().await.unwrap();
+    at_a.until(|frame| is_presence(frame, &bo, "offline")).await;
+}
+
+#[tokio::test]
+async fn l4_r1_s4_markers_and_own_state_are_told_at_another_instance() {
+    let Some(two) = Two::start().await else { return };
+    let [ada, bo] = two.world.people(["ada", "bo"]).await;
+    let mut at_a = ada.online().await;
+    let chat = at_a.start_chat(bo.user, "hello").await;
+    let mut at_b = two.over_there(&bo).online().await;
+    at_b.call(json!({"type": "state", "conversation": chat, "read": 1})).await;
+    let markers = at_a.until_type("markers").await;
+    assert_eq!(markers["markers"], json!([[bo.user, 1, 1]]));
+
+    let mut device = two.over_there(&two.world.device_of(&ada).await).online().await;
+    at_a.call(json!({"type": "state", "conversation": chat, "pin": true})).await;
+    let own = device.until_type("own_state").await;
+    assert_eq!((&own["items"][0]["conversation"], &own["items"][0]["pin"]), (&json!(chat), &json!(true)));
+}
+
+#[tokio::test]
+async fn l4_r6_groups_begin_and_end_for_members_at_another_instance() {
+    let Some(two) = Two::start().await else { return };
+    let [ada, bo] = two.world.people(["ada", "bo"]).await;
+    let mut at_a = ada.online().await;
+    let mut at_b = two.over_there(&bo).online().await;
+    let group = at_a.start_group(&[bo.user]).await;
+    let heads = at_b.until_type("heads").await;
+    assert_eq!(heads["items"][0]["conversation"], json!(group), "announced before its first event");
+    at_a.ok(group, message("to all")).await;
+    let removal = at_a.ok(group, member(bo.user, "removed")).await;
+    at_a.ok(group, message("without bo")).await;
+    assert_eq!(at_b.events_to(group, removal).await.len(), 2);
+    // What is known of members here counts only at the version in the database (W1).
+    assert_eq!(at_b.refused(group, message("I am still here")).await, "not_member");
+    let rest = at_b.everything().await;
+    assert!(rest.iter().all(|frame| frame["type"] != "events"), "the removal is the last: {rest:?}");
+    at_a.ok(group, member(bo.user, "added")).await;
+    let heads = at_b.until_type("heads").await;
+    assert_eq!(heads["items"][0]["visible"], json!([[1, 2], [4, null]]), "told before the event that adds");
+}
+
+#[tokio::test]
+async fn l4_a_sign_out_and_a_newer_socket_end_sockets_of_another_instance() {
+    let Some(two) = Two::start().await else { return };
+    let [ada] = two.world.people(["ada"]).await;
+    let mut older = two.over_there(&ada).online().await;
+    let mut newer = ada.online_as(1).await;
+    assert_eq!(older.closed().await, close::REPLACED, "the device came back elsewhere");
+    let mut newest = two.over_there(&ada).online_as(2).await;
+    assert_eq!(newer.closed().await, close::REPLACED, "and back again");
+    assert_eq!(ada.ask(Method::DELETE, "/v1/sessions/current", None).await.0, 204);
+    assert_eq!(newest.closed().await, close::REVOKED);
+}
+
+#[tokio::test]
+async fn l4_what_strangers_write_on_the_bus_is_not_heard() {
+    let Some(two) = Two::start().await else { return };
+    let [ada, bo] = two.world.people(["ada", "bo"]).await;
+    let mut at_b = two.over_there(&bo).online().await;
+    let chat = ada.online().await.start_chat(bo.user, "hello").await;
+    at_b.events_to(chat, 1).await;
+    at_b.everything().await;
+    let stranger = async_nats::ConnectOptions::new()
+        .user_and_password("kith".to_owned(), "sesame+open".to_owned())
+        .connect(two.nats.address.to_string())
+        .await
+        .unwrap();
+    let mut heard = stranger.subscribe("kith-test.v1").await.unwrap();
+    let real = futures_util::StreamExt::next(&mut heard).await.unwrap().payload;
+    let closes = json!({"from": ada.device, "number": 1, "at": 0,
+                        "items": [{"closed": {"device": bo.device, "code": close::REVOKED}}]});
+    let mut bent = real.to_vec();
+    *bent.last_mut().unwrap() ^= 1;
+    let unmarked = [&[0; 16], closes.to_string().as_bytes()].concat();
+    let long = vec![0; 1024 * 1024];
+    let tries = [Vec::new(), b"{}".to_vec(), bent, unmarked, long];
+    for payload in &tries {
+        stranger.publish("kith-test.v1", payload.clone().into()).await.unwrap();
+    }
+    // One's own words, once more, are no news: nobody acts on them.
+    stranger.publish("kith-test.v1", real).await.unwrap();
+    stranger.flush().await.unwrap();
+    until("all are refused", async || {
+        two.other.metric("kith_bus_messages_total{outcome=\"refused\"}").await == tries.len() as u64
+    })
+    .await;
+    let rest = at_b.everything().await;
+    assert!(rest.iter().all(|frame| frame["type"] == "ack" || frame["type"] == "profiles"), "{rest:?}");
+}
