@@ -137,10 +137,19 @@ pub struct Pair {
 
 /// Connects each two neighbours and opens their conversation.
 pub async fn connect_pairs(server: &str, wire: Wire, people: &[Person]) -> Result<Vec<Arc<Pair>>> {
+    connect_pairs_between([server, server], wire, people).await
+}
+
+/// As [`connect_pairs`], the writers at the first server and the readers at the second.
+pub async fn connect_pairs_between(
+    [first, second]: [&str; 2],
+    wire: Wire,
+    people: &[Person],
+) -> Result<Vec<Arc<Pair>>> {
     stream::iter(people.chunks_exact(2))
         .map(|two| async move {
-            let mut writer = Connection::greet(server, wire, &two[0]).await?;
-            let mut reader = Connection::greet(server, wire, &two[1]).await?;
+            let mut writer = Connection::greet(first, wire, &two[0]).await?;
+            let mut reader = Connection::greet(second, wire, &two[1]).await?;
             let conversation = ConversationId::direct(two[0].user, two[1].user);
             let open = Open {
                 conversation,

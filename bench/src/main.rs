@@ -6,6 +6,7 @@
 mod crowd;
 mod doors;
 mod engine;
+mod instances;
 mod load;
 mod people;
 mod rivals;
@@ -57,6 +58,18 @@ enum What {
     Group(crowd::group::Arguments),
     /// kill -9 in mid-run.
     Crash(crowd::crash::Arguments),
+    /// What the bus between two instances costs, beside one instance without it. Needs nats-server.
+    Bus {
+        /// The server's binary.
+        #[arg(long, env = "KITH_SERVER")]
+        server: PathBuf,
+        /// Pairs of people, writer and reader at different instances.
+        #[arg(long, default_value_t = 200)]
+        pairs: usize,
+        /// Seconds of each measurement.
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+    },
     /// One of those that Kith is measured beside, until it is ended.
     #[command(hide = true)]
     Rival {
@@ -96,6 +109,9 @@ async fn main() -> Result<()> {
         What::Storm(arguments) => crowd::storm::run(&arguments).await,
         What::Group(arguments) => crowd::group::run(&arguments).await,
         What::Crash(arguments) => crowd::crash::run(&arguments).await,
+        What::Bus { server, pairs, seconds } => {
+            instances::run(&server, pairs, Duration::from_secs(seconds)).await
+        }
         What::Rival { rival, folder, socketio } => rivals::run(rival, &folder, socketio.as_deref()).await,
         What::Doors { server, tries, events, seconds } => {
             at_the_door(&server, tries, events, Duration::from_secs(seconds)).await

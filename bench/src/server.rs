@@ -93,6 +93,25 @@ impl Running {
         Ok(sessions.lines().map(serde_json::from_str).collect::<Result<_, _>>()?)
     }
 
+    /// Starts Kith's server with a bus.
+    pub async fn start_on_bus(binary: &Path, bus: &str) -> Result<Self> {
+        Self::start_with(binary, |command, data| {
+            kith(command, data, 0);
+            command.env("KITH_BUS", bus);
+        })
+        .await
+    }
+
+    /// Starts another instance on this one's database.
+    pub async fn another_on_bus(&self, binary: &Path, bus: &str) -> Result<Self> {
+        let database = self.database_url()?;
+        Self::start_with(binary, |command, _| {
+            command.arg("serve").env("DATABASE_URL", database).env("KITH_BUS", bus);
+            command.env("KITH_LISTEN", "127.0.0.1:0").env("KITH_SIGNUP", "open").env("KITH_LOG", "warn");
+        })
+        .await
+    }
+
     /// Starts one of those that Kith is measured beside.
     pub async fn start_rival(rival: Rival, socketio: Option<&Path>) -> Result<Self> {
         let own = std::env::current_exe()?;
@@ -138,27 +157,7 @@ impl Running {
 
     /// CPU seconds of the server and everything below it (PostgreSQL), until now.
     pub fn cpu_seconds(&self) -> Result<f64> {
-        let mut of_parent = std::collections::HashMap::<u32, Vec<(u32, f64)>>::new();
-        for entry in std::fs::read_dir("/proc")? {
-            let Ok(id) = entry?.file_name().to_string_lossy().parse::<u32>() else { continue };
-            let Ok(stat) = std::fs::read_to_string(format!("/proc/{id}/stat")) else { continue };
-            let Some((_, rest)) = stat.rsplit_once(')') else { continue };
-            let fields: Vec<&str> = rest.split_whitespace().collect();
-            // proc(5): after the name come state, ppid, …; utime and stime are fields 14 and 15, children's 16 and 17.
-            let number = |index: usize| fields.get(index).and_then(|f| f.parse::<f64>().ok()).unwrap_or(0.0);
-            let ticks: f64 = (11..15).map(number).sum();
-            of_parent.entry(number(1) as u32).or_default().push((id, ticks / 100.0));
-        }
-        let own =
-            of_parent.values().flatten().find(|(id, _)| Some(*id) == self.child.id()).map_or(0.0, |p| p.1);
-        let (mut sum, mut todo) = (own, vec![self.id()?]);
-        while let Some(parent) = todo.pop() {
-            for (id, seconds) in of_parent.get(&parent).into_iter().flatten() {
-                sum += seconds;
-                todo.push(*id);
-            }
-        }
-        Ok(sum)
+        cpu_of(self.id()?)
     }
 
     /// Ends it as an operator would, and waits.
@@ -201,4 +200,28 @@ async fn spawn(mut command: Command) -> Result<(Child, String)> {
     // What it prints later is read and dropped, so that its pipe never fills.
     tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
     Ok((child, url))
+}
+
+/// CPU seconds of a process and everything below it, until now.
+pub fn cpu_of(root: u32) -> Result<f64> {
+    let mut of_parent = std::collections::HashMap::<u32, Vec<(u32, f64)>>::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let Ok(id) = entry?.file_name().to_string_lossy().parse::<u32>() else { continue };
+        let Ok(stat) = std::fs::read_to_string(format!("/proc/{id}/stat")) else { continue };
+        let Some((_, rest)) = stat.rsplit_once(')') else { continue };
+        let fields: Vec<&str> = rest.split_whitespace().collect();
+        // proc(5): after the name come state, ppid, …; utime and stime are fields 14 and 15, children's 16 and 17.
+        let number = |index: usize| fields.get(index).and_then(|f| f.parse::<f64>().ok()).unwrap_or(0.0);
+        let ticks: f64 = (11..15).map(number).sum();
+        of_parent.entry(number(1) as u32).or_default().push((id, ticks / 100.0));
+    }
+    let own = of_parent.values().flatten().find(|(id, _)| *id == root).map_or(0.0, |p| p.1);
+    let (mut sum, mut todo) = (own, vec![root]);
+    while let Some(parent) = todo.pop() {
+        for (id, seconds) in of_parent.get(&parent).into_iter().flatten() {
+            sum += seconds;
+            todo.push(*id);
+        }
+    }
+    Ok(sum)
 }
