@@ -11,7 +11,7 @@ mod relay;
 
 pub use outbox::Outbox;
 pub use queue::{Latest, Outgoing, Topic};
-pub use relay::{Outward, Relay};
+pub use relay::{OUTWARD_MAX, Outward, Relay};
 
 use kith_protocol::{
     ConversationId, DeviceId, Seq, TimestampMs, UserId, ephemeral::PresenceState, error::close,
@@ -281,9 +281,10 @@ impl Hub {
         self.0.relay.get()
     }
 
-    /// Has the other instances offer a frame to these users' connections there.
-    pub fn tell_others(&self, users: impl FnOnce() -> Vec<UserId>, json: &Arc<str>) {
-        self.tell(|| Outward::Frame { users: users(), json: Arc::clone(json) });
+    /// Has the other instances offer a frame to these users' connections there. With a topic it is told again after
+    /// something was lost.
+    pub fn tell_others(&self, topic: Option<Topic>, users: impl FnOnce() -> Vec<UserId>, json: &Arc<str>) {
+        self.tell(|| Outward::Frame { topic, users: users(), json: Arc::clone(json) });
     }
 
     /// Has the other instances send heads of a conversation to these users' connections there.

@@ -81,6 +81,17 @@ fn sql_of_the_server_lives_in_db_only() {
 }
 
 #[test]
+fn only_the_bus_of_the_server_knows_nats_and_only_its_start_knows_the_bus() {
+    for folder in ["domain", "http", "ws", "hub", "db", "auth", "settings"] {
+        nowhere(&format!("server/src/{folder}"), &["async_nats", "crate::bus", "bus::start"]);
+    }
+    for file in ["hub.rs", "presence.rs", "state.rs", "serve.rs", "router.rs", "config.rs", "metrics.rs"] {
+        nowhere(&format!("server/src/{file}"), &["async_nats"]);
+    }
+    nowhere("server/src/bus", &["axum", "crate::http", "crate::ws", "sqlx::query"]);
+}
+
+#[test]
 fn sql_of_the_client_lives_in_the_store_only() {
     for folder in ["client/src/sync", "client/src/transport", "client/src/engine"] {
         nowhere(folder, &["rusqlite::", "prepare_cached"]);

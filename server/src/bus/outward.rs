@@ -5,9 +5,17 @@ use super::{
     peers::ALIVE_EVERY,
     wire::{self, Item, MESSAGE_BYTES, Message},
 };
-use crate::{domain::batch::now_ms, hub::Outward};
+use crate::{
+    domain::batch::now_ms,
+    hub::{OUTWARD_MAX, Outward, Topic},
+};
 use async_nats::{Client, connection::State};
-use std::{sync::atomic::Ordering, time::Duration};
+use kith_protocol::DeviceId;
+use std::{
+    collections::HashMap,
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 use tokio::{
     sync::mpsc,
     time::{MissedTickBehavior, interval, timeout},
@@ -20,16 +28,59 @@ const LAST_WORDS_WITHIN: Duration = Duration::from_millis(500);
 /// People of one message about who is there.
 const EVERYBODY_PART: usize = 2_000;
 
+/// What is told again after something was lost: markers, own state, profiles, sign-outs, newer sockets. When there is more,
+/// the oldest go; clients see those facts with their next heads.
+const FACTS_MAX: usize = 8_192;
+/// What was said longer ago was heard, or its loss noticed.
+const HEARD_AFTER: Duration = Duration::from_secs(60);
+
+/// What a fact is about; only the newest is told again.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum About {
+    Topic(Topic),
+    Device(DeviceId),
+}
+
+/// Facts that only a message carries: the database does not tell that they are new.
+#[derive(Debug, Default)]
+struct Facts(HashMap<About, (Instant, Outward)>);
+
+impl Facts {
+    fn keep(&mut self, outward: &Outward, now: Instant) {
+        let about = match outward {
+            Outward::Frame { topic: Some(topic), .. } => About::Topic(*topic),
+            Outward::Closed { device, .. } | Outward::Replaced { device, .. } => About::Device(*device),
+            Outward::Frame { .. } | Outward::Log { .. } | Outward::Presence { .. } => return,
+        };
+        if self.0.len() >= FACTS_MAX {
+            let mut times: Vec<Instant> = self.0.values().map(|(at, _)| *at).collect();
+            let (_, middle, _) = times.select_nth_unstable(FACTS_MAX / 2);
+            let middle = *middle;
+            self.0.retain(|_, (at, _)| *at > middle);
+        }
+        self.0.insert(about, (now, outward.clone()));
+    }
+
+    fn forget_heard(&mut self, now: Instant) {
+        self.0.retain(|_, (at, _)| now.saturating_duration_since(*at) < HEARD_AFTER);
+    }
+
+    fn all(&self) -> Vec<Outward> {
+        self.0.values().map(|(_, outward)| outward.clone()).collect()
+    }
+}
+
 struct Speaker {
     shared: Shared,
     client: Client,
     number: u64,
+    facts: Facts,
 }
 
 /// Tells the others until the shutdown, and what is committed after it.
 pub(super) async fn run(shared: Shared, client: Client, mut outward: mpsc::Receiver<Outward>) {
     let shutdown = shared.state.shutdown.clone();
-    let mut speaker = Speaker { shared, client, number: 0 };
+    let mut speaker = Speaker { shared, client, number: 0, facts: Facts::default() };
     let mut alive = interval(ALIVE_EVERY);
     alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -53,8 +104,20 @@ pub(super) async fn run(shared: Shared, client: Client, mut outward: mpsc::Recei
 impl Speaker {
     /// Tells something and whatever else is in the queue.
     async fn tell(&mut self, first: Outward, outward: &mut mpsc::Receiver<Outward>) {
-        let (mut items, mut bytes, mut next) = (Vec::new(), 0, Some(first));
-        while let Some(one) = next {
+        let mut next = Some(first);
+        let rest = std::iter::from_fn(|| next.take().or_else(|| outward.try_recv().ok()));
+        let mut all: Vec<Outward> = Vec::new();
+        for one in rest.take(OUTWARD_MAX) {
+            self.facts.keep(&one, Instant::now());
+            all.push(one);
+        }
+        self.say_all(all).await;
+    }
+
+    /// In as few messages as may be.
+    async fn say_all(&mut self, all: Vec<Outward>) {
+        let (mut items, mut bytes) = (Vec::new(), 0);
+        for one in all {
             for (item, length) in wire::items(one) {
                 if bytes > 0 && bytes + length > MESSAGE_BYTES {
                     self.say(std::mem::take(&mut items)).await;
@@ -63,15 +126,21 @@ impl Speaker {
                 bytes += length;
                 items.push(item);
             }
-            next = outward.try_recv().ok();
         }
-        self.say(items).await;
+        if !items.is_empty() {
+            self.say(items).await;
+        }
     }
 
     /// Says that this instance lives, and who is there if somebody wants to know.
     async fn alive(&mut self) {
-        if self.shared.tells.swap(false, Ordering::Relaxed) {
+        let is_connected = self.client.connection_state() == State::Connected;
+        if is_connected && self.shared.tells.swap(false, Ordering::Relaxed) {
             self.everybody().await;
+            self.say_all(self.facts.all()).await;
+        }
+        if is_connected {
+            self.facts.forget_heard(Instant::now());
         }
         let asks = self.shared.asks.swap(false, Ordering::Relaxed);
         self.say(if asks { vec![Item::WhoIsThere] } else { Vec::new() }).await;
@@ -103,5 +172,41 @@ impl Speaker {
         let sending = self.client.publish(self.shared.subject.clone(), bytes.into());
         let is_sent = matches!(timeout(SENT_WITHIN, sending).await, Ok(Ok(())));
         bus.message(if is_sent { "out" } else { "unsent" });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kith_protocol::{ConversationId, UserId};
+
+    fn own(user: UserId, conversation: ConversationId, json: &str) -> Outward {
+        Outward::Frame { topic: Some(Topic::Own(conversation, user)), users: vec![user], json: json.into() }
+    }
+
+    #[test]
+    fn l4_of_each_fact_the_newest_is_told_again_and_what_expires_by_itself_is_not() {
+        let (mut facts, now) = (Facts::default(), Instant::now());
+        let (user, conversation) = (UserId::mint(), ConversationId::mint());
+        facts.keep(&own(user, conversation, "1"), now);
+        facts.keep(&own(user, conversation, "2"), now);
+        facts.keep(&Outward::Frame { topic: None, users: vec![user], json: "typing".into() }, now);
+        facts.keep(&Outward::Log { announce: Vec::new(), events: Vec::new() }, now);
+        let all = facts.all();
+        assert!(matches!(&all[..], [Outward::Frame { json, .. }] if &**json == "2"), "{all:?}");
+        facts.forget_heard(now + HEARD_AFTER);
+        assert!(facts.all().is_empty());
+    }
+
+    #[test]
+    fn l4_of_too_many_facts_the_older_half_goes() {
+        let (mut facts, now) = (Facts::default(), Instant::now());
+        let user = UserId::mint();
+        for at in 0..=FACTS_MAX as u64 {
+            facts.keep(&own(user, ConversationId::mint(), ""), now + Duration::from_millis(at));
+            assert!(facts.0.len() <= FACTS_MAX);
+        }
+        let oldest = facts.0.values().map(|(at, _)| *at).min().unwrap();
+        assert!(oldest > now + Duration::from_millis(FACTS_MAX as u64 / 2));
     }
 }

@@ -150,7 +150,7 @@ pub(super) fn items(outward: Outward) -> Vec<(Item, usize)> {
             done.push((Item::Log { announce, audiences, events: open }, bytes));
             done
         }
-        Outward::Frame { users, json } => {
+        Outward::Frame { users, json, .. } => {
             let bytes = json.len() + users.len() * ID_BYTES;
             raw(&json).map(|frame| (Item::Frame { users, frame }, bytes)).into_iter().collect()
         }

@@ -54,6 +54,7 @@ pub(super) async fn run(common: &Common) -> anyhow::Result<()> {
     listeners(&settings, &mut report).await;
     open_files(&report);
     postgres(&settings, &mut report).await;
+    bus(&settings, &mut report).await;
     if report.bad > 0 {
         bail!("{} to be mended", report.bad);
     }
@@ -155,6 +156,32 @@ async fn postgres(settings: &Settings, report: &mut Report) {
     }
     if let Err(error) = database.close().await {
         report.bad(format!("{error:#}"), "the private PostgreSQL did not end in order");
+    }
+}
+
+async fn bus(settings: &Settings, report: &mut Report) {
+    let bus = match settings.bus() {
+        Ok(Some(bus)) => bus,
+        Ok(None) => return,
+        Err(error) => return report.bad(error, "docs/configuration.md has both ways to name the bus"),
+    };
+    if settings.embedded_db == Some(true) {
+        report.warn(
+            "a bus, and a private PostgreSQL",
+            "other instances need the same database: let one of your own serve all of them",
+        );
+    }
+    let shown = bus.url.shown();
+    match crate::bus::reach(&bus.url).await {
+        Ok(()) => report.well(format!("the bus at {shown}")),
+        Err(problem) => report.bad(
+            format!("the bus at {shown}: {problem}"),
+            "is nats-server running, and are address, user and password right? Until then instances hear of each other \
+             through the database, a second later",
+        ),
+    }
+    if bus.url.is_plain() {
+        report.warn("what goes over the bus can be read on the way", "tls:// in its address demands TLS");
     }
 }
 

@@ -226,7 +226,11 @@ pub async fn rename(state: &AppState, user: UserId, display_name: &str) -> Resul
         for fellow in &fellows {
             state.hub.send_latest(UserId::from_uuid(*fellow), &fact);
         }
-        state.hub.tell_others(|| fellows.into_iter().map(UserId::from_uuid).collect(), &fact.json);
+        state.hub.tell_others(
+            Some(topic),
+            || fellows.into_iter().map(UserId::from_uuid).collect(),
+            &fact.json,
+        );
     }
     Ok(own)
 }

@@ -42,7 +42,7 @@ pub async fn tell(
     for user in &others {
         state.hub.send_latest(*user, &fact);
     }
-    state.hub.tell_others(|| others, &fact.json);
+    state.hub.tell_others(Some(topic), || others, &fact.json);
     Ok(())
 }
 
@@ -119,7 +119,7 @@ pub async fn typing(
     });
     let frame = frame.encode().into();
     state.hub.send_ephemeral(&others, &frame);
-    state.hub.tell_others(|| others, &frame);
+    state.hub.tell_others(None, || others, &frame);
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! Own state: markers, flags and drafts, a row per user and conversation, versioned by the user's counter (S4, R1, R4).
 
 use super::{fetch, heads, markers};
-use crate::{db, db::items::ItemRow, db::members::OwnColumns, error::ApiError, state::AppState};
+use crate::{db, db::items::ItemRow, db::members::OwnColumns, error::ApiError, hub::Topic, state::AppState};
 use kith_failpoint::places;
 use kith_protocol::{
     Seq, ServerFrame, UserId,
@@ -38,7 +38,8 @@ async fn write_and_tell(
     if written.is_changed {
         let frame: Arc<str> = ServerFrame::OwnState(written.own.clone()).encode().into();
         state.hub.send(user, &frame, connection);
-        state.hub.tell_others(|| vec![user], &frame);
+        let topic = Topic::Own(change.conversation, user);
+        state.hub.tell_others(Some(topic), || vec![user], &frame);
     }
     if written.marker_rose {
         let marker = (user, written.delivered, written.read);

@@ -28,6 +28,8 @@ pub enum Topic {
     Markers(ConversationId, UserId),
     /// A person's profile.
     Profile(UserId),
+    /// A person's own state in a conversation. It waits as a frame; between instances the newest is told again.
+    Own(ConversationId, UserId),
 }
 
 /// A fact of which only the newest counts.

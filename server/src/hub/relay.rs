@@ -4,7 +4,7 @@
 //! in the database. So that nothing is handed on twice, whoever hands an event on claims its place first, be it the lane
 //! that numbered it, the bus, or the look into the database.
 
-use super::Published;
+use super::{Published, Topic};
 use kith_protocol::{ConversationId, DeviceId, Seq, TimestampMs, UserId, ephemeral::PresenceState};
 use std::{
     collections::HashMap,
@@ -40,6 +40,8 @@ pub enum Outward {
     },
     /// A frame for all connections of these users.
     Frame {
+        /// What it is about, if it is to be told again after a loss.
+        topic: Option<Topic>,
         /// Whose.
         users: Vec<UserId>,
         /// The frame.

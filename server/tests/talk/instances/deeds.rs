@@ -88,6 +88,29 @@ async fn l4_r1_s4_markers_and_own_state_are_told_at_another_instance() {
 }
 
 #[tokio::test]
+async fn l4_r1_s4_what_is_said_while_the_bus_is_away_is_said_when_it_is_back() {
+    let Some(mut two) = Two::start().await else { return };
+    let [ada, bo] = two.world.people(["ada", "bo"]).await;
+    let mut at_a = ada.online().await;
+    let chat = at_a.start_chat(bo.user, "hello").await;
+    let mut at_b = two.over_there(&bo).online().await;
+    let mut device = two.over_there(&two.world.device_of(&ada).await).online().await;
+    at_a.write(&json!({"type": "presence.watch", "users": [bo.user]})).await;
+    at_a.until(|frame| is_presence(frame, &bo, "online")).await;
+    two.nats.kill().await;
+    until("B has noticed", async || two.other.metric("kith_bus_connected").await == 0).await;
+    at_b.call(json!({"type": "state", "conversation": chat, "read": 1})).await;
+    at_b.call(json!({"type": "presence.set", "state": "busy"})).await;
+    at_a.call(json!({"type": "state", "conversation": chat, "pin": true})).await;
+    let seq = at_b.ok(chat, message("read from the database")).await;
+    at_a.events_to(chat, seq).await;
+    two.nats.up().await;
+    assert_eq!(at_a.until_type("markers").await["markers"], json!([[bo.user, 1, 1]]));
+    at_a.until(|frame| is_presence(frame, &bo, "busy")).await;
+    assert_eq!(device.until_type("own_state").await["items"][0]["pin"], true);
+}
+
+#[tokio::test]
 async fn l4_r6_groups_begin_and_end_for_members_at_another_instance() {
     let Some(two) = Two::start().await else { return };
     let [ada, bo] = two.world.people(["ada", "bo"]).await;
@@ -156,4 +179,34 @@ async fn l4_what_strangers_write_on_the_bus_is_not_heard() {
     .await;
     let rest = at_b.everything().await;
     assert!(rest.iter().all(|frame| frame["type"] == "ack" || frame["type"] == "profiles"), "{rest:?}");
+}
+
+#[tokio::test]
+async fn l4_readyz_and_doctor_say_whether_the_bus_is_there() {
+    let Some(mut two) = Two::start().await else { return };
+    let address = two.other.address;
+    let ready = async || {
+        let answer = reqwest::get(format!("http://{address}/readyz")).await.unwrap();
+        assert_eq!(answer.status(), 200, "it serves all the same");
+        answer.text().await.unwrap()
+    };
+    let (url, wrong) = (two.nats.url(), two.nats.url().replace("sesame", "hunter2"));
+    let database = two.world.server.database_url().to_owned();
+    let doctor = async |bus: &str| {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_kith-server"));
+        command.args(["doctor", "--listen", "127.0.0.1:0", "--bus", bus]).env("DATABASE_URL", &database);
+        let output = command.output().await.unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(text).unwrap())
+    };
+    until("it is ready with its bus", async || ready().await == "ready\n").await;
+    let (_, text) = doctor(&url).await;
+    assert!(text.contains("ok    the bus at nats://***@127.0.0.1"), "{text}");
+    let (is_well, text) = doctor(&wrong).await;
+    assert!(!is_well && text.contains("BAD   the bus at nats://***@127.0.0.1"), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
+    two.nats.kill().await;
+    until("it says that the bus is away", async || ready().await == "ready\nthe bus is away\n").await;
+    let (is_well, text) = doctor(&url).await;
+    assert!(!is_well && text.contains("BAD   the bus at"), "{text}");
 }
