@@ -5,6 +5,7 @@ use crate::support::{Person, World, member, message};
 use kith_protocol::error::close;
 use reqwest::Method;
 use serde_json::{Value, json};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// An instance in this process, and one in another.
 struct Two {
@@ -160,7 +161,8 @@ async fn l4_what_strangers_write_on_the_bus_is_not_heard() {
         .unwrap();
     let mut heard = stranger.subscribe("kith-test.v1").await.unwrap();
     let real = futures_util::StreamExt::next(&mut heard).await.unwrap().payload;
-    let closes = json!({"from": ada.device, "number": 1, "at": 0,
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
+    let closes = json!({"from": ada.device, "number": 1, "at": now,
                         "items": [{"closed": {"device": bo.device, "code": close::REVOKED}}]});
     let mut bent = real.to_vec();
     *bent.last_mut().unwrap() ^= 1;
