@@ -9,6 +9,7 @@ mod import;
 mod judge;
 mod machine;
 
+use crate::verdict::{Judgement, conclude};
 use anyhow::{Result, ensure};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -31,12 +32,8 @@ pub struct Arguments {
     /// Rounds: slices that both sides take in turns, and times that the store is opened.
     #[arg(long, default_value_t = 20)]
     rounds: usize,
-    /// Where all figures go.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Prints whether the targets are met and goes on: for a machine that is not quiet.
-    #[arg(long)]
-    no_judgement: bool,
+    #[command(flatten)]
+    judgement: Judgement,
 }
 
 /// With fewer messages only what was read is judged, and no time.
@@ -118,12 +115,8 @@ pub async fn run(arguments: &Arguments) -> Result<()> {
     if arguments.history > 0 {
         figures.import = Some(import::fetch(&arguments.server, arguments.history).await?);
     }
-    if let Some(path) = &arguments.json {
-        std::fs::write(path, serde_json::to_vec_pretty(&figures)?)?;
-    }
-    let is_met = judge::print(&figures);
-    ensure!(is_met || arguments.no_judgement || arguments.messages < JUDGED_FROM, "a target is missed");
-    Ok(())
+    judge::table(&figures);
+    conclude(&arguments.judgement, &figures, &judge::targets(&figures))
 }
 
 /// One slice for both; who is first in one round is second in the next.
@@ -157,8 +150,7 @@ mod tests {
             conversations: 60,
             history: 0,
             rounds: 3,
-            json: None,
-            no_judgement: false,
+            judgement: Judgement::strict(),
         };
         run(&arguments).await.unwrap();
     }

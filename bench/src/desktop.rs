@@ -10,8 +10,11 @@ mod program;
 mod story;
 mod tree;
 
-use crate::server::Running;
-use anyhow::{Context, Result, bail};
+use crate::{
+    server::Running,
+    verdict::{Judgement, conclude},
+};
+use anyhow::{Context, Result};
 use history::PROFILE;
 use program::Program;
 use serde::Serialize;
@@ -51,12 +54,8 @@ pub struct Arguments {
     /// Seconds over which nothing is done.
     #[arg(long, default_value_t = 30)]
     idle: u64,
-    /// Where all figures go.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Prints whether the targets are met and goes on: for a machine that is not quiet.
-    #[arg(long)]
-    no_judgement: bool,
+    #[command(flatten)]
+    judgement: Judgement,
 }
 
 /// Everything that was measured.
@@ -84,20 +83,8 @@ pub async fn run(arguments: &Arguments) -> Result<()> {
     let measured = measure(arguments, &server).await;
     server.stop().await?;
     let figures = measured?;
-    let is_met = judge::print(&figures);
-    if let Some(path) = &arguments.json {
-        #[derive(Serialize)]
-        struct All<'f> {
-            figures: &'f Figures,
-            targets: Vec<judge::Verdict>,
-        }
-        let all = All { figures: &figures, targets: judge::verdicts(&figures) };
-        std::fs::write(path, serde_json::to_vec_pretty(&all)?)?;
-    }
-    if !is_met && !arguments.no_judgement {
-        bail!("a target is missed");
-    }
-    Ok(())
+    judge::table(&figures);
+    conclude(&arguments.judgement, &figures, &judge::targets(&figures))
 }
 
 async fn measure(arguments: &Arguments, server: &Running) -> Result<Figures> {

@@ -14,6 +14,7 @@ mod people;
 mod rivals;
 mod rounds;
 mod server;
+mod summary;
 mod verdict;
 
 use anyhow::{Context as _, Result};
@@ -79,6 +80,9 @@ enum What {
 
     /// The app in a real window beside an empty one: starts, opening, writing, search, memory, idle CPU.
     Desktop(desktop::Arguments),
+
+    /// One page, with bars, of what measurements wrote with `--json`.
+    Page(summary::Arguments),
     /// One of those that Kith is measured beside, until it is ended.
     #[command(hide = true)]
     Rival {
@@ -125,6 +129,7 @@ async fn main() -> Result<()> {
         What::Client(arguments) => client::run(&arguments).await,
 
         What::Desktop(arguments) => desktop::run(&arguments).await,
+        What::Page(arguments) => summary::run(&arguments),
         What::Rival { rival, folder, socketio } => rivals::run(rival, &folder, socketio.as_deref()).await,
         What::Doors { server, tries, events, seconds } => {
             at_the_door(&server, tries, events, Duration::from_secs(seconds)).await

@@ -8,6 +8,7 @@ use crate::{
     people::{self, Person},
     rivals::{self, Rival},
     server::Running,
+    verdict::{Judgement, conclude},
 };
 use anyhow::{Context, Result, bail};
 use kith_protocol::{DeviceId, UserId};
@@ -32,12 +33,8 @@ pub struct Arguments {
     /// The repository, for the Node server in bench/socketio; left out if its packages are not installed.
     #[arg(long, default_value = ".")]
     root: PathBuf,
-    /// Where all figures go.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Prints whether the targets are met and goes on: for a machine that is not quiet.
-    #[arg(long)]
-    no_judgement: bool,
+    #[command(flatten)]
+    judgement: Judgement,
 }
 
 /// Disturbed rounds that are thrown away before it is given up.
@@ -90,14 +87,8 @@ pub async fn run(arguments: &Arguments) -> Result<()> {
         runner.running.stop().await?;
     }
     let (rounds, disturbed) = played?;
-    if let Some(path) = &arguments.json {
-        std::fs::write(path, serde_json::to_vec_pretty(&rounds)?)?;
-    }
-    let is_met = judge::print(&rounds, disturbed);
-    if !is_met && !arguments.no_judgement {
-        bail!("a target is missed");
-    }
-    Ok(())
+    judge::table(&rounds, disturbed);
+    conclude(&arguments.judgement, &rounds, &judge::targets(&rounds))
 }
 
 /// The undisturbed rounds, and how many others there were.
@@ -113,7 +104,7 @@ async fn play(arguments: &Arguments, runners: &mut [Runner]) -> Result<(Vec<Vec<
         // Who is first in one round is last in the next.
         runners.rotate_left(1);
         let most = round.iter().map(|figures| figures.foreign).fold(0.0, f64::max);
-        if most > DISTURBED_SHARE {
+        if most > DISTURBED_SHARE && !arguments.judgement.is_short() {
             disturbed += 1;
             println!("thrown away: others took {:.0} % of the machine", most * 100.0);
             if disturbed > DISTURBED_MAX {

@@ -18,8 +18,47 @@ pub fn bench(arguments: &[String]) -> Result<()> {
     let mut steps = Steps::new();
     match arguments.first().map(String::as_str) {
         Some("desktop") => desktop(arguments, &mut steps),
+        Some("all") => all(&mut steps),
         what => headless(what == Some("server"), arguments, &mut steps),
     }
+}
+
+/// The main measurements for a moment each, on debug builds: nothing lost, nothing twice, nothing out of order.
+pub fn short() -> Result<()> {
+    for arguments in [
+        ["server", "--pairs", "20", "--seconds", "1", "--rounds", "1"].as_slice(),
+        &["crash", "--pairs", "10", "--seconds", "3", "--kills", "1"],
+        &["group", "--members", "50", "--seconds", "2"],
+    ] {
+        let mut bench = command(built("kith-bench"));
+        run(bench.args(arguments).arg("--short").env("KITH_SERVER", built("kith-server")))?;
+    }
+    Ok(())
+}
+
+/// Everything, one after the other, with a page of it in the end.
+fn all(steps: &mut Steps) -> Result<()> {
+    let folder = target_dir().join("bench");
+    std::fs::create_dir_all(&folder)?;
+    let (mut files, mut missed) = (Vec::new(), Vec::new());
+    for what in ["server", "idle", "storm", "group", "crash", "client", "desktop"] {
+        let file = folder.join(what).with_extension("json");
+        let arguments = [what.to_owned(), "--json".to_owned(), file.to_string_lossy().into_owned()];
+        let measured = match what {
+            "desktop" => desktop(&arguments, steps),
+            _ => headless(what == "server", &arguments, steps),
+        };
+        if let Err(error) = measured {
+            println!("{what}: {error:#}");
+            missed.push(what);
+        }
+        files.push(file);
+    }
+    let mut page = command(release("kith-bench"));
+    page.arg("page").args(files.iter().filter(|file| file.exists()));
+    run(page.arg("--to").arg(folder.join("performance.html")))?;
+    anyhow::ensure!(missed.is_empty(), "a target is missed in: {}", missed.join(", "));
+    Ok(())
 }
 
 fn release(name: &str) -> PathBuf {

@@ -70,6 +70,7 @@ fn all(part: Option<Part>, steps: &mut Steps) -> Result<()> {
     steps.step("build", |_| run(cargo(&["build", "--workspace", "--all-targets"]).args(FEATURES)))?;
     if wanted(Part::Rust) {
         steps.step("rust tests", |steps| tests::headless(&cluster, steps))?;
+        steps.step("the benchmark, short", |_| crate::bench::short())?;
     }
     if wanted(Part::Windows) {
         steps.step("real windows", |steps| tests::windows(&cluster, steps))?;

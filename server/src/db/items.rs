@@ -110,7 +110,8 @@ pub async fn page(
 
 /// Like [`page`], of those only in which something is different since the snapshot that included every transaction below
 /// `xmin` and own state up to `user_seq` (S5): an event, own state, or a member's profile. One without events is always
-/// among them. What bears a transaction above the snapshot was written in another cluster, from which a dump was restored.
+/// among them. The user's conversations are gone through one by one (`LATERAL … LIMIT 1`): as a plain join, all members of
+/// everybody were read for each hello. What bears a transaction above the snapshot was written in another cluster, from which a dump was restored.
 pub async fn changed(
     conn: &mut PgConnection,
     user: UserId,
@@ -127,10 +128,13 @@ pub async fn changed(
               OR key = ANY(ARRAY(
                   SELECT mine.conversation_key
                   FROM members mine
-                  JOIN members other ON other.conversation_key = mine.conversation_key AND other.is_active
-                  JOIN users u ON u.id = other.user_id
-                  WHERE mine.user_id = $1 AND mine.is_active AND u.changed >= $3::bigint::text::xid8
-                    AND u.changed < pg_snapshot_xmax(pg_current_snapshot()))))
+                  CROSS JOIN LATERAL (
+                      SELECT FROM members other JOIN users u ON u.id = other.user_id
+                      WHERE other.conversation_key = mine.conversation_key AND other.is_active
+                        AND u.changed >= $3::bigint::text::xid8
+                        AND u.changed < pg_snapshot_xmax(pg_current_snapshot())
+                      LIMIT 1) AS changed
+                  WHERE mine.user_id = $1 AND mine.is_active)))
          AND ($4::bigint IS NULL OR (last_ts, id) < ($4, $5::uuid))
          ORDER BY last_ts DESC, id DESC
          LIMIT $6",

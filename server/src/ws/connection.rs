@@ -14,7 +14,7 @@ use crate::{
     state::AppState,
 };
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
-use futures_util::{Stream, StreamExt, stream::SplitStream};
+use futures_util::{FutureExt, Stream, StreamExt, stream::SplitStream};
 use kith_protocol::{
     ClientFrame, ErrorCode, ServerFrame, TimestampMs,
     ephemeral::PresenceState,
@@ -221,6 +221,14 @@ impl Watch<'_> {
             }
             if end_in.is_zero() {
                 return Err(close::TOKEN_EXPIRED);
+            }
+            if self.shutdown.is_cancelled() {
+                return Err(close::RESTART);
+            }
+            let is_warning_due = warn_in.is_zero() && self.warned_for != Some(expires_at);
+            // What has come already is taken without setting timers for the wait.
+            if !is_warning_due && let Some(message) = stream.next().now_or_never() {
+                return message.unwrap_or(Ok(Message::Close(None))).map_err(|error| code_of(&error));
             }
             tokio::select! {
                 biased;
