@@ -89,7 +89,7 @@ struct ListRow {
     my_role: Option<Role>,
 }
 
-/// The columns of [`ListRow`]; a condition may follow.
+/// The conversations with these keys, from the second to the third parameter; the first is the user.
 const LIST: &str = "
     SELECT c.cid AS cid, c.id AS id, c.kind AS kind, c.title AS title, c.context AS context, c.head AS head,
         c.last_ts AS last_ts, c.created_at AS created_at, c.member_count AS member_count, c.is_local AS is_local,
@@ -101,7 +101,8 @@ const LIST: &str = "
         CASE c.kind WHEN 'direct'
             THEN (SELECT m.user FROM members m WHERE m.cid = c.cid AND m.user <> ?1 ORDER BY m.user LIMIT 1)
         END AS peer
-    FROM conversations c LEFT JOIN drafts d ON d.cid = c.cid LEFT JOIN last_lines l ON l.cid = c.cid";
+    FROM conversations c LEFT JOIN drafts d ON d.cid = c.cid LEFT JOIN last_lines l ON l.cid = c.cid
+    WHERE c.cid BETWEEN ?2 AND ?3";
 
 fn list_row(row: &Row<'_>) -> rusqlite::Result<ListRow> {
     let context: Option<String> = row.get("context")?;
@@ -167,8 +168,8 @@ impl<'a, 'c> Reading<'a, 'c> {
     }
 
     fn one(&self, cid: i64) -> Result<ListRow, ClientError> {
-        let mut query = self.db.conn.prepare_cached(&format!("{LIST} WHERE c.cid = ?2"))?;
-        let mut rows = query.query(params![self.db.me.as_bytes(), cid])?;
+        let mut query = self.db.conn.prepare_cached(LIST)?;
+        let mut rows = query.query(params![self.db.me.as_bytes(), cid, cid])?;
         let row = rows.next()?.ok_or(ClientError::NotFound)?;
         self.read(row)
     }
@@ -179,7 +180,7 @@ impl<'a, 'c> Reading<'a, 'c> {
 pub(crate) fn conversations(db: &Db<'_>) -> Result<Vec<ConversationView>, ClientError> {
     let mut reading = Reading::of(db)?;
     let mut query = db.conn.prepare_cached(LIST)?;
-    let mut rows = query.query([db.me.as_bytes()])?;
+    let mut rows = query.query(params![db.me.as_bytes(), 0, i64::MAX])?;
     let mut views = Vec::new();
     while let Some(row) = rows.next()? {
         let row = reading.read(row)?;

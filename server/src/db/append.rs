@@ -105,3 +105,57 @@ pub async fn append(
     .fetch_all(conn)
     .await
 }
+
+/// What the tests of the short way find and change.
+#[cfg(test)]
+pub(crate) mod testing {
+    use crate::db;
+    use kith_protocol::{ConversationId, UserId};
+    use sqlx::PgConnection;
+
+    /// Accounts, and a direct conversation of them without events.
+    pub(crate) async fn chat(conn: &mut PgConnection, id: ConversationId, users: &[UserId]) {
+        for user in users {
+            sqlx::query(
+                "INSERT INTO users (id, username, display_name, password_hash) VALUES ($1, $2, '', '')",
+            )
+            .bind(user.as_uuid())
+            .bind(user.to_string())
+            .execute(&mut *conn)
+            .await
+            .unwrap();
+        }
+        let key: i64 = sqlx::query_scalar(
+            "INSERT INTO conversations (id, kind, created_by) VALUES ($1, 'direct', $2) RETURNING key",
+        )
+        .bind(id.as_uuid())
+        .bind(users[0].as_uuid())
+        .fetch_one(&mut *conn)
+        .await
+        .unwrap();
+        db::heads::insert(conn, key, id).await.unwrap();
+        for user in users {
+            sqlx::query("INSERT INTO members (conversation_key, user_id, role) VALUES ($1, $2, 'member')")
+                .bind(key)
+                .bind(user.as_uuid())
+                .execute(&mut *conn)
+                .await
+                .unwrap();
+        }
+    }
+
+    /// The places of all events.
+    pub(crate) async fn seqs(conn: &mut PgConnection) -> Vec<i64> {
+        sqlx::query_scalar("SELECT seq FROM events ORDER BY seq").fetch_all(conn).await.unwrap()
+    }
+
+    /// As if somebody else had changed who may write, or what was written.
+    pub(crate) async fn change_heads(conn: &mut PgConnection, is_access: bool) {
+        let change = if is_access {
+            "UPDATE conversation_head SET access_version = access_version + 1"
+        } else {
+            "UPDATE conversation_head SET chain = decode('0102030405060708', 'hex')"
+        };
+        sqlx::query(change).execute(conn).await.unwrap();
+    }
+}

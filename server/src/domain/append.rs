@@ -133,35 +133,7 @@ mod tests {
             db::append::prepare(&mut conn).await.unwrap();
             let (ada, bo) = (UserId::mint(), UserId::mint());
             let id = ConversationId::direct(ada, bo);
-            for user in [ada, bo] {
-                sqlx::query(
-                    "INSERT INTO users (id, username, display_name, password_hash) VALUES ($1, $2, '', '')",
-                )
-                .bind(user.as_uuid())
-                .bind(user.to_string())
-                .execute(&mut conn)
-                .await
-                .unwrap();
-            }
-            let key: i64 = sqlx::query_scalar(
-                "INSERT INTO conversations (id, kind, created_by) VALUES ($1, 'direct', $2) RETURNING key",
-            )
-            .bind(id.as_uuid())
-            .bind(ada.as_uuid())
-            .fetch_one(&mut conn)
-            .await
-            .unwrap();
-            db::heads::insert(&mut conn, key, id).await.unwrap();
-            for user in [ada, bo] {
-                sqlx::query(
-                    "INSERT INTO members (conversation_key, user_id, role) VALUES ($1, $2, 'member')",
-                )
-                .bind(key)
-                .bind(user.as_uuid())
-                .execute(&mut conn)
-                .await
-                .unwrap();
-            }
+            db::append::testing::chat(&mut conn, id, &[ada, bo]).await;
             let mut chat = Self { conn, cache: AccessCache::default(), id, ada };
             let first = chat.job("first");
             chat.long(&[first]).await;
@@ -201,7 +173,7 @@ mod tests {
         }
 
         async fn seqs(&mut self) -> Vec<i64> {
-            sqlx::query_scalar("SELECT seq FROM events ORDER BY seq").fetch_all(&mut self.conn).await.unwrap()
+            db::append::testing::seqs(&mut self.conn).await
         }
     }
 
@@ -239,16 +211,13 @@ mod tests {
     async fn w1_what_another_instance_changed_is_left_for_the_long_way() {
         let database = crate::testing::database().await.unwrap();
         let mut chat = Chat::begun(&database).await;
-        for change in [
-            "UPDATE conversation_head SET access_version = access_version + 1",
-            "UPDATE conversation_head SET chain = decode('0102030405060708', 'hex')",
-        ] {
+        for is_access in [true, false] {
             let fits = chat.job("fits");
             assert_eq!(chat.short(fits).await.0.len(), 1);
-            sqlx::query(change).execute(&mut chat.conn).await.unwrap();
+            db::append::testing::change_heads(&mut chat.conn, is_access).await;
             let late = chat.job("late");
             let (published, left) = chat.short(late).await;
-            assert_eq!((published.len(), left.len()), (0, 1), "{change}");
+            assert_eq!((published.len(), left.len()), (0, 1), "access {is_access}");
             chat.long(&left).await;
         }
         // Another lane with a memory of its own writes to the same log.
