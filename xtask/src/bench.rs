@@ -27,7 +27,7 @@ pub fn bench(arguments: &[String]) -> Result<()> {
 pub fn short() -> Result<()> {
     for arguments in [
         ["server", "--pairs", "20", "--seconds", "1", "--rounds", "1"].as_slice(),
-        &["crash", "--pairs", "10", "--seconds", "3", "--kills", "1"],
+        &["crash", "--pairs", "100", "--seconds", "3", "--kills", "1"],
         &["group", "--members", "50", "--seconds", "2"],
     ] {
         let mut bench = command(built("kith-bench"));

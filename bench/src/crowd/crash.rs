@@ -8,7 +8,7 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use kith_protocol::{
-    ClientFrame, ConversationId, Event, EventId, NewEvent, Seq, ServerFrame,
+    ClientFrame, ConversationId, ErrorCode, Event, EventId, NewEvent, Seq, ServerFrame,
     frame::{AckStatus, Direction, Pull, Send},
     limits,
 };
@@ -224,9 +224,7 @@ impl Writer {
                                 self.early.insert(id)
                             }
                             // The database goes first: nothing is known, and it is sent again.
-                            _ if result.code.as_ref().is_some_and(|code| code.is_retryable()) => {
-                                anyhow::bail!("not now")
-                            }
+                            _ if result.code.as_ref().is_some_and(is_over_soon) => anyhow::bail!("not now"),
                             _ => return Err(Refused(format!("{result:?}")).into()),
                         };
                     }
@@ -235,12 +233,18 @@ impl Writer {
                         under_way -= 1;
                     }
                 }
-                ServerFrame::Error(error) if error.code.is_retryable() => anyhow::bail!("not now"),
+                ServerFrame::Error(error) if is_over_soon(&error.code) => anyhow::bail!("not now"),
                 ServerFrame::Error(error) => return Err(Refused(error.code.to_string()).into()),
                 _ => {}
             }
         }
     }
+}
+
+/// Whether the server will take it later. Too many of one device are refused one by one, so that those behind one that
+/// was refused may be taken: with so few pairs that they meet this limit, order is not to be judged.
+fn is_over_soon(code: &ErrorCode) -> bool {
+    code.is_retryable() && *code != ErrorCode::RateLimited
 }
 
 #[derive(Debug, thiserror::Error)]
