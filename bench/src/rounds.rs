@@ -22,7 +22,7 @@ pub struct Arguments {
     #[arg(long, env = "KITH_SERVER")]
     server: PathBuf,
     /// Pairs of people who write to each other: so many that none of them meets the limit of a device's rate.
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 400)]
     pairs: usize,
     /// Seconds of each measurement.
     #[arg(long, default_value_t = 5)]

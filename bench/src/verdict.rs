@@ -77,7 +77,12 @@ pub fn conclude<T: Serialize>(judgement: &Judgement, figures: &T, targets: &[Tar
             (None, Some(bound)) => format!("at most {bound}"),
             (None, None) => "for comparison".to_owned(),
         };
-        println!("{} {what}: {value:.2} ({bound})", if *is_met { "  met  " } else { "MISSED " });
+        let word = match (at_least.or(*at_most), is_met) {
+            (None, _) => "       ",
+            (Some(_), true) => "  met  ",
+            (Some(_), false) => "MISSED ",
+        };
+        println!("{word} {what}: {value:.2} ({bound})");
     }
     if let Some(path) = &judgement.json {
         let all = serde_json::json!({ "figures": figures, "targets": targets });
