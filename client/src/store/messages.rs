@@ -1,6 +1,7 @@
 //! `messages`: one row for life, keyed by its id (C5); first as the user wrote it, then as the log says.
 
 pub(super) mod lost;
+mod mids;
 
 use super::{Db, Tx, project::EmojiUsers, search, sql};
 use crate::ClientError;
@@ -11,10 +12,6 @@ use rusqlite::{OptionalExtension, Row, named_params, params};
 pub(super) const UNNUMBERED: f64 = 4_503_599_627_370_496.0;
 /// Characters of a preview, quote or summary.
 const LINE_CHARS_MAX: usize = 200;
-/// mid 0 is at this time, ms.
-const MID_EPOCH: i64 = 1_577_836_800_000;
-/// Messages of one millisecond that keep their order by mid.
-const MIDS_PER_MS: i64 = 64;
 
 /// A message's row.
 #[derive(Debug, Clone, PartialEq)]
@@ -185,11 +182,7 @@ pub(super) fn put_new(
     row: &Projected<'_>,
     after: Option<i64>,
 ) -> Result<(i64, bool), ClientError> {
-    let first = first_mid(row.ts);
-    // Those of one time have one mid after the other.
-    let mid = after
-        .filter(|after| (first..first + MIDS_PER_MS * 8).contains(after))
-        .map_or(first, |after| after + 1);
+    let mid = mids::following(row.ts, after);
     let written = tx
         .conn
         .prepare_cached(
@@ -233,9 +226,9 @@ pub(super) fn put_projected(
         Some((mid, true)) => mid,
         Some((mid, false)) => {
             search::remove(tx, mid);
-            free_mid(tx, row.ts)?
+            mids::free(tx, row.ts)?
         }
-        None => free_mid(tx, row.ts)?,
+        None => mids::free(tx, row.ts)?,
     };
     tx.conn
         .prepare_cached(
@@ -276,7 +269,7 @@ pub(super) fn put_unnumbered(
     reply_to: Option<EventId>,
     ts: TimestampMs,
 ) -> Result<(), ClientError> {
-    let mid = free_mid(tx, ts)?;
+    let mid = mids::free(tx, ts)?;
     tx.conn
         .prepare_cached(
             "INSERT INTO messages (mid, cid, id, local, sender, ts, text, reply_to)
@@ -357,29 +350,9 @@ fn place(db: &Db<'_>, cid: i64, id: EventId) -> Result<Option<(i64, bool)>, Clie
     Ok(query.query_row(params![id.as_bytes(), cid], read).optional()?)
 }
 
-/// The least mid of a time.
-fn first_mid(ts: TimestampMs) -> i64 {
-    (ts.as_i64() - MID_EPOCH).max(1).saturating_mul(MIDS_PER_MS)
-}
-
 /// Whether the conversation has messages without a number: what the user wrote, and what the server has lost.
 pub(super) fn has_unnumbered(db: &Db<'_>, cid: i64) -> Result<bool, ClientError> {
     let mut query =
         db.conn.prepare_cached("SELECT EXISTS (SELECT 1 FROM messages WHERE cid = ?1 AND seq IS NULL)")?;
     Ok(query.query_row([cid], |row| row.get(0))?)
-}
-
-/// The first free mid of a time: mids rise with time, so the newest first is the order of rowids, which is what
-/// makes a search over a million messages answer without sorting.
-fn free_mid(db: &Db<'_>, ts: TimestampMs) -> Result<i64, ClientError> {
-    let mut low = first_mid(ts);
-    let mut query = db.conn.prepare_cached("SELECT max(mid) FROM messages WHERE mid >= ?1 AND mid < ?2")?;
-    loop {
-        let taken: Option<i64> = query.query_row(params![low, low + MIDS_PER_MS], |row| row.get(0))?;
-        match taken {
-            None => return Ok(low),
-            Some(mid) if mid + 1 < low + MIDS_PER_MS => return Ok(mid + 1),
-            Some(_) => low += MIDS_PER_MS,
-        }
-    }
 }
