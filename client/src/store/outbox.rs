@@ -1,11 +1,14 @@
 //! `outbox`: what the user did and the server has not numbered or answered (O1–O5). The row's number is the order of
 //! writing.
 
-use super::{Db, Tx, conversations, drafts, messages, sql};
+mod fate;
+
+pub(super) use fate::{acked, done, end_event, failed, queued, sending, take_states};
+
+use super::{Db, Tx, conversations, sql};
 use crate::{
     ClientError,
-    events::Problem,
-    sync::ops::{EntryState, OutboxEntry, OutboxItem, OutboxOp, OutboxWhat},
+    sync::ops::{EntryState, OutboxEntry, OutboxWhat},
 };
 use kith_protocol::{
     ErrorCode, EventContent, EventId, NewEvent, Seq, TimestampMs,
@@ -212,7 +215,7 @@ pub(super) fn set_content(tx: &mut Tx<'_>, item: i64, content: &str) -> Result<(
 
 /// Makes a row wait for its turn again, by the user's word, which counts from now (O5).
 pub(super) fn requeue(tx: &mut Tx<'_>, item: i64) -> Result<(), ClientError> {
-    set_state(tx, item, "queued")?;
+    fate::set_state(tx, item, "queued")?;
     tx.conn
         .prepare_cached("UPDATE outbox SET written_at = ?2 WHERE item = ?1")?
         .execute(params![item, tx.now.as_i64()])?;
@@ -293,141 +296,4 @@ pub(super) fn pending_states(db: &Db<'_>, cid: i64) -> Result<Vec<StateChange>, 
 /// Whether a draft waits.
 pub(super) fn has_pending_draft(db: &Db<'_>, cid: i64) -> Result<bool, ClientError> {
     Ok(pending_states(db, cid)?.iter().any(|change| change.draft.is_some()))
-}
-
-/// These rows leave now; answers their content.
-pub(super) fn sending(tx: &mut Tx<'_>, items: &[i64]) -> Result<(), ClientError> {
-    for &item in items {
-        let Some(row) = get(tx, item)?.filter(|row| row.state != "parked" && row.state != "acked") else {
-            continue;
-        };
-        let op = match row.kind.as_str() {
-            "open" => OutboxOp::Open(sql::read_json(&row.content)?),
-            "state" => {
-                let mut change: StateChange = sql::read_json(&row.content)?;
-                if let Some(draft) = &mut change.draft {
-                    drafts::sending(tx, row.cid, draft)?;
-                }
-                OutboxOp::State(change)
-            }
-            _ => OutboxOp::Event(sql::read_json(&row.content)?),
-        };
-        tx.conn
-            .prepare_cached(
-                "UPDATE outbox SET state = 'sending', retry_at = NULL, tries = tries + 1 WHERE item = ?1",
-            )?
-            .execute([item])?;
-        tell_place(tx, Some(&row))?;
-        let conversation = conversations::id_of(tx, row.cid)?;
-        tx.changes.sending.push(OutboxItem { item, conversation, op });
-    }
-    Ok(())
-}
-
-/// These rows were not answered, or were skipped.
-pub(super) fn queued(tx: &mut Tx<'_>, items: &[i64]) -> Result<(), ClientError> {
-    for &item in items {
-        if let Some(row) = get(tx, item)?.filter(|row| matches!(row.state.as_str(), "sending" | "acked")) {
-            set_state(tx, item, "queued")?;
-            tell_place(tx, Some(&row))?;
-        }
-    }
-    Ok(())
-}
-
-fn set_state(tx: &Tx<'_>, item: i64, state: &str) -> Result<(), ClientError> {
-    tx.conn
-        .prepare_cached(
-            "UPDATE outbox SET state = ?2, code = NULL, retry_at = NULL, seq = NULL WHERE item = ?1",
-        )?
-        .execute(params![item, state])?;
-    Ok(())
-}
-
-/// These rows met an error: with a time they will be tried again, without they wait for the user.
-pub(super) fn failed(
-    tx: &mut Tx<'_>,
-    items: &[i64],
-    code: ErrorCode,
-    retry_at: Option<TimestampMs>,
-) -> Result<(), ClientError> {
-    for &item in items {
-        let Some(row) = get(tx, item)?.filter(|row| row.state != "acked") else { continue };
-        tx.conn
-            .prepare_cached(
-                "UPDATE outbox SET state = :state, code = :code, retry_at = :retry_at WHERE item = :item",
-            )?
-            .execute(named_params! {
-                ":item": item,
-                ":state": if retry_at.is_some() { "retry" } else { "parked" },
-                ":code": code.as_str(),
-                ":retry_at": retry_at.map(TimestampMs::as_i64),
-            })?;
-        tell_place(tx, Some(&row))?;
-        if retry_at.is_none() {
-            let conversation = Some(conversations::id_of(tx, row.cid)?);
-            tx.changes.problem(Problem::Parked { conversation, code });
-        }
-    }
-    Ok(())
-}
-
-/// The server has numbered the row's event.
-pub(super) fn acked(
-    tx: &mut Tx<'_>,
-    item: i64,
-    id: EventId,
-    seq: Seq,
-    ts: TimestampMs,
-) -> Result<(), ClientError> {
-    let Some(row) = get(tx, item)?.filter(|row| row.id == Some(id)) else { return Ok(()) };
-    if super::project::stored_event(tx, row.cid, id)?.is_some() {
-        return end_event(tx, row.cid, id);
-    }
-    tx.conn
-        .prepare_cached(
-            "UPDATE outbox SET state = 'acked', seq = ?2, code = NULL, retry_at = NULL WHERE item = ?1",
-        )?
-        .execute(params![item, seq.as_i64()])?;
-    if row.kind == "message" {
-        messages::set_server_time(tx, row.cid, id, ts)?;
-    }
-    tell_place(tx, Some(&row))
-}
-
-/// Ends the row of an event that is stored (O2).
-pub(super) fn end_event(tx: &mut Tx<'_>, cid: i64, id: EventId) -> Result<(), ClientError> {
-    if let Some(row) = of_event(tx, cid, id)? {
-        tx.conn.prepare_cached("DELETE FROM outbox WHERE item = ?1")?.execute([row.item])?;
-        tx.changes.ended.push(row.item);
-        tell_place(tx, Some(&row))?;
-    }
-    Ok(())
-}
-
-/// Ends rows of own state; answers what else than a draft they changed.
-pub(super) fn take_states(tx: &mut Tx<'_>, items: &[i64]) -> Result<Vec<StateChange>, ClientError> {
-    let mut rest = Vec::new();
-    for &item in items {
-        let Some(row) = get(tx, item)?.filter(|row| row.kind == "state") else { continue };
-        let change = StateChange { draft: None, ..sql::read_json(&row.content)? };
-        if change != StateChange::of(change.conversation) {
-            rest.push(change);
-        }
-    }
-    done(tx, items)?;
-    Ok(rest)
-}
-
-/// These rows got their answer and end: opens and own state.
-pub(super) fn done(tx: &mut Tx<'_>, items: &[i64]) -> Result<(), ClientError> {
-    for &item in items {
-        let Some(row) = get(tx, item)? else { continue };
-        tx.conn.prepare_cached("DELETE FROM outbox WHERE item = ?1")?.execute([item])?;
-        tell_place(tx, Some(&row))?;
-        if row.kind == "open" {
-            conversations::confirm(tx, row.cid)?;
-        }
-    }
-    Ok(())
 }

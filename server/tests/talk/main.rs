@@ -4,6 +4,7 @@
 
 mod bad_frames;
 mod cursor;
+mod deletion;
 mod delivery;
 mod exchange;
 mod groups;

@@ -12,11 +12,14 @@ mod refused;
 use super::*;
 use crate::sync::{
     Input,
-    ops::{EntryState, LocalConversation, LocalRange, OutboxEntry, OutboxUpdate, OutboxWhat},
+    ops::{
+        EntryState, LocalConversation, LocalRange, OutboxEntry, OutboxItem, OutboxOp, OutboxUpdate,
+        OutboxWhat,
+    },
 };
 use kith_protocol::{
-    Chain, Event, Seq, ServerFrame,
-    frame::{ConversationKind, Heads, HeadsItem, OwnState, Page, Welcome, WelcomeLimits},
+    Chain, Event, NewEvent, Seq, ServerFrame,
+    frame::{self, ConversationKind, Heads, HeadsItem, OwnState, Page, Welcome, WelcomeLimits},
 };
 
 /// A machine, the time, and a chat's log to make frames from.
