@@ -1,6 +1,7 @@
 import { fireEvent, render, screen, waitFor, within } from '@testing-library/svelte';
 import { describe, expect, it, vi } from 'vitest';
 import Root from './Root.svelte';
+import { App } from './lib/state/app.svelte';
 import { createFake } from './lib/ipc/fake';
 import { open, start, texts, write } from './test-kit';
 
@@ -120,6 +121,32 @@ describe('drawing', () => {
     await waitFor(() => expect(painted).toHaveBeenCalledWith('list'));
     expect(document.querySelectorAll('[data-testid=conversation-row]').length).toBeGreaterThan(3);
     expect(screen.getAllByTestId('link-state')[0]?.dataset.state).toBe('offline');
+  });
+
+  it('says so once, also when it is unlocked later or a newer answer overtakes the first one', async () => {
+    const shell = createFake();
+    const painted = vi.spyOn(shell, 'painted');
+    const lists = () => painted.mock.calls.filter(([what]) => what === 'list').length;
+    const locked = { state: 'locked', server: null, username: null, trouble: null } as const;
+    vi.spyOn(shell, 'appState').mockResolvedValueOnce(locked);
+    const read = shell.conversations.bind(shell);
+    let answer: () => void = () => undefined;
+    const asked = vi.spyOn(shell, 'conversations').mockImplementationOnce(async () => {
+      await new Promise<void>((done) => (answer = done));
+      return read();
+    });
+    const app = new App(shell);
+    await app.start();
+    expect(lists()).toBe(0);
+    const first = app.refreshState();
+    await waitFor(() => expect(asked).toHaveBeenCalledTimes(1));
+    await app.refreshState();
+    await waitFor(() => expect(lists()).toBe(1));
+    answer();
+    await first;
+    await app.refreshState();
+    expect(asked).toHaveBeenCalledTimes(3);
+    expect(lists()).toBe(1);
   });
 
   it('a44 is told once it was done, and a start that had to be repeated is said', async () => {

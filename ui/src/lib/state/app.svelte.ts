@@ -60,6 +60,7 @@ export class App {
   #linkBefore: Link | null = null;
   #unheard: EngineEvent[] = [];
   #isHearing = false;
+  #isListPainted = false;
   // eslint-disable-next-line svelte/prefer-svelte-reactivity -- nothing is drawn from it
   #composers = new Map<ConversationId, Composer>();
 
@@ -78,7 +79,6 @@ export class App {
     ]);
     [this.settings, this.update] = await Promise.all([this.shell.getSettings(), this.shell.update()]);
     await this.refreshState();
-    if (this.conversations.loaded) void this.paint('list');
     const link = await this.shell.takeStartLink();
     if (link) await this.follow(link);
     return () => ends.forEach((end) => end());
@@ -118,12 +118,20 @@ export class App {
 
   async #everything(): Promise<void> {
     const told = this.#statusTold;
-    const [status] = await Promise.all([this.shell.status(), this.conversations.refresh()]);
+    const [status] = await Promise.all([this.shell.status(), this.#refreshList()]);
     // What was told meanwhile is newer than this answer.
     if (told === this.#statusTold) this.status = status;
     await this.timeline?.refresh();
     this.outboxVersion += 1;
     this.detailVersion += 1;
+  }
+
+  async #refreshList(): Promise<void> {
+    await this.conversations.refresh();
+    // An answer that a newer one replaces shows nothing.
+    if (!this.conversations.loaded || this.#isListPainted) return;
+    this.#isListPainted = true;
+    void this.paint('list');
   }
 
   /**
@@ -190,7 +198,7 @@ export class App {
       }
     }
     if (this.state?.state !== 'signed_in') return;
-    if (lists.has('list')) await this.conversations.refresh();
+    if (lists.has('list')) await this.#refreshList();
     if (lists.has('timeline')) await this.timeline?.refresh();
     if (lists.has('detail')) this.detailVersion += 1;
     const draft = this.conversations.get(this.selected)?.draft;
