@@ -64,9 +64,7 @@ fn log_filter(wanted: Option<String>) -> EnvFilter {
 }
 
 fn run(options: Options) -> ExitCode {
-    if let Some(ended) = rendering::begin(options.safe_rendering) {
-        return ended;
-    }
+    rendering::begin(options.safe_rendering);
     let mut context = tauri::generate_context!();
     name_instance(context.config_mut(), &options);
     let app = tauri::Builder::default()

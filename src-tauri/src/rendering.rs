@@ -1,5 +1,8 @@
+//! How WebKit is told to draw and to keep house, before it is there.
+//!
 //! Drawing that fails: where WebKit's fast way to the screen is known to break, a start that draws nothing is followed
-//! by one more, in the slow and safe way (A44).
+//! by one more, in the slow and safe way (A44). Where there is no graphics device the safe way is the faster one too,
+//! and takes a hundred megabytes less (docs/performance.md).
 //!
 //! The page says when its first frame was drawn. What is decided from that is a function without effects.
 
@@ -7,6 +10,8 @@ use crate::{restart, shell::Shell};
 use serde::{Deserialize, Serialize};
 use std::{
     env,
+    ffi::OsString,
+    fs,
     path::Path,
     process::{Command, ExitCode},
     sync::atomic::{AtomicBool, Ordering},
@@ -15,6 +20,10 @@ use std::{
 
 /// WebKit leaves its fast way out with this.
 const SAFE: &str = "WEBKIT_DISABLE_DMABUF_RENDERER";
+/// What the page's script engine takes for the machine's memory, in bytes: it lets its heap double between two full
+/// collections until that is a good part of it, and what was drawn before stays until one. A page that shows texts needs
+/// no more. JavaScriptCore's `Heap.cpp`, `proportionalHeapSize`.
+const HEAP: (&str, &str) = ("JSC_forceRAMSize", "100000000");
 /// Set for the start that follows one that drew nothing: there is never a third.
 const RESTARTED: &str = "KITH_RENDERING_RESTARTED";
 /// A visible window has drawn something within this; the slowest first start on a cold disk takes about as long.
@@ -26,6 +35,8 @@ const LOOK: Duration = Duration::from_millis(250);
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Surroundings {
     is_linux: bool,
+    /// Something that draws: a render node.
+    has_device: bool,
     has_nvidia: bool,
     is_wayland: bool,
     /// The environment chose already, or this is the second start.
@@ -40,7 +51,7 @@ struct Surroundings {
 enum Plan {
     /// Nothing: it works, or there is nothing else to try.
     Leave,
-    /// Start in the safe way from the beginning.
+    /// The safe way from the beginning.
     Safe,
     /// Start, and start again in the safe way if nothing is drawn.
     Watch,
@@ -54,6 +65,7 @@ fn plan(at: Surroundings) -> Plan {
         Some(true) => Plan::Safe,
         Some(false) => Plan::Leave,
         None if at.has_nvidia || at.is_wayland => Plan::Watch,
+        None if !at.has_device => Plan::Safe,
         None => Plan::Leave,
     }
 }
@@ -65,8 +77,11 @@ fn is_given_up(plan: Plan, has_painted: bool, visible_for: Duration) -> bool {
 
 fn surroundings(wanted: Option<bool>) -> Surroundings {
     let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
+    let is_render_node = |name: OsString| name.to_string_lossy().starts_with("renderD");
+    let mut devices = fs::read_dir("/dev/dri").into_iter().flatten().flatten();
     Surroundings {
         is_linux: cfg!(target_os = "linux"),
+        has_device: devices.any(|device| is_render_node(device.file_name())),
         has_nvidia: Path::new("/proc/driver/nvidia").exists() || Path::new("/sys/module/nvidia").exists(),
         is_wayland: is_set("WAYLAND_DISPLAY"),
         is_safe: is_set(SAFE),
@@ -104,9 +119,21 @@ impl Rendering {
     }
 }
 
-/// Replaces this process by a safe one where that was asked for; comes back only if nothing is to be done.
-pub(crate) fn begin(wanted: Option<bool>) -> Option<ExitCode> {
-    (plan(surroundings(wanted)) == Plan::Safe).then(|| start_safely(false))
+/// Tells WebKit, which asks the environment and nobody else. For the start of the program, before any thread.
+pub(crate) fn begin(wanted: Option<bool>) {
+    let at = surroundings(wanted);
+    if at.is_linux && env::var_os(HEAP.0).is_none() {
+        set(HEAP.0, HEAP.1);
+    }
+    if plan(at) == Plan::Safe {
+        set(SAFE, "1");
+    }
+}
+
+#[expect(unsafe_code, reason = "WebKit can be told in no other way")]
+fn set(name: &str, value: &str) {
+    // SAFETY: the program has one thread as yet, so that nobody reads the environment meanwhile.
+    unsafe { env::set_var(name, value) };
 }
 
 /// Waits for the first frame, and ends the app for a safe start if none comes.
@@ -130,17 +157,14 @@ pub(crate) async fn watch(shell: Shell, wanted: Option<bool>) {
 
 /// After the app has ended: the second start, if it ended for one.
 pub(crate) fn end(shell: &Shell) -> Option<ExitCode> {
-    shell.rendering().restarts.load(Ordering::Relaxed).then(|| start_safely(true))
+    shell.rendering().restarts.load(Ordering::Relaxed).then(start_safely)
 }
 
 /// Becomes the same program in the safe way.
-fn start_safely(was_broken: bool) -> ExitCode {
+fn start_safely() -> ExitCode {
     let Ok(program) = env::current_exe() else { return ExitCode::FAILURE };
     let mut command = Command::new(program);
-    command.args(env::args_os().skip(1)).env(SAFE, "1");
-    if was_broken {
-        command.env(RESTARTED, "1");
-    }
+    command.args(env::args_os().skip(1)).env(SAFE, "1").env(RESTARTED, "1");
     restart::become_program(command)
 }
 
@@ -150,6 +174,7 @@ mod tests {
 
     const NVIDIA: Surroundings = Surroundings {
         is_linux: true,
+        has_device: true,
         has_nvidia: true,
         is_wayland: false,
         is_safe: false,
@@ -166,6 +191,14 @@ mod tests {
             Surroundings { is_linux: false, wanted: Some(true), ..NVIDIA },
         ];
         assert_eq!(others.map(plan), [Plan::Leave; 2]);
+    }
+
+    #[test]
+    fn a44_without_a_graphics_device_the_safe_way_is_taken_unless_the_user_says_otherwise() {
+        let bare = Surroundings { has_device: false, has_nvidia: false, ..NVIDIA };
+        assert_eq!(plan(bare), Plan::Safe);
+        assert_eq!(plan(Surroundings { wanted: Some(false), ..bare }), Plan::Leave);
+        assert_eq!(plan(Surroundings { is_linux: false, ..bare }), Plan::Leave);
     }
 
     #[test]

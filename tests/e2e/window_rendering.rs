@@ -8,6 +8,7 @@ use kith_tests::{
 use std::fs;
 
 const SAFE: &str = "WEBKIT_DISABLE_DMABUF_RENDERER=1";
+const SMALL_HEAP: &str = "JSC_forceRAMSize=100000000";
 const RESTARTED: &str = "KITH_RENDERING_RESTARTED=1";
 
 /// Whether a process was started with this in its environment.
@@ -31,15 +32,17 @@ fn drawing(pid: u32) -> Option<u32> {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "opens real windows: cargo xtask test windows"]
-async fn a44_safe_rendering_that_was_asked_for_is_there_from_the_start() -> Result<()> {
+async fn a44_safe_rendering_is_there_from_the_start_as_it_was_asked_for() -> Result<()> {
     let stage = Stage::set().await?;
-    let window = stage.window_with("ada", &["--safe-rendering"]).await?;
-    window.find("signin-submit").await?;
-    assert!(has(window.pid(), SAFE) && !has(window.pid(), RESTARTED));
-    window.quit().await?;
-    let window = stage.window("ada").await?;
-    assert!(!has(window.pid(), SAFE));
-    window.quit().await
+    for (wanted, is_safe) in [("--safe-rendering", true), ("--safe-rendering=false", false)] {
+        let window = stage.window_with("ada", &[wanted]).await?;
+        window.find("signin-submit").await?;
+        let drawing = drawing(window.pid()).expect("something draws");
+        assert_eq!((has(drawing, SAFE), has(drawing, RESTARTED)), (is_safe, false), "{wanted}");
+        assert!(has(drawing, SMALL_HEAP));
+        window.quit().await?;
+    }
+    Ok(())
 }
 
 /// Where drawing may break, a start whose drawing process gets nowhere is repeated, once, in the safe way.

@@ -151,7 +151,7 @@ impl Store {
         if was_killed {
             store.check();
         }
-        tokio::spawn(tidy::when_quiet(store.writer.downgraded()));
+        tokio::spawn(tidy::when_quiet(store.writer.downgraded(), store.readers.clone()));
         Ok(store)
     }
 

@@ -1,6 +1,6 @@
 //! A few read-only connections, so that reading never waits for a write.
 
-use super::{health, schema};
+use super::{health, schema, tidy};
 use crate::ClientError;
 use rusqlite::Connection;
 use std::{
@@ -56,6 +56,16 @@ impl Readers {
             }
         });
         task.await.map_err(|_| ClientError::Closed)?
+    }
+
+    /// Lets connections that nobody uses forget the pages that they have read.
+    pub(super) async fn rest(&self) {
+        let pool = self.0.clone();
+        let resting = tokio::task::spawn_blocking(move || {
+            pool.idle.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(tidy::rest);
+        });
+        // Only the closing of the runtime ends it, and then all memory.
+        let _ = resting.await;
     }
 
     /// The file and what opens it.

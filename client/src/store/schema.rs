@@ -32,6 +32,11 @@ pub(super) const MIGRATIONS: &[&str] =
 /// Raised when projections are made differently; a file with another number makes them again (C6).
 pub(super) const PROJECTION: i64 = 1;
 
+/// Pages kept in memory: SQLite takes negative numbers for KiB. A history that is fetched touches many; what is read for
+/// the window lies together.
+const WRITER_CACHE_KIB: i64 = -16_384;
+const READER_CACHE_KIB: i64 = -6_144;
+
 /// Opens the file for its one writer and brings the schema up to date with these steps.
 pub(super) fn open_writer(path: &Path, key: &Key, migrations: &[&str]) -> Result<Connection, ClientError> {
     let mut conn = open(path, key, OpenFlags::SQLITE_OPEN_CREATE)?;
@@ -44,6 +49,7 @@ pub(super) fn open_writer(path: &Path, key: &Key, migrations: &[&str]) -> Result
     conn.pragma_update(None, "synchronous", "NORMAL")?;
     conn.pragma_update(None, "foreign_keys", true)?;
     conn.pragma_update(None, "wal_autocheckpoint", 1_000)?;
+    conn.pragma_update(None, "cache_size", WRITER_CACHE_KIB)?;
     let is_outdated = 0 < found && found < known;
     if is_outdated {
         checkpoint(&conn)?;
@@ -77,6 +83,7 @@ pub(super) fn checkpoint(conn: &Connection) -> Result<(), ClientError> {
 pub(super) fn open_reader(path: &Path, key: &Key) -> Result<Connection, ClientError> {
     let conn = open(path, key, OpenFlags::empty())?;
     conn.pragma_update(None, "query_only", true)?;
+    conn.pragma_update(None, "cache_size", READER_CACHE_KIB)?;
     Ok(conn)
 }
 
@@ -94,7 +101,6 @@ fn open(path: &Path, key: &Key, more: OpenFlags) -> Result<Connection, ClientErr
     conn.busy_timeout(std::time::Duration::from_secs(5))?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     conn.pragma_update(None, "temp_store", "MEMORY")?;
-    conn.pragma_update(None, "cache_size", -16_384)?;
     conn.set_prepared_statement_cache_capacity(160);
     Ok(conn)
 }

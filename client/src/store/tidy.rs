@@ -1,7 +1,8 @@
 //! What is done while nobody writes: the search index's segments are merged, the planner's statistics renewed, and
-//! what is in the log beside the file is brought into it. In small steps, so that a write waits for one of them at most.
+//! what is in the log beside the file is brought into it, and the memory of pages that were read is given back. In small
+//! steps, so that a write waits for one of them at most.
 
-use super::writer::WeakWriter;
+use super::{readers::Readers, writer::WeakWriter};
 use rusqlite::Connection;
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::Notify, time::timeout};
@@ -12,7 +13,7 @@ const QUIET: Duration = Duration::from_secs(3);
 const STEP_PAGES: i64 = 64;
 
 /// Tidies whenever it has become quiet after a write, until the writer is gone.
-pub(super) async fn when_quiet((writer, wrote): (WeakWriter, Wrote)) {
+pub(super) async fn when_quiet((writer, wrote): (WeakWriter, Wrote), readers: Readers) {
     loop {
         wrote.notified().await;
         while timeout(QUIET, wrote.notified()).await.is_ok() {}
@@ -31,6 +32,7 @@ pub(super) async fn when_quiet((writer, wrote): (WeakWriter, Wrote)) {
         if writer.upgraded().is_none() {
             return;
         }
+        readers.rest().await;
     }
 }
 
@@ -44,7 +46,15 @@ pub(super) fn step(conn: &Connection) -> bool {
     if let Err(error) = conn.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(PASSIVE);") {
         tracing::debug!(%error, "the database was not tidied");
     }
+    rest(conn);
     false
+}
+
+/// Gives back what a connection remembers of pages; they are decrypted anew when they are wanted.
+pub(super) fn rest(conn: &Connection) {
+    if let Err(error) = conn.execute_batch("PRAGMA shrink_memory") {
+        tracing::debug!(%error, "memory was not given back");
+    }
 }
 
 /// Merges some segments; answers whether some were.
