@@ -17,7 +17,7 @@ mod server;
 mod summary;
 mod verdict;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 use std::{
     path::{Path, PathBuf},
@@ -95,20 +95,7 @@ enum What {
         socketio: Option<PathBuf>,
     },
     /// Times of sign-ins that fail, and what a connection that reads nothing costs.
-    Doors {
-        /// The server's binary.
-        #[arg(long, env = "KITH_SERVER")]
-        server: PathBuf,
-        /// Failing sign-ins of each kind.
-        #[arg(long, default_value_t = 100)]
-        tries: usize,
-        /// Events that flow past it.
-        #[arg(long, default_value_t = 10_000)]
-        events: u64,
-        /// In so many seconds.
-        #[arg(long, default_value_t = 60)]
-        seconds: u64,
-    },
+    Doors(doors::Arguments),
 }
 
 #[tokio::main]
@@ -131,37 +118,8 @@ async fn main() -> Result<()> {
         What::Desktop(arguments) => desktop::run(&arguments).await,
         What::Page(arguments) => summary::run(&arguments),
         What::Rival { rival, folder, socketio } => rivals::run(rival, &folder, socketio.as_deref()).await,
-        What::Doors { server, tries, events, seconds } => {
-            at_the_door(&server, tries, events, Duration::from_secs(seconds)).await
-        }
+        What::Doors(arguments) => doors::run(&arguments).await,
     }
-}
-
-async fn at_the_door(server: &Path, tries: usize, events: u64, during: Duration) -> Result<()> {
-    /// Enough that none of them meets a limit.
-    const WRITERS: usize = 40;
-    let running = server::Running::start(server).await?;
-    let people = people::sign_up(&running.url, tries * 2 + WRITERS + 1).await?;
-    let (guests, people) = people.split_at(tries * 2);
-    let [unknown, wrong, disabled] = doors::failing_sign_ins(&running, guests).await?;
-    println!("{:<44}{:>14}", "failing sign-ins of each kind", tries);
-    println!("{:<44}{:>14.2}", "  nobody of that name, median ms", unknown);
-    println!("{:<44}{:>14.2}", "  a wrong password, median ms", wrong);
-    println!("{:<44}{:>14.2}", "  a disabled account, median ms", disabled);
-    let (reader, writers) = people.split_last().context("somebody")?;
-    let device = reader.another_device(&running.url, 0).await?;
-    // The first run warms what any run needs.
-    for (what, stalled) in
-        [("warming up", None), ("nobody stalls", None), ("one reads nothing", Some(&device))]
-    {
-        let flow = doors::flow(&running, writers, reader, (events, during, stalled)).await?;
-        println!("{:<44}{:>14}", format!("events in {} s, {what}", during.as_secs()), flow.events);
-        println!("{:<44}{:>14}", "  the server's memory grew by, KB", flow.grown_kb);
-        let at = |quantile| flow.delivery.value_at_quantile(quantile) as f64 / 1000.0;
-        let line = format!("{:.2} / {:.2} / {:.2}", at(0.5), at(0.99), at(0.999));
-        println!("{:<44}{:>14}", "  delivery beside it: p50 / p99 / p99.9, ms", line);
-    }
-    running.stop().await
 }
 
 async fn quick(server: &Path, pairs: usize, seconds: u64, idle: usize, messages: usize) -> Result<()> {

@@ -150,8 +150,22 @@ impl Running {
 
     /// Resident memory of the server's process, KB.
     pub fn resident_kb(&self) -> Result<u64> {
+        self.status_kb("VmRSS:")
+    }
+
+    /// The most that was resident since [`Running::forget_peak`], KB.
+    pub fn peak_kb(&self) -> Result<u64> {
+        self.status_kb("VmHWM:")
+    }
+
+    /// From here on the most counts anew (proc(5), `clear_refs`).
+    pub fn forget_peak(&self) -> Result<()> {
+        Ok(std::fs::write(format!("/proc/{}/clear_refs", self.id()?), "5")?)
+    }
+
+    fn status_kb(&self, name: &str) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()?))?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
+        let line = status.lines().find(|line| line.starts_with(name)).context("no such line")?;
         Ok(line.split_whitespace().nth(1).context("no number")?.parse()?)
     }
 

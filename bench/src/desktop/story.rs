@@ -18,6 +18,8 @@ const ARRIVING: u64 = 20;
 /// What is written meanwhile.
 const WRITTEN: &str =
     "While others write, somebody writes a longer text and sees each letter at once, as on paper.";
+/// Between two keys of somebody who types fast.
+const BETWEEN_KEYS: Duration = Duration::from_millis(80);
 /// Memory is looked at when nothing moves any more.
 const SETTLE: Duration = Duration::from_secs(5);
 
@@ -52,6 +54,11 @@ const SEARCH: &str = "\
     await until(() => q('search-hit')); await drawn(); times.push(performance.now() - began); \
     set(''); await until(() => !q('search-hit') && q('conversation-row')); await drawn(); \
   } return times;";
+
+/// Goes to the newest message: a conversation opens at its first unread one, which may be far from it.
+const TO_NEWEST: &str = "\
+  await until(() => { q('jump-to-bottom')?.click(); return !q('jump-to-bottom'); }); \
+  await drawn(); q('composer-input').focus();";
 
 /// From here on each key's time until the end of the frame that it is drawn in is noted.
 const WATCH_KEYS: &str = "\
@@ -97,6 +104,7 @@ async fn write(page: &Page, server: &Running, history: &History) -> Result<(Vec<
     let here = *all.iter().find(|(id, _)| id.to_string() == open).context("the open one is known")?;
     // A device has one connection: somebody else writes there.
     let elsewhere = *all.iter().find(|(_, writer)| *writer != here.1).context("one of somebody else")?;
+    page.run(TO_NEWEST, json!(null)).await?;
     let before = text_of(page).await?;
     page.run(WATCH_KEYS, json!(null)).await?;
     let (stop, stopped) = tokio::sync::watch::channel(false);
@@ -117,7 +125,11 @@ async fn write(page: &Page, server: &Running, history: &History) -> Result<(Vec<
             anyhow::Ok(sent)
         }));
     }
-    page.keys("composer-input", WRITTEN).await?;
+    let mut next = tokio::time::interval(BETWEEN_KEYS);
+    for key in WRITTEN.chars() {
+        next.tick().await;
+        page.keys("composer-input", key.encode_utf8(&mut [0; 4])).await?;
+    }
     stop.send_replace(true);
     let mut arrived = Vec::new();
     for one in arriving {
