@@ -23,7 +23,7 @@ const SAFE: &str = "WEBKIT_DISABLE_DMABUF_RENDERER";
 /// What the page's script engine takes for the machine's memory, in bytes: it lets its heap double between two full
 /// collections until that is a good part of it, and what was drawn before stays until one. A page that shows texts needs
 /// no more. JavaScriptCore's `Heap.cpp`, `proportionalHeapSize`.
-const HEAP: (&str, &str) = ("JSC_forceRAMSize", "100000000");
+const HEAP: (&str, &str) = ("JSC_forceRAMSize", "33554432");
 /// Set for the start that follows one that drew nothing: there is never a third.
 const RESTARTED: &str = "KITH_RENDERING_RESTARTED";
 /// A visible window has drawn something within this; the slowest first start on a cold disk takes about as long.

@@ -8,7 +8,7 @@ use kith_tests::{
 use std::fs;
 
 const SAFE: &str = "WEBKIT_DISABLE_DMABUF_RENDERER=1";
-const SMALL_HEAP: &str = "JSC_forceRAMSize=100000000";
+const SMALL_HEAP: &str = "JSC_forceRAMSize=33554432";
 const RESTARTED: &str = "KITH_RENDERING_RESTARTED=1";
 
 /// Whether a process was started with this in its environment.
