@@ -46,17 +46,17 @@ impl LastLine {
 const VERSION: &str = "1";
 const KEY: &str = "last_lines";
 
-/// The columns `l_id` to `l_deleted` of a conversation that has a line.
-pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Option<LastLine>> {
-    let Some(id) = sql::event_opt(row, "l_id")? else { return Ok(None) };
+/// Reads `id, seq, local, sender, ts, line, is_deleted` from this column on, of a conversation that has a line.
+pub(super) fn read(row: &Row<'_>, from: usize) -> rusqlite::Result<Option<LastLine>> {
+    let Some(id) = sql::event_opt(row, from)? else { return Ok(None) };
     Ok(Some(LastLine {
         id,
-        seq: sql::seq_opt(row, "l_seq")?,
-        local: row.get::<_, Option<i64>>("l_local")?.unwrap_or_default(),
-        sender: sql::user(row, "l_sender")?,
-        ts: sql::time(row, "l_ts")?,
-        line: row.get("l_line")?,
-        is_deleted: row.get("l_deleted")?,
+        seq: sql::seq_opt(row, from + 1)?,
+        local: row.get::<_, Option<i64>>(from + 2)?.unwrap_or_default(),
+        sender: sql::user(row, from + 3)?,
+        ts: sql::time(row, from + 4)?,
+        line: row.get(from + 5)?,
+        is_deleted: row.get(from + 6)?,
     }))
 }
 
@@ -101,12 +101,10 @@ pub(super) fn make_if_missing(tx: &mut Tx<'_>) -> Result<(), ClientError> {
 #[cfg(test)]
 pub(super) fn get(db: &Db<'_>, cid: i64) -> Result<Option<LastLine>, ClientError> {
     let mut query = db.conn.prepare_cached(
-        "SELECT id AS l_id, seq AS l_seq, local AS l_local, sender AS l_sender, ts AS l_ts, line AS l_line,
-             is_deleted AS l_deleted
-         FROM last_lines WHERE cid = ?1",
+        "SELECT id, seq, local, sender, ts, line, is_deleted FROM last_lines WHERE cid = ?1",
     )?;
     let mut rows = query.query([cid])?;
-    Ok(rows.next()?.map(read).transpose()?.flatten())
+    Ok(rows.next()?.map(|row| read(row, 0)).transpose()?.flatten())
 }
 
 /// Every conversation.

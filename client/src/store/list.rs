@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     ClientError,
-    view::{ConversationDetail, ConversationView, MemberView, PersonView, PreviewView, SendState},
+    view::{ConversationDetail, ConversationView, MemberView, PreviewView, SendState},
 };
 use kith_protocol::{
     ConversationId, ErrorCode, Seq, TimestampMs, UserId,
@@ -22,7 +22,7 @@ use kith_protocol::{
     frame::{Context, ConversationKind},
 };
 use rusqlite::{Row, params};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 /// Names in the title of a group without one.
 const TITLE_NAMES_MAX: usize = 4;
@@ -48,8 +48,7 @@ pub(crate) fn numbers(db: &Db<'_>) -> Result<Numbers, ClientError> {
         "SELECT cid, head, read, unread_flag, mute, pin, archive, hidden, unread, unread_head
          FROM conversations WHERE head > read",
     )?;
-    let read =
-        |row: &Row<'_>| Ok((row.get::<_, i64>("cid")?, sql::seq(row, "head")?, own_state::of_row(row)?));
+    let read = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, sql::seq(row, 1)?, own_state::of_row(row, 2)?));
     for row in behind.query_map([], read)? {
         let (cid, head, mut own) = row?;
         own.lay_over(db, cid, &waits)?;
@@ -91,40 +90,38 @@ struct ListRow {
 
 /// The conversations with these keys, from the second to the third parameter; the first is the user.
 const LIST: &str = "
-    SELECT c.cid AS cid, c.id AS id, c.kind AS kind, c.title AS title, c.context AS context, c.head AS head,
-        c.last_ts AS last_ts, c.created_at AS created_at, c.member_count AS member_count, c.is_local AS is_local,
-        c.visible AS visible, c.read AS read, c.unread_flag AS unread_flag, c.mute AS mute, c.pin AS pin,
-        c.archive AS archive, c.hidden AS hidden, c.unread AS unread, c.unread_head AS unread_head,
-        d.text AS draft, d.conflict AS draft_conflict, l.id AS l_id, l.seq AS l_seq, l.local AS l_local, l.sender AS l_sender,
-        l.ts AS l_ts, l.line AS l_line, l.is_deleted AS l_deleted,
-        (SELECT m.role FROM members m WHERE m.cid = c.cid AND m.user = ?1) AS my_role,
+    SELECT c.cid, c.id, c.kind, c.title, c.context, c.head, c.last_ts, c.created_at, c.member_count, c.is_local, c.visible,
+        c.read, c.unread_flag, c.mute, c.pin, c.archive, c.hidden, c.unread, c.unread_head, d.text, d.conflict,
+        l.id, l.seq, l.local, l.sender, l.ts, l.line, l.is_deleted,
+        (SELECT m.role FROM members m WHERE m.cid = c.cid AND m.user = ?1),
         CASE c.kind WHEN 'direct'
             THEN (SELECT m.user FROM members m WHERE m.cid = c.cid AND m.user <> ?1 ORDER BY m.user LIMIT 1)
-        END AS peer
+        END
     FROM conversations c LEFT JOIN drafts d ON d.cid = c.cid LEFT JOIN last_lines l ON l.cid = c.cid
     WHERE c.cid BETWEEN ?2 AND ?3";
 
+/// Reads a row of [`LIST`].
 fn list_row(row: &Row<'_>) -> rusqlite::Result<ListRow> {
-    let context: Option<String> = row.get("context")?;
-    let visible: Vec<(Seq, Option<Seq>)> = sql::json(row, "visible")?;
-    let role: Option<String> = row.get("my_role")?;
+    let context: Option<String> = row.get(4)?;
+    let visible: Vec<(Seq, Option<Seq>)> = sql::json(row, 10)?;
+    let role: Option<String> = row.get(28)?;
     let role = role.and_then(|role| Role::parse(&role)).unwrap_or(Role::Member);
     Ok(ListRow {
-        cid: row.get("cid")?,
-        id: sql::conversation(row, "id")?,
-        kind: ConversationKind::parse(&row.get::<_, String>("kind")?).unwrap_or(ConversationKind::Group),
-        title: row.get("title")?,
+        cid: row.get(0)?,
+        id: sql::conversation(row, 1)?,
+        kind: ConversationKind::parse(&row.get::<_, String>(2)?).unwrap_or(ConversationKind::Group),
+        title: row.get(3)?,
         context: context.map(|text| sql::read_json(&text)).transpose()?,
-        head: sql::seq(row, "head")?,
-        last_ts: sql::time(row, "last_ts")?,
-        created_at: sql::time(row, "created_at")?,
-        member_count: row.get("member_count")?,
-        is_local: row.get("is_local")?,
-        own: own_state::of_row(row)?,
-        draft: row.get::<_, Option<String>>("draft")?.filter(|text| !text.is_empty()),
-        draft_conflict: row.get("draft_conflict")?,
-        line: lines::read(row)?,
-        peer: sql::user_opt(row, "peer")?,
+        head: sql::seq(row, 5)?,
+        last_ts: sql::time(row, 6)?,
+        created_at: sql::time(row, 7)?,
+        member_count: row.get(8)?,
+        is_local: row.get(9)?,
+        own: own_state::of_row(row, 11)?,
+        draft: row.get::<_, Option<String>>(19)?.filter(|text| !text.is_empty()),
+        draft_conflict: row.get(20)?,
+        line: lines::read(row, 21)?,
+        peer: sql::user_opt(row, 29)?,
         // The last interval says whether the membership lasts; the list of a large group may not be here.
         my_role: visible.last().is_some_and(|(_, to)| to.is_none()).then_some(role),
     })
@@ -135,21 +132,12 @@ struct Reading<'a, 'c> {
     db: &'a Db<'c>,
     /// Conversations in which something waits in the outbox.
     waits: HashSet<i64>,
-    people: HashMap<UserId, PersonView>,
+    people: people::Known<'a, 'c>,
 }
 
 impl<'a, 'c> Reading<'a, 'c> {
     fn of(db: &'a Db<'c>) -> Result<Self, ClientError> {
-        Ok(Self { db, waits: outbox::cids(db)?, people: HashMap::new() })
-    }
-
-    fn person(&mut self, user: UserId) -> Result<PersonView, ClientError> {
-        if let Some(known) = self.people.get(&user) {
-            return Ok(known.clone());
-        }
-        let person = people::get(self.db, user)?;
-        self.people.insert(user, person.clone());
-        Ok(person)
+        Ok(Self { db, waits: outbox::cids(db)?, people: people::Known::of(db) })
     }
 
     /// The row as the outbox will change it.
@@ -178,14 +166,14 @@ impl<'a, 'c> Reading<'a, 'c> {
 /// The list: pinned ones first, then by last activity; what is hidden is left out. Who types and who is there is not
 /// the store's to know.
 pub(crate) fn conversations(db: &Db<'_>) -> Result<Vec<ConversationView>, ClientError> {
-    let mut reading = Reading::of(db)?;
+    let reading = Reading::of(db)?;
     let mut query = db.conn.prepare_cached(LIST)?;
     let mut rows = query.query(params![db.me.as_bytes(), 0, i64::MAX])?;
     let mut views = Vec::new();
     while let Some(row) = rows.next()? {
         let row = reading.read(row)?;
         if !row.own.hidden {
-            views.push(view(&mut reading, row)?);
+            views.push(view(&reading, row)?);
         }
     }
     views.sort_by(|a, b| {
@@ -205,34 +193,34 @@ pub(crate) fn detail(db: &Db<'_>, id: ConversationId) -> Result<ConversationDeta
         list.push(MemberView { person: people::get(db, user)?, role, read: others.read_by(user) });
     }
     list.sort_by_key(|member| (member.person.display_name.to_lowercase(), member.person.id));
-    let mut reading = Reading::of(db)?;
+    let reading = Reading::of(db)?;
     let row = reading.one(cid)?;
-    Ok(ConversationDetail { conversation: view(&mut reading, row)?, members: list })
+    Ok(ConversationDetail { conversation: view(&reading, row)?, members: list })
 }
 
 /// What a conversation is called.
 pub(crate) fn title_of(db: &Db<'_>, id: ConversationId) -> Result<String, ClientError> {
-    let mut reading = Reading::of(db)?;
+    let reading = Reading::of(db)?;
     let row = reading.one(conversations::known(db, id)?)?;
-    title(&mut reading, &row)
+    title(&reading, &row)
 }
 
-fn title(reading: &mut Reading<'_, '_>, row: &ListRow) -> Result<String, ClientError> {
+fn title(reading: &Reading<'_, '_>, row: &ListRow) -> Result<String, ClientError> {
     if let Some(peer) = row.peer {
-        return Ok(reading.person(peer)?.display_name);
+        return Ok(reading.people.get(peer)?.display_name);
     }
     if let Some(title) = row.title.clone().filter(|title| !title.is_empty()) {
         return Ok(title);
     }
     let me = reading.db.me;
     let others = members::all(reading.db, row.cid)?.into_iter().filter(|(user, _)| *user != me);
-    let names = others.take(TITLE_NAMES_MAX).map(|(user, _)| Ok(reading.person(user)?.display_name));
+    let names = others.take(TITLE_NAMES_MAX).map(|(user, _)| Ok(reading.people.get(user)?.display_name));
     Ok(names.collect::<Result<Vec<_>, ClientError>>()?.join(", "))
 }
 
-fn view(reading: &mut Reading<'_, '_>, row: ListRow) -> Result<ConversationView, ClientError> {
+fn view(reading: &Reading<'_, '_>, row: ListRow) -> Result<ConversationView, ClientError> {
     let title = title(reading, &row)?;
-    let peer = row.peer.map(|peer| reading.person(peer)).transpose()?;
+    let peer = row.peer.map(|peer| reading.people.get(peer)).transpose()?;
     let preview = row.line.map(|line| preview(reading, row.cid, line)).transpose()?;
     let newest = preview.as_ref().map(|preview| preview.ts).unwrap_or_default();
     Ok(ConversationView {
@@ -262,7 +250,7 @@ fn view(reading: &mut Reading<'_, '_>, row: ListRow) -> Result<ConversationView,
     })
 }
 
-fn preview(reading: &mut Reading<'_, '_>, cid: i64, line: LastLine) -> Result<PreviewView, ClientError> {
+fn preview(reading: &Reading<'_, '_>, cid: i64, line: LastLine) -> Result<PreviewView, ClientError> {
     let db = reading.db;
     let mut message = line.into_message(cid);
     if reading.waits.contains(&cid) {
@@ -270,7 +258,7 @@ fn preview(reading: &mut Reading<'_, '_>, cid: i64, line: LastLine) -> Result<Pr
     }
     let is_mine = message.sender == db.me;
     Ok(PreviewView {
-        sender: if is_mine { None } else { Some(reading.person(message.sender)?) },
+        sender: if is_mine { None } else { Some(reading.people.get(message.sender)?) },
         text: messages::one_line(&message.text),
         deleted: message.is_deleted,
         ts: message.ts,

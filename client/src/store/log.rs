@@ -1,7 +1,7 @@
 //! `events`: the log as it came, and what follows from an event the moment it is stored.
 
 use super::{
-    Tx,
+    Tx, apply,
     conversations::{self, Facts},
     members, messages, outbox, own_state, people, project, ranges, sql,
 };
@@ -171,13 +171,14 @@ pub(super) fn store_page(tx: &mut Tx<'_>, page: &Page) -> Result<(), ClientError
 
 fn insert(tx: &Tx<'_>, cid: i64, event: &Event) -> Result<bool, ClientError> {
     let is_shown = !matches!(event.kind.as_str(), "edit" | "delete" | "reaction" | "pin" | "settings");
+    let is_uncounted = event.kind == "message" && (event.sender == tx.me || event.redacted);
     let body = event.body.as_ref().map(sql::write_json).transpose()?;
     let rows = tx
         .conn
         .prepare_cached(
             "INSERT INTO events (cid, seq, id, kind, sender, ts, written_at, countable, chain, target, body,
-                 is_redacted, is_shown)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+                 is_redacted, is_shown, is_uncounted)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
              ON CONFLICT DO NOTHING",
         )?
         .execute(params![
@@ -194,6 +195,7 @@ fn insert(tx: &Tx<'_>, cid: i64, event: &Event) -> Result<bool, ClientError> {
             body,
             event.redacted,
             is_shown,
+            is_uncounted,
         ])?;
     Ok(rows == 1)
 }
@@ -308,6 +310,19 @@ fn apply_member(tx: &mut Tx<'_>, cid: i64, seq: Seq, member: &MemberBody) -> Res
         conversations::set_visible(tx, cid, &visible)?;
     }
     members::count_again(tx, cid)
+}
+
+/// Marks what is never unread in a file of a version that did not. The rest of the log is right without it.
+pub(super) fn mark_uncounted(tx: &Tx<'_>) -> Result<(), ClientError> {
+    const KEY: &str = "uncounted";
+    if apply::meta(tx, KEY)?.is_none() {
+        tx.conn.execute(
+            "UPDATE events SET is_uncounted = 1 WHERE kind = 'message' AND (sender = ?1 OR is_redacted = 1)",
+            [tx.me.as_bytes()],
+        )?;
+        apply::set_meta(tx, KEY, "1")?;
+    }
+    Ok(())
 }
 
 /// The chain's value at a stored seq.

@@ -60,21 +60,21 @@ pub(super) struct Projected<'a> {
     pub(super) reactions: Option<String>,
 }
 
-/// Reads a row with all columns but `mid`.
+/// Reads a row of `cid, id, seq, local, sender, ts, text, reply_to, edited_seq, is_deleted, is_pinned, reactions`.
 pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
-    let reactions: Option<String> = row.get("reactions")?;
+    let reactions: Option<String> = row.get(11)?;
     Ok(Message {
-        cid: row.get("cid")?,
-        id: sql::event(row, "id")?,
-        seq: sql::seq_opt(row, "seq")?,
-        local: row.get::<_, Option<i64>>("local")?.unwrap_or_default(),
-        sender: sql::user(row, "sender")?,
-        ts: sql::time(row, "ts")?,
-        text: row.get("text")?,
-        reply_to: sql::event_opt(row, "reply_to")?,
-        is_edited: row.get::<_, i64>("edited_seq")? > 0,
-        is_deleted: row.get("is_deleted")?,
-        is_pinned: row.get("is_pinned")?,
+        cid: row.get(0)?,
+        id: sql::event(row, 1)?,
+        seq: sql::seq_opt(row, 2)?,
+        local: row.get::<_, Option<i64>>(3)?.unwrap_or_default(),
+        sender: sql::user(row, 4)?,
+        ts: sql::time(row, 5)?,
+        text: row.get(6)?,
+        reply_to: sql::event_opt(row, 7)?,
+        is_edited: row.get::<_, i64>(8)? > 0,
+        is_deleted: row.get(9)?,
+        is_pinned: row.get(10)?,
         reactions: reactions.map_or(Ok(Vec::new()), |text| sql::read_json(&text))?,
     })
 }
@@ -116,13 +116,13 @@ pub(super) fn newest(db: &Db<'_>, cid: i64) -> Result<Option<Message>, ClientErr
     Ok([unnumbered, numbered].into_iter().flatten().max_by(|a, b| a.order().total_cmp(&b.order())))
 }
 
-/// The message at a place of the log.
-pub(super) fn at(db: &Db<'_>, cid: i64, seq: Seq) -> Result<Option<Message>, ClientError> {
+/// The messages of a part of the log, from `low` to `high`.
+pub(super) fn between(db: &Db<'_>, cid: i64, low: Seq, high: Seq) -> Result<Vec<Message>, ClientError> {
     let mut query = db.conn.prepare_cached(
         "SELECT cid, id, seq, local, sender, ts, text, reply_to, edited_seq, is_deleted, is_pinned, reactions
-         FROM messages WHERE cid = ?1 AND seq = ?2",
+         FROM messages WHERE cid = ?1 AND seq BETWEEN ?2 AND ?3",
     )?;
-    Ok(query.query_row(params![cid, seq.as_i64()], message).optional()?)
+    Ok(query.query_map(params![cid, low.as_i64(), high.as_i64()], message)?.collect::<Result<_, _>>()?)
 }
 
 /// What the user wrote and is not numbered, in local order.

@@ -79,21 +79,22 @@ fn stored(db: &Db<'_>, cid: i64) -> Result<Own, ClientError> {
     let mut query = db.conn.prepare_cached(
         "SELECT read, unread_flag, mute, pin, archive, hidden, unread, unread_head FROM conversations WHERE cid = ?1",
     )?;
-    Ok(query.query_row([cid], of_row)?)
+    Ok(query.query_row([cid], |row| of_row(row, 0))?)
 }
 
-/// What a row of `conversations` holds of it.
-pub(super) fn of_row(row: &Row<'_>) -> rusqlite::Result<Own> {
+/// What a row of `conversations` holds of it: `read, unread_flag, mute, pin, archive, hidden, unread, unread_head`, from
+/// this column on.
+pub(super) fn of_row(row: &Row<'_>, from: usize) -> rusqlite::Result<Own> {
     Ok(Own {
-        read: sql::seq(row, "read")?,
-        unread_flag: row.get("unread_flag")?,
-        mute: sql::time(row, "mute")?,
-        pin: row.get("pin")?,
-        archive: row.get("archive")?,
-        hidden: row.get("hidden")?,
-        server_unread: sql::count(row, "unread")?,
-        server_read: sql::seq(row, "read")?,
-        unread_head: sql::seq(row, "unread_head")?,
+        read: sql::seq(row, from)?,
+        unread_flag: row.get(from + 1)?,
+        mute: sql::time(row, from + 2)?,
+        pin: row.get(from + 3)?,
+        archive: row.get(from + 4)?,
+        hidden: row.get(from + 5)?,
+        server_unread: sql::count(row, from + 6)?,
+        server_read: sql::seq(row, from)?,
+        unread_head: sql::seq(row, from + 7)?,
     })
 }
 

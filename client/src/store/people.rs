@@ -7,6 +7,7 @@ use crate::{
 };
 use kith_protocol::{UserId, api::Profile};
 use rusqlite::{OptionalExtension, Row, named_params, params};
+use std::{cell::RefCell, collections::HashMap};
 
 fn person(row: &Row<'_>) -> rusqlite::Result<PersonView> {
     Ok(PersonView {
@@ -16,6 +17,28 @@ fn person(row: &Row<'_>) -> rusqlite::Result<PersonView> {
         role: row.get("role")?,
         avatar: row.get("avatar")?,
     })
+}
+
+/// People of one reading, each read once.
+pub(super) struct Known<'a, 'c> {
+    db: &'a Db<'c>,
+    read: RefCell<HashMap<UserId, PersonView>>,
+}
+
+impl<'a, 'c> Known<'a, 'c> {
+    pub(super) fn of(db: &'a Db<'c>) -> Self {
+        Self { db, read: RefCell::default() }
+    }
+
+    /// One person; somebody unknown has no names.
+    pub(super) fn get(&self, user: UserId) -> Result<PersonView, ClientError> {
+        if let Some(known) = self.read.borrow().get(&user) {
+            return Ok(known.clone());
+        }
+        let person = get(self.db, user)?;
+        self.read.borrow_mut().insert(user, person.clone());
+        Ok(person)
+    }
 }
 
 /// One person; somebody unknown has no names.

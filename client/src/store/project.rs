@@ -3,7 +3,7 @@
 //! Whenever anything about a message comes, in whatever order, its row is made again from what is stored. So a
 //! relation that comes before its target waits by itself (C4), and a projection rebuilt is equal (I8).
 
-use super::{Db, Tx, apply, lines, messages, schema, search, sql};
+use super::{Db, Tx, apply, lines, log, messages, schema, search, sql};
 use crate::ClientError;
 use kith_protocol::{
     Event, EventContent, EventId, Seq, TimestampMs, UserId, event::MessageBody, frame::MessageState,
@@ -75,21 +75,21 @@ fn state_of(db: &Db<'_>, cid: i64, id: EventId) -> Result<Option<(Seq, MessageSt
     Ok(query.query_row(params![cid, id.as_bytes()], read).optional()?)
 }
 
-/// Reads an event's row.
+/// Reads a row of `seq, id, kind, sender, ts, written_at, countable, chain, target, body, is_redacted`.
 pub(super) fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
-    let body: Option<String> = row.get("body")?;
+    let body: Option<String> = row.get(9)?;
     Ok(Event {
-        seq: sql::seq(row, "seq")?,
-        id: sql::event(row, "id")?,
-        kind: row.get("kind")?,
-        sender: sql::user(row, "sender")?,
-        ts: sql::time(row, "ts")?,
-        written_at: row.get::<_, Option<i64>>("written_at")?.map(TimestampMs::from_i64),
-        countable: sql::count(row, "countable")?,
-        chain: sql::chain(row, "chain")?,
-        target: sql::event_opt(row, "target")?,
+        seq: sql::seq(row, 0)?,
+        id: sql::event(row, 1)?,
+        kind: row.get(2)?,
+        sender: sql::user(row, 3)?,
+        ts: sql::time(row, 4)?,
+        written_at: row.get::<_, Option<i64>>(5)?.map(TimestampMs::from_i64),
+        countable: sql::count(row, 6)?,
+        chain: sql::chain(row, 7)?,
+        target: sql::event_opt(row, 8)?,
         body: body.map(|text| sql::read_json(&text)).transpose()?,
-        redacted: row.get("is_redacted")?,
+        redacted: row.get(10)?,
     })
 }
 
@@ -208,7 +208,8 @@ fn reply_to(body: &Value) -> Option<EventId> {
 /// What was deleted leaves the file, not only the screen (W9): the message's body and those of its edits.
 fn erase(tx: &Tx<'_>, cid: i64, id: EventId) -> Result<(), ClientError> {
     for sql in [
-        "UPDATE events SET body = NULL, is_redacted = 1 WHERE cid = ?1 AND id = ?2 AND is_redacted = 0",
+        "UPDATE events SET body = NULL, is_redacted = 1, is_uncounted = 1
+         WHERE cid = ?1 AND id = ?2 AND is_redacted = 0",
         "UPDATE events SET body = NULL, is_redacted = 1
          WHERE cid = ?1 AND target = ?2 AND kind = 'edit' AND body IS NOT NULL",
     ] {
@@ -289,6 +290,7 @@ pub(super) fn rebuild_if_outdated(conn: &mut Connection, me: UserId) -> Result<(
         apply::set_meta(&tx, "projection", &schema::PROJECTION.to_string())?;
     }
     lines::make_if_missing(&mut tx)?;
+    log::mark_uncounted(&tx)?;
     tx.finish()?;
     Ok(transaction.commit()?)
 }

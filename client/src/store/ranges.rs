@@ -22,6 +22,14 @@ pub(super) fn all(db: &Db<'_>, cid: i64) -> Result<Vec<LocalRange>, ClientError>
     Ok(query.query_map([cid], range)?.collect::<Result<_, _>>()?)
 }
 
+/// Whether everything from `low` to `high` is stored.
+pub(super) fn is_covered(db: &Db<'_>, cid: i64, low: Seq, high: Seq) -> Result<bool, ClientError> {
+    let mut query = db.conn.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM log_range WHERE cid = ?1 AND low <= ?2 AND high >= ?3)",
+    )?;
+    Ok(query.query_row(params![cid, low.as_i64(), high.as_i64()], |row| row.get(0))?)
+}
+
 /// Puts a run in; ranges that it touches become one.
 pub(super) fn merge(tx: &Tx<'_>, cid: i64, run: LocalRange) -> Result<(), ClientError> {
     let mut merged = run;

@@ -92,9 +92,7 @@ pub(super) fn unread(db: &Db<'_>, cid: i64, own: &Own, head: Seq) -> Result<u32,
     if own.read >= head {
         return Ok(0);
     }
-    let newest = ranges::all(db, cid)?.pop();
-    let is_covered = newest.is_some_and(|range| range.low <= own.read.next() && range.high >= head);
-    if is_covered {
+    if ranges::is_covered(db, cid, own.read.next(), head)? {
         return count_others(db, cid, own.read, head);
     }
     let since = count_others(db, cid, own.unread_head.max(own.read), head)?;
@@ -103,16 +101,19 @@ pub(super) fn unread(db: &Db<'_>, cid: i64, own: &Own, head: Seq) -> Result<u32,
     Ok(before.saturating_sub(read_since).saturating_add(since))
 }
 
-/// Others' messages in (above, to] that are not deleted. The events lie side by side, the messages do not; what is
-/// deleted is redacted in both.
-fn count_others(db: &Db<'_>, cid: i64, above: Seq, to: Seq) -> Result<u32, ClientError> {
+/// Others' messages in (above, to] that are not deleted, as far as the log is stored there: what its own count says of
+/// each stored part, less what is never unread. Whatever a server counts, no part has more messages than events.
+pub(super) fn count_others(db: &Db<'_>, cid: i64, above: Seq, to: Seq) -> Result<u32, ClientError> {
     let mut query = db.conn.prepare_cached(
-        "SELECT count(*) FROM events
-         WHERE cid = :cid AND seq > :above AND seq <= :to AND kind = 'message' AND sender <> :me AND is_redacted = 0",
+        "SELECT ifnull(sum(max(0, min(part.high - part.low + 1,
+             (SELECT countable FROM events WHERE cid = part.cid AND seq = part.high)
+             - (SELECT countable - (kind = 'message') FROM events WHERE cid = part.cid AND seq = part.low)
+             - (SELECT count(*) FROM events
+                WHERE cid = part.cid AND seq BETWEEN part.low AND part.high AND is_uncounted = 1)))), 0)
+         FROM (SELECT cid, max(low, :above + 1) AS low, min(high, :to) AS high FROM log_range
+               WHERE cid = :cid AND high > :above AND low <= :to) part",
     )?;
-    let bound = named_params! {
-        ":cid": cid, ":above": above.as_i64(), ":to": to.as_i64(), ":me": db.me.as_bytes(),
-    };
+    let bound = named_params! { ":cid": cid, ":above": above.as_i64(), ":to": to.as_i64() };
     Ok(query.query_row(bound, |row| row.get(0))?)
 }
 

@@ -29,9 +29,9 @@ pub(super) fn matching(
     let mut found = Vec::new();
     for _ in 0..LOOKED_AT {
         let Some(row) = rows.next()? else { break };
-        let text = row.get_ref("text")?.as_str().map_err(rusqlite::Error::from)?;
-        if !row.get::<_, bool>("is_deleted")? && fits(text, &words) && has(text, other) {
-            found.push(row.get("mid")?);
+        let text = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
+        if !row.get::<_, bool>(2)? && fits(text, &words) && has(text, other) {
+            found.push(row.get(0)?);
             if found.len() == limit {
                 return Ok(Some(found));
             }

@@ -26,8 +26,11 @@ impl std::ops::Deref for Key {
 }
 
 /// Each is one step of `user_version`. Never edited once released.
-pub(super) const MIGRATIONS: &[&str] =
-    &[include_str!("schema/0001_init.sql"), include_str!("schema/0002_last_lines.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[
+    include_str!("schema/0001_init.sql"),
+    include_str!("schema/0002_last_lines.sql"),
+    include_str!("schema/0003_uncounted.sql"),
+];
 
 /// Raised when projections are made differently; a file with another number makes them again (C6).
 pub(super) const PROJECTION: i64 = 1;

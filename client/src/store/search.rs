@@ -8,7 +8,7 @@ use crate::{
 };
 use kith_protocol::ConversationId;
 use rusqlite::{OptionalExtension, named_params, params};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
 
 /// Characters shown before the first hit, and in all.
@@ -134,8 +134,10 @@ pub(crate) fn search(
     let (searched, total) = coverage(db, cid)?;
     let more = found.len() > limit;
     let mut hits = Vec::new();
+    let mut shown = Shown { db, people: people::Known::of(db), titles: HashMap::new() };
+    let words: Vec<&str> = indexed.iter().chain(&other).map(String::as_str).collect();
     for mid in found.into_iter().take(limit) {
-        hits.extend(hit(db, mid, &indexed, &other)?);
+        hits.extend(shown.hit(mid, &words)?);
     }
     Ok(SearchView { hits, more, searched, total })
 }
@@ -178,27 +180,40 @@ fn matching(
     Ok(found)
 }
 
-fn hit(
-    db: &Db<'_>,
-    mid: i64,
-    indexed: &[String],
-    other: &[String],
-) -> Result<Option<SearchHit>, ClientError> {
-    let mut query = db.conn.prepare_cached(
-        "SELECT cid, id, seq, local, sender, ts, text, reply_to, edited_seq, is_deleted, is_pinned, reactions
-         FROM messages WHERE mid = ?1",
-    )?;
-    let Some(message) = query.query_row([mid], messages::message).optional()? else { return Ok(None) };
-    let id = conversations::id_of(db, message.cid)?;
-    let words: Vec<&str> = indexed.iter().chain(other).map(String::as_str).collect();
-    Ok(Some(SearchHit {
-        conversation: id,
-        conversation_title: list::title_of(db, id)?,
-        message: message.id,
-        sender: people::get(db, message.sender)?,
-        ts: message.ts,
-        snippet: snippet(&message.text, &words),
-    }))
+/// The hits of one search; their people and titles are read once.
+struct Shown<'a, 'c> {
+    db: &'a Db<'c>,
+    people: people::Known<'a, 'c>,
+    titles: HashMap<i64, (ConversationId, String)>,
+}
+
+impl Shown<'_, '_> {
+    fn hit(&mut self, mid: i64, words: &[&str]) -> Result<Option<SearchHit>, ClientError> {
+        let mut query = self.db.conn.prepare_cached(
+            "SELECT cid, id, seq, local, sender, ts, text, reply_to, edited_seq, is_deleted, is_pinned, reactions
+             FROM messages WHERE mid = ?1",
+        )?;
+        let Some(message) = query.query_row([mid], messages::message).optional()? else { return Ok(None) };
+        let (conversation, conversation_title) = self.conversation(message.cid)?;
+        Ok(Some(SearchHit {
+            conversation,
+            conversation_title,
+            message: message.id,
+            sender: self.people.get(message.sender)?,
+            ts: message.ts,
+            snippet: snippet(&message.text, words),
+        }))
+    }
+
+    fn conversation(&mut self, cid: i64) -> Result<(ConversationId, String), ClientError> {
+        if let Some(known) = self.titles.get(&cid) {
+            return Ok(known.clone());
+        }
+        let id = conversations::id_of(self.db, cid)?;
+        let found = (id, list::title_of(self.db, id)?);
+        self.titles.insert(cid, found.clone());
+        Ok(found)
+    }
 }
 
 /// Messages that were searched, and that exist.

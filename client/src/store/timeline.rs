@@ -18,6 +18,7 @@ use crate::{
 };
 use kith_protocol::{ConversationId, Event, EventContent, EventId, Seq, UserId, limits};
 use rusqlite::{named_params, params};
+use std::collections::HashMap;
 
 /// A part of a timeline, and what is missing around it.
 #[derive(Debug)]
@@ -37,6 +38,7 @@ struct Reader<'a, 'c> {
     cid: i64,
     overlay: Overlay,
     others: Others,
+    people: people::Known<'a, 'c>,
     gaps: Vec<(Seq, Seq)>,
 }
 
@@ -56,6 +58,7 @@ pub(crate) fn read(
         cid,
         overlay: Overlay::of(db, cid)?,
         others: Others::of(db, cid)?,
+        people: people::Known::of(db),
         gaps: visible_gaps(&ranges, &conversations::visible(db, cid)?, start),
     };
     let first_unread = first_unread(db, cid, own.read)?;
@@ -178,7 +181,9 @@ impl Reader<'_, '_> {
         }
         let below = place.min(UNNUMBERED).ceil() as i64;
         let mut between = self.between(place, limit, true)?.into_iter().peekable();
-        for event in self.shown(below, limit - items.len(), true)? {
+        let events = self.shown(below, limit - items.len(), true)?;
+        let mut messages = self.messages_of(&events)?;
+        for event in events {
             let seq = event.seq.0 as f64;
             while items.len() < limit
                 && let Some(item) = between.next_if(|item| order(item) > seq)
@@ -186,7 +191,7 @@ impl Reader<'_, '_> {
                 items.push(item);
             }
             if items.len() < limit {
-                items.extend(self.entry(event)?);
+                items.extend(self.entry(event, &mut messages)?);
             }
         }
         let left = limit - items.len();
@@ -200,7 +205,9 @@ impl Reader<'_, '_> {
         let mut items = Vec::new();
         let mut between = self.between(place, limit, false)?.into_iter().peekable();
         if place < UNNUMBERED {
-            for event in self.shown(place.ceil().max(0.0) as i64, limit, false)? {
+            let events = self.shown(place.ceil().max(0.0) as i64, limit, false)?;
+            let mut messages = self.messages_of(&events)?;
+            for event in events {
                 let seq = event.seq.0 as f64;
                 while items.len() < limit
                     && let Some(item) = between.next_if(|item| order(item) < seq)
@@ -208,7 +215,7 @@ impl Reader<'_, '_> {
                     items.push(item);
                 }
                 if items.len() < limit {
-                    items.extend(self.entry(event)?);
+                    items.extend(self.entry(event, &mut messages)?);
                 }
             }
         }
@@ -256,15 +263,27 @@ impl Reader<'_, '_> {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    fn entry(&self, event: Event) -> Result<Option<TimelineItem>, ClientError> {
+    /// The messages among these events, which follow each other.
+    fn messages_of(&self, events: &[Event]) -> Result<HashMap<Seq, Message>, ClientError> {
+        let seqs = || events.iter().map(|event| event.seq);
+        let (Some(low), Some(high)) = (seqs().min(), seqs().max()) else { return Ok(HashMap::new()) };
+        let found = messages::between(self.db, self.cid, low, high)?.into_iter();
+        Ok(found.filter_map(|message| Some((message.seq?, message))).collect())
+    }
+
+    fn entry(
+        &self,
+        event: Event,
+        messages: &mut HashMap<Seq, Message>,
+    ) -> Result<Option<TimelineItem>, ClientError> {
         if event.kind == "message" {
-            let found = messages::at(self.db, self.cid, event.seq)?;
+            let found = messages.remove(&event.seq);
             return found.map(|message| self.message(message)).transpose();
         }
         let body = event.body.unwrap_or(serde_json::Value::Null);
         let what = match EventContent::parse(&event.kind, event.target, &body) {
             Ok(EventContent::Member(member)) => NoticeKind::Member {
-                user: people::get(self.db, member.user)?,
+                user: self.people.get(member.user)?,
                 change: member.change,
                 role: member.role,
             },
@@ -275,7 +294,7 @@ impl Reader<'_, '_> {
             id: event.id,
             order: event.seq.0 as f64,
             ts: event.ts,
-            actor: people::get(self.db, event.sender)?,
+            actor: self.people.get(event.sender)?,
             what,
         })))
     }
@@ -288,7 +307,7 @@ impl Reader<'_, '_> {
             id: message.id,
             order: message.order(),
             seq: message.seq,
-            sender: people::get(self.db, message.sender)?,
+            sender: self.people.get(message.sender)?,
             mine,
             ts: message.ts,
             edited: message.is_edited && !message.is_deleted,
@@ -305,7 +324,7 @@ impl Reader<'_, '_> {
 
     fn reaction(&self, reaction: &super::project::EmojiUsers) -> Result<ReactionView, ClientError> {
         let named = reaction.users.iter().take(limits::REACTION_USERS_MAX);
-        let name = |user: &UserId| Ok::<_, ClientError>(people::get(self.db, *user)?.display_name);
+        let name = |user: &UserId| Ok::<_, ClientError>(self.people.get(*user)?.display_name);
         Ok(ReactionView {
             emoji: reaction.emoji.clone(),
             count: u32::try_from(reaction.count).unwrap_or(u32::MAX),
@@ -321,7 +340,7 @@ impl Reader<'_, '_> {
         self.overlay.lay_over(&mut message);
         Ok(QuoteView {
             id,
-            sender: Some(people::get(self.db, message.sender)?),
+            sender: Some(self.people.get(message.sender)?),
             text: messages::one_line(&message.text),
             deleted: message.is_deleted,
         })

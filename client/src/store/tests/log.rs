@@ -252,6 +252,24 @@ async fn w7_unread_is_the_brute_force_count() {
 }
 
 #[tokio::test]
+async fn w7_a_server_that_counts_nonsense_breaks_no_list() {
+    let mut fixture = Fixture::new().await;
+    let bo = fixture.bo;
+    for at in 0..10 {
+        fixture.says(bo, &format!("{at}"));
+    }
+    let nonsense = [u64::MAX, 0, 7, i64::MAX as u64, 1, u64::MAX, 3, 0, 0, u64::MAX];
+    for (event, countable) in fixture.log.iter_mut().zip(nonsense) {
+        event.countable = countable;
+    }
+    fixture
+        .apply(vec![fixture.heads(false), fixture.append(1, 3), fixture.append(6, 7), fixture.append(9, 10)])
+        .await;
+    assert!(fixture.row().await.unread <= 10);
+    assert!(fixture.store.numbers().await.unwrap().unread <= 10);
+}
+
+#[tokio::test]
 async fn r1_ticks_follow_from_markers() {
     let mut fixture = Fixture::new().await;
     let (ada, bo, conversation) = (fixture.ada, fixture.bo, fixture.conversation);

@@ -194,6 +194,7 @@ impl Fixture {
     pub(super) async fn apply(&self, ops: Vec<StoreOp>) -> Stored {
         let stored = self.store.apply(ops).await.unwrap();
         self.check_lines().await;
+        self.check_counts().await;
         stored
     }
 
@@ -214,6 +215,37 @@ impl Fixture {
         .await;
     }
 
+    /// The log's own count says as much as counting does, of any part of what is stored (W7), where nothing of it is
+    /// damaged or made up.
+    async fn check_counts(&self) {
+        self.read(|db| {
+            let mut unsound = db.conn.prepare(
+                "SELECT (SELECT sum(high - low + 1) FROM log_range WHERE cid = ?1)
+                         IS NOT (SELECT nullif(count(*), 0) FROM events WHERE cid = ?1)
+                     OR EXISTS (SELECT 1 FROM events e JOIN events p ON p.cid = e.cid AND p.seq = e.seq - 1
+                                WHERE e.cid = ?1 AND e.countable <> p.countable + (e.kind = 'message'))",
+            )?;
+            let mut brute = db.conn.prepare(
+                "SELECT count(*) FROM events WHERE cid = ?1 AND seq > ?2 AND seq <= ?3 AND kind = 'message'
+                     AND sender <> ?4 AND is_redacted = 0",
+            )?;
+            for cid in super::lines::all(db)? {
+                if unsound.query_row([cid], |row| row.get(0))? {
+                    continue;
+                }
+                let head = conversations::facts(db, cid)?.head.0;
+                for (above, to) in [(0, head), (head / 3, head), (head / 4, head / 2), (1, 3)] {
+                    let counted = super::receipts::count_others(db, cid, Seq(above), Seq(to))?;
+                    let bound = rusqlite::params![cid, above as i64, to as i64, db.me.as_bytes()];
+                    let wanted: u32 = brute.query_row(bound, |row| row.get(0))?;
+                    assert_eq!(counted, wanted, "others' messages in ({above}, {to}]");
+                }
+            }
+            Ok(())
+        })
+        .await;
+    }
+
     pub(super) async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Db<'_>) -> Result<T, ClientError> + Send + 'static,
@@ -227,6 +259,7 @@ impl Fixture {
     ) -> (T, Vec<EngineEvent>, OutboxUpdate) {
         let (value, mut changes): (T, Changes) = self.store.write(work).await.unwrap();
         self.check_lines().await;
+        self.check_counts().await;
         (value, changes.take_notices(), changes.update)
     }
 

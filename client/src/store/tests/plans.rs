@@ -97,6 +97,10 @@ async fn nothing_that_grows_is_read_as_a_whole() {
     people::get(&db, fixture.bo).unwrap();
     let plans = watched.plans();
     assert!(plans.len() > 20, "{}", plans.len());
+    let mut counted = plans.iter().filter(|(sql, _)| sql.contains("is_uncounted"));
+    let by_index =
+        |step: &String| step.contains("USING COVERING INDEX events_uncounted (cid=? AND seq>? AND seq<?)");
+    assert!(counted.any(|(_, steps)| steps.iter().any(by_index)), "unread messages are counted one by one");
     for (sql, steps) in plans {
         let scans: Vec<_> = steps.iter().filter(|step| is_scan(step, &LISTS)).collect();
         assert!(scans.is_empty(), "{scans:?} in\n{sql}\n{steps:#?}");
