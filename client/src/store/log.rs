@@ -312,13 +312,19 @@ fn apply_member(tx: &mut Tx<'_>, cid: i64, seq: Seq, member: &MemberBody) -> Res
     members::count_again(tx, cid)
 }
 
-/// Marks what is never unread in a file of a version that did not. The rest of the log is right without it.
-pub(super) fn mark_uncounted(tx: &Tx<'_>) -> Result<(), ClientError> {
-    const KEY: &str = "uncounted";
+/// Marks, in a file of a version that did not, what is never unread and what is not as its event says.
+pub(super) fn mark_if_unmarked(tx: &Tx<'_>) -> Result<(), ClientError> {
+    const KEY: &str = "marks";
     if apply::meta(tx, KEY)?.is_none() {
         tx.conn.execute(
             "UPDATE events SET is_uncounted = 1 WHERE kind = 'message' AND (sender = ?1 OR is_redacted = 1)",
             [tx.me.as_bytes()],
+        )?;
+        tx.conn.execute(
+            "UPDATE events SET is_changed = 1 FROM messages m
+             WHERE m.cid = events.cid AND m.seq = events.seq
+               AND (m.edited_seq > 0 OR m.is_deleted = 1 OR m.is_pinned = 1 OR m.reactions IS NOT NULL)",
+            [],
         )?;
         apply::set_meta(tx, KEY, "1")?;
     }

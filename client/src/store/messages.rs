@@ -3,9 +3,13 @@
 pub(super) mod lost;
 mod mids;
 
-use super::{Db, Tx, project::EmojiUsers, search, sql};
+use super::{
+    Db, Tx,
+    project::{self, EmojiUsers},
+    search, sql,
+};
 use crate::ClientError;
-use kith_protocol::{EventId, Seq, TimestampMs, UserId};
+use kith_protocol::{Event, EventId, Seq, TimestampMs, UserId};
 use rusqlite::{OptionalExtension, Row, named_params, params};
 
 /// The `order` of an entry that is not numbered is above all seqs.
@@ -116,13 +120,31 @@ pub(super) fn newest(db: &Db<'_>, cid: i64) -> Result<Option<Message>, ClientErr
     Ok([unnumbered, numbered].into_iter().flatten().max_by(|a, b| a.order().total_cmp(&b.order())))
 }
 
-/// The messages of a part of the log, from `low` to `high`.
-pub(super) fn between(db: &Db<'_>, cid: i64, low: Seq, high: Seq) -> Result<Vec<Message>, ClientError> {
+/// The message at a place of the log.
+pub(super) fn at(db: &Db<'_>, cid: i64, seq: Seq) -> Result<Option<Message>, ClientError> {
     let mut query = db.conn.prepare_cached(
         "SELECT cid, id, seq, local, sender, ts, text, reply_to, edited_seq, is_deleted, is_pinned, reactions
-         FROM messages WHERE cid = ?1 AND seq BETWEEN ?2 AND ?3",
+         FROM messages WHERE cid = ?1 AND seq = ?2",
     )?;
-    Ok(query.query_map(params![cid, low.as_i64(), high.as_i64()], message)?.collect::<Result<_, _>>()?)
+    Ok(query.query_row(params![cid, seq.as_i64()], message).optional()?)
+}
+
+/// A message that is as its event says.
+pub(super) fn unchanged(cid: i64, event: Event) -> Message {
+    Message {
+        cid,
+        id: event.id,
+        seq: Some(event.seq),
+        local: 0,
+        sender: event.sender,
+        ts: event.ts,
+        text: project::text_of(&event).to_owned(),
+        reply_to: event.body.as_ref().and_then(project::reply_to),
+        is_edited: false,
+        is_deleted: false,
+        is_pinned: false,
+        reactions: Vec::new(),
+    }
 }
 
 /// What the user wrote and is not numbered, in local order.

@@ -30,6 +30,13 @@ struct Outcome {
     reactions: Vec<EmojiUsers>,
 }
 
+impl Outcome {
+    /// Whether it is not what its event says.
+    fn is_changed(&self) -> bool {
+        self.edited > Seq::ZERO || self.is_deleted || self.is_pinned || !self.reactions.is_empty()
+    }
+}
+
 /// Keeps what a page says of a message, if it is newer than what is known; answers whether it was.
 pub(super) fn put_state(
     tx: &Tx<'_>,
@@ -176,8 +183,14 @@ fn write(
     put: impl FnOnce(&mut Tx<'_>, i64, &messages::Projected<'_>) -> Result<(i64, bool), ClientError>,
 ) -> Result<(i64, bool), ClientError> {
     let body = base.body.as_ref();
-    let text = body.and_then(|body| body.get("text")).and_then(Value::as_str).unwrap_or_default();
-    let outcome = outcome(base, text.to_owned(), state, relations);
+    let outcome = outcome(base, text_of(base).to_owned(), state, relations);
+    if outcome.is_changed() {
+        tx.conn
+            .prepare_cached(
+                "UPDATE events SET is_changed = 1 WHERE cid = ?1 AND seq = ?2 AND is_changed = 0",
+            )?
+            .execute(params![cid, base.seq.as_i64()])?;
+    }
     if outcome.is_deleted {
         tx.changes.took_away = true;
         erase(tx, cid, base.id)?;
@@ -199,8 +212,14 @@ fn write(
     put(tx, cid, &row)
 }
 
+/// What a message's event says.
+pub(super) fn text_of(event: &Event) -> &str {
+    let text = event.body.as_ref().and_then(|body| body.get("text"));
+    text.and_then(Value::as_str).unwrap_or_default()
+}
+
 /// What a message answers. A body of a later version may have more fields than this one knows: only its text is shown.
-fn reply_to(body: &Value) -> Option<EventId> {
+pub(super) fn reply_to(body: &Value) -> Option<EventId> {
     body.get("reply_to")?;
     MessageBody::deserialize(body).ok()?.reply_to
 }
@@ -290,7 +309,7 @@ pub(super) fn rebuild_if_outdated(conn: &mut Connection, me: UserId) -> Result<(
         apply::set_meta(&tx, "projection", &schema::PROJECTION.to_string())?;
     }
     lines::make_if_missing(&mut tx)?;
-    log::mark_uncounted(&tx)?;
+    log::mark_if_unmarked(&tx)?;
     tx.finish()?;
     Ok(transaction.commit()?)
 }

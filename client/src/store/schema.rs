@@ -29,7 +29,7 @@ impl std::ops::Deref for Key {
 pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("schema/0001_init.sql"),
     include_str!("schema/0002_last_lines.sql"),
-    include_str!("schema/0003_uncounted.sql"),
+    include_str!("schema/0003_marks.sql"),
 ];
 
 /// Raised when projections are made differently; a file with another number makes them again (C6).

@@ -17,8 +17,7 @@ use crate::{
     },
 };
 use kith_protocol::{ConversationId, Event, EventContent, EventId, Seq, UserId, limits};
-use rusqlite::{named_params, params};
-use std::collections::HashMap;
+use rusqlite::{OptionalExtension, Row, params};
 
 /// A part of a timeline, and what is missing around it.
 #[derive(Debug)]
@@ -161,13 +160,11 @@ fn visible_gaps(ranges: &[LocalRange], visible: &[(Seq, Option<Seq>)], start: Se
 /// The first message of others above the read marker.
 fn first_unread(db: &Db<'_>, cid: i64, read: Seq) -> Result<Option<(EventId, Seq)>, ClientError> {
     let mut query = db.conn.prepare_cached(
-        "SELECT id, seq FROM messages
-         WHERE cid = :cid AND seq > :read AND sender <> :me AND is_deleted = 0 ORDER BY seq LIMIT 1",
+        "SELECT id, seq FROM events
+         WHERE cid = ?1 AND seq > ?2 AND kind = 'message' AND is_uncounted = 0 ORDER BY seq LIMIT 1",
     )?;
-    let bound = named_params! { ":cid": cid, ":read": read.as_i64(), ":me": db.me.as_bytes() };
-    let mut rows = query.query(bound)?;
-    let found = rows.next()?.map(|row| Ok((sql::event(row, "id")?, sql::seq(row, "seq")?)));
-    found.transpose()
+    let found = |row: &Row<'_>| Ok((sql::event(row, 0)?, sql::seq(row, 1)?));
+    Ok(query.query_row(params![cid, read.as_i64()], found).optional()?)
 }
 
 impl Reader<'_, '_> {
@@ -181,17 +178,15 @@ impl Reader<'_, '_> {
         }
         let below = place.min(UNNUMBERED).ceil() as i64;
         let mut between = self.between(place, limit, true)?.into_iter().peekable();
-        let events = self.shown(below, limit - items.len(), true)?;
-        let mut messages = self.messages_of(&events)?;
-        for event in events {
-            let seq = event.seq.0 as f64;
+        for event in self.shown(below, limit - items.len(), true)? {
+            let seq = event.0.seq.0 as f64;
             while items.len() < limit
                 && let Some(item) = between.next_if(|item| order(item) > seq)
             {
                 items.push(item);
             }
             if items.len() < limit {
-                items.extend(self.entry(event, &mut messages)?);
+                items.extend(self.entry(event)?);
             }
         }
         let left = limit - items.len();
@@ -205,17 +200,15 @@ impl Reader<'_, '_> {
         let mut items = Vec::new();
         let mut between = self.between(place, limit, false)?.into_iter().peekable();
         if place < UNNUMBERED {
-            let events = self.shown(place.ceil().max(0.0) as i64, limit, false)?;
-            let mut messages = self.messages_of(&events)?;
-            for event in events {
-                let seq = event.seq.0 as f64;
+            for event in self.shown(place.ceil().max(0.0) as i64, limit, false)? {
+                let seq = event.0.seq.0 as f64;
                 while items.len() < limit
                     && let Some(item) = between.next_if(|item| order(item) < seq)
                 {
                     items.push(item);
                 }
                 if items.len() < limit {
-                    items.extend(self.entry(event, &mut messages)?);
+                    items.extend(self.entry(event)?);
                 }
             }
         }
@@ -247,37 +240,31 @@ impl Reader<'_, '_> {
         messages::unnumbered(self.db, self.cid)
     }
 
-    /// Events that have an entry: below a seq newest first, or from a seq on oldest first.
-    fn shown(&self, place: i64, limit: usize, is_backward: bool) -> Result<Vec<Event>, ClientError> {
+    /// Events that have an entry, and whether they are messages that are not as their events say: below a seq newest
+    /// first, or from a seq on oldest first.
+    fn shown(&self, place: i64, limit: usize, is_backward: bool) -> Result<Vec<(Event, bool)>, ClientError> {
         let sql = if is_backward {
             "SELECT seq, id, kind, sender, ts, NULL AS written_at, 0 AS countable, chain, target,
-                 CASE kind WHEN 'message' THEN NULL ELSE body END AS body, is_redacted
+                 CASE is_changed WHEN 0 THEN body END AS body, is_redacted, is_changed
              FROM events WHERE cid = ?1 AND is_shown = 1 AND seq < ?2 ORDER BY seq DESC LIMIT ?3"
         } else {
             "SELECT seq, id, kind, sender, ts, NULL AS written_at, 0 AS countable, chain, target,
-                 CASE kind WHEN 'message' THEN NULL ELSE body END AS body, is_redacted
+                 CASE is_changed WHEN 0 THEN body END AS body, is_redacted, is_changed
              FROM events WHERE cid = ?1 AND is_shown = 1 AND seq >= ?2 ORDER BY seq LIMIT ?3"
         };
         let mut query = self.db.conn.prepare_cached(sql)?;
-        let rows = query.query_map(params![self.cid, place, limit as i64], super::project::event)?;
+        let read = |row: &Row<'_>| Ok((super::project::event(row)?, row.get(11)?));
+        let rows = query.query_map(params![self.cid, place, limit as i64], read)?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// The messages among these events, which follow each other.
-    fn messages_of(&self, events: &[Event]) -> Result<HashMap<Seq, Message>, ClientError> {
-        let seqs = || events.iter().map(|event| event.seq);
-        let (Some(low), Some(high)) = (seqs().min(), seqs().max()) else { return Ok(HashMap::new()) };
-        let found = messages::between(self.db, self.cid, low, high)?.into_iter();
-        Ok(found.filter_map(|message| Some((message.seq?, message))).collect())
-    }
-
-    fn entry(
-        &self,
-        event: Event,
-        messages: &mut HashMap<Seq, Message>,
-    ) -> Result<Option<TimelineItem>, ClientError> {
+    fn entry(&self, (event, is_changed): (Event, bool)) -> Result<Option<TimelineItem>, ClientError> {
         if event.kind == "message" {
-            let found = messages.remove(&event.seq);
+            let found = if is_changed {
+                messages::at(self.db, self.cid, event.seq)?
+            } else {
+                Some(messages::unchanged(self.cid, event))
+            };
             return found.map(|message| self.message(message)).transpose();
         }
         let body = event.body.unwrap_or(serde_json::Value::Null);

@@ -1,7 +1,7 @@
 //! `events` and `conversation_head` in one statement, which is a transaction of its own.
 
 use super::events::EventColumns;
-use sqlx::{Executor as _, PgConnection};
+use sqlx::PgConnection;
 
 /// Where several logs must stand, and where they come to stand then, by column.
 #[derive(Default)]
@@ -22,20 +22,6 @@ pub struct Moves {
     pub chains: Vec<Vec<u8>>,
     /// Times.
     pub last_ts: Vec<i64>,
-}
-
-/// Makes a connection plan by its indexes, once: a plan for each batch costs more than the batch, and one that was made
-/// while a table was small scans all of it later.
-///
-/// # Errors
-/// When the database fails.
-pub async fn prepare(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
-    conn.execute(
-        "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off;
-         SET enable_mergejoin = off",
-    )
-    .await
-    .map(drop)
 }
 
 /// Locks the heads in ascending order of id (W1), and appends to those logs that stand as remembered and have none of

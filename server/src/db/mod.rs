@@ -44,6 +44,13 @@ pub async fn connect(url: &str, connections: u32) -> Result<PgPool, sqlx::Error>
         ("statement_timeout", "30s"),
         ("idle_in_transaction_session_timeout", "30s"),
         ("synchronous_commit", "on"),
+        // A plan for each run of a statement costs more than most runs do, and one that was made while a table was small
+        // would scan all of it later: each is planned once, by its indexes.
+        ("plan_cache_mode", "force_generic_plan"),
+        ("enable_seqscan", "off"),
+        ("enable_hashjoin", "off"),
+        ("enable_mergejoin", "off"),
+        ("jit", "off"),
     ]);
     PgPoolOptions::new()
         .max_connections(connections)

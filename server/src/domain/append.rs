@@ -112,11 +112,11 @@ fn moves(logs: &BTreeMap<ConversationId, (HeadRow, Log)>) -> Moves {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::publish::Reply;
     use crate::domain::{batch, publish::Item};
     use kith_protocol::{EventId, UserId, frame::AckStatus};
     use serde_json::json;
     use std::time::Instant;
-    use tokio::sync::oneshot;
 
     /// A direct conversation of two, and what writes to it.
     struct Chat {
@@ -130,7 +130,6 @@ mod tests {
         async fn begun(database: &kith_pgbox::testing::TestDb) -> Self {
             use sqlx::Connection as _;
             let mut conn = PgConnection::connect(database.url()).await.unwrap();
-            db::append::prepare(&mut conn).await.unwrap();
             let (ada, bo) = (UserId::mint(), UserId::mint());
             let id = ConversationId::direct(ada, bo);
             db::append::testing::chat(&mut conn, id, &[ada, bo]).await;
@@ -146,12 +145,12 @@ mod tests {
 
         fn job_of(&self, value: serde_json::Value) -> Job {
             let items = vec![Item::parse(&value).unwrap()];
-            let (reply, _) = oneshot::channel();
+            let reply = Reply::new(drop);
             Job { conversation: self.id, sender: self.ada, items, since: Instant::now(), reply }
         }
 
         fn again(&self, job: &Job) -> Job {
-            let (reply, _) = oneshot::channel();
+            let reply = Reply::new(drop);
             Job { items: job.items.clone(), reply, ..*job }
         }
 

@@ -13,7 +13,7 @@ use crate::{
 };
 use kith_failpoint::places;
 use kith_protocol::{
-    Chain, ConversationId, ErrorCode, EventContent, EventId, Seq, TimestampMs, UserId,
+    Chain, ConversationId, ErrorCode, Event, EventContent, EventId, Seq, TimestampMs, UserId,
     event::MemberChange,
     frame::{AckResult, AckStatus},
 };
@@ -186,6 +186,17 @@ async fn move_heads(
     db::heads::update(conn, &columns).await
 }
 
+/// An event as JSON. Its body, which it does not have here, is JSON already.
+fn told(event: &Event, body: &str) -> String {
+    let mut json = serde_json::to_string(event).unwrap_or_default();
+    json.pop();
+    json.reserve_exact(body.len() + 9);
+    json.push_str(r#","body":"#);
+    json.push_str(body);
+    json.push('}');
+    json
+}
+
 /// Answers a job's items in order: after the first error the rest is skipped; a duplicate never stops them (O4).
 fn prefix(
     job: &Job,
@@ -259,11 +270,10 @@ impl Numbering<'_> {
                 code: None,
                 retry_after_ms: None,
             };
-            let json = serde_json::to_string(&event).unwrap_or_default();
             self.published.push(Published {
                 conversation: job.conversation,
                 seq: event.seq,
-                json: json.into(),
+                json: told(&event, &item.body_text).into(),
                 audience,
             });
             Ok(result)

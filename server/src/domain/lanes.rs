@@ -185,12 +185,10 @@ impl Lane {
 
     /// The lane's own connection.
     async fn connection(&mut self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
-        if let Some(connection) = self.connection.take() {
-            return Ok(connection);
+        match self.connection.take() {
+            Some(connection) => Ok(connection),
+            None => self.pool.acquire().await,
         }
-        let mut connection = self.pool.acquire().await?;
-        db::append::prepare(&mut connection).await?;
-        Ok(connection)
     }
 
     /// A connection that failed once is not trusted again, and what became of these conversations is not known.
@@ -222,8 +220,7 @@ impl Lane {
     fn acknowledge(&self, jobs: Vec<Job>, results: Vec<Vec<AckResult>>) {
         for (job, results) in jobs.into_iter().zip(results) {
             self.metrics.answered(job.since, job.items.iter().map(|item| item.resubmitted), &results);
-            // Whoever asked may have gone.
-            let _ = job.reply.send(Ok(results));
+            job.reply.give(Ok(results));
         }
     }
 
@@ -290,7 +287,6 @@ fn is_about_rows(error: &ApiError) -> bool {
 
 fn refuse(jobs: Vec<Job>, error: &ApiError) {
     for job in jobs {
-        // Whoever asked may have gone meanwhile.
-        let _ = job.reply.send(Err(error.clone()));
+        job.reply.give(Err(error.clone()));
     }
 }

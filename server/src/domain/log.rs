@@ -255,7 +255,7 @@ impl Log {
             countable: self.countable.unsigned_abs(),
             chain: self.chain,
             target: item.content.target(),
-            body: Some(item.body.clone()),
+            body: None,
             redacted: false,
         };
         let known = Known {

@@ -34,9 +34,7 @@ pub struct Item {
     pub id: EventId,
     /// Its content.
     pub content: EventContent,
-    /// Its body as JSON.
-    pub body: Value,
-    /// The same, as it is stored.
+    /// Its body as JSON, as it is stored and told.
     pub body_text: String,
     /// The sender's clock.
     pub written_at: Option<i64>,
@@ -73,10 +71,45 @@ impl Item {
             resubmitted: event.resubmitted == Some(true),
             hash: body_hash(&event.kind, event.target, &event.body),
             body_text: event.body.to_string(),
-            body: event.body,
             written_at: event.written_at.map(|at| at.as_i64()),
             content,
         })
+    }
+}
+
+/// One result each item, or why the whole could not be tried; nothing is known to be stored then.
+pub type Results = Result<Vec<AckResult>, ApiError>;
+
+/// Where a job's answer goes. It is called once: with `unavailable`, if whoever had the job is gone without an answer.
+pub struct Reply(Option<Box<dyn FnOnce(Results) + Send + Sync>>);
+
+impl Reply {
+    /// It must not block: lanes call it between two commits.
+    pub fn new(answer: impl FnOnce(Results) + Send + Sync + 'static) -> Self {
+        Self(Some(Box::new(answer)))
+    }
+
+    /// Answers.
+    pub fn give(mut self, results: Results) {
+        self.answer(results);
+    }
+
+    fn answer(&mut self, results: Results) {
+        if let Some(answer) = self.0.take() {
+            answer(results);
+        }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        self.answer(Err(ApiError::Unavailable));
+    }
+}
+
+impl std::fmt::Debug for Reply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reply")
     }
 }
 
@@ -91,8 +124,8 @@ pub struct Job {
     pub items: Vec<Item>,
     /// When it came.
     pub since: Instant,
-    /// Where the answer goes: one result each item.
-    pub reply: oneshot::Sender<Result<Vec<AckResult>, ApiError>>,
+    /// Where the answer goes.
+    pub reply: Reply,
 }
 
 impl Job {
@@ -102,31 +135,46 @@ impl Job {
     }
 }
 
-/// The answer to a send that is on its way.
-pub struct Pending {
-    answer: Option<oneshot::Receiver<Result<Vec<AckResult>, ApiError>>>,
-    /// The first item of a bad form and those behind it.
+/// What a send asks for: the items of a good form, up to the first of a bad one.
+#[derive(Default)]
+struct Asked {
+    items: Vec<Item>,
+    /// The first item of a bad form.
     refused: Option<(Option<EventId>, ErrorCode)>,
+    /// Those behind it.
     rest: Vec<Option<EventId>>,
 }
 
-impl Pending {
-    /// Waits for the results, one each item in order.
-    ///
-    /// # Errors
-    /// When the whole could not be tried; nothing is known to be stored then.
-    pub async fn results(self) -> Result<Vec<AckResult>, ApiError> {
-        let mut results = match self.answer {
-            Some(answer) => answer.await.map_err(|_| ApiError::Unavailable)??,
-            None => Vec::new(),
-        };
-        let failed = results.iter().any(|one| matches!(one.status, AckStatus::Error | AckStatus::Skipped));
-        if let Some((id, code)) = self.refused {
-            results.push(if failed { skipped(id) } else { refused(id, code) });
+impl Asked {
+    fn read(values: &[Value]) -> Self {
+        let mut asked = Self::default();
+        for value in values {
+            if asked.refused.is_some() {
+                let id = value.get("id").and_then(Value::as_str);
+                asked.rest.push(id.and_then(|text| EventId::parse(text).ok()));
+                continue;
+            }
+            match Item::read(value) {
+                Ok(item) => asked.items.push(item),
+                Err(refusal) => asked.refused = Some(refusal),
+            }
         }
-        results.extend(self.rest.into_iter().map(skipped));
-        Ok(results)
+        asked
     }
+}
+
+/// The results of all items: of those that were tried, then of the first of a bad form and those behind it.
+fn completed(
+    mut results: Vec<AckResult>,
+    refusal: Option<(Option<EventId>, ErrorCode)>,
+    rest: Vec<Option<EventId>>,
+) -> Vec<AckResult> {
+    let failed = results.iter().any(|one| matches!(one.status, AckStatus::Error | AckStatus::Skipped));
+    if let Some((id, code)) = refusal {
+        results.push(if failed { skipped(id) } else { refused(id, code) });
+    }
+    results.extend(rest.into_iter().map(skipped));
+    results
 }
 
 /// The result of an item that was not tried.
@@ -186,66 +234,54 @@ impl Publisher {
         Self { lanes, epoch }
     }
 
-    /// Hands events in; they are numbered in the order of these calls. Waits while the lane is full.
+    /// Hands events in; they are numbered in the order of these calls. Waits while the lane is full. `answer` is called
+    /// with one result each item in order, when they are committed or refused.
     ///
     /// # Errors
-    /// `invalid` for no or too many items, `busy` when the lane stays full, `unavailable` during shutdown.
+    /// `invalid` for no or too many items; `answer` is not called then.
     pub async fn send(
         &self,
         conversation: ConversationId,
         sender: UserId,
         values: &[Value],
-    ) -> Result<Pending, ApiError> {
+        answer: impl FnOnce(Results) + Send + Sync + 'static,
+    ) -> Result<(), ApiError> {
         if values.is_empty() || values.len() > limits::SEND_EVENTS_MAX {
             return Err(ApiError::invalid("a send has 1 to 256 events"));
         }
-        let mut items = Vec::with_capacity(values.len());
-        let mut bad = None;
-        let mut rest = Vec::new();
-        for value in values {
-            if bad.is_some() {
-                rest.push(value.get("id").and_then(Value::as_str).and_then(|text| EventId::parse(text).ok()));
-                continue;
-            }
-            match Item::read(value) {
-                Ok(item) => items.push(item),
-                Err(refusal) => bad = Some(refusal),
-            }
+        let Asked { items, refused, rest } = Asked::read(values);
+        let reply =
+            Reply::new(move |results| answer(results.map(|results| completed(results, refused, rest))));
+        if items.is_empty() {
+            reply.give(Ok(Vec::new()));
+        } else {
+            self.enqueue(Job { conversation, sender, items, since: Instant::now(), reply }).await;
         }
-        let answer =
-            if items.is_empty() { None } else { Some(self.enqueue(conversation, sender, items).await?) };
-        Ok(Pending { answer, refused: bad, rest })
+        Ok(())
     }
 
     /// Publishes checked items and waits.
     ///
     /// # Errors
-    /// As [`Self::send`] and [`Pending::results`].
-    pub async fn publish(
-        &self,
-        conversation: ConversationId,
-        sender: UserId,
-        items: Vec<Item>,
-    ) -> Result<Vec<AckResult>, ApiError> {
-        let answer = self.enqueue(conversation, sender, items).await?;
+    /// When the whole could not be tried: `busy` when the lane stays full, `unavailable` during shutdown, or when the
+    /// database fails. Nothing is known to be stored then.
+    pub async fn publish(&self, conversation: ConversationId, sender: UserId, items: Vec<Item>) -> Results {
+        let (reply, answer) = oneshot::channel();
+        // Whoever asked may have gone.
+        let reply = Reply::new(move |results| drop(reply.send(results)));
+        self.enqueue(Job { conversation, sender, items, since: Instant::now(), reply }).await;
         answer.await.map_err(|_| ApiError::Unavailable)?
     }
 
-    async fn enqueue(
-        &self,
-        conversation: ConversationId,
-        sender: UserId,
-        items: Vec<Item>,
-    ) -> Result<oneshot::Receiver<Result<Vec<AckResult>, ApiError>>, ApiError> {
-        let (reply, answer) = oneshot::channel();
+    /// Leaves a job to its lane; one that stays full answers `busy`, one that has ended `unavailable`.
+    async fn enqueue(&self, job: Job) {
         let mut hasher = DefaultHasher::new();
-        conversation.hash(&mut hasher);
+        job.conversation.hash(&mut hasher);
         let lane = usize::try_from(hasher.finish() % LANES as u64).unwrap_or_default();
-        let job = Job { conversation, sender, items, since: Instant::now(), reply };
         match self.lanes[lane].send_timeout(job, ENQUEUE_WITHIN).await {
-            Ok(()) => Ok(answer),
-            Err(mpsc::error::SendTimeoutError::Timeout(_)) => Err(ApiError::Busy),
-            Err(mpsc::error::SendTimeoutError::Closed(_)) => Err(ApiError::Unavailable),
+            Ok(()) => {}
+            Err(mpsc::error::SendTimeoutError::Timeout(job)) => job.reply.give(Err(ApiError::Busy)),
+            Err(mpsc::error::SendTimeoutError::Closed(job)) => job.reply.give(Err(ApiError::Unavailable)),
         }
     }
 }

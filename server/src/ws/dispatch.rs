@@ -4,7 +4,10 @@ use crate::{
     auth::{self, Authed},
     db,
     devices::Allowance,
-    domain::{fetch, heads, markers, open, own, publish::Item},
+    domain::{
+        fetch, heads, markers, open, own,
+        publish::{Item, Results},
+    },
     error::ApiError,
     hub::Connection,
     rates::Refused,
@@ -25,7 +28,7 @@ use std::{
     sync::Arc,
     time::{Instant, SystemTime},
 };
-use tokio::{sync::Semaphore, task::JoinHandle};
+use tokio::sync::{Semaphore, oneshot};
 use uuid::Uuid;
 
 /// Sends of one connection that are on their way at the same time; the next one waits.
@@ -40,8 +43,8 @@ pub struct Session {
     pub expires_at: SystemTime,
     /// Answers put into the outbox so far.
     pub answered: usize,
-    /// Sends whose answers are still to come.
-    pub sending: Vec<JoinHandle<bool>>,
+    /// An exchange's sends whose answers are still to come, and whether each got one.
+    pub sending: Vec<oneshot::Receiver<bool>>,
     allowance: Arc<Allowance>,
     sends: Arc<Semaphore>,
 }
@@ -208,25 +211,31 @@ impl Session {
         Ok(Answer::Done)
     }
 
-    /// Hands events to their lane, in order; the answer comes when they are committed.
+    /// Hands events to their lane, in order. The lane puts the answer into the outbox when they are committed, beside the
+    /// events themselves.
     async fn send(&mut self, send: Send, request: Option<u64>) -> Result<Answer, ApiError> {
         let permit = Arc::clone(&self.sends).acquire_owned().await.map_err(|_| ApiError::Unavailable)?;
-        let pending = self.state.publisher.send(send.conversation, self.user(), &send.events).await?;
         let outbox = Arc::clone(&self.connection.outbox);
-        let task = self.state.tasks.spawn(async move {
-            let _permit = permit;
-            match (pending.results().await, request) {
+        let waited_for = (!outbox.is_socket()).then(oneshot::channel);
+        let (told, answered) = waited_for.unzip();
+        let answer = move |results: Results| {
+            let is_answered = match (results, request) {
                 (Ok(results), Some(_)) => {
-                    outbox.answer(&ServerFrame::Ack(Ack { reply_to: request, results }))
+                    outbox.answer(&ServerFrame::Ack(Ack { reply_to: request, results }));
+                    true
                 }
-                (Ok(_), None) => return false,
-                (Err(error), _) => outbox.answer(&error.frame(request)),
-            }
-            true
-        });
-        if !self.connection.outbox.is_socket() {
-            self.sending.push(task);
-        }
+                (Ok(_), None) => false,
+                (Err(error), _) => {
+                    outbox.answer(&error.frame(request));
+                    true
+                }
+            };
+            drop(permit);
+            // Whoever waits for it may have gone.
+            let _ = told.map(|told| told.send(is_answered));
+        };
+        self.state.publisher.send(send.conversation, self.user(), &send.events, answer).await?;
+        self.sending.extend(answered);
         Ok(Answer::Later)
     }
 

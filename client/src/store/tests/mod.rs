@@ -195,6 +195,7 @@ impl Fixture {
         let stored = self.store.apply(ops).await.unwrap();
         self.check_lines().await;
         self.check_counts().await;
+        self.check_marks().await;
         stored
     }
 
@@ -246,6 +247,26 @@ impl Fixture {
         .await;
     }
 
+    /// A message whose event is not marked as changed is what its event says.
+    async fn check_marks(&self) {
+        self.read(|db| {
+            let mut plain = db.conn.prepare(
+                "SELECT seq, id, kind, sender, ts, written_at, countable, chain, target, body, is_redacted, cid FROM events
+                 WHERE kind = 'message' AND is_changed = 0",
+            )?;
+            let mut rows = plain.query([])?;
+            while let Some(row) = rows.next()? {
+                let (event, cid) = (super::project::event(row)?, row.get(11)?);
+                let projected = super::messages::at(db, cid, event.seq)?;
+                if let Some(projected) = projected.filter(|one| one.id == event.id) {
+                    assert_eq!(super::messages::unchanged(cid, event), projected);
+                }
+            }
+            Ok(())
+        })
+        .await;
+    }
+
     pub(super) async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Db<'_>) -> Result<T, ClientError> + Send + 'static,
@@ -260,6 +281,7 @@ impl Fixture {
         let (value, mut changes): (T, Changes) = self.store.write(work).await.unwrap();
         self.check_lines().await;
         self.check_counts().await;
+        self.check_marks().await;
         (value, changes.take_notices(), changes.update)
     }
 
