@@ -83,6 +83,12 @@ pub struct Figures {
 
 /// `bench client`
 pub async fn run(arguments: &Arguments) -> Result<()> {
+    let is_enough = arguments.history == 0 || arguments.history >= import::HISTORY_MIN;
+    anyhow::ensure!(
+        is_enough,
+        "--history is 0 or at least {}: a screen in each conversation",
+        import::HISTORY_MIN
+    );
     let folder = tempfile::Builder::new().prefix("kith-bench-").tempdir()?;
     let mut history = history::History::new(arguments.conversations, arguments.messages);
     let kith = engine::Kith::start(folder.path(), &history).await?;

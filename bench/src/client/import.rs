@@ -15,6 +15,8 @@ use tokio::time::{Instant, sleep};
 
 /// Conversations of the history: each has as much as a device fetches without being asked.
 const CONVERSATIONS: usize = 20;
+/// So much that each conversation has a screen of it: less is never usable.
+pub const HISTORY_MIN: usize = CONVERSATIONS * 50;
 /// How often it is looked whether there is more.
 const LOOK: Duration = Duration::from_millis(10);
 /// How often its user writes something meanwhile.

@@ -15,6 +15,7 @@ use kith_protocol::{
 use serde::Serialize;
 use serde_json::json;
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -56,6 +57,8 @@ struct Figures {
     deliveries: u64,
     /// From when a message was due until a member had it, ms: p50, p99, p99.9, the longest.
     delivery_ms: [f64; 4],
+    /// p99 of the messages that were due in each second, ms.
+    seconds_ms: Vec<f64>,
     lost: u64,
     doubled: u64,
     disordered: u64,
@@ -78,6 +81,8 @@ pub async fn run(arguments: &Arguments) -> Result<()> {
         "{} messages to {} members, {} a second: delivery p50 / p99 / p99.9 / max {p50:.1} / {p99:.1} / {p999:.1} / {max:.1} ms",
         figures.messages, figures.members, arguments.per_second
     );
+    let seconds: Vec<_> = figures.seconds_ms.iter().map(|p99| format!("{p99:.0}")).collect();
+    println!("p99 of each second, ms: {}", seconds.join(" "));
     println!(
         "lost {} doubled {} out of order {} hinted {}; {:.2} CPU-s of server and database per 100,000 deliveries; others took {:.0} %",
         figures.lost,
@@ -120,29 +125,39 @@ async fn measure(running: &Running, arguments: &Arguments) -> Result<Figures> {
     let length = pause * each + LAST_WITHIN + Duration::from_millis(500);
     let mut figures = Figures { members: arguments.members, messages, ..Figures::default() };
     let mut waits: Vec<u32> = Vec::new();
+    let mut seconds: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     let gathering = async {
         while let Some(read) = members.join_next().await {
-            let Read { mut waited, doubled, disordered, hinted } = read??;
+            let Read { waited, doubled, disordered, hinted } = read??;
             figures.lost += messages.saturating_sub(waited.len() as u64);
             figures.doubled += doubled;
             figures.disordered += disordered;
             figures.hinted += u64::from(hinted);
-            waits.append(&mut waited);
+            for (due, us) in waited {
+                waits.push(us);
+                seconds.entry(due / 1_000_000).or_default().push(us);
+            }
         }
         anyhow::Ok(())
     };
     timeout(length + LAST_WITHIN, gathering).await.context("it did not end")??;
     let (cpu, foreign) = watch.end(running)?;
     waits.sort_unstable();
-    let at = |share: f64| {
-        let place = ((waits.len() as f64 * share) as usize).min(waits.len().saturating_sub(1));
-        waits.get(place).map_or(f64::NAN, |us| f64::from(*us) / 1_000.0)
-    };
-    figures.delivery_ms = [at(0.5), at(0.99), at(0.999), at(1.0)];
+    figures.delivery_ms = [0.5, 0.99, 0.999, 1.0].map(|share| at(&waits, share));
+    for mut all in seconds.into_values() {
+        all.sort_unstable();
+        figures.seconds_ms.push(at(&all, 0.99));
+    }
     figures.deliveries = waits.len() as u64;
     figures.cpu = cpu / waits.len() as f64 * 100_000.0;
     figures.foreign = foreign;
     Ok(figures)
+}
+
+/// The share of sorted microseconds that is not above, ms.
+fn at(sorted: &[u32], share: f64) -> f64 {
+    let place = ((sorted.len() as f64 * share) as usize).min(sorted.len().saturating_sub(1));
+    sorted.get(place).map_or(f64::NAN, |us| f64::from(*us) / 1_000.0)
 }
 
 struct Writing {
@@ -155,8 +170,8 @@ struct Writing {
 /// What a member saw.
 #[derive(Default)]
 struct Read {
-    /// Microseconds from when it was due, of each message once.
-    waited: Vec<u32>,
+    /// When it was due, and how long it took from then, microseconds, of each message once.
+    waited: Vec<(u32, u32)>,
     doubled: u64,
     disordered: u64,
     hinted: bool,
@@ -216,7 +231,8 @@ impl Read {
             self.disordered += u64::from(*last != 0 && seq != *last + 1);
             *last = seq;
             let waited = (began + Duration::from_micros(due)).elapsed().as_micros();
-            self.waited.push(u32::try_from(waited).unwrap_or(u32::MAX));
+            let us = |us: u128| u32::try_from(us).unwrap_or(u32::MAX);
+            self.waited.push((us(due.into()), us(waited)));
         }
         Ok(())
     }

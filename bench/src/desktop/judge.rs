@@ -64,8 +64,8 @@ pub fn table(figures: &Figures) {
         println!("| {what}, MB | {:.0} ({}) |", tree::sum(memory), each(memory));
     }
     println!(
-        "| CPU when idle / of the empty window, % of a core | {:.2} / {:.2} |\n",
-        figures.idle_percent, figures.empty_idle_percent
+        "| CPU when idle / of the empty window, % of a core | {:.2} / {:.2} (after {:.0} s) |\n",
+        figures.idle_percent, figures.empty_idle_percent, figures.tidied_s
     );
 }
 
@@ -85,6 +85,7 @@ mod tests {
             empty_ms: vec![400.0],
             start_memory: memory(200.0),
             empty_memory: memory(200.0),
+            tidied_s: 10.0,
             idle_percent: 0.1,
             empty_idle_percent: 0.0,
             story: Story {

@@ -301,9 +301,10 @@ impl Log {
         self.effects.push(effect);
     }
 
-    /// Whom the first new event shows the conversation to: everybody when the log begins, else whoever had hidden it.
+    /// Whom the first new event shows the conversation to: both of a direct one when its log begins (until then it is its
+    /// creator's alone; a group was shown to all when it was made), else whoever had hidden it.
     pub fn shown_to(&self) -> BTreeSet<UserId> {
-        if self.has_begun() {
+        if self.has_begun() && self.access.kind == ConversationKind::Direct {
             return self.access.members.keys().copied().collect();
         }
         self.access.hidden.iter().copied().filter(|user| self.access.members.contains_key(user)).collect()

@@ -153,6 +153,19 @@ async fn a_member_change_counts_for_the_rest_of_its_own_batch() {
 }
 
 #[tokio::test]
+async fn a_group_is_announced_when_it_is_made_and_not_again_with_its_first_event() {
+    let world = World::start().await;
+    let [ada, bo] = world.people(["ada", "bo"]).await;
+    let (mut ada_line, mut bo_line) = (ada.online().await, bo.online().await);
+    let group = ada_line.start_group(&[bo.user]).await;
+    let announced = bo_line.next_frame().await;
+    assert_eq!((&announced["type"], &announced["items"][0]["head"]), (&json!("heads"), &json!(0)));
+    ada_line.ok(group, message("one")).await;
+    let first = bo_line.next_frame().await;
+    assert_eq!((&first["type"], &first["events"][0]["seq"]), (&json!("events"), &json!(1)), "{first}");
+}
+
+#[tokio::test]
 async fn a_direct_conversation_belongs_to_its_creator_until_the_first_event() {
     let world = World::start().await;
     let [ada, bo] = world.people(["ada", "bo"]).await;
