@@ -5,7 +5,7 @@ use kith_protocol::{
     Chain, ConversationId, ErrorCode, Event, EventContent, EventId, NewEvent, Seq, ServerFrame, TimestampMs,
     UserId,
     event::{MemberChange, body_hash},
-    frame::{Ack, AckResult, AckStatus, Events, Hint, Send},
+    frame::{Ack, AckResult, AckStatus, ConversationKind, Events, Hint, Send},
     limits,
 };
 use serde_json::Value;
@@ -177,7 +177,9 @@ impl Server {
             }
         }
         let conversation = &self.conversations[&id];
-        let begins = conversation.log.len() == numbered.len();
+        // A group was told of when it was made.
+        let begins =
+            conversation.kind == ConversationKind::Direct && conversation.log.len() == numbered.len();
         let members = conversation.members.keys().filter(|user| begins || hidden.contains(user));
         let told: BTreeSet<UserId> = members.chain(&added).copied().collect();
         for user in told {
