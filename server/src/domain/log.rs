@@ -237,7 +237,7 @@ impl Log {
         Effect::Removed { user, seq: self.head.next() }
     }
 
-    /// Gives the event its number, time and chain value.
+    /// Gives the event its number, time and chain value. Its body stays with the item, as the text that it is.
     pub fn number(&mut self, sender: UserId, item: &Item, now: i64) -> Event {
         let previous = self.head;
         self.head = previous.next();
