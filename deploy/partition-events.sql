@@ -6,7 +6,7 @@ LOCK TABLE events IN ACCESS EXCLUSIVE MODE;
 ALTER TABLE events RENAME TO events_whole;
 ALTER TABLE events_whole RENAME CONSTRAINT events_pkey TO events_whole_pkey;
 ALTER TABLE events_whole RENAME CONSTRAINT events_id_key TO events_whole_id_key;
-ALTER INDEX events_target_idx RENAME TO events_whole_target_idx;
+ALTER INDEX events_relation_idx RENAME TO events_whole_relation_idx;
 ALTER INDEX events_xid_idx RENAME TO events_whole_xid_idx;
 CREATE TABLE events (LIKE events_whole INCLUDING DEFAULTS) PARTITION BY HASH (conversation_key);
 DO $$
@@ -20,7 +20,7 @@ $$;
 INSERT INTO events SELECT * FROM events_whole;
 ALTER TABLE events ADD CONSTRAINT events_pkey PRIMARY KEY (conversation_key, seq);
 ALTER TABLE events ADD CONSTRAINT events_id_key UNIQUE (conversation_key, id);
-CREATE INDEX events_target_idx ON events (conversation_key, target, seq) WHERE target IS NOT NULL;
+CREATE INDEX events_relation_idx ON events (conversation_key, target, kind, seq) WHERE target IS NOT NULL;
 CREATE INDEX events_xid_idx ON events USING brin ((xid::text::bigint)) WITH (pages_per_range = 16, autosummarize = on);
 DROP TABLE events_whole;
 COMMIT;

@@ -19,7 +19,8 @@ impl Server {
         let from = pull.from.unwrap_or(head);
         let mut intervals = conversation.visible[&user].iter().map(|(low, to)| (*low, to.unwrap_or(head)));
         let interval = intervals.find(|(low, high)| *low <= from && from <= *high);
-        let events = interval.map_or(Vec::new(), |within| self.slice(conversation, pull, from, within));
+        let reader = (conversation, user);
+        let events = interval.map_or(Vec::new(), |within| self.slice(reader, pull, from, within));
         let low = events.first().map_or(Seq(from.0.max(1)), |event| event.seq);
         let high = events.last().map_or(low.previous(), |event| event.seq);
         let end = interval.is_none_or(|(lowest, highest)| match pull.direction {
@@ -47,7 +48,7 @@ impl Server {
     /// The events of a page, ascending.
     fn slice(
         &self,
-        conversation: &Conversation,
+        (conversation, user): (&Conversation, UserId),
         pull: &Pull,
         from: Seq,
         (lowest, highest): (Seq, Seq),
@@ -65,7 +66,8 @@ impl Server {
         let (mut messages, mut bytes, mut events) = (0, 0, Vec::new());
         for event in within.into_iter().take(self.page_events) {
             messages += u32::from(event.kind == "message");
-            bytes += serde_json::to_string(event).map_or(0, |text| text.len() + 1);
+            let state = (event.kind == "message").then(|| state(conversation, user, event));
+            bytes += Page::bytes_of(event, state.as_ref());
             if messages > max || (bytes > limits::PAGE_BYTES_MAX && !events.is_empty()) {
                 break;
             }
@@ -109,8 +111,6 @@ fn state(conversation: &Conversation, user: UserId, message: &Event) -> MessageS
         return state;
     }
     state.text = message.body.as_ref().and_then(|body| body["text"].as_str()).map(str::to_owned);
-    // In the order in which each was last put on.
-    let mut reactions: Vec<(String, UserId)> = Vec::new();
     let about = |event: &&Event| event.target == Some(message.id) && conversation.shows(user, event.seq);
     for event in conversation.log.iter().filter(about) {
         let body = event.body.clone().unwrap_or_default();
@@ -119,18 +119,51 @@ fn state(conversation: &Conversation, user: UserId, message: &Event) -> MessageS
                 (state.text, state.edited_seq) = (Some(text), Some(event.seq));
             }
             Ok(EventContent::Pin { on, .. }) => state.pinned = on,
-            Ok(EventContent::Reaction { reaction, .. }) => {
-                let one = (reaction.emoji, event.sender);
-                reactions.retain(|other| *other != one);
-                if reaction.on {
-                    reactions.push(one);
-                }
-            }
             _ => {}
         }
     }
-    for (emoji, sender) in reactions {
-        state.reactions.entry(emoji).or_default().push(sender);
+    for (emoji, sender) in reactions(past(conversation, user, message)) {
+        let users = state.reactions.entry(emoji.clone()).or_default();
+        if users.len() < limits::REACTION_USERS_MAX {
+            users.push(sender);
+            continue;
+        }
+        *state.reaction_counts.entry(emoji).or_insert(users.len() as u64) += 1;
     }
     state
+}
+
+/// The reactions to a message that a reader's page counts, in the order of the log. Where the reader sees the log's end
+/// they are all; else the newest [`limits::PAST_REACTIONS_MAX`] of each interval.
+fn past<'a>(conversation: &'a Conversation, user: UserId, message: &Event) -> Vec<&'a Event> {
+    let is_it = |event: &&Event| event.kind == "reaction" && event.target == Some(message.id);
+    let intervals = &conversation.visible[&user];
+    let sees_end = intervals.last().is_some_and(|(from, to)| to.is_none() && *from <= message.seq);
+    let max = if sees_end { usize::MAX } else { limits::PAST_REACTIONS_MAX };
+    let within = |(from, to): &(Seq, Option<Seq>)| {
+        let (from, to) = (*from, *to);
+        let shown = move |event: &&Event| from <= event.seq && to.is_none_or(|to| event.seq <= to);
+        let mut newest: Vec<&Event> =
+            conversation.log.iter().rev().filter(shown).filter(is_it).take(max).collect();
+        newest.reverse();
+        newest
+    };
+    intervals.iter().flat_map(within).collect()
+}
+
+/// Which emoji of whom are on after these events, in the order in which each was last put on.
+pub(crate) fn reactions<'a>(events: impl IntoIterator<Item = &'a Event>) -> Vec<(String, UserId)> {
+    let mut on: Vec<(String, UserId)> = Vec::new();
+    for event in events {
+        let body = event.body.clone().unwrap_or_default();
+        let content = EventContent::parse(&event.kind, event.target, &body);
+        if let Ok(EventContent::Reaction { reaction, .. }) = content {
+            let one = (reaction.emoji, event.sender);
+            on.retain(|other| *other != one);
+            if reaction.on {
+                on.push(one);
+            }
+        }
+    }
+    on
 }

@@ -1,12 +1,13 @@
 //! Who may add which event.
 
-use super::{Conversation, Server};
+use super::{Conversation, Server, pages::reactions};
 use kith_protocol::{
     ConversationId, ErrorCode, Event, EventContent, EventId, UserId,
-    event::{MemberBody, MemberChange, Role},
+    event::{MemberBody, MemberChange, ReactionBody, Role},
     frame::ConversationKind,
     limits,
 };
+use std::collections::BTreeSet;
 
 impl Server {
     /// Whether `sender` may add this event.
@@ -29,8 +30,13 @@ impl Server {
                 let is_own = conversation.target(sender, *target)?.sender == sender;
                 is_own || (is_group && role.may_manage())
             }
-            EventContent::Reaction { target, .. } | EventContent::Pin { target, .. } => {
-                conversation.target(sender, *target).map(|_| true)?
+            EventContent::Reaction { target, reaction } => {
+                conversation.target(sender, *target)?;
+                return conversation.may_react(*target, sender, reaction);
+            }
+            EventContent::Pin { target, on } => {
+                conversation.target(sender, *target)?;
+                return if *on { conversation.may_pin(*target) } else { Ok(()) };
             }
             _ if !is_group => false,
             EventContent::Member(member) => return self.may_change(conversation, (sender, role), member),
@@ -65,10 +71,45 @@ impl Server {
     }
 }
 
+/// The emoji of reactions.
+fn of<'a>(reactions: impl IntoIterator<Item = &'a (String, UserId)>) -> BTreeSet<&'a str> {
+    reactions.into_iter().map(|(emoji, _)| emoji.as_str()).collect()
+}
+
 impl Conversation {
     /// A message that `user` sees and that was not deleted.
     fn target(&self, user: UserId, id: EventId) -> Result<&Event, ErrorCode> {
         let message = self.by_id(id).filter(|event| event.kind == "message" && !event.redacted);
         message.filter(|event| self.shows(user, event.seq)).ok_or(ErrorCode::TargetMissing)
+    }
+
+    /// At most [`limits::MESSAGE_EMOJI_MAX`] different emoji on a message, [`limits::PERSON_EMOJI_MAX`] of them one person's.
+    fn may_react(&self, target: EventId, user: UserId, change: &ReactionBody) -> Result<(), ErrorCode> {
+        let on = reactions(self.log.iter().filter(|event| event.target == Some(target)));
+        let own: BTreeSet<&str> = of(on.iter().filter(|(_, sender)| *sender == user));
+        let all: BTreeSet<&str> = of(&on);
+        let emoji = change.emoji.as_str();
+        let is_too_many = !own.contains(emoji)
+            && (own.len() >= limits::PERSON_EMOJI_MAX
+                || (!all.contains(emoji) && all.len() >= limits::MESSAGE_EMOJI_MAX));
+        if change.on && is_too_many { Err(ErrorCode::TooLarge) } else { Ok(()) }
+    }
+
+    /// At most [`limits::CONVERSATION_PINS_MAX`] messages that were not deleted.
+    fn may_pin(&self, target: EventId) -> Result<(), ErrorCode> {
+        let mut pinned = BTreeSet::new();
+        for event in &self.log {
+            match (event.kind.as_str(), event.target) {
+                ("pin", Some(id)) if event.body.as_ref().is_some_and(|body| body["on"] == true) => {
+                    pinned.insert(id);
+                }
+                ("pin" | "delete", Some(id)) => {
+                    pinned.remove(&id);
+                }
+                _ => {}
+            }
+        }
+        let has_room = pinned.contains(&target) || pinned.len() < limits::CONVERSATION_PINS_MAX;
+        if has_room { Ok(()) } else { Err(ErrorCode::TooLarge) }
     }
 }

@@ -22,10 +22,18 @@ pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
 pub const PAGE_MESSAGES_MAX: u32 = 50;
 /// Events of a page.
 pub const PAGE_EVENTS_MAX: usize = 200;
-/// Bytes of a page's events; a single larger event goes alone.
+/// Bytes of a page's events and their states; a single larger event goes alone.
 pub const PAGE_BYTES_MAX: usize = 128 * 1024;
 /// Users named per emoji in a materialised state; above, a count follows.
 pub const REACTION_USERS_MAX: usize = 64;
+/// Different emoji on one message, of all people together.
+pub const MESSAGE_EMOJI_MAX: usize = 20;
+/// Different emoji of one person on one message.
+pub const PERSON_EMOJI_MAX: usize = 8;
+/// Pinned messages of a conversation.
+pub const CONVERSATION_PINS_MAX: usize = 50;
+/// Newest reactions of a message that a page reads per interval, where the reader no longer sees the log's end.
+pub const PAST_REACTIONS_MAX: usize = 1_000;
 /// An emoji: one grapheme cluster of at most this many bytes.
 pub const EMOJI_BYTES_MAX: usize = 32;
 /// A conversation's title, Unicode scalar values.

@@ -192,6 +192,17 @@ pub struct Page {
     pub end: bool,
 }
 
+impl Page {
+    /// The bytes that an event and the state of its message take of [`crate::limits::PAGE_BYTES_MAX`].
+    pub fn bytes_of(event: &Event, state: Option<&MessageState>) -> usize {
+        /// A quoted id, a colon and a comma.
+        const KEY_BYTES: usize = 40;
+        let event = serde_json::to_string(event).map_or(0, |text| text.len() + 1);
+        let state = state.map(|state| serde_json::to_string(state).map_or(0, |text| text.len() + KEY_BYTES));
+        event + state.unwrap_or_default()
+    }
+}
+
 /// What became of one item of a `send`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -235,7 +235,8 @@ pub struct RelationRow {
     pub body: Option<String>,
 }
 
-/// The newest edit, delete and pin of each of these messages, within the given intervals.
+/// The newest edit, delete and pin of each of these messages, within the given intervals. Each is found by index, however
+/// many there are.
 pub async fn relations(
     conn: &mut PgConnection,
     key: i64,
@@ -245,51 +246,17 @@ pub async fn relations(
 ) -> Result<Vec<RelationRow>, sqlx::Error> {
     sqlx::query_as!(
         RelationRow,
-        r#"SELECT DISTINCT ON (target, kind) target AS "target!", kind, seq, body
-           FROM events
-           WHERE conversation_key = $1 AND target = ANY($2) AND kind IN ('edit', 'delete', 'pin')
-             AND EXISTS (SELECT FROM UNNEST($3::bigint[], $4::bigint[]) AS v (low, high)
-                         WHERE seq BETWEEN v.low AND v.high)
-           ORDER BY target, kind, seq DESC"#,
-        key,
-        targets,
-        lows,
-        highs,
-    )
-    .fetch_all(conn)
-    .await
-}
-
-/// A reaction that counts.
-pub struct ReactionRow {
-    /// The message.
-    pub target: Uuid,
-    /// Whose.
-    pub sender: Uuid,
-    /// Which emoji.
-    pub emoji: String,
-}
-
-/// The reactions that are on, of each of these messages, within the given intervals, oldest first.
-pub async fn reactions(
-    conn: &mut PgConnection,
-    key: i64,
-    targets: &[Uuid],
-    lows: &[i64],
-    highs: &[i64],
-) -> Result<Vec<ReactionRow>, sqlx::Error> {
-    sqlx::query_as!(
-        ReactionRow,
-        r#"SELECT target AS "target!", sender AS "sender!", emoji AS "emoji!"
-           FROM (SELECT DISTINCT ON (target, sender, body::jsonb ->> 'emoji')
-                        target, sender, seq, body::jsonb ->> 'emoji' AS emoji, body::jsonb ->> 'on' AS is_on
-                 FROM events
-                 WHERE conversation_key = $1 AND target = ANY($2) AND kind = 'reaction'
-                   AND EXISTS (SELECT FROM UNNEST($3::bigint[], $4::bigint[]) AS v (low, high)
-                               WHERE seq BETWEEN v.low AND v.high)
-                 ORDER BY target, sender, body::jsonb ->> 'emoji', seq DESC) AS last
-           WHERE is_on = 'true'
-           ORDER BY target, emoji, seq"#,
+        r#"SELECT DISTINCT ON (e.target, e.kind) e.target AS "target!", e.kind, e.seq, e.body
+           FROM UNNEST($2::uuid[]) AS asked (target)
+           CROSS JOIN (VALUES ('edit'), ('delete'), ('pin')) AS k (kind)
+           CROSS JOIN UNNEST($3::bigint[], $4::bigint[]) AS v (low, high)
+           CROSS JOIN LATERAL (
+               SELECT * FROM events
+               WHERE conversation_key = $1 AND target = asked.target AND kind = k.kind
+                 AND seq BETWEEN v.low AND v.high
+               ORDER BY seq DESC LIMIT 1
+           ) AS e
+           ORDER BY e.target, e.kind, e.seq DESC"#,
         key,
         targets,
         lows,

@@ -16,6 +16,8 @@ pub mod keys;
 pub mod members;
 pub mod missed;
 pub mod notifications;
+pub mod pins;
+pub mod reactions;
 pub mod refresh_tokens;
 pub mod users;
 

@@ -3,6 +3,7 @@
 
 use super::{
     access::{self, AccessCache},
+    annotations,
     effects::{self, Effect},
     log::{Known, Log},
     publish::{Job, refused, skipped},
@@ -53,6 +54,7 @@ pub async fn commit(
     let mut tx = conn.begin().await?;
     let mut logs = lock(&mut tx, cache, jobs).await?;
     look_up(&mut tx, &mut logs, jobs).await?;
+    annotations::load(&mut tx, &mut logs, jobs).await?;
     let people = people(&mut tx, jobs).await?;
     let mut columns = EventColumns::default();
     let mut published = Vec::new();
@@ -72,6 +74,7 @@ pub async fn commit(
     }
     db::events::insert(&mut tx, &columns).await?;
     let announce = effects::write(&mut tx, &mut logs).await?;
+    annotations::write(&mut tx, &logs).await?;
     move_heads(&mut tx, &logs).await?;
     kith_failpoint::pass(places::PUBLISH_BEFORE_COMMIT);
     tx.commit().await?;

@@ -1,7 +1,7 @@
 //! Reading the log: pages with what their messages have become, and chain values for comparing (W9, R6, S7).
 
 use crate::{
-    db::{self, conversations::ConversationRow, events::RelationRow, items::ItemRow},
+    db::{self, conversations::ConversationRow, events::RelationRow, items::ItemRow, reactions::ListedRow},
     error::ApiError,
 };
 use kith_protocol::{
@@ -66,7 +66,12 @@ pub async fn page(conn: &mut PgConnection, user: UserId, pull: &Pull) -> Result<
     let Some(&(low, high)) = reader.visible.iter().find(|(low, high)| (*low..=*high).contains(&from)) else {
         return empty_page(conn, &reader, pull, from, true).await;
     };
-    let events = slice(conn, reader.item.key, pull, from, (low, high)).await?;
+    let mut events = slice(conn, reader.item.key, pull, from, (low, high)).await?;
+    let mut states = states(conn, &reader, &events).await?;
+    trim(&mut events, &mut states);
+    if pull.direction == Direction::Backward {
+        events.reverse();
+    }
     let (Some(first), Some(last)) = (events.first().map(|e| e.seq), events.last().map(|e| e.seq)) else {
         // `to` lies on the other side of `from`: nothing was asked for, least of all the edge.
         return empty_page(conn, &reader, pull, from, false).await;
@@ -76,7 +81,6 @@ pub async fn page(conn: &mut PgConnection, user: UserId, pull: &Pull) -> Result<
         Direction::Backward => first.as_i64() == low,
     };
     let chain_before = chain_at(conn, &reader, pull.conversation, first.previous()).await?;
-    let states = states(conn, &reader, &events).await?;
     let head = Seq::from_i64(reader.item.head);
     Ok(Page {
         reply_to: None,
@@ -116,7 +120,20 @@ async fn empty_page(
     })
 }
 
-/// The events of one page, ascending: at most `max` messages, [`limits::PAGE_EVENTS_MAX`] events and
+/// Leaves as many events, from the first, as fit into [`limits::PAGE_BYTES_MAX`] with their states, but at least one.
+fn trim(events: &mut Vec<Event>, states: &mut BTreeMap<EventId, MessageState>) {
+    let mut size = 0;
+    let fits = |event: &Event| {
+        size += Page::bytes_of(event, states.get(&event.id));
+        size <= limits::PAGE_BYTES_MAX
+    };
+    let kept = events.iter().map(fits).take_while(|fits| *fits).count().max(1);
+    for event in events.drain(kept.min(events.len())..) {
+        states.remove(&event.id);
+    }
+}
+
+/// The events of one page, in the direction of reading: at most `max` messages, [`limits::PAGE_EVENTS_MAX`] events and
 /// [`limits::PAGE_BYTES_MAX`] bytes, but at least one.
 async fn slice(
     conn: &mut PgConnection,
@@ -148,9 +165,6 @@ async fn slice(
             break;
         }
         events.push(event);
-    }
-    if pull.direction == Direction::Backward {
-        events.reverse();
     }
     Ok(events)
 }
@@ -197,17 +211,46 @@ async fn states(
             relate(state, &relation);
         }
     }
-    for row in db::events::reactions(conn, key, &targets, &lows, &highs).await? {
-        let Some(state) = states.get_mut(&EventId::from_uuid(row.target)) else { continue };
+    for row in reactions(conn, reader, events, &targets).await? {
+        let state = states.get_mut(&EventId::from_uuid(row.target)).filter(|state| !state.deleted);
+        let Some(state) = state else { continue };
         let users = state.reactions.entry(row.emoji.clone()).or_default();
-        if users.len() < limits::REACTION_USERS_MAX {
-            users.push(UserId::from_uuid(row.sender));
-            continue;
+        users.push(UserId::from_uuid(row.sender));
+        let all = row.users.unsigned_abs();
+        if all > limits::REACTION_USERS_MAX as u64 {
+            state.reaction_counts.insert(row.emoji, all);
         }
-        let listed = users.len() as u64;
-        *state.reaction_counts.entry(row.emoji).or_insert(listed) += 1;
     }
     Ok(states)
+}
+
+/// The reactions of these messages. Those of the newest interval, which lasts, are the log's; for earlier ones the
+/// reader's intervals decide.
+async fn reactions(
+    conn: &mut PgConnection,
+    reader: &Reader,
+    events: &[Event],
+    targets: &[Uuid],
+) -> Result<Vec<ListedRow>, sqlx::Error> {
+    let open_from = reader.visible.last().filter(|_| reader.item.is_active).map(|(low, _)| *low);
+    let is_current = |id: &Uuid| {
+        let event = events.iter().find(|event| event.id.as_uuid() == *id);
+        event.is_some_and(|event| open_from.is_some_and(|low| low <= event.seq.as_i64()))
+    };
+    let (current, past): (Vec<Uuid>, Vec<Uuid>) = targets.iter().copied().partition(is_current);
+    let users_max = i64::try_from(limits::REACTION_USERS_MAX).unwrap_or(i64::MAX);
+    let key = reader.item.key;
+    let mut rows = Vec::new();
+    if !current.is_empty() {
+        rows = db::reactions::at_head(conn, key, &current, users_max).await?;
+    }
+    if !past.is_empty() {
+        let (lows, highs): (Vec<i64>, Vec<i64>) = reader.visible.iter().copied().unzip();
+        let events_max = i64::try_from(limits::PAST_REACTIONS_MAX).unwrap_or(i64::MAX);
+        let intervals = (&lows[..], &highs[..]);
+        rows.extend(db::reactions::within(conn, key, &past, intervals, events_max, users_max).await?);
+    }
+    Ok(rows)
 }
 
 fn relate(state: &mut MessageState, relation: &RelationRow) {

@@ -2,6 +2,7 @@
 
 use super::{
     access::Access,
+    annotations::Annotations,
     effects::Effect,
     policy::{self, Sending, Start},
     publish::Item,
@@ -62,6 +63,8 @@ pub struct Log {
     pub known: HashMap<EventId, Known>,
     /// What the new events do besides standing in the log.
     pub effects: Vec<Effect>,
+    /// Reactions and pins.
+    pub annotations: Annotations,
     first_head: Seq,
 }
 
@@ -80,6 +83,7 @@ impl Log {
             access,
             known: HashMap::new(),
             effects: Vec::new(),
+            annotations: Annotations::default(),
             first_head: head,
         }
     }
@@ -163,8 +167,19 @@ impl Log {
                     Err(ErrorCode::NotAllowed)
                 }
             }
-            EventContent::Reaction { target, .. } | EventContent::Pin { target, .. } => {
-                self.target(sender, *target).map(|_| None)
+            EventContent::Reaction { target, reaction } => {
+                self.target(sender, *target)?;
+                if reaction.on {
+                    self.annotations.may_react(*target, sender, &reaction.emoji)?;
+                }
+                Ok(None)
+            }
+            EventContent::Pin { target, on } => {
+                self.target(sender, *target)?;
+                if *on {
+                    self.annotations.may_pin(*target)?;
+                }
+                Ok(None)
             }
             EventContent::Member(_) | EventContent::Title(_) | EventContent::Settings(_) if !is_group => {
                 Err(ErrorCode::NotAllowed)
@@ -243,6 +258,14 @@ impl Log {
         self.head = previous.next();
         self.last_ts = self.last_ts.max(now);
         self.chain = self.chain.then(self.id, previous, item.id);
+        match &item.content {
+            EventContent::Reaction { target, reaction } => {
+                self.annotations.react(*target, sender, &reaction.emoji, reaction.on, self.head);
+            }
+            EventContent::Pin { target, on } => self.annotations.pin(*target, *on),
+            EventContent::Delete { target } => self.annotations.clear(*target),
+            _ => {}
+        }
         let is_message = item.content.is_countable();
         self.countable += i64::from(is_message);
         let event = Event {

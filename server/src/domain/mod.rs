@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod accounts;
+pub mod annotations;
 pub mod append;
 pub mod batch;
 pub mod cursor;

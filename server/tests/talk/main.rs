@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod annotations;
 mod bad_frames;
 mod cursor;
 mod deletion;

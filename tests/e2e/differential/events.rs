@@ -12,6 +12,12 @@ impl Play<'_> {
         let conversation = self.conversation(device);
         let count = [1, 1, 1, 2, 3, 5][self.below(6)];
         let mut events: Vec<Value> = (0..count).map(|_| self.event(device, conversation)).collect();
+        if self.one_in(25) {
+            events = self.many_reactions(device, conversation);
+        }
+        if self.one_in(25) {
+            events = self.many_pins();
+        }
         if self.one_in(40) {
             events = vec![self.message("𝕏".repeat(LONG))];
         }
@@ -73,6 +79,38 @@ impl Play<'_> {
             }
             _ => self.new_event("settings", json!({"colour": "blue"})),
         }
+    }
+
+    /// Many emoji on one message, so that a few such sends reach the limits.
+    fn many_reactions(&mut self, device: usize, conversation: ConversationId) -> Vec<Value> {
+        let first = self.about("reaction", json!({}), device, conversation);
+        let letters = (b'a'..=b'z').map(char::from).collect::<Vec<_>>();
+        let mut events = Vec::new();
+        for _ in 0..6 {
+            let body =
+                json!({"emoji": letters[self.below(letters.len())].to_string(), "on": !self.one_in(8)});
+            let mut event = self.new_event("reaction", body);
+            event["target"] = first["target"].clone();
+            events.push(event);
+        }
+        events
+    }
+
+    /// Many messages, each with its pin, so that a few such sends reach the limit.
+    fn many_pins(&mut self) -> Vec<Value> {
+        let mut events = Vec::new();
+        for _ in 0..20 {
+            let message = self.message("pinned");
+            let mut pin = self.new_event("pin", json!({"on": true}));
+            pin["target"] = message["id"].clone();
+            events.extend([message, pin]);
+            if self.one_in(20) {
+                let mut deletion = self.new_event("delete", json!({}));
+                deletion["target"] = events[0]["id"].clone();
+                events.push(deletion);
+            }
+        }
+        events
     }
 
     fn about(&mut self, kind: &str, body: Value, device: usize, conversation: ConversationId) -> Value {

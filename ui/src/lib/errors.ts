@@ -1,5 +1,5 @@
 /** Codes to sentences: what went wrong and what to do next. Everyone branches on the code, nobody on a text. */
-import type { MendedView, UiError } from './ipc/engine';
+import type { MendedView, OutboxKind, UiError } from './ipc/engine';
 
 const SENTENCES: Record<string, string> = {
   unavailable: 'The server cannot answer at the moment. It will be tried again.',
@@ -74,6 +74,20 @@ const SENTENCES: Record<string, string> = {
 /** The sentence for a code. */
 export function sentence(code: string): string {
   return SENTENCES[code] ?? 'Something went wrong. Try again.';
+}
+
+/** What a code means for one kind of unsent item, where the general sentence would mislead. */
+const ITEM_SENTENCES: Partial<Record<OutboxKind, Record<string, string>>> = {
+  reaction: {
+    too_large: 'This message already has 20 different reactions, or 8 of yours. Remove a reaction, then try again.',
+  },
+  pin: { too_large: 'This conversation already has 50 pinned messages. Unpin a message, then try again.' },
+  member: { too_large: 'A group has at most 1,000 members.' },
+};
+
+/** The sentence for the code of an unsent item. */
+export function itemSentence(what: OutboxKind, code: string): string {
+  return ITEM_SENTENCES[what]?.[code] ?? sentence(code);
 }
 
 /** The code of whatever was thrown. */
