@@ -1,6 +1,10 @@
-//! Who may import whom (ARCHITECTURE.md), read from the sources.
+//! Who may import whom (ARCHITECTURE.md), read from the sources' imports.
 
+mod imports;
+
+use imports::Named;
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
@@ -28,90 +32,224 @@ fn lines_below(folder: &str, endings: &[&str]) -> Vec<(String, String)> {
     found
 }
 
-fn nowhere(folder: &str, words: &[&str]) {
-    let broken: Vec<_> = lines_below(folder, &[".rs"])
-        .into_iter()
-        .filter(|(_, line)| words.iter().any(|word| line.contains(word)))
-        .map(|(place, line)| format!("{place}: {}", line.trim()))
-        .collect();
-    assert!(broken.is_empty(), "{folder} may not name {words:?}:\n{}", broken.join("\n"));
+/// Part of the wire's crate, so that the tests of every crate have it; it stops at a time that the caller names.
+const MUTATES_FRAMES_FOR_TESTS: &str = "protocol/src/frame/spoil.rs";
+
+/// Refuses paths such as `std::fs` or `kith_client::store` in the code (not the tests) below `folder`, or in one file.
+fn names_none_of(folder: &str, paths: &[&str]) {
+    let mut broken = Vec::new();
+    for source in imports::read(&root().join(folder)) {
+        if source.place.ends_with(MUTATES_FRAMES_FOR_TESTS) {
+            continue;
+        }
+        for name in &source.names {
+            let (Named::Own(segments) | Named::Other(segments)) = name;
+            let is_named = |path: &&&str| {
+                let wanted: Vec<&str> = path.split("::").collect();
+                segments.windows(wanted.len()).any(|part| part == wanted)
+            };
+            if let Some(path) = paths.iter().find(is_named) {
+                broken.push(format!("{} names {path}", source.place.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// What code without input and output names never.
+const IMPURE: &[&str] = &[
+    "tokio",
+    "rusqlite",
+    "sqlx",
+    "reqwest",
+    "rand",
+    "std::fs",
+    "std::net",
+    "Instant::now",
+    "SystemTime::now",
+];
+
+#[test]
+fn the_wire_the_model_and_the_sync_machine_do_no_io() {
+    for folder in ["protocol/src", "model/src", "client/src/sync"] {
+        names_none_of(folder, IMPURE);
+        let asynchronous: Vec<_> =
+            lines_below(folder, &[".rs"]).into_iter().filter(|(_, line)| line.contains("async fn")).collect();
+        assert!(asynchronous.is_empty(), "{asynchronous:?}");
+    }
 }
 
 #[test]
-fn the_wire_does_no_io() {
-    nowhere("protocol/src", &["tokio", "rusqlite", "sqlx", "std::fs", "std::net", "async fn"]);
+fn crates_that_never_see_each_other() {
+    names_none_of("protocol/src", &["kith_client", "kith_server", "kith_model"]);
+    names_none_of("model/src", &["kith_client", "kith_server"]);
+    names_none_of("client/src", &["kith_server", "kith_model", "tauri", "sqlx"]);
+    names_none_of("server/src", &["kith_client", "kith_model", "tauri", "rusqlite"]);
+    names_none_of("src-tauri/src", &["kith_server", "kith_model", "kith_client::store", "kith_client::sync"]);
+    names_none_of("src-tauri/src", &["rusqlite", "sqlx"]);
 }
 
 #[test]
-fn the_model_of_the_server_is_pure_and_shares_nothing_with_it() {
-    let impure =
-        ["tokio", "sqlx", "Instant::now", "SystemTime::now", "rand::", "std::fs", "std::net", "async fn"];
-    nowhere("model/src", &impure);
-    nowhere("model/src", &["kith_server", "kith_client"]);
-    nowhere("server/src", &["kith_model"]);
+fn the_engine_reads_the_wall_clock_in_one_place() {
+    names_none_of("client/src", &["SystemTime"]);
 }
 
 #[test]
-fn the_sync_machine_is_pure() {
-    let impure =
-        ["tokio", "rusqlite", "Instant::now", "SystemTime::now", "rand::", "std::fs", "std::net", "reqwest"];
-    nowhere("client/src/sync", &impure);
-}
-
-#[test]
-fn the_engine_reads_the_wall_clock_through_one_door() {
-    nowhere("client/src", &["SystemTime"]);
-}
-
-#[test]
-fn the_engine_knows_neither_shell_nor_server() {
-    nowhere("client/src", &["tauri", "kith_server", "sqlx"]);
-}
-
-#[test]
-fn the_server_does_not_know_the_client() {
-    nowhere("server/src", &["kith_client", "rusqlite", "tauri"]);
+fn only_the_store_of_the_client_knows_sqlite() {
+    let rest = |source: &imports::Source| source.module.first().is_some_and(|first| first != "store");
+    for source in imports::read(&root().join("client/src")).iter().filter(|source| rest(source)) {
+        let sqlite = |name: &&Named| matches!(name, Named::Other(path) if path[0] == "rusqlite");
+        let named: Vec<_> = source.names.iter().filter(sqlite).collect();
+        // The error of the crate keeps SQLite's as its source.
+        let is_error = source.module == ["error"];
+        assert!(named.is_empty() || is_error, "{} names {named:?}", source.place.display());
+    }
 }
 
 #[test]
 fn sql_of_the_server_lives_in_db_only() {
-    for folder in ["server/src/domain", "server/src/http", "server/src/ws"] {
-        nowhere(folder, &["sqlx::query"]);
+    for folder in ["domain", "http", "ws", "hub", "bus", "auth", "cli"] {
+        let queries =
+            ["sqlx::query", "sqlx::query_as", "sqlx::query_scalar", "query", "query_as", "query_scalar"];
+        names_none_of(&format!("server/src/{folder}"), &queries[..3]);
+        let calls: Vec<_> = lines_below(&format!("server/src/{folder}"), &[".rs"])
+            .into_iter()
+            .filter(|(_, line)| queries.iter().any(|query| line.contains(&format!("{query}!("))))
+            .collect();
+        assert!(calls.is_empty(), "{calls:?}");
     }
 }
 
 #[test]
-fn only_the_bus_of_the_server_knows_nats_and_only_its_start_knows_the_bus() {
+fn only_the_bus_of_the_server_knows_nats() {
     for folder in ["domain", "http", "ws", "hub", "db", "auth", "settings"] {
-        nowhere(&format!("server/src/{folder}"), &["async_nats", "crate::bus", "bus::start"]);
+        names_none_of(&format!("server/src/{folder}"), &["async_nats"]);
     }
-    for file in ["hub.rs", "presence.rs", "state.rs", "serve.rs", "router.rs", "config.rs", "metrics.rs"] {
-        nowhere(&format!("server/src/{file}"), &["async_nats"]);
+    names_none_of("server/src/bus", &["axum"]);
+}
+
+/// The arrows that ARCHITECTURE.md draws for a crate: `engine ▶ driver, store` below a line that names the crate's folder.
+fn drawn(folder: &str) -> BTreeSet<(String, String)> {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("the page");
+    let mut arrows = BTreeSet::new();
+    let lines = text.lines().skip_while(|line| *line != format!("{folder}:")).skip(1);
+    for line in lines.take_while(|line| line.contains('▶')) {
+        let (from, to) = line.split_once('▶').expect("an arrow");
+        for to in to.split(',') {
+            arrows.insert((from.trim().to_owned(), to.trim().to_owned()));
+        }
     }
-    nowhere("server/src/bus", &["axum", "crate::http", "crate::ws", "sqlx::query"]);
+    assert!(!arrows.is_empty(), "ARCHITECTURE.md draws no arrows for {folder}");
+    arrows
 }
 
 #[test]
-fn sql_of_the_client_lives_in_the_store_only() {
-    for folder in ["client/src/sync", "client/src/transport", "client/src/engine"] {
-        nowhere(folder, &["rusqlite::", "prepare_cached"]);
+fn every_arrow_between_modules_is_drawn_and_every_drawn_arrow_is_there() {
+    for folder in ["protocol/src", "model/src", "client/src", "server/src", "src-tauri/src"] {
+        let found = imports::arrows(&imports::read(&root().join(folder)));
+        let drawn = drawn(folder);
+        for ((from, to), places) in &found {
+            let is_drawn = drawn.contains(&(from.clone(), to.clone()));
+            assert!(is_drawn, "{folder}: {from} ▶ {to} is not drawn in ARCHITECTURE.md: {places:?}");
+        }
+        for arrow in &drawn {
+            assert!(
+                found.contains_key(arrow),
+                "{folder}: {} ▶ {} is drawn, but nothing imports it",
+                arrow.0,
+                arrow.1
+            );
+        }
     }
 }
 
 #[test]
-fn the_shell_has_no_rules_of_its_own() {
-    nowhere("src-tauri/src", &["rusqlite", "sqlx", "kith_client::store", "kith_client::sync"]);
+fn paths_are_read_from_imports_code_and_macro_calls_but_not_from_tests_and_comments() {
+    let text = "
+        use crate::{db::{self, heads}, error as failure};
+        use super::publish::Job;
+        // crate::comment::never
+        fn one() -> tokio::time::Instant { let _ = \"crate::text::never\"; crate::hub::send(); }
+        mod inner { fn two() { super::super::batch::commit(); } }
+        fn three() { tokio::select! { job = crate::lanes::next() => { sqlx::query(\"\") } } }
+        #[cfg(test)]
+        mod checks { use crate::never; }
+    ";
+    let names = imports::names(text, &["domain".to_owned(), "log".to_owned()]);
+    let own = |path: &str| names.contains(&Named::Own(path.split("::").map(str::to_owned).collect()));
+    for path in [
+        "db",
+        "db::heads",
+        "error",
+        "domain::publish::Job",
+        "hub::send",
+        "domain::batch::commit",
+        "lanes::next",
+    ] {
+        assert!(own(path) || own(&format!("{path}::self")), "{path} is not among {names:?}");
+    }
+    for path in ["comment::never", "text::never", "never"] {
+        assert!(!own(path), "{path} is among {names:?}");
+    }
+    let other = |path: &str| names.contains(&Named::Other(path.split("::").map(str::to_owned).collect()));
+    assert!(other("tokio::time::Instant") && other("sqlx::query"), "{names:?}");
+}
+
+/// What the interface's files import, each with its place: `ui/src/views/Chat.svelte` and `components/ui/Dialog.svelte`.
+fn interface_imports() -> Vec<(String, String)> {
+    let src = root().join("ui/src");
+    let mut found = Vec::new();
+    for (place, line) in lines_below("ui/src", &[".ts", ".svelte"]) {
+        let file = place.rsplit_once(':').expect("a line").0;
+        let is_test =
+            [".test.ts", "test-kit.ts", "test-setup.ts", "hostile.ts"].iter().any(|end| file.ends_with(end));
+        for quote in ['\'', '"'] {
+            let Some((before, after)) =
+                line.split_once(&format!("from {quote}")).or(line.split_once(&format!("import({quote}")))
+            else {
+                continue;
+            };
+            let Some((target, _)) = after.split_once(quote) else { continue };
+            if is_test || before.trim_start().starts_with("//") {
+                continue;
+            }
+            let from = Path::new(file).strip_prefix(&src).expect("below").to_string_lossy().into_owned();
+            let target = if target.starts_with('.') {
+                let mut path = Path::new(&from).parent().expect("a folder").to_owned();
+                for part in target.split('/') {
+                    match part {
+                        "." => {}
+                        ".." => {
+                            path.pop();
+                        }
+                        name => path.push(name),
+                    }
+                }
+                path.to_string_lossy().into_owned()
+            } else {
+                target.to_owned()
+            };
+            found.push((from, target));
+        }
+    }
+    assert!(found.len() > 50, "imports are no longer found: {found:?}");
+    found
 }
 
 #[test]
-fn only_one_file_of_the_interface_knows_the_shell() {
-    let broken: Vec<_> = lines_below("ui/src", &[".ts", ".svelte"])
-        .into_iter()
-        .filter(|(place, line)| {
-            line.contains("@tauri-apps") && !place.contains("lib/ipc/") && !place.contains(".test.ts:")
-        })
-        .collect();
-    assert!(broken.is_empty(), "{broken:?}");
+fn the_interface_is_layered_and_one_file_knows_the_shell() {
+    let layers = ["lib/ipc", "lib/state", "components/ui", "components", "views"];
+    let layer = |path: &str| layers.iter().position(|layer| path.starts_with(layer));
+    for (from, to) in interface_imports() {
+        assert!(!to.starts_with("@tauri-apps") || from.starts_with("lib/ipc/"), "{from} imports {to}");
+        if from.starts_with("components/ui/") {
+            let is_own =
+                !layers.iter().any(|layer| to.starts_with(layer)) || to.starts_with("components/ui/");
+            assert!(is_own, "{from} imports {to}");
+        } else if let (Some(above), Some(below)) = (layer(&from), layer(&to)) {
+            assert!(below <= above, "{from} imports {to}: an arrow upwards");
+        }
+    }
 }
 
 #[test]
@@ -151,5 +289,5 @@ fn sec_083_no_statement_is_put_together_from_text() {
             assert!(!is_sql || text.contains(NAMES_FROM_THE_SCHEMA), "{place}: {}", line.trim());
         }
     }
-    nowhere("server/src", &["QueryBuilder", "AssertSqlSafe"]);
+    names_none_of("server/src", &["QueryBuilder", "AssertSqlSafe"]);
 }
