@@ -29,3 +29,6 @@ pub use seq::{Seq, TimestampMs};
 pub const PROTOCOL_VERSION: u32 = 1;
 /// The WebSocket subprotocol of this version.
 pub const SUBPROTOCOL: &str = "kith.v1";
+
+#[cfg(test)]
+mod snapshots;
