@@ -175,6 +175,19 @@ pub fn may_install() -> bool {
     is_root() && which("dpkg-query").is_some() && which("apt-get").is_some()
 }
 
+/// Whether tests may mount disks of their own.
+pub fn may_mount() -> bool {
+    cfg!(target_os = "linux") && is_root()
+}
+
+/// Whether the bus between several instances is installed.
+pub fn has_bus() -> bool {
+    which(BUS).is_some()
+        || ["/usr/sbin", "/usr/local/bin", "/opt/homebrew/bin"]
+            .iter()
+            .any(|dir| Path::new(dir).join(BUS).exists())
+}
+
 /// Installs what is missing of these.
 pub fn install(packages: &[&str]) -> Result<()> {
     let missing = missing_packages(packages)?;

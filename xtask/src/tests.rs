@@ -9,6 +9,7 @@ use crate::{
     desk::{Desk, Display},
     logs,
     process::{built, cargo, root, run_seen},
+    setup,
     steps::Steps,
     ui,
 };
@@ -27,9 +28,24 @@ pub fn headless(cluster: &TestCluster, steps: &mut Steps) -> Result<()> {
     let mut tests = runner(&[&nextest[..], &[&filter]].concat(), &["--workspace", "--no-fail-fast"]);
     tests.args(FEATURES).env("KITH_TEST_PG", &cluster.url).env("KITH_BINDINGS", "check");
     tests.env("KITH_SERVER", built("kith-server"));
+    leave_out(&mut tests);
     let folder = logs::folder()?;
     judge(tests.env("KITH_TEST_LOGS", &folder), steps)?;
     logs::judge(&folder)
+}
+
+/// Tells tests that cannot run on this machine that they may be left out, and says which those are.
+fn leave_out(tests: &mut Command) {
+    if !setup::may_mount() {
+        println!(
+            "LEFT OUT: tests of full and read-only disks; they mount a small disk, which only root may do"
+        );
+        tests.env("KITH_TEST_WITHOUT_DISKS", "1");
+    }
+    if !setup::has_bus() {
+        println!("LEFT OUT: tests of several instances; nats-server is not installed");
+        tests.env("KITH_TEST_WITHOUT_NATS", "1");
+    }
 }
 
 /// The tests inside the crates, which need neither windows nor a whole system; without the thousands of seeds.
@@ -38,6 +54,7 @@ pub fn unit(steps: &mut Steps) -> Result<()> {
     let filter = format!("not ({SEEDS})");
     let mut tests = runner(&[&all[..], &["-E", &filter]].concat(), &all);
     tests.args(FEATURES);
+    leave_out(&mut tests);
     if !has_nextest() {
         tests.args(["--", "--skip", "seeded_interleavings", "--skip", "both_stores"]);
     }
