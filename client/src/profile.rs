@@ -1,6 +1,6 @@
 //! A profile's folder: its lock, and what is written there in plain text (never a secret).
 
-use crate::{ClientError, view::KeyOfferReason};
+use crate::{ClientError, store::sync_folder_of, view::KeyOfferReason};
 use kith_protocol::{DeviceId, UserId, api::Profile as PersonProfile};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -184,7 +184,8 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), ClientError> {
     let mut file = File::create(&part)?;
     file.write_all(bytes)?;
     file.sync_all()?;
-    Ok(std::fs::rename(part, path)?)
+    std::fs::rename(part, path)?;
+    sync_folder_of(path)
 }
 
 /// Reads the folder's id. One without content gets one; one that was in use without keeps its secrets under the

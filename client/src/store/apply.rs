@@ -20,24 +20,48 @@ impl SyncStore for Store {
     }
 
     fn apply(&self, ops: Vec<StoreOp>) -> Boxed<'_, Result<Stored, ClientError>> {
-        // A power cut may take back what the server has: it comes again. It may not make a row that has left look
-        // untried, which would let the user change in place what others have read (O7).
-        let is_kept = ops.iter().any(|op| {
-            matches!(
-                op,
-                StoreOp::Sending { .. }
-                    | StoreOp::Parked { .. }
-                    | StoreOp::Rewind { .. }
-                    | StoreOp::DraftConflict { .. }
-            )
-        });
-        let durability = if is_kept { Durability::Full } else { Durability::Normal };
+        let durability = durability(&ops);
         let work = move |tx: &mut Tx<'_>| ops.into_iter().try_for_each(|op| apply(tx, op));
         Box::pin(async move {
             let ((), changes) = self.write_with(durability, work, |_| ()).await?;
             Ok(changes.into_stored())
         })
     }
+}
+
+/// A power cut may take back what the server sends again. It may not take back what the server has concluded from this
+/// device, or what would make this device repeat itself:
+/// - the generation and the device, which a server compares (S8): an older one looks like a copied profile;
+/// - that a row has left (O7): the user could change in place what others have read;
+/// - that a row of own state has ended: sent again, it would undo a later change of another device;
+/// - that a row was refused, or put into the outbox here (O1).
+fn durability(ops: &[StoreOp]) -> Durability {
+    let is_kept = ops.iter().any(|op| match op {
+        StoreOp::Welcome { .. }
+        | StoreOp::Device { .. }
+        | StoreOp::Sending { .. }
+        | StoreOp::Done { .. }
+        | StoreOp::Parked { .. }
+        | StoreOp::Rewind { .. }
+        | StoreOp::Lost { .. }
+        | StoreOp::DraftConflict { .. } => true,
+        // A row that is not known to have been acknowledged, or to wait, is sent again with its id. Without the newest
+        // `user_seq` the server sends own state again.
+        StoreOp::Heads { .. }
+        | StoreOp::Append { .. }
+        | StoreOp::Page(_)
+        | StoreOp::Queued { .. }
+        | StoreOp::Retry { .. }
+        | StoreOp::Acked { .. }
+        | StoreOp::OwnState { .. }
+        | StoreOp::Markers { .. }
+        | StoreOp::Profiles(_)
+        | StoreOp::Members { .. }
+        | StoreOp::Count { .. }
+        | StoreOp::Verify { .. }
+        | StoreOp::Notifications(_) => false,
+    });
+    if is_kept { Durability::Full } else { Durability::Normal }
 }
 
 fn load(tx: &mut Tx<'_>) -> Result<LocalState, ClientError> {
@@ -162,4 +186,21 @@ pub(super) fn set_meta(tx: &Tx<'_>, key: &str, value: &str) -> Result<(), Client
         )?
         .execute(params![key, value])?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kith_protocol::DeviceId;
+
+    #[test]
+    fn s8_what_a_server_compares_or_would_see_twice_survives_a_power_cut() {
+        let of = |op: StoreOp| durability(&[StoreOp::Profiles(Vec::new()), op]);
+        assert_eq!(of(StoreOp::Welcome { generation: 2, epoch: "e".into() }), Durability::Full);
+        assert_eq!(of(StoreOp::Device { device: DeviceId::mint() }), Durability::Full);
+        assert_eq!(of(StoreOp::Done { items: vec![1] }), Durability::Full);
+        assert_eq!(of(StoreOp::Lost { conversations: Vec::new() }), Durability::Full);
+        assert_eq!(of(StoreOp::Sending { items: vec![1] }), Durability::Full);
+        assert_eq!(of(StoreOp::Notifications(Vec::new())), Durability::Normal);
+    }
 }

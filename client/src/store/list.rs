@@ -53,16 +53,18 @@ pub(crate) fn numbers(db: &Db<'_>) -> Result<Numbers, ClientError> {
         let (cid, head, mut own) = row?;
         own.lay_over(db, cid, &waits)?;
         if own.mute <= db.now && !own.hidden {
-            numbers.unread += receipts::unread(db, cid, &own, head)?;
+            // A server may name any number.
+            numbers.unread = numbers.unread.saturating_add(receipts::unread(db, cid, &own, head)?);
         }
     }
     // An acknowledged row only waits for its event; read markers and drafts are nothing that a user would miss.
     let mut unsent = db.conn.prepare_cached(
         "SELECT ifnull(sum(kind <> 'state'), 0), ifnull(sum(state = 'parked'), 0) FROM outbox WHERE state <> 'acked'",
     )?;
-    (numbers.unsent, numbers.parked) = unsent.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    (numbers.unsent, numbers.parked) =
+        unsent.query_row([], |row| Ok((sql::count_u32(row, 0)?, sql::count_u32(row, 1)?)))?;
     let mut stored = db.conn.prepare_cached("SELECT ifnull(sum(stored), 0) FROM conversations")?;
-    numbers.messages = stored.query_row([], |row| row.get(0))?;
+    numbers.messages = stored.query_row([], |row| sql::count_u32(row, 0))?;
     Ok(numbers)
 }
 

@@ -41,7 +41,7 @@ mod writer;
 
 pub(crate) use changes::Changes;
 pub(crate) use list::Numbers;
-pub(crate) use place::{rename_database, set_aside};
+pub(crate) use place::{rename_database, set_aside, sync_folder_of};
 pub(crate) use schema::Key;
 
 use crate::{ClientError, view::PersonView};

@@ -35,7 +35,20 @@ pub(super) fn keep_copy(path: &Path) -> Result<(), ClientError> {
     let part = beside(path, ".copy-part");
     fs::copy(path, &part)?;
     File::options().write(true).open(&part)?.sync_all()?;
-    Ok(fs::rename(part, beside(path, COPY))?)
+    fs::rename(part, beside(path, COPY))?;
+    sync_folder_of(path)
+}
+
+/// Makes names that were given or taken in a file's folder survive a power cut. Windows does so by itself, and has no
+/// handle for it.
+pub(crate) fn sync_folder_of(path: &Path) -> Result<(), ClientError> {
+    #[cfg(unix)]
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        File::open(folder)?.sync_all()?;
+    }
+    #[cfg(not(unix))]
+    let _ = path;
+    Ok(())
 }
 
 /// Removes the copy once the migrated file has worked.
@@ -81,6 +94,7 @@ pub(super) fn damaged(path: &Path, name: &str) -> PathBuf {
 pub(super) fn replace(path: &Path, part: &Path, name: &str) -> Result<(), ClientError> {
     File::options().write(true).open(part)?.sync_all()?;
     fs::rename(part, beside(path, &format!("{RESCUED}{name}")))?;
+    sync_folder_of(path)?;
     finish_rescue(path)
 }
 
@@ -88,7 +102,8 @@ pub(super) fn replace(path: &Path, part: &Path, name: &str) -> Result<(), Client
 pub(super) fn finish_rescue(path: &Path) -> Result<(), ClientError> {
     let Some((rescued, name)) = rescued(path)? else { return Ok(()) };
     rename_database(path, &damaged(path, &name))?;
-    Ok(fs::rename(rescued, path)?)
+    fs::rename(rescued, path)?;
+    sync_folder_of(path)
 }
 
 /// Renames a closed database with everything that belongs to it: the copy is of its past.

@@ -114,7 +114,7 @@ pub(super) fn count_others(db: &Db<'_>, cid: i64, above: Seq, to: Seq) -> Result
                WHERE cid = :cid AND high > :above AND low <= :to) part",
     )?;
     let bound = named_params! { ":cid": cid, ":above": above.as_i64(), ":to": to.as_i64() };
-    Ok(query.query_row(bound, |row| row.get(0))?)
+    Ok(query.query_row(bound, |row| super::sql::count_u32(row, 0))?)
 }
 
 /// What reading up to a seq changes (R1): the marker never falls and never passes the head, and whoever looks ends the

@@ -58,10 +58,14 @@ pub(super) fn open_writer(path: &Path, key: &Key, migrations: &[&str]) -> Result
         checkpoint(&conn)?;
         place::keep_copy(path)?;
     }
-    for (step, sql) in migrations.iter().enumerate().skip(found as usize) {
+    // All steps or none: ended between two of them, the next start would keep a copy of a file that is half migrated in
+    // the place of the one from before.
+    if found < known {
         let tx = conn.transaction()?;
-        tx.execute_batch(sql)?;
-        tx.pragma_update(None, "user_version", step as u32 + 1)?;
+        for sql in migrations.iter().skip(found as usize) {
+            tx.execute_batch(sql)?;
+        }
+        tx.pragma_update(None, "user_version", known)?;
         tx.commit()?;
     }
     if !is_outdated {

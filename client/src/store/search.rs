@@ -1,7 +1,7 @@
 //! The search index, and searching (A22, A23): every word is found by its beginning, scripts without spaces by any
 //! run of characters, and no input is a syntax error.
 
-use super::{Db, Tx, conversations, list, messages, people, recent};
+use super::{Db, Tx, conversations, list, messages, people, recent, sql};
 use crate::{
     ClientError,
     view::{SearchHit, SearchView, SnippetPart},
@@ -216,16 +216,16 @@ impl Shown<'_, '_> {
     }
 }
 
-/// Messages that were searched, and that exist.
+/// Messages that were searched, and that exist. A server may name any number, so each is bounded before it is added.
 fn coverage(db: &Db<'_>, cid: Option<i64>) -> Result<(u32, u32), ClientError> {
     let mut query = db.conn.prepare_cached(
         "SELECT ifnull(sum(stored), 0), ifnull(sum(max(stored, CASE WHEN EXISTS (
                  SELECT 1 FROM log_range r WHERE r.cid = c.cid AND r.high >= c.head
                      AND r.low <= max(c.floor, ifnull(json_extract(c.visible, '$[0][0]'), 1)))
-             THEN stored ELSE countable END)), 0)
+             THEN stored ELSE min(countable, 0xFFFFFFFF) END)), 0)
          FROM conversations c WHERE ?1 IS NULL OR cid = ?1",
     )?;
-    Ok(query.query_row([cid], |row| Ok((row.get(0)?, row.get(1)?)))?)
+    Ok(query.query_row([cid], |row| Ok((sql::count_u32(row, 0)?, sql::count_u32(row, 1)?)))?)
 }
 
 /// The text around the first hit, in parts.

@@ -47,6 +47,11 @@ pub(super) fn count(row: &Row<'_>, column: impl RowIndex) -> Result<u64> {
     Ok(row.get::<_, i64>(column)?.try_into().unwrap_or_default())
 }
 
+/// A number for a view: the greatest that it can show stands for all above.
+pub(super) fn count_u32(row: &Row<'_>, column: impl RowIndex) -> Result<u32> {
+    Ok(u32::try_from(row.get::<_, i64>(column)?.max(0)).unwrap_or(u32::MAX))
+}
+
 pub(super) fn chain(row: &Row<'_>, column: impl RowIndex) -> Result<Chain> {
     row.get::<_, [u8; 8]>(column).map(Chain)
 }

@@ -147,13 +147,14 @@ fn log_view(
     let seen = |to: Seq| -> u64 {
         let part = |(from, end): &(Seq, Option<Seq>)| {
             let (from, end) = ((*from).max(floor), end.unwrap_or(to).min(to));
-            (end.0 + 1).saturating_sub(from.0)
+            end.0.saturating_add(1).saturating_sub(from.0)
         };
-        visible.iter().map(part).sum()
+        visible.iter().map(part).fold(0, u64::saturating_add)
     };
-    let here: u64 = ranges.iter().map(|range| range.high.0 + 1 - range.low.0).sum();
+    let lengths = ranges.iter().map(|range| (range.high.0 - range.low.0).saturating_add(1));
+    let here = lengths.fold(0, u64::saturating_add);
     let older = seen(lowest.previous());
-    let missing = seen(head).saturating_sub(older + here);
+    let missing = seen(head).saturating_sub(older.saturating_add(here));
     let number = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
     let in_sync_to = ranges.last().map_or(Seq::ZERO, |range| range.high);
     Ok(LogView {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     events::Problem,
-    store::{list, outbox, own_state as own},
+    store::{list, outbox, own_state as own, search},
     sync::ops::{EntryState, OutboxOp, OutboxWhat},
     view::{OutboxKind, OutboxState, SendState},
 };
@@ -229,4 +229,21 @@ async fn own_state_moves_at_once_and_is_one_row_a_conversation() {
     let row = fixture.row().await;
     assert_eq!((row.unread, row.pin), (0, true));
     assert_eq!(fixture.store.load_sync_state().await.unwrap().user_seq, 3);
+}
+
+#[tokio::test]
+async fn unread_numbers_of_any_size_are_added() {
+    let fixture = Fixture::new().await;
+    let mut ops = Vec::new();
+    for _ in 0..3 {
+        let mut item = fixture.item();
+        item.own = own_state(ConversationId::mint(), 1);
+        (item.own.unread, item.head, item.countable) = (u64::MAX, Seq(9), u64::MAX);
+        ops.push(heads_of(item, 2));
+    }
+    fixture.store.apply(ops).await.unwrap();
+    assert_eq!(fixture.store.numbers().await.unwrap().unread, u32::MAX);
+    assert!(fixture.read(list::conversations).await.iter().filter(|row| row.unread == u32::MAX).count() == 3);
+    let found = fixture.read(|db| search::search(db, "nothing", None, 10)).await;
+    assert_eq!((found.searched, found.total), (0, u32::MAX));
 }

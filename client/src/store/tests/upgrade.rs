@@ -131,3 +131,17 @@ async fn a_migration_keeps_a_copy_until_the_migrated_file_has_worked() {
     assert!(!copy.exists(), "it has worked");
     assert!(matches!(open(&[older]), Err(ClientError::NewerFile { found: 2, known: 1 })));
 }
+
+#[tokio::test]
+async fn a_migration_that_ends_between_two_steps_leaves_the_first_copy() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, key) = (folder.path().join("kith.db"), Key::new(KEY));
+    fs::copy(files().join("v1.db"), &file).unwrap();
+    let open = |steps: &[&str]| schema::open_writer(&file, &key, steps);
+    let (older, second) = (schema::MIGRATIONS[0], "CREATE TABLE second (id INTEGER) STRICT");
+    assert!(open(&[older, second, "not SQL"]).is_err());
+    assert!(open(&[older]).is_ok(), "no step was done without the others");
+    drop(open(&[older, second, "CREATE TABLE third (id INTEGER) STRICT"]).unwrap());
+    let copy = place::beside(&file, ".before-upgrade");
+    assert!(schema::open_writer(&copy, &key, &[older]).is_ok(), "the copy is of the first version");
+}
