@@ -80,6 +80,9 @@ pub enum ClientError {
     /// What is unsent would be lost by going back to the history that was here before.
     #[error("items that are unsent would be lost")]
     UnsentFirst,
+    /// A newer search took the place of this one.
+    #[error("a newer search took its place")]
+    Superseded,
     /// SQLite failed.
     #[error("the store failed")]
     Store(#[source] rusqlite::Error),
@@ -120,6 +123,7 @@ impl ClientError {
             Self::Passphrase(PassphraseError::Damaged) => "secrets_damaged",
             Self::Passphrase(PassphraseError::File(_)) => "file_failed",
             Self::UnsentFirst => "unsent_first",
+            Self::Superseded => "superseded",
             Self::Store(_) => "store_failed",
             Self::File(_) => "file_failed",
             Self::Closed => "closed",
@@ -136,6 +140,7 @@ impl From<rusqlite::Error> for ClientError {
             Some(ErrorCode::CannotOpen) => Self::File(std::io::Error::other(error)),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::FileBusy,
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::FileDamaged(error),
+            Some(ErrorCode::OperationInterrupted) => Self::Superseded,
             _ => Self::Store(error),
         }
     }

@@ -67,7 +67,8 @@ pub enum EngineEvent {
         /// Branch on this.
         problem: Problem,
     },
-    /// The listener was too slow and missed notices: re-read everything that is shown.
+    /// The listener was too slow and missed notices, or everything was made anew after an update: re-read everything
+    /// that is shown.
     Missed,
 }
 

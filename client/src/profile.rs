@@ -1,6 +1,6 @@
 //! A profile's folder: its lock, and what is written there in plain text (never a secret).
 
-use crate::{ClientError, store::sync_folder_of, view::KeyOfferReason};
+use crate::{ClientError, view::KeyOfferReason};
 use kith_protocol::{DeviceId, UserId, api::Profile as PersonProfile};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -185,7 +185,12 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), ClientError> {
     file.write_all(bytes)?;
     file.sync_all()?;
     std::fs::rename(part, path)?;
-    sync_folder_of(path)
+    // The name survives a power cut, too.
+    #[cfg(unix)]
+    if let Some(folder) = path.parent() {
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(())
 }
 
 /// Reads the folder's id. One without content gets one; one that was in use without keeps its secrets under the

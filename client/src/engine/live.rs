@@ -4,7 +4,7 @@ use super::NoticeHub;
 use crate::{
     driver::DriverEvents,
     events::{EngineEvent, Problem},
-    store::Store,
+    store::{Progress, Store},
     view::{LinkView, PresenceView, StatusView},
 };
 use kith_protocol::{
@@ -26,7 +26,13 @@ const STATUS_REST: u32 = 10;
 
 /// The status of a profile in which nobody is signed in.
 pub(crate) fn signed_out_status() -> StatusView {
-    StatusView { link: LinkView::SignInNeeded, unread: 0, unsent: 0, parked: 0 }
+    StatusView { link: LinkView::SignInNeeded, unread: 0, unsent: 0, parked: 0, rebuilding: None }
+}
+
+fn percent(progress: Progress) -> u8 {
+    let percent = progress.done.saturating_mul(100) / progress.total.max(1);
+    // All of it is said by its end.
+    u8::try_from(percent.min(99)).unwrap_or(99)
 }
 
 /// What is known of the moment; one for each open account.
@@ -74,6 +80,7 @@ impl Live {
             unread: numbers.unread,
             unsent: numbers.unsent,
             parked: numbers.parked,
+            rebuilding: self.store.rebuilding().borrow().map(percent),
         }
     }
 
@@ -104,10 +111,19 @@ impl Live {
     }
 
     async fn tell_status(self: Arc<Self>) {
+        let mut rebuilding = self.store.rebuilding();
+        let mut is_rebuilding = rebuilding.borrow().is_some();
         loop {
             tokio::select! {
                 () = self.ended.cancelled() => return,
                 () = self.stale.notified() => {}
+                changed = rebuilding.changed(), if is_rebuilding => {
+                    is_rebuilding = changed.is_ok() && rebuilding.borrow_and_update().is_some();
+                    if !is_rebuilding {
+                        // Whatever is on screen may have been made anew.
+                        self.hub.tell(EngineEvent::Missed);
+                    }
+                }
             }
             let began = Instant::now();
             let status = self.status().await;

@@ -1,7 +1,7 @@
 //! Searching what is stored here.
 
 use super::Engine;
-use crate::{ClientError, store::search, view::SearchView};
+use crate::{ClientError, view::SearchView};
 use kith_protocol::ConversationId;
 
 /// Hits of one search.
@@ -9,10 +9,11 @@ const HITS_MAX: u32 = 200;
 
 impl Engine {
     /// Searches messages, newest first: each word is found by its beginning, without case and accents; scripts
-    /// without spaces by any run of characters. No input is an error. `limit` is clamped to 1–200.
+    /// without spaces by any run of characters, symbols by themselves. No input is an error. `limit` is clamped to
+    /// 1–200. A search ends when the next one begins.
     ///
     /// # Errors
-    /// [`ClientError::NotFound`] for an unknown conversation.
+    /// [`ClientError::NotFound`] for an unknown conversation, [`ClientError::Superseded`] by a newer search.
     pub async fn search(
         &self,
         query: String,
@@ -20,6 +21,6 @@ impl Engine {
         limit: u32,
     ) -> Result<SearchView, ClientError> {
         let limit = limit.clamp(1, HITS_MAX) as usize;
-        self.session()?.store.read(move |db| search::search(db, &query, conversation, limit)).await
+        self.session()?.store.search(query, conversation, limit).await
     }
 }

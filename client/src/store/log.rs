@@ -10,7 +10,7 @@ use crate::{
     sync::{ops::LocalRange, ranges::Ranges},
 };
 use kith_protocol::{
-    Chain, ConversationId, Event, EventContent, EventId, Seq,
+    Chain, ConversationId, Event, EventContent, EventId, Seq, UserId,
     event::{MemberBody, MemberChange},
     frame::Page,
 };
@@ -169,9 +169,26 @@ pub(super) fn store_page(tx: &mut Tx<'_>, page: &Page) -> Result<(), ClientError
     Ok(())
 }
 
+/// What this version makes of an event's kind and sender, stored beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Marks {
+    /// It has an entry of its own in the timeline.
+    pub(super) is_shown: bool,
+    /// A message that is never unread.
+    pub(super) is_uncounted: bool,
+}
+
+impl Marks {
+    pub(super) fn of(event: &Event, me: UserId) -> Self {
+        Self {
+            is_shown: !matches!(event.kind.as_str(), "edit" | "delete" | "reaction" | "pin" | "settings"),
+            is_uncounted: event.kind == "message" && (event.sender == me || event.redacted),
+        }
+    }
+}
+
 fn insert(tx: &Tx<'_>, cid: i64, event: &Event) -> Result<bool, ClientError> {
-    let is_shown = !matches!(event.kind.as_str(), "edit" | "delete" | "reaction" | "pin" | "settings");
-    let is_uncounted = event.kind == "message" && (event.sender == tx.me || event.redacted);
+    let marks = Marks::of(event, tx.me);
     let body = event.body.as_ref().map(sql::write_json).transpose()?;
     let rows = tx
         .conn
@@ -194,8 +211,8 @@ fn insert(tx: &Tx<'_>, cid: i64, event: &Event) -> Result<bool, ClientError> {
             event.target.as_ref().map(EventId::as_bytes),
             body,
             event.redacted,
-            is_shown,
-            is_uncounted,
+            marks.is_shown,
+            marks.is_uncounted,
         ])?;
     Ok(rows == 1)
 }

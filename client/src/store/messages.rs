@@ -232,7 +232,7 @@ pub(super) fn put_new(
         return put_projected(tx, cid, row);
     }
     tx.lines.insert(cid);
-    search::put(tx, mid, row.text, false);
+    search::put(tx, mid, "", row.text);
     Ok((mid, false))
 }
 
@@ -244,13 +244,13 @@ pub(super) fn put_projected(
     row: &Projected<'_>,
 ) -> Result<(i64, bool), ClientError> {
     let known = place(tx, cid, row.id)?;
-    let mid = match known {
-        Some((mid, true)) => mid,
-        Some((mid, false)) => {
-            search::remove(tx, mid);
-            mids::free(tx, row.ts)?
+    let (mid, old) = match &known {
+        Some(place) if place.is_numbered => (place.mid, place.text.as_str()),
+        Some(place) => {
+            search::remove(tx, place.mid, &place.text);
+            (mids::free(tx, row.ts)?, "")
         }
-        None => mids::free(tx, row.ts)?,
+        None => (mids::free(tx, row.ts)?, ""),
     };
     tx.conn
         .prepare_cached(
@@ -260,7 +260,11 @@ pub(super) fn put_projected(
              ON CONFLICT (id, cid) DO UPDATE SET mid = excluded.mid, seq = excluded.seq, local = NULL,
                  sender = excluded.sender, ts = excluded.ts, text = excluded.text, reply_to = excluded.reply_to,
                  edited_seq = excluded.edited_seq, is_deleted = excluded.is_deleted,
-                 is_pinned = excluded.is_pinned, reactions = excluded.reactions",
+                 is_pinned = excluded.is_pinned, reactions = excluded.reactions
+             WHERE (mid, seq, local, sender, ts, text, reply_to, edited_seq, is_deleted,
+                    is_pinned, reactions)
+                 IS NOT (excluded.mid, excluded.seq, NULL, excluded.sender, excluded.ts, excluded.text,
+                    excluded.reply_to, excluded.edited_seq, excluded.is_deleted, excluded.is_pinned, excluded.reactions)",
         )?
         .execute(named_params! {
             ":mid": mid,
@@ -277,7 +281,7 @@ pub(super) fn put_projected(
             ":reactions": row.reactions,
         })?;
     tx.lines.insert(cid);
-    search::put(tx, mid, row.text, matches!(known, Some((_, true))));
+    search::put(tx, mid, old, row.text);
     Ok((mid, known.is_some()))
 }
 
@@ -308,19 +312,20 @@ pub(super) fn put_unnumbered(
             ":reply_to": reply_to.as_ref().map(EventId::as_bytes),
         })?;
     tx.lines.insert(cid);
-    search::put(tx, mid, text, false);
+    search::put(tx, mid, "", text);
     Ok(())
 }
 
 /// Changes the text of a message that is not numbered.
 pub(super) fn set_text(tx: &mut Tx<'_>, cid: i64, id: EventId, text: &str) -> Result<(), ClientError> {
-    tx.conn
-        .prepare_cached("UPDATE messages SET text = ?3 WHERE id = ?1 AND cid = ?2 AND seq IS NULL")?
-        .execute(params![id.as_bytes(), cid, text])?;
+    let Some(place) = place(tx, cid, id)?.filter(|place| !place.is_numbered) else { return Ok(()) };
+    tx.conn.prepare_cached("UPDATE messages SET text = ?3 WHERE id = ?1 AND cid = ?2")?.execute(params![
+        id.as_bytes(),
+        cid,
+        text
+    ])?;
     tx.lines.insert(cid);
-    if let Some((mid, _)) = place(tx, cid, id)? {
-        search::put(tx, mid, text, true);
-    }
+    search::put(tx, place.mid, &place.text, text);
     Ok(())
 }
 
@@ -341,11 +346,12 @@ pub(super) fn set_server_time(
 
 /// Removes a message's row.
 pub(super) fn remove(tx: &mut Tx<'_>, cid: i64, id: EventId) -> Result<(), ClientError> {
-    if let Some((mid, _)) = place(tx, cid, id)? {
+    if let Some(place) = place(tx, cid, id)? {
         tx.lines.insert(cid);
         tx.changes.took_away = true;
-        search::remove(tx, mid);
-        tx.conn.prepare_cached("DELETE FROM messages WHERE mid = ?1")?.execute([mid])?;
+        tx.has_erased = true;
+        search::remove(tx, place.mid, &place.text);
+        tx.conn.prepare_cached("DELETE FROM messages WHERE mid = ?1")?.execute([place.mid])?;
     }
     Ok(())
 }
@@ -358,17 +364,24 @@ pub(super) fn index_pending(tx: &mut Tx<'_>) -> Result<(), ClientError> {
         .collect::<Result<Vec<_>, _>>()?;
     drop(query);
     for (mid, text) in rows {
-        search::put(tx, mid, &text, false);
+        search::put(tx, mid, &text, &text);
     }
     Ok(())
 }
 
-/// A message's mid, and whether it is numbered.
-fn place(db: &Db<'_>, cid: i64, id: EventId) -> Result<Option<(i64, bool)>, ClientError> {
-    let mut query = db.conn.prepare_cached(
-        "SELECT mid, seq IS NOT NULL AS is_numbered FROM messages WHERE id = ?1 AND cid = ?2",
-    )?;
-    let read = |row: &Row<'_>| Ok((row.get("mid")?, row.get("is_numbered")?));
+/// A message's row, as far as the search index needs it.
+pub(super) struct Place {
+    pub(super) mid: i64,
+    pub(super) is_numbered: bool,
+    pub(super) text: String,
+}
+
+/// Where a message's row is.
+pub(super) fn place(db: &Db<'_>, cid: i64, id: EventId) -> Result<Option<Place>, ClientError> {
+    let mut query = db
+        .conn
+        .prepare_cached("SELECT mid, seq IS NOT NULL, text FROM messages WHERE id = ?1 AND cid = ?2")?;
+    let read = |row: &Row<'_>| Ok(Place { mid: row.get(0)?, is_numbered: row.get(1)?, text: row.get(2)? });
     Ok(query.query_row(params![id.as_bytes(), cid], read).optional()?)
 }
 

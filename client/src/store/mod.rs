@@ -22,11 +22,13 @@ mod place;
 mod project;
 mod ranges;
 mod readers;
+mod rebuild;
 pub(crate) mod receipts;
 mod recent;
 mod rewind;
 pub(crate) mod salvage;
 mod schema;
+mod scrub;
 pub(crate) mod search;
 mod sql;
 #[cfg(test)]
@@ -35,17 +37,22 @@ mod tests;
 pub(crate) use tests::below;
 mod tidy;
 pub(crate) mod timeline;
+mod tokens;
 pub(crate) mod unsent;
 pub(crate) mod verify;
 mod writer;
 
 pub(crate) use changes::Changes;
 pub(crate) use list::Numbers;
-pub(crate) use place::{rename_database, set_aside, sync_folder_of};
+pub(crate) use place::{rename_database, set_aside};
+pub(crate) use rebuild::Progress;
 pub(crate) use schema::Key;
 
-use crate::{ClientError, view::PersonView};
-use kith_protocol::{TimestampMs, UserId};
+use crate::{
+    ClientError,
+    view::{PersonView, SearchView},
+};
+use kith_protocol::{ConversationId, TimestampMs, UserId};
 use readers::Readers;
 use rusqlite::Connection;
 use std::{
@@ -54,10 +61,13 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
-use tokio::{sync::Notify, task::JoinHandle};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 use writer::{Durability, Writer};
 
@@ -68,6 +78,10 @@ pub(crate) struct Store {
     writer: Writer,
     readers: Readers,
     watch: Arc<Watch>,
+    /// How far projections have been made again after an update; `None` when they are.
+    rebuilding: watch::Receiver<Option<Progress>>,
+    /// The number of the newest search.
+    searches: Arc<AtomicU64>,
 }
 
 /// What is suspected of the file, and who wants to know.
@@ -108,12 +122,15 @@ pub(crate) struct Tx<'c> {
     words: search::Words,
     /// Conversations whose last line may be another one.
     lines: BTreeSet<i64>,
+    /// A text was deleted: the file's pages are to be cleared of it.
+    has_erased: bool,
 }
 
 impl<'c> Tx<'c> {
     fn begin(conn: &'c Connection, me: UserId) -> Self {
         let db = Db { conn, me, now: now() };
-        Self { db, changes: Changes::default(), words: search::Words::default(), lines: BTreeSet::new() }
+        let (words, lines) = (search::Words::default(), BTreeSet::new());
+        Self { db, changes: Changes::default(), words, lines, has_erased: false }
     }
 
     /// Writes what is made once for a whole transaction; what is left is to commit.
@@ -121,6 +138,9 @@ impl<'c> Tx<'c> {
         std::mem::take(&mut self.words).write(&self)?;
         for cid in std::mem::take(&mut self.lines) {
             lines::put(&self, cid)?;
+        }
+        if self.has_erased {
+            scrub::note(&self)?;
         }
         Ok(self.changes)
     }
@@ -147,12 +167,39 @@ impl Store {
         let opened = tokio::task::spawn_blocking(move || {
             open_or_mend(&path, &key, me).map_err(|error| health::explained_at(&path, error))
         });
-        let (store, was_killed) = opened.await.map_err(|_| ClientError::Closed)??;
+        let Opened { store, was_killed, rebuilding } = opened.await.map_err(|_| ClientError::Closed)??;
         if was_killed {
             store.check();
         }
+        if rebuilding.borrow().is_some() {
+            tokio::spawn(rebuild::run(store.writer.downgraded().0, me, store.watch.clone(), rebuilding));
+        }
         tokio::spawn(tidy::when_quiet(store.writer.downgraded(), store.readers.clone()));
         Ok(store)
+    }
+
+    /// How far projections have been made again after an update; `None` when they are.
+    pub(crate) fn rebuilding(&self) -> watch::Receiver<Option<Progress>> {
+        self.rebuilding.clone()
+    }
+
+    /// Searches messages, newest first. A search ends when the next one begins.
+    ///
+    /// # Errors
+    /// [`ClientError::Superseded`] by a newer search, [`ClientError::NotFound`] for an unknown conversation.
+    pub(crate) async fn search(
+        &self,
+        query: String,
+        conversation: Option<ConversationId>,
+        limit: usize,
+    ) -> Result<SearchView, ClientError> {
+        let (me, searches) = (self.me, self.searches.clone());
+        let number = searches.fetch_add(1, Ordering::Relaxed) + 1;
+        let is_over = move || searches.load(Ordering::Relaxed) != number;
+        let work = move |conn: &Connection| {
+            search::search(&Db { conn, me, now: now() }, &query, conversation, limit)
+        };
+        self.heeded(self.readers.read_until(is_over, work).await)
     }
 
     /// Looks through the whole file behind everything else: whatever ended the process may have harmed the file too.
@@ -288,23 +335,32 @@ pub(crate) fn now() -> TimestampMs {
     TimestampMs(kith_failpoint::clock::now_ms())
 }
 
-/// Opens the file; answers also whether the process that had it open before was ended by force.
-fn open_or_mend(path: &Path, key: &Key, me: UserId) -> Result<(Store, bool), ClientError> {
+/// An open store, and what is left to do for it.
+struct Opened {
+    store: Store,
+    /// The process that had the file open before was ended by force.
+    was_killed: bool,
+    rebuilding: watch::Sender<Option<Progress>>,
+}
+
+fn open_or_mend(path: &Path, key: &Key, me: UserId) -> Result<Opened, ClientError> {
     place::finish_rescue(path)?;
     let was_killed = std::fs::metadata(place::beside(path, "-wal")).is_ok_and(|wal| wal.len() > 0);
     match open_sound(path, key, me) {
         Err(ClientError::FileDamaged(error)) => {
             tracing::error!(%error, "the database is damaged");
             salvage::mend(path, key, me)?;
-            Ok((open_sound(path, key, me)?, false))
+            open_sound(path, key, me)
         }
-        opened => Ok((opened?, was_killed)),
+        opened => Ok(Opened { was_killed, ..opened? }),
     }
 }
 
-fn open_sound(path: &Path, key: &Key, me: UserId) -> Result<Store, ClientError> {
+fn open_sound(path: &Path, key: &Key, me: UserId) -> Result<Opened, ClientError> {
     let mut conn = schema::open_writer(path, key, schema::MIGRATIONS)?;
-    project::rebuild_if_outdated(&mut conn, me)?;
+    let (sender, rebuilding) = watch::channel(rebuild::begin(&mut conn, me)?);
     let readers = Readers::new(path.to_owned(), key.clone());
-    Ok(Store { me, writer: Writer::start(conn)?, readers, watch: Arc::default() })
+    let (writer, watch) = (Writer::start(conn)?, Arc::default());
+    let store = Store { me, writer, readers, watch, rebuilding, searches: Arc::default() };
+    Ok(Opened { store, was_killed: false, rebuilding: sender })
 }

@@ -3,7 +3,7 @@
 
 mod fate;
 
-pub(super) use fate::{acked, done, end_event, failed, queued, sending, take_states};
+pub(super) use fate::{acked, done, end_edits, end_event, failed, queued, sending, take_states};
 
 use super::{Db, Tx, conversations, sql};
 use crate::{

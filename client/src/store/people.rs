@@ -1,6 +1,6 @@
 //! People: profiles as far as they are known here.
 
-use super::{Db, Tx, sql};
+use super::{Db, Tx, sql, tokens};
 use crate::{
     ClientError,
     view::{PersonView, UNKNOWN_NAME},
@@ -62,7 +62,10 @@ pub(crate) fn find(db: &Db<'_>, user: UserId) -> Result<Option<PersonView>, Clie
 
 /// People whose name or user name has a word that begins like this, by name; never oneself.
 pub(crate) fn search(db: &Db<'_>, query: &str, limit: usize) -> Result<Vec<PersonView>, ClientError> {
-    let wanted = super::search::folded(query);
+    let wanted = format!(" {}", tokens::indexed(query));
+    if wanted == " " && !query.trim().is_empty() {
+        return Ok(Vec::new());
+    }
     let mut statement = db.conn.prepare_cached(
         "SELECT id, username, display_name, role, avatar FROM people ORDER BY display_name, id",
     )?;
@@ -70,9 +73,9 @@ pub(crate) fn search(db: &Db<'_>, query: &str, limit: usize) -> Result<Vec<Perso
     let rows = statement.query_map([], person)?;
     for row in rows {
         let row = row?;
-        let names = [super::search::folded(&row.username), super::search::folded(&row.display_name)];
-        let fits = names.iter().any(|name| name.starts_with(&wanted) || name.contains(&format!(" {wanted}")));
-        if fits && row.id != db.me {
+        let names = [&row.username, &row.display_name];
+        let fits = |name: &&String| format!(" {}", tokens::indexed(name)).contains(&wanted);
+        if names.iter().any(fits) && row.id != db.me {
             found.push(row);
             if found.len() == limit {
                 break;

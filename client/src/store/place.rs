@@ -41,7 +41,7 @@ pub(super) fn keep_copy(path: &Path) -> Result<(), ClientError> {
 
 /// Makes names that were given or taken in a file's folder survive a power cut. Windows does so by itself, and has no
 /// handle for it.
-pub(crate) fn sync_folder_of(path: &Path) -> Result<(), ClientError> {
+fn sync_folder_of(path: &Path) -> Result<(), ClientError> {
     #[cfg(unix)]
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         File::open(folder)?.sync_all()?;

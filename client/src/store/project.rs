@@ -3,12 +3,12 @@
 //! Whenever anything about a message comes, in whatever order, its row is made again from what is stored. So a
 //! relation that comes before its target waits by itself (C4), and a projection rebuilt is equal (I8).
 
-use super::{Db, Tx, apply, lines, log, messages, schema, search, sql};
+use super::{Db, Tx, messages, outbox, sql};
 use crate::ClientError;
 use kith_protocol::{
     Event, EventContent, EventId, Seq, TimestampMs, UserId, event::MessageBody, frame::MessageState,
 };
-use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
+use rusqlite::{OptionalExtension, Row, named_params, params};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -55,8 +55,8 @@ pub(super) fn put_state(
     if known.is_none() && is_plain && !has_relation(tx, cid, id, as_of)? {
         return Ok(false);
     }
-    // The text of a message that was never edited is in its event.
-    let text = state.edited_seq.and(state.text.clone());
+    // The text of a message that was never edited is in its event; that of a deleted one is nowhere.
+    let text = state.edited_seq.filter(|_| !state.deleted).and(state.text.clone());
     let state = MessageState { text, ..state.clone() };
     tx.conn
         .prepare_cached(
@@ -126,10 +126,12 @@ fn relations(db: &Db<'_>, cid: i64, target: EventId) -> Result<Vec<Event>, Clien
     Ok(query.query_map(params![cid, target.as_bytes()], event)?.collect::<Result<_, _>>()?)
 }
 
-/// Makes a message's row again. Nothing happens while its event is not here.
+/// Makes a message's row again. While its event is not here, only what is known of a deleted one is erased.
 pub(super) fn message(tx: &mut Tx<'_>, cid: i64, id: EventId) -> Result<(), ClientError> {
-    let Some(base) = stored_event(tx, cid, id)?.filter(|event| event.kind == "message") else {
-        return Ok(());
+    let base = match stored_event(tx, cid, id)? {
+        Some(base) if base.kind == "message" => base,
+        Some(_) => return Ok(()),
+        None => return if is_deleted_unseen(tx, cid, id)? { erase(tx, cid, id) } else { Ok(()) },
     };
     let (state, relations) = (state_of(tx, cid, id)?, relations(tx, cid, id)?);
     write(tx, cid, &base, state, &relations, messages::put_projected)?;
@@ -171,6 +173,16 @@ impl Surroundings {
                 messages::put_new(tx, cid, row, after)
             }
         })
+    }
+}
+
+impl Surroundings {
+    /// Makes the row of a message again whose event was stored before.
+    pub(super) fn put_again(&self, tx: &mut Tx<'_>, cid: i64, base: &Event) -> Result<(), ClientError> {
+        let state = if self.has_states { state_of(tx, cid, base.id)? } else { None };
+        let relations = if self.has_relations { relations(tx, cid, base.id)? } else { Vec::new() };
+        write(tx, cid, base, state, &relations, messages::put_projected)?;
+        Ok(())
     }
 }
 
@@ -224,20 +236,44 @@ pub(super) fn reply_to(body: &Value) -> Option<EventId> {
     MessageBody::deserialize(body).ok()?.reply_to
 }
 
-/// What was deleted leaves the file, not only the screen (W9): the message's body and those of its edits.
-fn erase(tx: &Tx<'_>, cid: i64, id: EventId) -> Result<(), ClientError> {
+/// Whether a message was deleted, as far as it is known here.
+pub(super) fn is_deleted(db: &Db<'_>, cid: i64, id: EventId) -> Result<bool, ClientError> {
+    match messages::get_in(db, cid, id)? {
+        Some(message) => Ok(message.is_deleted),
+        None => is_deleted_unseen(db, cid, id),
+    }
+}
+
+/// Whether a message whose event is not here was deleted.
+fn is_deleted_unseen(db: &Db<'_>, cid: i64, id: EventId) -> Result<bool, ClientError> {
+    let mut query = db.conn.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM events WHERE cid = ?1 AND target = ?2 AND kind = 'delete')
+             OR EXISTS (SELECT 1 FROM states WHERE cid = ?1 AND id = ?2 AND json_extract(state, '$.deleted'))",
+    )?;
+    Ok(query.query_row(params![cid, id.as_bytes()], |row| row.get(0))?)
+}
+
+/// What was deleted leaves the file, not only the screen (W9): the message's body, those of its edits, and an edit that
+/// has not gone out and now never can. The pages are cleared of it afterwards ([`scrub`](super::scrub)).
+fn erase(tx: &mut Tx<'_>, cid: i64, id: EventId) -> Result<(), ClientError> {
     for sql in [
         "UPDATE events SET body = NULL, is_redacted = 1, is_uncounted = 1
          WHERE cid = ?1 AND id = ?2 AND is_redacted = 0",
         "UPDATE events SET body = NULL, is_redacted = 1
          WHERE cid = ?1 AND target = ?2 AND kind = 'edit' AND body IS NOT NULL",
     ] {
-        tx.conn.prepare_cached(sql)?.execute(params![cid, id.as_bytes()])?;
+        let rows = tx.conn.prepare_cached(sql)?.execute(params![cid, id.as_bytes()])?;
+        tx.has_erased |= rows > 0;
     }
-    tx.conn
-        .prepare_cached("UPDATE states SET state = json_remove(state, '$.text') WHERE cid = ?1 AND id = ?2")?
+    let rows = tx
+        .conn
+        .prepare_cached(
+            "UPDATE states SET state = json_remove(state, '$.text')
+             WHERE cid = ?1 AND id = ?2 AND json_type(state, '$.text') IS NOT NULL",
+        )?
         .execute(params![cid, id.as_bytes()])?;
-    Ok(())
+    tx.has_erased |= rows > 0;
+    outbox::end_edits(tx, cid, id)
 }
 
 fn outcome(base: &Event, text: String, state: Option<(Seq, MessageState)>, relations: &[Event]) -> Outcome {
@@ -298,35 +334,4 @@ fn outcome(base: &Event, text: String, state: Option<(Seq, MessageState)>, relat
         .collect();
     outcome.reactions.sort_by_key(|reaction| first_use.get(&reaction.emoji).copied().unwrap_or_default());
     outcome
-}
-
-/// Makes all projections again if this version makes them differently from the one that wrote the file (C6).
-pub(super) fn rebuild_if_outdated(conn: &mut Connection, me: UserId) -> Result<(), ClientError> {
-    let transaction = conn.transaction()?;
-    let mut tx = Tx::begin(&transaction, me);
-    if apply::meta(&tx, "projection")?.as_deref() != Some(&schema::PROJECTION.to_string()) {
-        rebuild(&mut tx)?;
-        apply::set_meta(&tx, "projection", &schema::PROJECTION.to_string())?;
-    }
-    lines::make_if_missing(&mut tx)?;
-    log::mark_if_unmarked(&tx)?;
-    tx.finish()?;
-    Ok(transaction.commit()?)
-}
-
-/// Makes all projections again; what is not numbered stays as the outbox has it.
-pub(super) fn rebuild(tx: &mut Tx<'_>) -> Result<(), ClientError> {
-    search::clear(tx)?;
-    tx.conn.execute("DELETE FROM messages WHERE seq IS NOT NULL", [])?;
-    tx.lines.extend(lines::all(tx)?);
-    let mut query =
-        tx.conn.prepare("SELECT cid, id FROM events WHERE kind = 'message' ORDER BY ts, cid, seq")?;
-    let all = query
-        .query_map([], |row| Ok((row.get::<_, i64>("cid")?, sql::event(row, "id")?)))?
-        .collect::<Result<Vec<_>, _>>()?;
-    drop(query);
-    for (cid, id) in all {
-        message(tx, cid, id)?;
-    }
-    messages::index_pending(tx)
 }

@@ -11,6 +11,8 @@ use tokio::sync::Semaphore;
 
 /// Reads at the same time; more wait.
 const READERS: usize = 3;
+/// Instructions of SQLite's machine between two looks whether a read is over: a fraction of a millisecond.
+const ASKED_EVERY: i32 = 2_000;
 
 /// A pool; clones are handles to the same one.
 #[derive(Clone)]
@@ -34,13 +36,37 @@ impl Readers {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, ClientError> + Send + 'static,
     ) -> Result<T, ClientError> {
+        self.read_with(None, work).await
+    }
+
+    /// The same, and ends it with [`ClientError::Superseded`] once it `is_over`, which is asked often.
+    pub(super) async fn read_until<T: Send + 'static>(
+        &self,
+        is_over: impl Fn() -> bool + Send + Sync + 'static,
+        work: impl FnOnce(&Connection) -> Result<T, ClientError> + Send + 'static,
+    ) -> Result<T, ClientError> {
+        self.read_with(Some(Arc::new(is_over)), work).await
+    }
+
+    async fn read_with<T: Send + 'static>(
+        &self,
+        is_over: Option<Arc<dyn Fn() -> bool + Send + Sync>>,
+        work: impl FnOnce(&Connection) -> Result<T, ClientError> + Send + 'static,
+    ) -> Result<T, ClientError> {
         let turn = self.0.turns.clone().acquire_owned().await.map_err(|_| ClientError::Closed)?;
         let pool = self.0.clone();
         let task = tokio::task::spawn_blocking(move || {
             let _turn = turn;
+            if is_over.as_ref().is_some_and(|is_over| is_over()) {
+                return Err(ClientError::Superseded);
+            }
             let mut conn = pool.take()?;
+            if let Some(is_over) = is_over {
+                conn.progress_handler(ASKED_EVERY, Some(move || is_over()))?;
+            }
             let snapshot = conn.transaction()?;
             let result = work(&snapshot).and_then(|value| Ok(snapshot.finish().map(|()| value)?));
+            conn.progress_handler(0, None::<fn() -> bool>)?;
             match result {
                 // A connection that met a damaged page answers nothing else from then on.
                 Err(error @ ClientError::FileDamaged(_)) => Err(error),

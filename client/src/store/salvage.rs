@@ -1,7 +1,7 @@
 //! A damaged file: what only this device has (the outbox and drafts) is brought into a new one, row by row, as far as
 //! it can be read; the damaged file is set aside and never deleted. The rest comes from the server by ordinary sync.
 
-use super::{Db, Key, Tx, apply, drafts, messages, outbox, place, project, schema, sql};
+use super::{Db, Key, Tx, apply, drafts, messages, outbox, place, rebuild, schema, sql};
 use crate::{ClientError, view::MendedView};
 use kith_protocol::{
     ConversationId, EventContent, NewEvent, UserId,
@@ -58,7 +58,7 @@ pub(super) fn mend(path: &Path, key: &Key, me: UserId) -> Result<(), ClientError
     let name = place::free_name(path)?;
     let part = place::begin_rescue(path)?;
     let mut conn = schema::open_writer(&part, key, schema::MIGRATIONS)?;
-    project::rebuild_if_outdated(&mut conn, me)?;
+    rebuild::begin(&mut conn, me)?;
     let transaction = conn.transaction()?;
     let mut tx = Tx::begin(&transaction, me);
     let file = place::damaged(path, &name).display().to_string();

@@ -30,15 +30,19 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("schema/0001_init.sql"),
     include_str!("schema/0002_last_lines.sql"),
     include_str!("schema/0003_marks.sql"),
+    include_str!("schema/0004_tokens.sql"),
 ];
 
 /// Raised when projections are made differently; a file with another number makes them again (C6).
-pub(super) const PROJECTION: i64 = 1;
+pub(super) const PROJECTION: i64 = 2;
 
 /// Pages kept in memory: SQLite takes negative numbers for KiB. A history that is fetched touches many; what is read for
 /// the window lies together.
 const WRITER_CACHE_KIB: i64 = -16_384;
 const READER_CACHE_KIB: i64 = -6_144;
+
+/// Another connection of the same file is waited for so long.
+pub(super) const BUSY: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Opens the file for its one writer and brings the schema up to date with these steps.
 pub(super) fn open_writer(path: &Path, key: &Key, migrations: &[&str]) -> Result<Connection, ClientError> {
@@ -53,6 +57,8 @@ pub(super) fn open_writer(path: &Path, key: &Key, migrations: &[&str]) -> Result
     conn.pragma_update(None, "foreign_keys", true)?;
     conn.pragma_update(None, "wal_autocheckpoint", 1_000)?;
     conn.pragma_update(None, "cache_size", WRITER_CACHE_KIB)?;
+    // Deleted rows are cleared in their pages where that costs nothing; the rest is `scrub`'s.
+    conn.execute_batch("PRAGMA secure_delete = FAST")?;
     let is_outdated = 0 < found && found < known;
     if is_outdated {
         checkpoint(&conn)?;
@@ -105,7 +111,7 @@ fn open(path: &Path, key: &Key, more: OpenFlags) -> Result<Connection, ClientErr
         }
         other => other?,
     }
-    conn.busy_timeout(std::time::Duration::from_secs(5))?;
+    conn.busy_timeout(BUSY)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     conn.pragma_update(None, "temp_store", "MEMORY")?;
     conn.set_prepared_statement_cache_capacity(160);

@@ -1,69 +1,34 @@
 //! The search index, and searching (A22, A23): every word is found by its beginning, scripts without spaces by any
-//! run of characters, and no input is a syntax error.
+//! run of characters, symbols by themselves ([`tokens`]), and no input is a syntax error.
 
-use super::{Db, Tx, conversations, list, messages, people, recent, sql};
+use super::{Db, Tx, conversations, list, messages, overlay::Overlay, people, recent, sql, tokens};
 use crate::{
     ClientError,
     view::{SearchHit, SearchView, SnippetPart},
 };
 use kith_protocol::ConversationId;
 use rusqlite::{OptionalExtension, named_params, params};
-use std::collections::{BTreeMap, HashMap};
-use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
+use std::collections::{BTreeMap, HashMap, hash_map};
 
 /// Characters shown before the first hit, and in all.
 const SNIPPET_BEFORE: usize = 40;
 const SNIPPET_CHARS: usize = 160;
-
-/// Whether words of a character's script are not divided by spaces (or, as in Korean, may be searched inside).
-pub(super) fn stands_alone(c: char) -> bool {
-    matches!(c as u32,
-        0x0E00..=0x0EFF          // Thai, Lao
-        | 0x1000..=0x109F        // Myanmar
-        | 0x1780..=0x17FF        // Khmer
-        | 0x2E80..=0x2FDF        // radicals
-        | 0x3040..=0x30FF        // Hiragana, Katakana
-        | 0x3100..=0x31FF        // Bopomofo and others
-        | 0x3400..=0x4DBF
-        | 0x4E00..=0x9FFF        // Han
-        | 0xAC00..=0xD7AF        // Hangul
-        | 0xF900..=0xFAFF
-        | 0x20000..=0x3FFFF)
-}
-
-/// The text as it is indexed: compatible forms made one, characters of scripts without spaces set apart.
-fn segmented(text: &str) -> String {
-    if text.is_ascii() {
-        return text.to_owned();
-    }
-    let mut out = String::with_capacity(text.len() + text.len() / 4);
-    for c in text.nfkc() {
-        if stands_alone(c) {
-            out.push(' ');
-            out.push(c);
-            out.push(' ');
-        } else {
-            out.push(c);
-        }
-    }
-    out
-}
-
-/// Without case, accents and compatible forms, character by character as far as possible.
-pub(super) fn folded(text: &str) -> String {
-    text.nfkd().filter(|c| !is_combining_mark(*c)).flat_map(char::to_lowercase).collect()
-}
+/// What of a query is searched for: its first characters, and of them the first words.
+const QUERY_CHARS_MAX: usize = 1_000;
+const QUERY_WORDS_MAX: usize = 32;
+/// Messages, the newest ones, whose texts one search compares one by one: where the index does not know what is looked
+/// for (`?!`).
+const COMPARED_MAX: usize = 20_000;
 
 /// What a transaction changes of the index, by mid. It is written at the end of the transaction in the order of the
 /// mids: the index begins another segment wherever a mid is below the one before, and merging segments is what costs.
 #[derive(Default)]
 pub(super) struct Words(BTreeMap<i64, Entry>);
 
-#[derive(Default)]
 struct Entry {
-    /// The index may have an older text.
-    is_known: bool,
-    text: Option<String>,
+    /// The text from before the transaction; the index has it if it has the message.
+    old: String,
+    new: String,
 }
 
 impl Words {
@@ -71,18 +36,31 @@ impl Words {
         if self.0.is_empty() {
             return Ok(());
         }
-        let mut remove = tx.conn.prepare_cached("DELETE FROM search WHERE rowid = ?1")?;
+        // The index erases a message by the words that it was given, so they must be the same.
+        let mut remove =
+            tx.conn.prepare_cached("INSERT INTO search (search, rowid, text) VALUES ('delete', ?1, ?2)")?;
         let mut insert = tx.conn.prepare_cached("INSERT INTO search (rowid, text) VALUES (?1, ?2)")?;
         for (mid, entry) in self.0 {
-            if entry.is_known {
-                remove.execute([mid])?;
+            let (old, new) = (tokens::indexed(&entry.old), tokens::indexed(&entry.new));
+            let is_indexed = !old.is_empty() && is_indexed(tx, mid)?;
+            if is_indexed && old == new {
+                continue;
             }
-            if let Some(text) = entry.text {
-                insert.execute(params![mid, text])?;
+            if is_indexed {
+                remove.execute(params![mid, old])?;
+            }
+            if !new.is_empty() {
+                insert.execute(params![mid, new])?;
             }
         }
         Ok(())
     }
+}
+
+/// Whether the index has a message; while projections are rebuilt it has only a part of them.
+fn is_indexed(db: &Db<'_>, mid: i64) -> Result<bool, ClientError> {
+    let mut query = db.conn.prepare_cached("SELECT EXISTS (SELECT 1 FROM search_docsize WHERE id = ?1)")?;
+    Ok(query.query_row([mid], |row| row.get(0))?)
 }
 
 /// Empties the index.
@@ -92,29 +70,112 @@ pub(super) fn clear(tx: &mut Tx<'_>) -> Result<(), ClientError> {
     Ok(())
 }
 
-/// Indexes a message's text; `is_known`: the index may have an older one. An empty text is not indexed.
-pub(super) fn put(tx: &mut Tx<'_>, mid: i64, text: &str, is_known: bool) {
-    let entry = tx.words.0.entry(mid).or_default();
-    entry.is_known |= is_known;
-    entry.text = (!text.is_empty()).then(|| segmented(text));
+/// Indexes a message's text in the place of the one that its row had (empty for none). An empty text is not indexed.
+pub(super) fn put(tx: &mut Tx<'_>, mid: i64, old: &str, text: &str) {
+    let entry = tx.words.0.entry(mid).or_insert_with(|| Entry { old: old.to_owned(), new: String::new() });
+    text.clone_into(&mut entry.new);
 }
 
 /// Takes a message out of the index.
-pub(super) fn remove(tx: &mut Tx<'_>, mid: i64) {
-    let entry = tx.words.0.entry(mid).or_default();
-    (entry.is_known, entry.text) = (true, None);
+pub(super) fn remove(tx: &mut Tx<'_>, mid: i64, old: &str) {
+    put(tx, mid, old, "");
 }
 
-/// The words of a query. A word without letters or digits cannot be looked up in the index.
-fn words(query: &str) -> (Vec<String>, Vec<String>) {
-    let words = query.split_whitespace().map(|word| word.replace('\0', "")).filter(|word| !word.is_empty());
-    words.partition(|word| word.chars().any(char::is_alphanumeric))
+/// What is looked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Query {
+    /// The words, each as its tokens with a space before each of them. The last token is the beginning of one.
+    phrases: Vec<String>,
+    /// Words without a token.
+    marks: Vec<String>,
 }
 
-/// An FTS5 expression: each word quoted, so that nothing in it is an operator, and found by its beginning.
-fn expression(words: &[String]) -> String {
-    let quoted = words.iter().map(|word| format!("\"{}\"*", segmented(word).replace('"', " ")));
-    quoted.collect::<Vec<_>>().join(" AND ")
+impl Query {
+    pub(super) fn of(text: &str) -> Self {
+        let end = text.char_indices().nth(QUERY_CHARS_MAX).map_or(text.len(), |(at, _)| at);
+        let mut query = Self { phrases: Vec::new(), marks: Vec::new() };
+        for word in text[..end].split_whitespace().take(QUERY_WORDS_MAX) {
+            let tokens = tokens::indexed(word);
+            let mark = word.replace(char::is_control, "");
+            if !tokens.is_empty() {
+                query.phrases.push(format!(" {tokens}"));
+            } else if !mark.is_empty() {
+                query.marks.push(mark);
+            }
+        }
+        query
+    }
+
+    /// Whether a text has all of it.
+    pub(super) fn is_in(&self, text: &str) -> bool {
+        if self.phrases.is_empty() {
+            return self.has_marks(text);
+        }
+        let text_tokens = format!(" {}", tokens::indexed(text));
+        self.phrases.iter().all(|phrase| text_tokens.contains(phrase)) && self.has_marks(text)
+    }
+
+    fn has_marks(&self, text: &str) -> bool {
+        self.marks.iter().all(|mark| text.contains(mark))
+    }
+
+    /// Whether the index knows all that is looked for at once: it keeps beginnings of two and three letters by
+    /// themselves.
+    pub(super) fn is_kept(&self) -> bool {
+        let is_kept =
+            |phrase: &String| !phrase[1..].contains(' ') && (3..=4).contains(&phrase.chars().count());
+        self.phrases.iter().all(is_kept)
+    }
+
+    /// An FTS5 expression: each word quoted, so that nothing in it is an operator, and found by its beginning.
+    fn expression(&self) -> String {
+        let quoted = self.phrases.iter().map(|phrase| format!("\"{}\"*", &phrase[1..]));
+        quoted.collect::<Vec<_>>().join(" AND ")
+    }
+}
+
+/// Messages that the outbox will change: they are found by what they will say, by mid. `None` for a deleted one.
+pub(super) struct Pending(HashMap<i64, Option<String>>);
+
+impl Pending {
+    fn of(db: &Db<'_>, cid: Option<i64>) -> Result<Self, ClientError> {
+        let mut changed = db.conn.prepare_cached(
+            "SELECT DISTINCT cid, target FROM outbox
+             WHERE kind IN ('edit', 'delete') AND state <> 'parked' AND target IS NOT NULL
+                 AND (?1 IS NULL OR cid = ?1)",
+        )?;
+        let rows = changed.query_map([cid], |row| Ok((row.get::<_, i64>(0)?, sql::event(row, 1)?)))?;
+        let (mut overlays, mut pending) = (HashMap::new(), HashMap::new());
+        for row in rows {
+            let (cid, target) = row?;
+            let Some(place) = messages::place(db, cid, target)? else { continue };
+            let Some(mut message) = messages::get_in(db, cid, target)? else { continue };
+            let overlay = match overlays.entry(cid) {
+                hash_map::Entry::Occupied(known) => known.into_mut(),
+                hash_map::Entry::Vacant(unknown) => unknown.insert(Overlay::of(db, cid)?),
+            };
+            overlay.lay_over(&mut message);
+            pending.insert(place.mid, (!message.is_deleted).then_some(message.text));
+        }
+        Ok(Self(pending))
+    }
+
+    pub(super) fn has(&self, mid: i64) -> bool {
+        self.0.contains_key(&mid)
+    }
+
+    /// The mids of those that a query finds.
+    fn matching<'a>(&'a self, query: &'a Query) -> impl Iterator<Item = i64> + 'a {
+        let finds = |text: &Option<String>| text.as_ref().is_some_and(|text| query.is_in(text));
+        self.0.iter().filter(move |(_, text)| finds(text)).map(|(mid, _)| *mid)
+    }
+}
+
+/// What was found: mids, the newest first.
+struct Found {
+    mids: Vec<i64>,
+    /// No more than so many messages were looked at.
+    compared: Option<usize>,
 }
 
 /// Searches messages, newest first.
@@ -125,75 +186,128 @@ pub(crate) fn search(
     limit: usize,
 ) -> Result<SearchView, ClientError> {
     let cid = conversation.map(|id| conversations::known(db, id)).transpose()?;
-    let (indexed, other) = words(query);
-    let found = if indexed.is_empty() && other.is_empty() {
-        Vec::new()
-    } else {
-        matching(db, &indexed, &other, cid, limit + 1)?
-    };
-    let (searched, total) = coverage(db, cid)?;
-    let more = found.len() > limit;
+    let query = Query::of(query);
+    let (mut searched, total) = coverage(db, cid)?;
+    if query.phrases.is_empty() && query.marks.is_empty() {
+        return Ok(SearchView { hits: Vec::new(), more: false, searched, total });
+    }
+    let pending = Pending::of(db, cid)?;
+    let mut found = matching(db, &query, &pending, cid, limit + 1)?;
+    found.mids.extend(pending.matching(&query));
+    found.mids.sort_unstable_by(|a, b| b.cmp(a));
+    if let Some(compared) = found.compared {
+        searched = searched.min(u32::try_from(compared).unwrap_or(u32::MAX));
+    }
+    let more = found.mids.len() > limit;
     let mut hits = Vec::new();
-    let mut shown = Shown { db, people: people::Known::of(db), titles: HashMap::new() };
-    let words: Vec<&str> = indexed.iter().chain(&other).map(String::as_str).collect();
-    for mid in found.into_iter().take(limit) {
-        hits.extend(shown.hit(mid, &words)?);
+    let mut shown = Shown { db, pending, people: people::Known::of(db), titles: HashMap::new() };
+    for mid in found.mids.into_iter().take(limit) {
+        hits.extend(shown.hit(mid, &query)?);
     }
     Ok(SearchView { hits, more, searched, total })
 }
 
-/// The mids of messages with all the words, newest first; mids rise with time.
+/// Messages with all the words, at most `limit`, without those that the outbox will change.
 fn matching(
     db: &Db<'_>,
-    indexed: &[String],
-    other: &[String],
+    query: &Query,
+    pending: &Pending,
     cid: Option<i64>,
     limit: usize,
-) -> Result<Vec<i64>, ClientError> {
-    if cid.is_none()
-        && let Some(found) = recent::matching(db, indexed, other, limit)?
-    {
-        return Ok(found);
+) -> Result<Found, ClientError> {
+    if query.phrases.is_empty() {
+        return compared(db, query, pending, cid, limit);
     }
-    let sql = if indexed.is_empty() {
-        "SELECT mid, text FROM messages m WHERE (:cid IS NULL OR m.cid = :cid) AND :words = '' AND is_deleted = 0
-         ORDER BY mid DESC"
-    } else {
+    if cid.is_none()
+        && let Some(mids) = recent::matching(db, query, pending, limit)?
+    {
+        return Ok(Found { mids, compared: None });
+    }
+    let mut statement = db.conn.prepare_cached(
         "SELECT m.mid, m.text FROM search s JOIN messages m ON m.mid = s.rowid
-         WHERE search MATCH :words AND (:cid IS NULL OR m.cid = :cid) AND m.is_deleted = 0 ORDER BY s.rowid DESC"
-    };
-    let mut query = db.conn.prepare_cached(sql)?;
-    let mut rows = query.query(named_params! { ":words": expression(indexed), ":cid": cid })?;
-    let mut found = Vec::new();
+         WHERE search MATCH :words AND (:cid IS NULL OR m.cid = :cid) AND m.is_deleted = 0 ORDER BY s.rowid DESC",
+    )?;
+    let mut rows = statement.query(named_params! { ":words": query.expression(), ":cid": cid })?;
+    let mut mids = Vec::new();
+    let mut looked_at = 0;
     while let Some(row) = rows.next()? {
-        let fits = other.is_empty() || {
-            let text: String = row.get("text")?;
-            other.iter().all(|word| text.contains(word.as_str()))
-        };
-        if fits {
-            found.push(row.get("mid")?);
-            if found.len() == limit {
+        if !query.marks.is_empty() {
+            looked_at += 1;
+            if looked_at > COMPARED_MAX {
+                return Ok(Found { mids, compared: Some(COMPARED_MAX) });
+            }
+            if !query.has_marks(row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?) {
+                continue;
+            }
+        }
+        let mid = row.get(0)?;
+        if !pending.has(mid) {
+            mids.push(mid);
+            if mids.len() == limit {
                 break;
             }
         }
     }
-    Ok(found)
+    Ok(Found { mids, compared: None })
+}
+
+/// The newest messages one by one, for what is not in the index.
+fn compared(
+    db: &Db<'_>,
+    query: &Query,
+    pending: &Pending,
+    cid: Option<i64>,
+    limit: usize,
+) -> Result<Found, ClientError> {
+    let ways: &[&str] = match cid {
+        Some(_) => &[
+            "SELECT mid, text FROM messages WHERE cid = ?1 AND seq IS NULL AND is_deleted = 0 ORDER BY local DESC
+             LIMIT ?2",
+            "SELECT mid, text FROM messages WHERE cid = ?1 AND seq IS NOT NULL AND is_deleted = 0 ORDER BY seq DESC
+             LIMIT ?2",
+        ],
+        // The least number is before all: the rows are read by theirs.
+        None => &["SELECT mid, text FROM messages WHERE mid > ?1 AND is_deleted = 0 ORDER BY mid DESC LIMIT ?2"],
+    };
+    let (mut mids, mut looked_at) = (Vec::new(), 0);
+    for sql in ways {
+        let mut statement = db.conn.prepare_cached(sql)?;
+        let left = COMPARED_MAX - looked_at;
+        let mut rows = statement.query(params![cid.unwrap_or(i64::MIN), left as i64])?;
+        while let Some(row) = rows.next()? {
+            looked_at += 1;
+            let mid = row.get(0)?;
+            if query.is_in(row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?) && !pending.has(mid) {
+                mids.push(mid);
+                if mids.len() == limit {
+                    return Ok(Found { mids, compared: None });
+                }
+            }
+        }
+    }
+    Ok(Found { mids, compared: (looked_at == COMPARED_MAX).then_some(COMPARED_MAX) })
 }
 
 /// The hits of one search; their people and titles are read once.
 struct Shown<'a, 'c> {
     db: &'a Db<'c>,
+    pending: Pending,
     people: people::Known<'a, 'c>,
     titles: HashMap<i64, (ConversationId, String)>,
 }
 
 impl Shown<'_, '_> {
-    fn hit(&mut self, mid: i64, words: &[&str]) -> Result<Option<SearchHit>, ClientError> {
-        let mut query = self.db.conn.prepare_cached(
+    fn hit(&mut self, mid: i64, query: &Query) -> Result<Option<SearchHit>, ClientError> {
+        let mut statement = self.db.conn.prepare_cached(
             "SELECT cid, id, seq, local, sender, ts, text, reply_to, edited_seq, is_deleted, is_pinned, reactions
              FROM messages WHERE mid = ?1",
         )?;
-        let Some(message) = query.query_row([mid], messages::message).optional()? else { return Ok(None) };
+        let Some(mut message) = statement.query_row([mid], messages::message).optional()? else {
+            return Ok(None);
+        };
+        if let Some(Some(text)) = self.pending.0.get(&mid) {
+            message.text.clone_from(text);
+        }
         let (conversation, conversation_title) = self.conversation(message.cid)?;
         Ok(Some(SearchHit {
             conversation,
@@ -201,7 +315,7 @@ impl Shown<'_, '_> {
             message: message.id,
             sender: self.people.get(message.sender)?,
             ts: message.ts,
-            snippet: snippet(&message.text, words),
+            snippet: snippet(&message.text, query),
         }))
     }
 
@@ -229,34 +343,21 @@ fn coverage(db: &Db<'_>, cid: Option<i64>) -> Result<(u32, u32), ClientError> {
 }
 
 /// The text around the first hit, in parts.
-fn snippet(text: &str, words: &[&str]) -> Vec<SnippetPart> {
-    let chars: Vec<char> = messages::flat(text).chars().collect();
-    let mut is_hit = vec![false; chars.len()];
-    for word in words {
-        let wanted: Vec<char> = folded(word).chars().collect();
-        let mut at = 0;
-        while at < chars.len() {
-            let length = match_length(&chars[at..], &wanted);
-            let begins = at == 0 || !chars[at - 1].is_alphanumeric() || stands_alone(chars[at]);
-            if length > 0 && (begins || wanted.iter().all(|c| !c.is_alphanumeric())) {
-                is_hit[at..at + length].fill(true);
-                at += length;
-            } else {
-                at += 1;
-            }
-        }
-    }
-    let first = is_hit.iter().position(|hit| *hit).unwrap_or(0);
+fn snippet(text: &str, query: &Query) -> Vec<SnippetPart> {
+    let text = messages::flat(text);
+    let is_hit = hits_in(&text, query);
+    let chars: Vec<(char, bool)> = text.char_indices().map(|(at, c)| (c, is_hit[at])).collect();
+    let first = chars.iter().position(|(_, is_hit)| *is_hit).unwrap_or(0);
     let start = first.saturating_sub(SNIPPET_BEFORE);
     let end = (start + SNIPPET_CHARS).min(chars.len());
     let mut parts: Vec<SnippetPart> = Vec::new();
     if start > 0 {
         parts.push(SnippetPart { text: "…".to_owned(), hit: false });
     }
-    for at in start..end {
+    for &(c, hit) in &chars[start..end] {
         match parts.last_mut() {
-            Some(part) if part.hit == is_hit[at] => part.text.push(chars[at]),
-            _ => parts.push(SnippetPart { text: chars[at].to_string(), hit: is_hit[at] }),
+            Some(part) if part.hit == hit => part.text.push(c),
+            _ => parts.push(SnippetPart { text: c.to_string(), hit }),
         }
     }
     if end < chars.len() {
@@ -268,29 +369,40 @@ fn snippet(text: &str, words: &[&str]) -> Vec<SnippetPart> {
     parts
 }
 
-/// How many characters of `text` are `wanted` without case and accents; 0 if they are not.
-fn match_length(text: &[char], wanted: &[char]) -> usize {
-    let mut left = wanted;
-    for (length, c) in text.iter().enumerate() {
-        if left.is_empty() {
-            // Marks that belong to the last character.
-            return length + text[length..].iter().take_while(|c| is_combining_mark(**c)).count();
-        }
-        let form: Vec<char> = folded(&c.to_string()).chars().collect();
-        match left.strip_prefix(form.as_slice()) {
-            Some(rest) => left = rest,
-            None => return 0,
+/// For each byte of a text whether it is a part of what was looked for.
+fn hits_in(text: &str, query: &Query) -> Vec<bool> {
+    let mut is_hit = vec![false; text.len()];
+    let tokens = tokens::of(text);
+    for phrase in &query.phrases {
+        let wanted: Vec<&str> = phrase.split_whitespace().collect();
+        for part in tokens.windows(wanted.len()) {
+            if let Some(end) = end_of_match(part, &wanted) {
+                is_hit[part[0].places[0].start..end].fill(true);
+            }
         }
     }
-    if left.is_empty() && !wanted.is_empty() { text.len() } else { 0 }
+    for mark in &query.marks {
+        for (at, _) in text.match_indices(mark.as_str()) {
+            is_hit[at..at + mark.len()].fill(true);
+        }
+    }
+    is_hit
+}
+
+/// Where the match of a phrase with as many tokens ends, if they match.
+fn end_of_match(tokens: &[tokens::Token], wanted: &[&str]) -> Option<usize> {
+    let ((last, rest), (wanted_last, wanted_rest)) = (tokens.split_last()?, wanted.split_last()?);
+    let is_match = rest.iter().zip(wanted_rest).all(|(token, wanted)| token.text == *wanted)
+        && last.text.starts_with(wanted_last);
+    is_match.then(|| last.places[wanted_last.chars().count() - 1].end)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn marked(text: &str, words: &[&str]) -> String {
-        let parts = snippet(text, words);
+    fn marked(text: &str, query: &str) -> String {
+        let parts = snippet(text, &Query::of(query));
         parts
             .iter()
             .map(|part| if part.hit { format!("[{}]", part.text) } else { part.text.clone() })
@@ -299,17 +411,39 @@ mod tests {
 
     #[test]
     fn snippets_mark_what_was_searched() {
-        assert_eq!(marked("Ask Marvell about it", &["marvel"]), "Ask [Marvel]l about it");
-        assert_eq!(marked("Žluťoučký kůň", &["zlut", "kun"]), "[Žluť]oučký [kůň]");
-        assert_eq!(marked("我们明天见面", &["明天"]), "我们[明天]见面");
-        assert_eq!(marked("nothing here", &["x"]), "nothing here");
+        assert_eq!(marked("Ask Marvell about it", "marvel"), "Ask [Marvel]l about it");
+        assert_eq!(marked("Žluťoučký kůň", "zlut kun"), "[Žluť]oučký [kůň]");
+        assert_eq!(marked("我们明天见面", "明天"), "我们[明天]见面");
+        assert_eq!(marked("我的iPhone坏了", "iphone"), "我的[iPhone]坏了");
+        assert_eq!(marked("c, C++ and C#", "c++"), "c, [C++] and C#");
+        assert_eq!(marked("really?! yes", "?!"), "really[?!] yes");
+        assert_eq!(marked("nothing here", "x"), "nothing here");
         let long = format!("{} needle {}", "a ".repeat(100), "b ".repeat(200));
-        assert!(marked(&long, &["needle"]).starts_with('…'));
-        assert!(marked(&long, &["needle"]).contains("[needle]"));
+        assert!(marked(&long, "needle").starts_with('…'));
+        assert!(marked(&long, "needle").contains("[needle]"));
     }
 
     #[test]
     fn sec_083_a23_no_input_is_an_operator() {
-        assert_eq!(expression(&["a\"b".into(), "NOT".into()]), "\"a b\"* AND \"NOT\"*");
+        assert_eq!(Query::of("a\"b NOT").expression(), "\"a b\"* AND \"not\"*");
+    }
+
+    #[test]
+    fn a_query_is_searched_for_as_far_as_its_limits() {
+        let long = Query::of(&"word ".repeat(100_000));
+        assert_eq!(long.phrases.len(), QUERY_WORDS_MAX);
+        assert_eq!(Query::of(&"x".repeat(100_000)).phrases[0].len(), QUERY_CHARS_MAX + 1);
+    }
+
+    #[test]
+    fn a22_a_word_is_found_by_its_beginning_without_case_and_accents() {
+        let finds = |query, text| Query::of(query).is_in(text);
+        assert!(finds("ZLUT k", "Žluťoučký kůň"));
+        assert!(finds("know w", "a (well-known) offer"));
+        assert!(!finds("nown", "a well-known offer"));
+        assert!(!finds("offer x", "offer"));
+        assert!(finds("iphone", "我的iPhone坏了"));
+        assert!(finds("C++", "C++") && finds("c#", "some C#, too") && finds("c", "C++"));
+        assert!(!finds("C++", "my cat is cute") && !finds("C#", "my cat is cute"));
     }
 }

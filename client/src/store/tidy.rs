@@ -1,25 +1,48 @@
-//! What is done while nobody writes: the search index's segments are merged, the planner's statistics renewed, and
-//! what is in the log beside the file is brought into it, and the memory of pages that were read is given back. In small
-//! steps, so that a write waits for one of them at most.
+//! What is done while nobody writes: the search index's segments are merged, what was erased leaves the file's pages
+//! ([`scrub`]), the planner's statistics are renewed, what is in the log beside the file is brought into it, and the
+//! memory of pages that were read is given back. In small steps, so that a write waits for one of them at most.
 
-use super::{readers::Readers, writer::WeakWriter};
+use super::{readers::Readers, scrub, writer::WeakWriter};
 use rusqlite::Connection;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::{sync::Notify, time::timeout};
 
 /// It is quiet when nothing was written for so long.
 const QUIET: Duration = Duration::from_secs(3);
 /// Pages of the index that one step writes, about: some milliseconds.
 const STEP_PAGES: i64 = 64;
+/// A pass over all pages of the file takes seconds where there are a million messages, so there is a rest after each.
+const SCRUB_REST: Duration = Duration::from_secs(600);
+/// Where a pass is not finished, it goes on after this, also if nothing was written.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// What a writer's housekeeping remembers between its steps.
+#[derive(Default)]
+pub(super) struct Upkeep {
+    scrub: Option<scrub::Pass>,
+    scrubbed_at: Option<Instant>,
+    /// Something was erased, and the next pass waits for the end of the rest.
+    is_resting: bool,
+}
 
 /// Tidies whenever it has become quiet after a write, until the writer is gone.
 pub(super) async fn when_quiet((writer, wrote): (WeakWriter, Wrote), readers: Readers) {
+    let mut upkeep = Upkeep::default();
     loop {
-        wrote.notified().await;
+        match upkeep.goes_on_in() {
+            // Whether somebody wrote or not.
+            Some(wait) => drop(timeout(wait, wrote.notified()).await),
+            None => wrote.notified().await,
+        }
         while timeout(QUIET, wrote.notified()).await.is_ok() {}
         loop {
             let Some(writer) = writer.upgraded() else { return };
-            if !writer.tidy(step).await {
+            let Some((is_more, left)) = writer.tidy(move |conn| upkeep.step(conn)).await else { return };
+            upkeep = left;
+            if !is_more {
                 break;
             }
             drop(writer);
@@ -36,18 +59,55 @@ pub(super) async fn when_quiet((writer, wrote): (WeakWriter, Wrote), readers: Re
     }
 }
 
-/// One step; answers whether there is more to do.
-pub(super) fn step(conn: &Connection) -> bool {
-    match merge(conn) {
-        Ok(true) => return true,
-        Ok(false) => {}
-        Err(error) => tracing::debug!(%error, "the search index was not merged"),
+impl Upkeep {
+    /// One step; answers whether there is more to do.
+    pub(super) fn step(mut self, conn: &Connection) -> (bool, Self) {
+        match merge(conn) {
+            Ok(true) => return (true, self),
+            Ok(false) => {}
+            Err(error) => tracing::debug!(%error, "the search index was not merged"),
+        }
+        match self.scrub(conn) {
+            Ok(true) => return (true, self),
+            Ok(false) => {}
+            Err(error) => {
+                self.scrub = None;
+                tracing::warn!(%error, "failed to scrub the database");
+            }
+        }
+        if let Err(error) = conn.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(PASSIVE);") {
+            tracing::debug!(%error, "the database was not tidied");
+        }
+        rest(conn);
+        (false, self)
     }
-    if let Err(error) = conn.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(PASSIVE);") {
-        tracing::debug!(%error, "the database was not tidied");
+
+    /// When there is something to do though nobody writes.
+    fn goes_on_in(&self) -> Option<Duration> {
+        if self.scrub.is_some() {
+            return Some(AGAIN);
+        }
+        let since = self.scrubbed_at.filter(|_| self.is_resting)?.elapsed();
+        Some(SCRUB_REST.saturating_sub(since).max(AGAIN))
     }
-    rest(conn);
-    false
+
+    /// A step of clearing what was erased; answers whether there are more pages.
+    fn scrub(&mut self, conn: &Connection) -> Result<bool, crate::ClientError> {
+        if self.scrub.is_none() {
+            let pass = scrub::Pass::begin(conn)?;
+            self.is_resting = pass.is_some() && self.scrubbed_at.is_some_and(|at| at.elapsed() < SCRUB_REST);
+            self.scrub = pass.filter(|_| !self.is_resting);
+        }
+        let Some(pass) = &mut self.scrub else { return Ok(false) };
+        match pass.step(conn)? {
+            scrub::Left::Pages => Ok(true),
+            scrub::Left::Log => Ok(false),
+            scrub::Left::Nothing => {
+                (self.scrub, self.scrubbed_at) = (None, Some(Instant::now()));
+                Ok(false)
+            }
+        }
+    }
 }
 
 /// Gives back what a connection remembers of pages; they are decrypted anew when they are wanted.

@@ -76,13 +76,17 @@ impl Writer {
         (WeakWriter(Arc::downgrade(&self.0)), self.0.wrote.clone())
     }
 
-    /// Carries out a step of tidying behind what waits; answers whether it says that there is more to do.
-    pub(super) async fn tidy(&self, step: fn(&Connection) -> bool) -> bool {
+    /// Carries out a step of tidying behind what waits; `None` once the file is closed.
+    pub(super) async fn tidy<T: Send + 'static>(
+        &self,
+        step: impl FnOnce(&Connection) -> T + Send + 'static,
+    ) -> Option<T> {
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |conn| {
             let _ = answer.send(step(conn));
         });
-        self.send(Order::Do(job)).await.is_ok() && answered.await.unwrap_or(false)
+        self.send(Order::Do(job)).await.ok()?;
+        answered.await.ok()
     }
 
     /// Carries out `work` in one transaction; answers after the commit. `after` is called right behind the commit, on

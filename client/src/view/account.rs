@@ -190,6 +190,9 @@ pub struct StatusView {
     pub unsent: u32,
     /// Items in the outbox that wait for the user.
     pub parked: u32,
+    /// After an update: the percentage of the stored history that is rebuilt for it. Until it is done, a search finds
+    /// only that part. `None` if nothing is to do.
+    pub rebuilding: Option<u8>,
 }
 
 /// What the user is told before signing out.

@@ -1,13 +1,13 @@
 //! What becomes of a row: it leaves, waits again, fails, is acknowledged, ends (O2, O3).
 
-use super::{get, of_event, tell_place};
+use super::{OutboxRow, get, of_event, row, tell_place};
 use crate::{
     ClientError,
     events::Problem,
     store::{Tx, conversations, drafts, messages, project, sql},
     sync::ops::{OutboxItem, OutboxOp},
 };
-use kith_protocol::{ErrorCode, EventId, Seq, TimestampMs, frame::StateChange};
+use kith_protocol::{ErrorCode, EventId, NewEvent, Seq, TimestampMs, frame::StateChange};
 use rusqlite::{named_params, params};
 
 /// These rows leave now; answers their content.
@@ -79,12 +79,24 @@ pub(in crate::store) fn failed(
                 ":retry_at": retry_at.map(TimestampMs::as_i64),
             })?;
         tell_place(tx, Some(&row))?;
+        if retry_at.is_none()
+            && row.kind == "edit"
+            && let Some(target) = target_of(&row)?
+            && project::is_deleted(tx, row.cid, target)?
+        {
+            end_edits(tx, row.cid, target)?;
+            continue;
+        }
         if retry_at.is_none() {
             let conversation = Some(conversations::id_of(tx, row.cid)?);
             tx.changes.problem(Problem::Parked { conversation, code });
         }
     }
     Ok(())
+}
+
+fn target_of(row: &OutboxRow) -> Result<Option<EventId>, ClientError> {
+    Ok(sql::read_json::<NewEvent>(&row.content)?.target)
 }
 
 /// The server has numbered the row's event.
@@ -115,6 +127,24 @@ pub(in crate::store) fn end_event(tx: &mut Tx<'_>, cid: i64, id: EventId) -> Res
     if let Some(row) = of_event(tx, cid, id)? {
         tx.conn.prepare_cached("DELETE FROM outbox WHERE item = ?1")?.execute([row.item])?;
         tx.changes.ended.push(row.item);
+        tell_place(tx, Some(&row))?;
+    }
+    Ok(())
+}
+
+/// Ends edits of a message that was deleted, unless the server may have them: it would refuse them, and their texts
+/// would stay here.
+pub(in crate::store) fn end_edits(tx: &mut Tx<'_>, cid: i64, target: EventId) -> Result<(), ClientError> {
+    let mut query = tx.conn.prepare_cached(
+        "SELECT item, cid, kind, id, content, state, code, retry_at, seq, tries, written_at FROM outbox
+         WHERE cid = ?1 AND target = ?2 AND kind = 'edit' ORDER BY item",
+    )?;
+    let edits = query.query_map(params![cid, target.as_bytes()], row)?.collect::<Result<Vec<_>, _>>()?;
+    drop(query);
+    for row in edits.into_iter().filter(OutboxRow::is_ours_alone) {
+        tx.conn.prepare_cached("DELETE FROM outbox WHERE item = ?1")?.execute([row.item])?;
+        tx.changes.ended.push(row.item);
+        tx.has_erased = true;
         tell_place(tx, Some(&row))?;
     }
     Ok(())

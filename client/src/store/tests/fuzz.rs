@@ -129,7 +129,7 @@ async fn case(seed: u64) -> u64 {
         applied += 1;
     }
     let before = shown(&fixture).await;
-    fixture.write(super::super::project::rebuild).await;
+    fixture.write(super::super::rebuild::all).await;
     assert_eq!(shown(&fixture).await, before, "projected again");
     fixture.store.close().await;
     applied

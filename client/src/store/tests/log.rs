@@ -142,7 +142,7 @@ async fn i8_projections_made_again_are_equal() {
     fixture.apply(vec![StoreOp::Page(fixture.page(1, 10))]).await;
     fixture.send("pending").await;
     let before = (fixture.messages().await, fixture.row().await);
-    fixture.write(crate::store::project::rebuild).await;
+    fixture.write(crate::store::rebuild::all).await;
     assert_eq!((fixture.messages().await, fixture.row().await), before);
     let found = fixture.read(|db| crate::store::search::search(db, "message", None, 100)).await;
     assert_eq!(found.hits.len(), 20);

@@ -1,5 +1,6 @@
 use super::*;
-use crate::view::SearchView;
+use crate::{store::search, view::SearchView};
+use std::{sync::mpsc, time::Duration};
 
 async fn find(fixture: &Fixture, query: &str) -> SearchView {
     let query = query.to_owned();
@@ -118,4 +119,124 @@ async fn a22_pages_that_come_the_newest_first_in_one_transaction_are_all_found()
     fixture.apply(vec![StoreOp::Page(fixture.page(1, 62))]).await;
     assert_eq!(texts(&fixture, "word 30").await, Vec::<String>::new());
     assert_eq!(texts(&fixture, "word 31").await.len(), 1);
+}
+
+#[tokio::test]
+async fn a22_a_word_beside_characters_without_spaces_is_found_from_the_index_and_from_the_newest() {
+    let fixture = with(&["我的iPhone坏了", "我的iPhone坏了"]).await;
+    assert_eq!(texts(&fixture, "iphone").await.len(), 2);
+    assert_eq!(texts(&fixture, "iPhone坏").await.len(), 2);
+    assert_eq!(texts(&fixture, "phone").await, Vec::<String>::new());
+    // As many as are asked for are found by the look at the newest.
+    let one = fixture.read(|db| search::search(db, "iphone", None, 1)).await;
+    assert_eq!((one.hits.len(), one.more), (1, true));
+    assert!(one.hits[0].snippet.iter().any(|part| part.hit && part.text == "iPhone"));
+}
+
+#[tokio::test]
+async fn a23_symbols_of_a_word_count() {
+    let lines = ["my cat is cute", "C++ is a language", "so is C#", "50% of 9€ 👍🏽"];
+    let fixture = with(&lines).await;
+    for (query, wanted) in
+        [("C++", 1), ("c+", 1), ("C#", 2), ("50%", 3), ("9€", 3), ("👍", 3), ("#", 2), ("++", 1)]
+    {
+        assert_eq!(texts(&fixture, query).await, [lines[wanted]], "{query}");
+    }
+    assert_eq!(texts(&fixture, "c").await.len(), 3);
+    assert_eq!(texts(&fixture, "C++ cat").await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn o7_what_waits_in_the_outbox_is_found_as_it_will_be() {
+    let mut fixture = Fixture::new().await;
+    let ada = fixture.ada;
+    let target = fixture.says(ada, "plum").id;
+    fixture.says(ada, "other");
+    fixture.apply(vec![fixture.heads(false), fixture.append(1, 2)]).await;
+    let ((), _, update) = fixture.write(move |tx| doing::edit(tx, target, "peach")).await;
+    assert_eq!(texts(&fixture, "plum").await, Vec::<String>::new());
+    assert_eq!(texts(&fixture, "peach").await, ["peach"]);
+    assert!(find(&fixture, "peach").await.hits[0].snippet[0].hit);
+    let edit = update.changed[0].item;
+    fixture.write(move |tx| doing::cancel(tx, edit as f64)).await;
+    assert_eq!(texts(&fixture, "plum").await, ["plum"]);
+    fixture.write(move |tx| doing::delete(tx, target)).await;
+    assert_eq!(texts(&fixture, "plum").await, Vec::<String>::new());
+    assert_eq!(texts(&fixture, "other").await, ["other"]);
+    // What is unsent is changed in place.
+    let (id, _) = fixture.send("cherry").await;
+    fixture.write(move |tx| doing::edit(tx, id, "berry")).await;
+    assert_eq!((texts(&fixture, "cherry").await.len(), texts(&fixture, "berry").await.len()), (0, 1));
+}
+
+#[tokio::test]
+async fn a23_marks_alone_are_looked_for_in_the_newest_messages_and_the_answer_says_so() {
+    let fixture = with(&["really?! yes", "plain"]).await;
+    assert_eq!(texts(&fixture, "?!").await, ["really?! yes"]);
+    assert_eq!(find(&fixture, "?!").await.searched, 2);
+    let conversation = fixture.conversation;
+    let within = move |db: &Db<'_>| search::search(db, "?!", Some(conversation), 10);
+    assert_eq!(fixture.read(within).await.hits.len(), 1);
+    let (_, item) = fixture.send("what?!").await;
+    assert_eq!(fixture.read(within).await.hits.len(), 2);
+    fixture.write(move |tx| doing::cancel(tx, item as f64)).await;
+    let fill = "
+        INSERT INTO messages (mid, cid, id, seq, sender, ts, text)
+            WITH RECURSIVE n (i) AS (SELECT 10 UNION ALL SELECT i + 1 FROM n WHERE i < 20020)
+            SELECT (1 << 62) + i, cid, randomblob(16), i, sender, ts, 'plain' FROM n, (SELECT * FROM messages LIMIT 1);
+        UPDATE conversations SET stored = 20013;";
+    fixture.store.write(move |tx| Ok(tx.conn.execute_batch(fill)?)).await.unwrap();
+    for view in [find(&fixture, "?!").await, fixture.read(within).await] {
+        assert_eq!((view.hits.len(), view.searched, view.total), (0, 20_000, 20_013), "the rest is not read");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_search_ends_when_the_next_one_begins() {
+    let fixture = with(&["one message"]).await;
+    // All connections are busy until both have begun.
+    let mut busy = Vec::new();
+    for _ in 0..3 {
+        let (done, wait) = mpsc::channel::<()>();
+        let (store, (began, begun)) = (fixture.store.clone(), tokio::sync::oneshot::channel());
+        let read = tokio::spawn(async move {
+            let work = move |_: &Db<'_>| {
+                let _ = began.send(());
+                let _ = wait.recv_timeout(Duration::from_secs(20));
+                Ok(())
+            };
+            store.read(work).await
+        });
+        begun.await.unwrap();
+        busy.push((done, read));
+    }
+    let searches = fixture.store.searches.clone();
+    let first = fixture.store.search("message".into(), None, 10);
+    let second = fixture.store.search("message".into(), None, 10);
+    let release = async {
+        while searches.load(std::sync::atomic::Ordering::Relaxed) < 2 {
+            tokio::task::yield_now().await;
+        }
+        drop(busy);
+    };
+    let (first, second, ()) = tokio::join!(first, second, release);
+    assert!(matches!(first, Err(ClientError::Superseded)));
+    assert_eq!(second.unwrap().hits.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_that_is_over_ends_and_its_connection_serves_on() {
+    let fixture = with(&["one message"]).await;
+    let is_over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (over, begun) = (is_over.clone(), is_over.clone());
+    let endless = move |conn: &rusqlite::Connection| {
+        begun.store(true, std::sync::atomic::Ordering::Relaxed);
+        let sql = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
+        Ok(conn.query_row(sql, [], |row| row.get::<_, i64>(0))?)
+    };
+    let read =
+        fixture.store.readers.read_until(move || over.load(std::sync::atomic::Ordering::Relaxed), endless);
+    let ended = tokio::time::timeout(Duration::from_secs(20), read).await.unwrap();
+    assert!(matches!(ended, Err(ClientError::Superseded)));
+    assert_eq!(texts(&fixture, "message").await.len(), 1);
 }

@@ -65,6 +65,7 @@ async fn files_of_all_released_versions_are_opened_with_everything_in_them() {
         let store = Store::open(&file, &Key::new(KEY), ME.parse().unwrap()).await.unwrap();
         let is_migrated = version != format!("v{known}");
         assert_eq!(place::beside(&file, ".before-upgrade").exists(), is_migrated, "{version}");
+        store.rebuilding().wait_for(Option::is_none).await.unwrap();
         let read = |db: &Db<'_>| {
             let row = super::super::list::conversations(db)?.remove(0);
             let part = super::super::timeline::read(db, row.id, &Anchor::Newest, 50)?;

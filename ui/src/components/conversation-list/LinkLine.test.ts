@@ -12,3 +12,11 @@ it('says when messages are fetched instead of pushed, and when they are pushed a
   shell.setPolling(false);
   await waitFor(() => expect(line()?.textContent).toMatch(/^\s*Connected\s*$/));
 });
+
+it('says how much of the history is ready after an update, until all is', async () => {
+  const shell = await start();
+  shell.setRebuilding(40);
+  await waitFor(() => expect(screen.getAllByTestId('rebuilding')[0]?.textContent).toContain('40 %'));
+  shell.setRebuilding(null);
+  await waitFor(() => expect(screen.queryAllByTestId('rebuilding')).toEqual([]));
+});

@@ -1032,7 +1032,12 @@ unsent: number,
 /**
  * Items in the outbox that wait for the user.
  */
-parked: number, };
+parked: number,
+/**
+ * After an update: the percentage of the stored history that is rebuilt for it. Until it is done, a search finds
+ * only that part. `None` if nothing is to do.
+ */
+rebuilding: number | null, };
 
 /**
  * How the window looks.

@@ -33,6 +33,8 @@ export interface Fake extends Shell {
   online(on: boolean): void;
   /** Sockets stop passing, or pass again. */
   setPolling(on: boolean): void;
+  /** The percentage of the history that is ready after an update; null for all of it. */
+  setRebuilding(percent: number | null): void;
   /** Follows a `kith://` link. */
   follow(link: Link): void;
   /** Says what is known of newer versions. */
@@ -90,6 +92,10 @@ function controls(world: World, links: Set<(link: Link) => void>) {
     },
     setPolling(on: boolean) {
       world.isPolling = on;
+      world.tell();
+    },
+    setRebuilding(percent: number | null) {
+      world.rebuilding = percent;
       world.tell();
     },
     follow: (link: Link) => links.forEach((listener) => listener(link)),

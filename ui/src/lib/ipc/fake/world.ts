@@ -51,6 +51,7 @@ export class World {
   readonly listeners = new Set<(events: EngineEvent[]) => void>();
   isOnline = true;
   isPolling = false;
+  rebuilding: number | null = null;
   isSignedIn = true;
   mended: MendedView | null = null;
   isLocked = false;
@@ -178,6 +179,7 @@ export class World {
       unread: this.list().reduce((sum, view) => sum + view.unread, 0),
       unsent: this.outbox.length,
       parked: this.outbox.filter((item) => item.state.state === 'parked').length,
+      rebuilding: this.rebuilding,
     };
   }
 
