@@ -22,6 +22,11 @@ ALTER TABLE events ADD CONSTRAINT events_pkey PRIMARY KEY (conversation_key, seq
 ALTER TABLE events ADD CONSTRAINT events_id_key UNIQUE (conversation_key, id);
 CREATE INDEX events_relation_idx ON events (conversation_key, target, kind, seq) WHERE target IS NOT NULL;
 CREATE INDEX events_xid_idx ON events USING brin ((xid::text::bigint)) WITH (pages_per_range = 16, autosummarize = on);
+CREATE TRIGGER events_close_blocks AFTER INSERT ON events
+    FOR EACH ROW WHEN (NEW.seq % 128 = 0) EXECUTE FUNCTION events_close_blocks();
+CREATE TRIGGER events_uncount_deleted AFTER UPDATE OF body ON events
+    FOR EACH ROW WHEN (OLD.body IS NOT NULL AND NEW.body IS NULL AND NEW.kind = 'message')
+    EXECUTE FUNCTION events_uncount_deleted();
 DROP TABLE events_whole;
 COMMIT;
 ANALYZE events;

@@ -1,8 +1,10 @@
 //! The load: pairs of sockets, closed loops, an open loop, idle connections.
 
 mod open;
+mod receipts;
 
 pub use open::open_loop;
+use receipts::Receipts;
 
 use crate::{
     people::Person,
@@ -131,6 +133,8 @@ pub struct Pair {
     conversation: ConversationId,
     writer: Mutex<Connection>,
     reader: Mutex<Connection>,
+    /// Whether the reader tells what was delivered and read.
+    has_receipts: bool,
     /// Numbers are without holes within a conversation.
     is_dense: bool,
 }
@@ -138,6 +142,16 @@ pub struct Pair {
 /// Connects each two neighbours and opens their conversation.
 pub async fn connect_pairs(server: &str, wire: Wire, people: &[Person]) -> Result<Vec<Arc<Pair>>> {
     connect_pairs_between([server, server], wire, people).await
+}
+
+/// As [`connect_pairs`], the readers telling what was delivered and read.
+pub async fn connect_pairs_with_receipts(server: &str, people: &[Person]) -> Result<Vec<Arc<Pair>>> {
+    let pairs = connect_pairs(server, Wire::Kith, people).await?;
+    let with = |pair: Arc<Pair>| {
+        let pair = Arc::into_inner(pair).context("a pair is in use")?;
+        Ok(Arc::new(Pair { has_receipts: true, ..pair }))
+    };
+    pairs.into_iter().map(with).collect()
 }
 
 /// As [`connect_pairs`], the writers at the first server and the readers at the second.
@@ -169,6 +183,7 @@ pub async fn connect_pairs_between(
             let is_dense = wire == Wire::Kith;
             anyhow::Ok(Arc::new(Pair {
                 conversation,
+                has_receipts: false,
                 writer: writer.into(),
                 reader: reader.into(),
                 is_dense,
@@ -280,6 +295,7 @@ async fn read_closed(
 ) -> Result<(HashSet<EventId>, u64, u64)> {
     let mut reader = pair.reader.lock().await;
     let (mut seen, mut doubled, mut disordered, mut last) = (HashSet::new(), 0, 0, 0);
+    let mut receipts = Receipts::of(pair);
     loop {
         if done.borrow().is_some_and(|count| seen.len() >= count) {
             return Ok((seen, doubled, disordered));
@@ -292,8 +308,10 @@ async fn read_closed(
                     let fits = if pair.is_dense { event.seq.0 == last + 1 } else { event.seq.0 > last };
                     disordered += u64::from(last != 0 && !fits);
                     last = event.seq.0;
+                    receipts.note(event.seq);
                 }
             }
+            () = receipts.due() => receipts.tell(&mut reader).await?,
             _ = done.changed() => {}
             () = tokio::time::sleep(Duration::from_secs(10)) => return Ok((seen, doubled, disordered)),
         }

@@ -27,6 +27,9 @@ pub struct Arguments {
     /// Seconds of each measurement.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
+    /// Kith once more, with readers who tell what was delivered and read, markers at most every 500 ms.
+    #[arg(long)]
+    receipts: bool,
     /// Undisturbed rounds.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
@@ -37,6 +40,8 @@ pub struct Arguments {
     judgement: Judgement,
 }
 
+/// Kith whose readers confirm.
+const WITH_RECEIPTS: &str = "Kith, receipts";
 /// Disturbed rounds that are thrown away before it is given up.
 const DISTURBED_MAX: usize = 6;
 /// Messages a second of the open loops.
@@ -47,13 +52,15 @@ const DISTURBED_SHARE: f64 = 0.10;
 /// Somebody under measurement.
 struct Runner {
     rival: Option<Rival>,
+    has_receipts: bool,
     running: Running,
     people: Vec<Person>,
 }
 
 impl Runner {
     fn name(&self) -> &'static str {
-        self.rival.map_or("Kith", Rival::name)
+        let kith = if self.has_receipts { WITH_RECEIPTS } else { "Kith" };
+        self.rival.map_or(kith, Rival::name)
     }
 }
 
@@ -121,7 +128,12 @@ async fn start(arguments: &Arguments) -> Result<Vec<Runner>> {
     let count = arguments.pairs * 2;
     let kith = Running::start(&arguments.server).await?;
     let people = people::sign_up(&kith.url, count).await?;
-    let mut runners = vec![Runner { rival: None, running: kith, people }];
+    let mut runners = vec![Runner { rival: None, has_receipts: false, running: kith, people }];
+    if arguments.receipts {
+        let running = Running::start(&arguments.server).await?;
+        let people = people::sign_up(&running.url, count).await?;
+        runners.push(Runner { rival: None, has_receipts: true, running, people });
+    }
     let socketio = rivals::installed_socketio(&arguments.root);
     if socketio.is_none() {
         println!("SKIPPED: Socket.IO is not installed (npm ci in bench/socketio)");
@@ -132,7 +144,7 @@ async fn start(arguments: &Arguments) -> Result<Vec<Runner>> {
             continue;
         }
         let running = Running::start_rival(rival, socketio.as_deref()).await?;
-        runners.push(Runner { rival: Some(rival), running, people: strangers.clone() });
+        runners.push(Runner { rival: Some(rival), has_receipts: false, running, people: strangers.clone() });
     }
     Ok(runners)
 }
@@ -146,7 +158,11 @@ fn stranger() -> Person {
 async fn measure(runner: &Runner, during: Duration) -> Result<Figures> {
     // Anew each time: whoever waits for its turn reads nothing, and is closed for it.
     let wire = if runner.rival == Some(Rival::Socketio) { Wire::SocketIo } else { Wire::Kith };
-    let pairs = load::connect_pairs(&runner.running.url, wire, &runner.people).await?;
+    let pairs = if runner.has_receipts {
+        load::connect_pairs_with_receipts(&runner.running.url, &runner.people).await?
+    } else {
+        load::connect_pairs(&runner.running.url, wire, &runner.people).await?
+    };
     let mut figures = Figures {
         name: runner.name().to_owned(),
         rate: [0.0; 2],

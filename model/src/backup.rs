@@ -38,6 +38,7 @@ impl Server {
     /// Nothing of what is in memory stays.
     pub fn restart(&mut self) {
         self.connections.clear();
+        self.focus.clear();
         self.out.clear();
         self.closed.clear();
     }

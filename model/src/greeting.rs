@@ -80,6 +80,7 @@ impl Server {
         let older: Vec<u64> = older.map(|(number, _)| *number).collect();
         for number in older {
             self.connections.remove(&number);
+            self.focus.remove(&number);
             self.closed.push((number, close::REPLACED));
         }
         Some(next)

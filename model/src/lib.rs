@@ -106,6 +106,8 @@ pub struct Server {
     users: BTreeSet<UserId>,
     user_seqs: BTreeMap<UserId, u64>,
     connections: BTreeMap<u64, Connection>,
+    /// What is on screen, by connection.
+    focus: BTreeMap<u64, BTreeSet<ConversationId>>,
     /// Issued and presented (S8).
     generations: BTreeMap<DeviceId, (u64, u64)>,
     /// The lineage of the database (S6).
@@ -135,6 +137,7 @@ impl Default for Server {
             users: BTreeSet::new(),
             user_seqs: BTreeMap::new(),
             connections: BTreeMap::new(),
+            focus: BTreeMap::new(),
             generations: BTreeMap::new(),
             epoch: 0,
             cursors: BTreeMap::new(),
@@ -168,6 +171,7 @@ impl Server {
     /// A connection has gone.
     pub fn disconnect(&mut self, connection: u64) {
         self.connections.remove(&connection);
+        self.focus.remove(&connection);
     }
 
     /// Whose connection it is.
@@ -206,7 +210,7 @@ impl Server {
             ClientFrame::Heads(_) => Ok(ServerFrame::Heads(self.heads(user))),
             ClientFrame::Members(asked) => self.members(user, &asked),
             ClientFrame::Markers(asked) => self.markers(user, asked.conversation),
-            ClientFrame::Focus(focus) => self.focus(user, &focus.conversations),
+            ClientFrame::Focus(focus) => self.focus(connection, user, &focus.conversations),
             ClientFrame::Typing(typing) => self.typing(user, &typing),
             ClientFrame::Profiles(_) => {
                 Ok(ServerFrame::Profiles(Profiles { reply_to: None, items: Vec::new() }))
@@ -237,6 +241,15 @@ impl Server {
 
     fn push(&mut self, user: UserId, frame: &ServerFrame) {
         self.push_except(user, None, frame);
+    }
+
+    /// To the connections of a user that look at a conversation.
+    fn push_to_focused(&mut self, user: UserId, conversation: ConversationId, frame: &ServerFrame) {
+        let to = self.connections.iter().filter(|(number, one)| {
+            let is_focused = self.focus.get(number).is_some_and(|focus| focus.contains(&conversation));
+            one.user == user && one.greeted && is_focused
+        });
+        self.out.extend(to.map(|(connection, _)| (*connection, frame.clone())));
     }
 
     fn push_except(&mut self, user: UserId, except: Option<u64>, frame: &ServerFrame) {

@@ -52,11 +52,17 @@ impl Server {
         }
     }
 
-    pub(crate) fn focus(&self, user: UserId, conversations: &[ConversationId]) -> Answer {
+    pub(crate) fn focus(
+        &mut self,
+        connection: u64,
+        user: UserId,
+        conversations: &[ConversationId],
+    ) -> Answer {
         if conversations.len() > limits::FOCUS_MAX {
             return Err(ErrorCode::Invalid.into());
         }
         conversations.iter().try_for_each(|id| self.of_member(user, *id).map(drop))?;
+        self.focus.insert(connection, conversations.iter().copied().collect());
         Ok(ack())
     }
 

@@ -182,7 +182,7 @@ impl Server {
         conversation.members.keys().copied().filter(|member| *member != user).collect()
     }
 
-    /// Tells the other members of a small conversation of a marker (R2).
+    /// Tells of a marker (R2): the other person of a direct conversation; of a small group those who look at it.
     fn tell(&mut self, user: UserId, id: ConversationId) {
         if self.conversations[&id].members.len() > limits::MARKERS_PUSH_MEMBERS_MAX {
             return;
@@ -190,7 +190,11 @@ impl Server {
         let markers = vec![self.marker(user, id)];
         let frame = ServerFrame::Markers(Markers { reply_to: None, conversation: id, markers });
         for fellow in self.fellows(user, id) {
-            self.push(fellow, &frame);
+            if id.is_group() {
+                self.push_to_focused(fellow, id, &frame);
+            } else {
+                self.push(fellow, &frame);
+            }
         }
     }
 }

@@ -129,6 +129,11 @@ impl DeviceId {
 }
 
 impl ConversationId {
+    /// Whether it is a group's: minted, not made from two people.
+    pub fn is_group(self) -> bool {
+        self.as_uuid().get_version_num() == 7
+    }
+
     /// Mints a group conversation's id (UUIDv7).
     pub fn mint() -> Self {
         Self(Uuid::now_v7())

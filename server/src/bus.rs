@@ -15,9 +15,10 @@ pub use nats::reach;
 
 use crate::{hub::Relay, state::AppState};
 use repair::Repair;
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
+    time::Instant,
 };
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -31,18 +32,22 @@ struct Shared {
     subject: String,
     /// A look into the database is due.
     due: Arc<Notify>,
-    /// The others are to be asked who is connected there.
-    asks: Arc<AtomicBool>,
+    /// The instances that are to be asked who is connected there until they have said it, and when they were asked last.
+    asks: Arc<Mutex<HashMap<Uuid, Option<Instant>>>>,
     /// The others are to be told who is connected here.
     tells: Arc<AtomicBool>,
 }
 
 impl Shared {
-    /// Something was lost, or somebody has come: a look into the database is due, and all say who is there.
-    fn begin_anew(&self) {
+    /// Something of an instance was lost, or it has come: a look into the database is due, and that instance alone says who
+    /// is there.
+    fn begin_anew(&self, from: Uuid) {
         self.due.notify_one();
-        self.asks.store(true, Ordering::Relaxed);
-        self.tells.store(true, Ordering::Relaxed);
+        self.asks().insert(from, None);
+    }
+
+    fn asks(&self) -> MutexGuard<'_, HashMap<Uuid, Option<Instant>>> {
+        self.asks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -54,7 +59,7 @@ pub fn start(state: &AppState) {
     let shared = Shared {
         state: state.clone(),
         me: Uuid::new_v4(),
-        subject: format!("{}.v1", config.prefix),
+        subject: format!("{}.v2", config.prefix),
         due: Arc::new(Notify::new()),
         asks: Arc::default(),
         tells: Arc::default(),

@@ -83,6 +83,10 @@ pub struct Config {
     pub password_cost: PasswordCost,
     /// Whether limits by address count this machine's own requests too. Off, for a proxy in front stands for everybody.
     pub loopback_is_limited: bool,
+    /// Connections of clients, at least 16; never more than the process may have files.
+    pub connections: usize,
+    /// Connections of one address, or of one IPv6 network, at least 1. Trusted proxies count for the total alone.
+    pub connections_per_address: usize,
     /// Connections to the database, the lanes' included.
     pub database_connections: u32,
     /// The bus; without it there is no other instance.
@@ -103,6 +107,8 @@ impl Default for Config {
             trusted_proxies: Vec::new(),
             password_cost: PasswordCost::default(),
             loopback_is_limited: false,
+            connections: 100_000,
+            connections_per_address: 2_000,
             database_connections: 20,
             bus: None,
             drain: Duration::ZERO,
@@ -126,6 +132,11 @@ pub enum ConfigError {
     /// The lanes and everything else need connections.
     #[error("database_connections (KITH_DATABASE_CONNECTIONS) is at least 8")]
     DatabaseConnections,
+    /// `KITH_CONNECTIONS`, `KITH_CONNECTIONS_PER_ADDRESS`
+    #[error(
+        "connections (KITH_CONNECTIONS) is at least 16 and connections_per_address (KITH_CONNECTIONS_PER_ADDRESS) at least 1"
+    )]
+    Connections,
     /// `KITH_DRAIN_SECONDS`, `KITH_SHUTDOWN_SECONDS`
     #[error(
         "shutdown_seconds (KITH_SHUTDOWN_SECONDS) is between 1 and 10, and longer than KITH_DRAIN_SECONDS"
@@ -170,6 +181,9 @@ impl Config {
         if self.password_cost.memory_kib < least.memory_kib || self.password_cost.passes < least.passes {
             return Err(ConfigError::PasswordCost);
         }
+        if self.connections < 16 || self.connections_per_address == 0 {
+            return Err(ConfigError::Connections);
+        }
         if self.database_connections < 8 {
             return Err(ConfigError::DatabaseConnections);
         }
@@ -186,6 +200,8 @@ impl Config {
     pub const SESSION_ABSOLUTE_DAYS: i32 = 180;
     /// The bytes of an HTTP body.
     pub const BODY_BYTES_MAX: usize = limits::HTTP_BODY_BYTES_MAX;
+    /// The bytes of a body from somebody who is not signed in.
+    pub const OPEN_BODY_BYTES_MAX: usize = 16 * 1024;
 }
 
 #[cfg(test)]

@@ -72,6 +72,12 @@ pub enum ApiError {
     /// The server has too much to do.
     #[error("the server is busy")]
     Busy,
+    /// The server has too much to do, and more wait than it can serve soon.
+    #[error("the server is busy")]
+    Overloaded {
+        /// When to come back.
+        retry_after_ms: u64,
+    },
     /// The server or its database cannot answer at the moment.
     #[error("not available at the moment")]
     Unavailable,
@@ -115,7 +121,7 @@ impl ApiError {
             Self::TokenInvalid => ErrorCode::TokenInvalid,
             Self::DeviceRevoked => ErrorCode::DeviceRevoked,
             Self::RateLimited { .. } => ErrorCode::RateLimited,
-            Self::Busy => ErrorCode::Busy,
+            Self::Busy | Self::Overloaded { .. } => ErrorCode::Busy,
             Self::Unavailable | Self::Database(_) | Self::Internal => ErrorCode::Unavailable,
             Self::StateConflict(_) => ErrorCode::StateConflict,
             Self::DeviceForked => ErrorCode::DeviceForked,
@@ -126,7 +132,9 @@ impl ApiError {
     /// When to come back, for the codes that say so.
     pub fn retry_after_ms(&self) -> Option<u64> {
         match self {
-            Self::RateLimited { retry_after_ms } => Some(*retry_after_ms),
+            Self::RateLimited { retry_after_ms } | Self::Overloaded { retry_after_ms } => {
+                Some(*retry_after_ms)
+            }
             _ if self.code().is_retryable() => Some(RETRY_AFTER_MS),
             _ => None,
         }

@@ -73,6 +73,8 @@ struct Inner {
     users: RwLock<HashMap<UserId, Vec<Connection>>>,
     /// Sockets that have not said hello.
     strangers: Mutex<HashMap<Stranger, usize>>,
+    /// How many connections look at which conversations.
+    focused: Mutex<HashMap<ConversationId, usize>>,
     next_id: AtomicU64,
     /// Where there are other instances.
     relay: OnceLock<Relay>,
@@ -116,6 +118,7 @@ impl Deref for Connected {
 
 impl Drop for Connected {
     fn drop(&mut self) {
+        self.hub.focus(&self.connection, HashSet::new());
         let mut users = self.hub.write();
         if let Some(connections) = users.get_mut(&self.connection.user) {
             connections.retain(|other| other.id != self.connection.id);
@@ -192,11 +195,40 @@ impl Hub {
         Some(Admitted { hub: self.clone(), counts })
     }
 
-    /// Offers a fact of which only the newest counts to all connections of a user.
+    /// Offers a fact of which only the newest counts to all connections of a user; markers in a group to those that look at
+    /// it (R2).
     pub fn send_latest(&self, user: UserId, fact: &Latest) {
+        let group = match fact.topic {
+            Topic::Markers(conversation, _) if conversation.is_group() => Some(conversation),
+            _ => None,
+        };
         for connection in self.read().get(&user).into_iter().flatten() {
-            connection.outbox.push(Outgoing::Latest(fact.clone()));
+            if group.is_none_or(|group| connection.outbox.is_focused(group)) {
+                connection.outbox.push(Outgoing::Latest(fact.clone()));
+            }
         }
+    }
+
+    /// From here on the connection looks at these conversations, and at no others.
+    pub fn focus(&self, connection: &Connection, conversations: HashSet<ConversationId>) {
+        let mut focused = self.0.focused.lock().unwrap_or_else(PoisonError::into_inner);
+        for conversation in &conversations {
+            *focused.entry(*conversation).or_default() += 1;
+        }
+        for conversation in connection.outbox.set_focus(conversations) {
+            if let Some(count) = focused.get_mut(&conversation) {
+                *count -= 1;
+                if *count == 0 {
+                    focused.remove(&conversation);
+                }
+            }
+        }
+    }
+
+    /// Whether somebody may look at a conversation: a connection here does, or there are other instances.
+    pub fn may_be_focused(&self, conversation: ConversationId) -> bool {
+        let focused = self.0.focused.lock().unwrap_or_else(PoisonError::into_inner);
+        self.0.relay.get().is_some() || focused.contains_key(&conversation)
     }
 
     /// Offers committed events, in order, to the connections of each one's audience, on all instances; on the others
@@ -293,9 +325,15 @@ impl Hub {
         self.tell(|| Outward::Log { announce: announce(), events: Vec::new() });
     }
 
-    /// Tells the other instances how present somebody is here.
-    pub fn tell_presence(&self, user: UserId, state: PresenceState, last_seen: Option<TimestampMs>) {
-        self.tell(|| Outward::Presence { user, state, last_seen });
+    /// Tells the other instances how present somebody is here: the change of this number.
+    pub fn tell_presence(
+        &self,
+        user: UserId,
+        state: PresenceState,
+        last_seen: Option<TimestampMs>,
+        version: u64,
+    ) {
+        self.tell(|| Outward::Presence { user, state, last_seen, version });
     }
 
     /// Offers a frame to all connections of a user but `except`.
@@ -328,6 +366,13 @@ impl Hub {
         };
         for connection in self.read().get(&user).into_iter().flatten().filter(is_older) {
             connection.outbox.close(close::REPLACED);
+        }
+    }
+
+    /// Closes these devices' connections to this instance.
+    pub fn close_devices_here(&self, devices: &HashSet<DeviceId>, code: u16) {
+        for connection in self.read().values().flatten().filter(|one| devices.contains(&one.device)) {
+            connection.outbox.close(code);
         }
     }
 

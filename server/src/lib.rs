@@ -7,7 +7,9 @@
 pub mod auth;
 pub mod bus;
 pub mod cli;
+pub mod clock;
 pub mod config;
+pub mod connections;
 pub mod db;
 pub mod devices;
 pub mod domain;
@@ -25,6 +27,7 @@ pub mod state;
 pub mod telemetry;
 pub mod testing;
 pub mod tls;
+pub mod turns;
 pub mod ws;
 
 pub use config::Config;

@@ -41,6 +41,10 @@ pub struct Inner {
     pub pulls: Counter,
     /// Comparisons of logs: one after a fork, and those of a sample.
     pub probes: Counter,
+    /// Greetings that waited too long and were sent away.
+    pub shed: Counter,
+    /// Connections that were closed at once: too many in total, or of their address.
+    pub turned_away: Counter,
     /// Devices that turned out to be copies of a profile (S8).
     pub device_forks: Counter,
     batch: Histogram,
@@ -109,6 +113,8 @@ impl Default for Metrics {
             exchanges: Counter::default(),
             pulls: Counter::default(),
             probes: Counter::default(),
+            shed: Counter::default(),
+            turned_away: Counter::default(),
             device_forks: Counter::default(),
             batch: Histogram::new(exponential_buckets(1.0, 2.0, 12)),
             publish: seconds(),
@@ -151,6 +157,9 @@ impl Inner {
         );
         r.register("pulls", "Pages asked for", self.pulls.clone());
         r.register("probes", "Comparisons of logs", self.probes.clone());
+        r.register("shed", "Greetings that waited too long and were sent away", self.shed.clone());
+        let help = "Connections closed at once: too many in total, or of their address";
+        r.register("turned_away", help, self.turned_away.clone());
         r.register("device_forks", "Copied profiles that were noticed", self.device_forks.clone());
         self.bus.register(r);
     }

@@ -13,8 +13,28 @@ use std::{
 };
 use uuid::Uuid;
 
-/// What an instance says of its connections.
-type Elsewhere = HashMap<UserId, PresenceState>;
+/// Parts of a list of those who are connected to an instance; a longer one is not taken.
+const PARTS_MAX: u32 = 1_000;
+
+/// What another instance says of its connections.
+#[derive(Debug, Default)]
+struct Elsewhere {
+    states: HashMap<UserId, PresenceState>,
+    /// The last change that its whole list included. Earlier ones come too late.
+    version: u64,
+    /// A list of which parts are missing.
+    gathering: Option<Gathering>,
+}
+
+#[derive(Debug)]
+struct Gathering {
+    version: u64,
+    next: u32,
+    parts: u32,
+    states: HashMap<UserId, PresenceState>,
+    /// Changes after the list.
+    later: HashMap<UserId, PresenceState>,
+}
 
 #[derive(Debug)]
 struct Watcher {
@@ -26,6 +46,8 @@ struct Watcher {
 struct State {
     /// Each connection's own state.
     states: HashMap<UserId, HashMap<u64, PresenceState>>,
+    /// Changes here that the other instances were told.
+    version: u64,
     /// What the other instances say.
     elsewhere: HashMap<Uuid, Elsewhere>,
     /// Connections that watch, by number.
@@ -63,21 +85,23 @@ impl Presence {
         let (before, here) = (state.of(connection.user), state.here(connection.user));
         state.states.entry(connection.user).or_default().insert(connection.id, presence);
         state.tell(connection.user, before, None);
-        self.tell_others(&state, connection.user, here, None);
+        self.tell_others(&mut state, connection.user, here, None);
     }
 
     /// Under the lock, so that the others hear of changes in their order.
-    fn tell_others(&self, state: &State, user: UserId, before: PresenceState, now: Option<TimestampMs>) {
+    fn tell_others(&self, state: &mut State, user: UserId, before: PresenceState, now: Option<TimestampMs>) {
         let after = state.here(user);
         if after != before {
-            self.hub.tell_presence(user, after, now.filter(|_| after == PresenceState::Offline));
+            state.version += 1;
+            let last_seen = now.filter(|_| after == PresenceState::Offline);
+            self.hub.tell_presence(user, after, last_seen, state.version);
         }
     }
 
-    /// Everybody who is connected to this instance.
-    pub fn everybody_here(&self) -> Vec<(UserId, PresenceState)> {
+    /// Everybody who is connected to this instance, after which change.
+    pub fn everybody_here(&self) -> (u64, Vec<(UserId, PresenceState)>) {
         let state = self.state();
-        state.states.keys().map(|user| (*user, state.here(*user))).collect()
+        (state.version, state.states.keys().map(|user| (*user, state.here(*user))).collect())
     }
 
     /// Another instance says how present somebody is there.
@@ -85,34 +109,57 @@ impl Presence {
         &self,
         instance: Uuid,
         user: UserId,
-        presence: PresenceState,
-        last_seen: Option<TimestampMs>,
+        (presence, last_seen): (PresenceState, Option<TimestampMs>),
+        version: u64,
     ) {
         let mut state = self.state();
         let before = state.of(user);
         let there = state.elsewhere.entry(instance).or_default();
-        if presence == PresenceState::Offline {
-            there.remove(&user);
-        } else {
-            there.insert(user, presence);
+        if version <= there.version {
+            return;
         }
+        if let Some(gathering) = there.gathering.as_mut().filter(|gathering| version > gathering.version) {
+            gathering.later.insert(user, presence);
+        }
+        note(&mut there.states, user, presence);
         state.tell(user, before, last_seen);
     }
 
-    /// Another instance says who is connected to it; nobody else is. Nobody at all when it has gone.
-    pub fn all_elsewhere(&self, instance: Uuid, all: Elsewhere) {
+    /// Another instance says who is connected to it, a part of several. When all are there, nobody else is; answers whether
+    /// that is so. Parts of another list, or out of order, end what was gathered.
+    pub fn part_elsewhere(
+        &self,
+        instance: Uuid,
+        version: u64,
+        (part, parts): (u32, u32),
+        users: impl IntoIterator<Item = (UserId, PresenceState)>,
+    ) -> bool {
         let mut state = self.state();
-        let old = state.elsewhere.get(&instance).cloned().unwrap_or_default();
-        let changed: HashSet<UserId> = old.keys().chain(all.keys()).copied().collect();
-        let before: Vec<_> = changed.into_iter().map(|user| (user, state.of(user))).collect();
-        if all.is_empty() {
-            state.elsewhere.remove(&instance);
-        } else {
-            state.elsewhere.insert(instance, all);
+        let there = state.elsewhere.entry(instance).or_default();
+        if part == 0 && version >= there.version && (1..=PARTS_MAX).contains(&parts) {
+            let (states, later) = (HashMap::new(), HashMap::new());
+            there.gathering = Some(Gathering { version, next: 0, parts, states, later });
         }
-        for (user, before) in before {
-            state.tell(user, before, None);
+        let fits = |gathering: &Gathering| {
+            (gathering.version, gathering.next, gathering.parts) == (version, part, parts)
+        };
+        let Some(mut gathering) = there.gathering.take().filter(fits) else { return false };
+        gathering.states.extend(users);
+        gathering.next += 1;
+        if gathering.next < parts {
+            there.gathering = Some(gathering);
+            return false;
         }
+        for (user, presence) in gathering.later {
+            note(&mut gathering.states, user, presence);
+        }
+        state.replace(instance, Some(Elsewhere { states: gathering.states, version, gathering: None }));
+        true
+    }
+
+    /// Another instance has gone, and everybody who was connected to it alone.
+    pub fn gone(&self, instance: Uuid) {
+        self.state().replace(instance, None);
     }
 
     /// A connection went. True if it was the user's last one.
@@ -127,7 +174,7 @@ impl Presence {
             state.states.remove(&connection.user);
         }
         state.tell(connection.user, before, Some(now));
-        self.tell_others(&state, connection.user, here, Some(now));
+        self.tell_others(&mut state, connection.user, here, Some(now));
         is_last
     }
 
@@ -142,8 +189,23 @@ impl Presence {
 
 impl State {
     fn of(&self, user: UserId) -> PresenceState {
-        let elsewhere = self.elsewhere.values().filter_map(|all| all.get(&user)).copied();
+        let elsewhere = self.elsewhere.values().filter_map(|all| all.states.get(&user)).copied();
         most_telling(elsewhere.chain([self.here(user)]))
+    }
+
+    /// Puts what is known of an instance in place of what was, and tells of those whose presence differs.
+    fn replace(&mut self, instance: Uuid, all: Option<Elsewhere>) {
+        let old = self.elsewhere.get(&instance).map(|old| &old.states);
+        let users = old.into_iter().chain(all.as_ref().map(|new| &new.states)).flat_map(HashMap::keys);
+        let changed: HashSet<UserId> = users.copied().collect();
+        let before: Vec<_> = changed.into_iter().map(|user| (user, self.of(user))).collect();
+        match all {
+            Some(all) => drop(self.elsewhere.insert(instance, all)),
+            None => drop(self.elsewhere.remove(&instance)),
+        }
+        for (user, before) in before {
+            self.tell(user, before, None);
+        }
     }
 
     /// By the connections to this instance alone.
@@ -187,6 +249,15 @@ impl State {
     }
 }
 
+/// Notes how present somebody is; whoever is not takes no room.
+fn note(states: &mut HashMap<UserId, PresenceState>, user: UserId, presence: PresenceState) {
+    if presence == PresenceState::Offline {
+        states.remove(&user);
+    } else {
+        states.insert(user, presence);
+    }
+}
+
 fn most_telling(states: impl Iterator<Item = PresenceState>) -> PresenceState {
     let rank = |state: &PresenceState| match state {
         PresenceState::Busy => 3,
@@ -195,4 +266,50 @@ fn most_telling(states: impl Iterator<Item = PresenceState>) -> PresenceState {
         PresenceState::Offline => 0,
     };
     states.max_by_key(rank).unwrap_or(PresenceState::Offline)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use PresenceState::{Away, Offline, Online};
+
+    const ALL: [(u32, u32); 3] = [(0, 3), (1, 3), (2, 3)];
+
+    #[test]
+    fn l4_a_list_in_parts_counts_when_it_is_whole_so_that_nobody_seems_to_go() {
+        let (presence, there) = (Presence::default(), Uuid::new_v4());
+        let people: Vec<UserId> = (0..3).map(|_| UserId::mint()).collect();
+        let part =
+            |version, at: usize, part| presence.part_elsewhere(there, version, part, [(people[at], Online)]);
+        assert_eq!([part(5, 0, ALL[0]), part(5, 1, ALL[1]), part(5, 2, ALL[2])], [false, false, true]);
+        // The next one: until its last part all three are there as they were.
+        assert!(!part(9, 0, ALL[0]));
+        assert!(people.iter().all(|user| presence.of(*user) == Online));
+        assert!(!part(9, 0, (1, 2)), "a part of it came, of another division");
+        assert!(!part(9, 1, ALL[2]), "and one without those before it");
+        assert!(people.iter().all(|user| presence.of(*user) == Online));
+        assert!(!part(9, 0, (0, 2)));
+        assert!(part(9, 1, (1, 2)));
+        assert_eq!(presence.of(people[2]), Offline, "whoever is not in the whole list has gone");
+        presence.gone(there);
+        assert!(people.iter().all(|user| presence.of(*user) == Offline));
+    }
+
+    #[test]
+    fn l4_a_change_counts_once_whether_it_comes_before_or_during_the_list() {
+        let (presence, there) = (Presence::default(), Uuid::new_v4());
+        let [ada, bo] = [UserId::mint(), UserId::mint()];
+        assert!(!presence.part_elsewhere(there, 5, (0, 2), [(ada, Online)]));
+        presence.elsewhere(there, bo, (Offline, None), 6);
+        presence.elsewhere(there, ada, (Away, None), 7);
+        assert!(presence.part_elsewhere(there, 5, (1, 2), [(bo, Online)]));
+        assert_eq!(
+            (presence.of(ada), presence.of(bo)),
+            (Away, Offline),
+            "what happened after the list stays"
+        );
+        presence.elsewhere(there, bo, (Online, None), 4);
+        assert_eq!(presence.of(bo), Offline, "what the list included comes late");
+        assert!(!presence.part_elsewhere(there, 3, (0, 1), [(bo, Online)]), "an older list");
+    }
 }

@@ -31,7 +31,7 @@ const RATES: &[(&str, u32, u32)] = &[
 ];
 /// The same for routes that do what no frame does; the others share the rate of their frame.
 const ROUTE_RATES: &[(&str, u32, u32)] =
-    &[("account", 5, 50), ("users", 10, 50), ("connect", 10, 100), ("exchange", 10, 100)];
+    &[("account", 5, 50), ("users", 5, 30), ("connect", 10, 100), ("exchange", 10, 100)];
 
 /// Continued excess of this length ends the connection (4009).
 const FLOOD_AFTER: Duration = Duration::from_secs(10);

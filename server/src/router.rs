@@ -201,6 +201,10 @@ pub fn router(state: AppState) -> Router {
                 Some(rate) => handler.layer(Extension(rate)),
                 None => handler,
             };
+            let handler = match route.access {
+                Access::Open => handler.layer(DefaultBodyLimit::max(Config::OPEN_BODY_BYTES_MAX)),
+                Access::SignedIn => handler,
+            };
             router.route(route.path, handler)
         })
         .route("/openapi.json", get(|| async move { description }))

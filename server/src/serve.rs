@@ -2,9 +2,12 @@
 
 use crate::{
     auth::{KEYS_READ_EVERY, Tokens},
-    bus,
+    bus, clock,
     config::{Config, ConfigError},
-    domain, metrics,
+    connections::{Connections, Stall, Unstalled},
+    domain,
+    http::peer,
+    metrics,
     router::router,
     state::{AppState, Ending},
     tls::Tls,
@@ -33,8 +36,12 @@ const HEADERS_WITHIN: Duration = Duration::from_secs(8);
 const HEADER_BYTES_MAX: usize = 16 * 1024;
 /// How often devices that another process signed out are looked for; their sockets close within 5 s.
 const REVOCATION_EVERY: Duration = Duration::from_secs(3);
+/// How often all connected devices are asked about.
+const DEAD_EVERY: Duration = Duration::from_secs(60);
 /// How often old counters are dropped.
 const TIDY_EVERY: Duration = Duration::from_secs(60);
+/// How often a step is taken in removing what nobody can use any more.
+const CLEAN_EVERY: Duration = Duration::from_secs(60);
 /// Connections that wait to be accepted; the system has a limit of its own.
 const BACKLOG: u32 = 4_096;
 /// How often it is noted who has left.
@@ -98,11 +105,14 @@ pub async fn serve(
     let Listeners { clients: listener, tls, metrics } = listeners.into();
     let (drain, within) = (config.drain, config.shutdown_within);
     let tokens = Tokens::load(&pool, config.access_token).await?;
+    clock::compare(&mut *pool.acquire().await?).await?;
     let ending = Ending { asked: shutdown, begun: CancellationToken::new() };
     let state = AppState::new(config, pool.clone(), tokens, ending.clone());
     state.tasks.spawn(watch_revocations(state.clone()));
+    state.tasks.spawn(watch_dead(state.clone()));
     state.tasks.spawn(watch_keys(state.clone()));
     state.tasks.spawn(tidy(state.clone(), tls.clone()));
+    state.tasks.spawn(clean(state.clone()));
     state.tasks.spawn(note_departures(state.clone()));
     state.tasks.spawn(warm_up(state.clone()));
     state.tasks.spawn(begin_the_end(ending.clone(), drain));
@@ -110,7 +120,9 @@ pub async fn serve(
     if let Some(metrics) = metrics {
         state.tasks.spawn(metrics::serve(metrics, state.clone()));
     }
-    let door = Door { router: router(state.clone()), tls, shutdown: ending.begun };
+    let counts = Connections::new(&state.config);
+    let door =
+        Door { router: router(state.clone()), tls, counts, state: state.clone(), shutdown: ending.begun };
     let connections = TaskTracker::new();
     accept(listener, &door, &connections).await;
     state.hub.close_all(close::RESTART);
@@ -140,6 +152,8 @@ async fn begin_the_end(ending: Ending, drain: Duration) {
 struct Door {
     router: Router,
     tls: Option<Arc<Tls>>,
+    counts: Connections,
+    state: AppState,
     shutdown: CancellationToken,
 }
 
@@ -150,8 +164,16 @@ async fn accept(listener: TcpListener, door: &Door, connections: &TaskTracker) {
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => {
-                connections.spawn(enter(stream, peer, door.clone()));
+            Ok((stream, from)) => {
+                let Some(entered) = door.counts.enter(peer::counted(from.ip(), &door.state.config)) else {
+                    door.state.metrics.turned_away.inc();
+                    continue;
+                };
+                let entering = enter(stream, from, door.clone());
+                connections.spawn(async move {
+                    let _entered = entered;
+                    entering.await;
+                });
             }
             Err(error) => {
                 tracing::warn!(%error, "could not accept a connection");
@@ -181,8 +203,11 @@ async fn connection<S>(stream: S, peer: SocketAddr, door: Door)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let unstalled = Unstalled::default();
+    let stream = Stall::new(stream, unstalled.clone());
     let service = door.router.map_request(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
+        request.extensions_mut().insert(unstalled.clone());
         request.map(axum::body::Body::new)
     });
     let mut connection = pin!(
@@ -205,6 +230,15 @@ where
     }
 }
 
+async fn watch_dead(state: AppState) {
+    every(DEAD_EVERY, &state, || async {
+        if let Err(error) = domain::sessions::close_dead(&state).await {
+            tracing::warn!(%error, "could not look for dead devices");
+        }
+    })
+    .await;
+}
+
 async fn watch_revocations(state: AppState) {
     every(REVOCATION_EVERY, &state, || async {
         if let Err(error) = domain::sessions::close_revoked(&state).await {
@@ -223,10 +257,28 @@ async fn tidy(state: AppState, tls: Option<Arc<Tls>>) {
             }
             Some(Ok(false)) | None => {}
         }
+        let compared = async { clock::compare(&mut *state.pool.acquire().await?).await };
+        if let Err(error) = compared.await {
+            tracing::debug!(%error, "could not compare the clocks");
+        }
         state.sign_in_limits.tidy();
         state.allowances.tidy();
     })
     .await;
+}
+
+/// Removes what nobody can use any more, a step at a time.
+async fn clean(state: AppState) {
+    let mut next = domain::cleaning::Place::default();
+    loop {
+        tokio::select! {
+            () = state.shutdown.cancelled() => return,
+            () = sleep(CLEAN_EVERY) => match domain::cleaning::step(&state.pool, &next).await {
+                Ok(after) => next = after,
+                Err(error) => tracing::warn!(%error, "could not remove what is over"),
+            },
+        }
+    }
 }
 
 async fn note_departures(state: AppState) {

@@ -108,6 +108,15 @@ pub struct Settings {
     #[arg(long, env = "KITH_PASSWORD_PASSES", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password_passes: Option<u32>,
+    /// Connections of clients in total. Further ones are closed at once, and so are those for which the process may not
+    /// open files.
+    #[arg(long, env = "KITH_CONNECTIONS", value_name = "COUNT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connections: Option<usize>,
+    /// Connections of one address or IPv6 network. Proxies that are trusted and this machine itself are not limited.
+    #[arg(long, env = "KITH_CONNECTIONS_PER_ADDRESS", value_name = "COUNT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connections_per_address: Option<usize>,
     /// Whether WebSockets are served; without them clients poll.
     #[arg(long, env = "KITH_SOCKETS", value_name = "on|off", value_parser = values::switch, action = ArgAction::Set)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -150,6 +159,8 @@ impl Settings {
             access_token_seconds: Some(config.access_token.as_secs()),
             password_memory_kib: Some(config.password_cost.memory_kib),
             password_passes: Some(config.password_cost.passes),
+            connections: Some(config.connections),
+            connections_per_address: Some(config.connections_per_address),
             sockets: Some(config.sockets),
             drain_seconds: Some(config.drain.as_secs()),
             shutdown_seconds: Some(config.shutdown_within.as_secs()),
@@ -185,6 +196,8 @@ impl Settings {
             access_token_seconds: self.access_token_seconds.or(lower.access_token_seconds),
             password_memory_kib: self.password_memory_kib.or(lower.password_memory_kib),
             password_passes: self.password_passes.or(lower.password_passes),
+            connections: self.connections.or(lower.connections),
+            connections_per_address: self.connections_per_address.or(lower.connections_per_address),
             sockets: self.sockets.or(lower.sockets),
             allowed_origins: self.allowed_origins.or(lower.allowed_origins),
             drain_seconds: self.drain_seconds.or(lower.drain_seconds),
@@ -230,6 +243,8 @@ impl Settings {
                 memory_kib: whole.password_memory_kib.unwrap_or(base.password_cost.memory_kib),
                 passes: whole.password_passes.unwrap_or(base.password_cost.passes),
             },
+            connections: whole.connections.unwrap_or(base.connections),
+            connections_per_address: whole.connections_per_address.unwrap_or(base.connections_per_address),
             database_connections: whole.database_connections.unwrap_or(base.database_connections),
             bus: base.bus,
             drain: seconds(whole.drain_seconds, base.drain),

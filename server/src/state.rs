@@ -4,21 +4,18 @@ use crate::{
     auth::Tokens,
     config::Config,
     devices::Allowances,
-    domain::{passwords::Passwords, publish::Publisher},
+    domain::{passwords::Passwords, publish::Publisher, receipts::Receipts},
     error::ApiError,
     http::limits::SignInLimits,
     hub::Hub,
     metrics::Metrics,
     presence::Presence,
+    turns::Turns,
     ws::departures::Departures,
 };
 use sqlx::PgPool;
 use std::{ops::Deref, sync::Arc};
-use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-
-/// Sockets that are let in or greeted at the same time.
-const TURNS: usize = 8;
 
 /// The server's shared parts; cheap to clone.
 #[derive(Clone)]
@@ -46,11 +43,12 @@ pub struct Inner {
     pub presence: Presence,
     /// Who was there until just now.
     pub departures: Departures,
-    /// Sockets that are being let in or greeted, each with a connection to the database: of thousands that come at
-    /// once, most wait here, and whoever is there already does not wait behind them.
-    pub turns: Arc<Semaphore>,
+    /// Sockets and polls that are being let in or greeted: whoever is there already does not wait behind them.
+    pub turns: Turns,
     /// Writes the log.
     pub publisher: Publisher,
+    /// Raises markers.
+    pub receipts: Receipts,
     /// Whoever watches is told that the server is about to end.
     pub draining: CancellationToken,
     /// Ends everything.
@@ -77,19 +75,21 @@ impl AppState {
         let metrics = Metrics::default();
         let publisher =
             Publisher::start(pool.clone(), hub.clone(), metrics.clone(), &tasks, shutdown.clone());
+        let receipts = Receipts::start(&pool, &hub, &tasks, &shutdown);
         Self(Arc::new(Inner {
             passwords: Passwords::new(config.password_cost),
             sign_in_limits: SignInLimits::default(),
             allowances: Allowances::default(),
             presence: Presence::new(hub.clone()),
             departures: Departures::default(),
-            turns: Arc::new(Semaphore::new(TURNS)),
+            turns: Turns::new(metrics.shed.clone()),
             config,
             pool,
             tokens,
             metrics,
             hub,
             publisher,
+            receipts,
             draining,
             shutdown,
             tasks,

@@ -1,6 +1,6 @@
 //! An open loop: so many messages a second, whatever becomes of them.
 
-use super::{Pair, filler, message};
+use super::{Pair, filler, message, receipts::Receipts};
 use anyhow::Result;
 use hdrhistogram::Histogram;
 use kith_protocol::ServerFrame;
@@ -80,12 +80,21 @@ pub async fn open_loop(pairs: &[Arc<Pair>], per_second: u64, length: Duration) -
         let reader = tokio::spawn(async move {
             let mut reader = other.reader.lock().await;
             let (mut times, mut received) = (Delivery::new()?, 0);
+            let mut receipts = Receipts::of(&other);
             while received < count {
-                if let ServerFrame::Events(events) = reader.next().await? {
+                let frame = tokio::select! {
+                    frame = reader.next() => frame?,
+                    () = receipts.due() => {
+                        receipts.tell(&mut reader).await?;
+                        continue;
+                    }
+                };
+                if let ServerFrame::Events(events) = frame {
                     for event in events.events {
                         let text = event.body.as_ref().and_then(|b| b["text"].as_str()).unwrap_or_default();
                         let number: u32 = text.split(' ').next().unwrap_or_default().parse()?;
                         times.record((number, count), (first + each * number).elapsed())?;
+                        receipts.note(event.seq);
                         received += 1;
                     }
                 }

@@ -1,9 +1,17 @@
 //! What the rounds say: medians, medians of ratios within a round, and the targets.
 
-use super::Figures;
+use super::{Figures, WITH_RECEIPTS};
 use crate::verdict::Target;
 
 type Round = Vec<Figures>;
+
+/// What receipts may take, in a run with them.
+const OF_RECEIPTS: [Ratio; 4] = [
+    most("receipts: CPU, 500/s", |one| one.cpu[2], "Kith", 1.2),
+    most("receipts: CPU, 500/s", |one| one.cpu[2], "Socket.IO + pg", 0.8),
+    most("receipts: delivery p99, 2,000/s", |one| one.busy[1], "lean table", 1.5),
+    least("receipts: messages/s, depth 16", |one| one.rate[1], "Kith", 0.8),
+];
 
 /// A figure of Kith beside the same of another one.
 struct Ratio {
@@ -56,11 +64,11 @@ fn of<'r>(round: &'r Round, name: &str) -> Option<&'r Figures> {
     round.iter().find(|figures| figures.name == name)
 }
 
-/// The median over the rounds of Kith's figure as a share of the other's in the same round.
-fn ratio(rounds: &[Round], ratio: &Ratio) -> Option<f64> {
+/// The median over the rounds of one's figure as a share of the other's in the same round.
+fn ratio(rounds: &[Round], name: &str, ratio: &Ratio) -> Option<f64> {
     let each = rounds
         .iter()
-        .filter_map(|round| Some((ratio.of)(of(round, "Kith")?) / (ratio.of)(of(round, ratio.beside)?)));
+        .filter_map(|round| Some((ratio.of)(of(round, name)?) / (ratio.of)(of(round, ratio.beside)?)));
     median(each.collect())
 }
 
@@ -97,8 +105,8 @@ pub fn table(rounds: &[Round], disturbed: usize) {
 
 /// Every target that could be measured.
 pub fn targets(rounds: &[Round]) -> Vec<Target> {
-    let beside = |one: &Ratio| {
-        let (value, what) = (ratio(rounds, one)?, format!("{}, × {}", one.what, one.beside));
+    let beside = |name: &str, one: &Ratio| {
+        let (value, what) = (ratio(rounds, name, one)?, format!("{}, × {}", one.what, one.beside));
         Some(match (one.at_least, one.at_most) {
             (Some(least), _) => Target::at_least(what, value, least),
             (_, Some(most)) => Target::at_most(what, value, most),
@@ -109,7 +117,8 @@ pub fn targets(rounds: &[Round]) -> Vec<Target> {
     let mid =
         |what: fn(&Figures) -> f64| median(kith.iter().copied().map(what).collect()).unwrap_or_default();
     let faults: u64 = kith.iter().map(|one| one.lost + one.doubled + one.disordered).sum();
-    let mut all: Vec<Target> = RATIOS.iter().filter_map(beside).collect();
+    let mut all: Vec<Target> = RATIOS.iter().filter_map(|one| beside("Kith", one)).collect();
+    all.extend(OF_RECEIPTS.iter().filter_map(|one| beside(WITH_RECEIPTS, one)));
     all.extend([
         Target::at_most("P3 delivery p99.9, 500/s, ms", mid(|one| one.delivery[2]), P999_MAX),
         Target::at_most("P4 delivery p99, 2,000/s, ms", mid(|one| one.busy[1]), BUSY_MAX),

@@ -72,7 +72,8 @@ impl Listener {
 
     fn forget_silent(&mut self) {
         for gone in self.peers.take_silent(Instant::now()) {
-            self.shared.state.presence.all_elsewhere(gone, Default::default());
+            self.shared.state.presence.gone(gone);
+            self.shared.asks().remove(&gone);
             self.shared.due.notify_one();
         }
         let count = i64::try_from(self.peers.count()).unwrap_or(i64::MAX);
@@ -98,10 +99,10 @@ impl Listener {
         match self.peers.hear(message.from, message.number, Instant::now()) {
             Heard::Before => return,
             Heard::Next => {}
-            Heard::First => self.shared.begin_anew(),
+            Heard::First => self.shared.begin_anew(message.from),
             Heard::After(lost) => {
                 bus.lost.inc_by(lost);
-                self.shared.begin_anew();
+                self.shared.begin_anew(message.from);
             }
         }
         self.take(message).await;
@@ -125,18 +126,19 @@ impl Listener {
                 Item::Replaced { user, device, generation } => {
                     state.hub.close_replaced(user, device, generation);
                 }
-                Item::Presence { user, state: presence, last_seen } => {
-                    state.presence.elsewhere(message.from, user, presence, last_seen);
+                Item::Presence { user, state: presence, last_seen, version } => {
+                    state.presence.elsewhere(message.from, user, (presence, last_seen), version);
                 }
-                Item::Everybody { is_first: true, users } => {
-                    state.presence.all_elsewhere(message.from, users.into_iter().collect());
-                }
-                Item::Everybody { is_first: false, users } => {
-                    for (user, presence) in users {
-                        state.presence.elsewhere(message.from, user, presence, None);
+                Item::Everybody { version, part, parts, users } => {
+                    if state.presence.part_elsewhere(message.from, version, (part, parts), users) {
+                        self.shared.asks().remove(&message.from);
                     }
                 }
-                Item::WhoIsThere => self.shared.tells.store(true, Ordering::Relaxed),
+                Item::WhoIsThere { of } => {
+                    if of.contains(&self.shared.me) {
+                        self.shared.tells.store(true, Ordering::Relaxed);
+                    }
+                }
             }
         }
     }

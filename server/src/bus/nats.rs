@@ -50,13 +50,13 @@ pub(super) async fn connect(shared: &Shared, config: &BusConfig) -> Option<Clien
                 Event::Connected => {
                     metrics.bus.connected.set(1);
                     tracing::info!("the bus is connected");
-                    here.begin_anew();
+                    here.due.notify_one();
                 }
                 Event::Disconnected | Event::Closed => {
                     metrics.bus.connected.set(0);
                     tracing::warn!("the bus is away; what other instances commit is read from the database");
                 }
-                Event::SlowConsumer(_) => here.begin_anew(),
+                Event::SlowConsumer(_) => here.due.notify_one(),
                 // What the server says may quote a subject, and nothing that is secret.
                 other => tracing::debug!(event = %other, "the bus"),
             }

@@ -8,11 +8,12 @@ use super::{
 use crate::{
     domain::batch::now_ms,
     hub::{OUTWARD_MAX, Outward, Topic},
+    presence::Presence,
 };
 use async_nats::{Client, connection::State};
 use kith_protocol::DeviceId;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::atomic::Ordering,
     time::{Duration, Instant},
 };
@@ -20,6 +21,7 @@ use tokio::{
     sync::mpsc,
     time::{MissedTickBehavior, interval, timeout},
 };
+use uuid::Uuid;
 
 /// A message that the network does not take in this time is lost.
 const SENT_WITHIN: Duration = Duration::from_millis(500);
@@ -27,6 +29,14 @@ const SENT_WITHIN: Duration = Duration::from_millis(500);
 const LAST_WORDS_WITHIN: Duration = Duration::from_millis(500);
 /// People of one message about who is there.
 const EVERYBODY_PART: usize = 2_000;
+/// Such messages between two signs of life: a list of any length leaves room for what happens meanwhile.
+const PARTS_AT_ONCE: usize = 8;
+/// Whoever is asked who is there answers after a time up to this, so that not all do at the same moment.
+const TELL_WITHIN: Duration = Duration::from_millis(750);
+/// And not again before this.
+const TELL_PAUSE: Duration = Duration::from_secs(5);
+/// An instance that has not said who is there is asked again after this.
+const ASK_EVERY: Duration = Duration::from_secs(8);
 
 /// What is told again after something was lost: markers, own state, profiles, sign-outs, newer sockets. When there is more,
 /// the oldest go; clients see those facts with their next heads.
@@ -75,12 +85,18 @@ struct Speaker {
     client: Client,
     number: u64,
     facts: Facts,
+    /// When to say who is there.
+    tell_at: Option<Instant>,
+    told_at: Option<Instant>,
+    /// What is left of saying it.
+    parts: VecDeque<Item>,
 }
 
 /// Tells the others until the shutdown, and what is committed after it.
 pub(super) async fn run(shared: Shared, client: Client, mut outward: mpsc::Receiver<Outward>) {
     let shutdown = shared.state.shutdown.clone();
-    let mut speaker = Speaker { shared, client, number: 0, facts: Facts::default() };
+    let (facts, parts) = (Facts::default(), VecDeque::new());
+    let mut speaker = Speaker { shared, client, number: 0, facts, tell_at: None, told_at: None, parts };
     let mut alive = interval(ALIVE_EVERY);
     alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -134,28 +150,35 @@ impl Speaker {
 
     /// Says that this instance lives, and who is there if somebody wants to know.
     async fn alive(&mut self) {
-        let is_connected = self.client.connection_state() == State::Connected;
-        if is_connected && self.shared.tells.swap(false, Ordering::Relaxed) {
-            self.everybody().await;
+        let (is_connected, now) = (self.client.connection_state() == State::Connected, Instant::now());
+        if self.shared.tells.swap(false, Ordering::Relaxed) && self.tell_at.is_none() {
+            let soon = now + TELL_WITHIN.mul_f64(rand::random());
+            self.tell_at = Some(self.told_at.map_or(soon, |told| soon.max(told + TELL_PAUSE)));
+        }
+        if is_connected && self.tell_at.is_some_and(|at| at <= now) {
+            (self.tell_at, self.told_at) = (None, Some(now));
+            self.parts = everybody(&self.shared.state.presence);
             self.say_all(self.facts.all()).await;
         }
-        if is_connected {
-            self.facts.forget_heard(Instant::now());
+        for part in self.parts.drain(..self.parts.len().min(PARTS_AT_ONCE)).collect::<Vec<_>>() {
+            self.say(vec![part]).await;
         }
-        let asks = self.shared.asks.swap(false, Ordering::Relaxed);
-        self.say(if asks { vec![Item::WhoIsThere] } else { Vec::new() }).await;
+        if is_connected {
+            self.facts.forget_heard(now);
+        }
+        let of = self.asked(now);
+        self.say(if of.is_empty() { Vec::new() } else { vec![Item::WhoIsThere { of }] }).await;
     }
 
-    async fn everybody(&mut self) {
-        let all = self.shared.state.presence.everybody_here();
-        let mut parts: Vec<_> =
-            all.chunks(EVERYBODY_PART).map(|part| part.iter().copied().collect()).collect();
-        if parts.is_empty() {
-            parts.push(Default::default());
-        }
-        for (at, users) in parts.into_iter().enumerate() {
-            self.say(vec![Item::Everybody { is_first: at == 0, users }]).await;
-        }
+    /// The instances that are to be asked who is there.
+    fn asked(&self, now: Instant) -> Vec<Uuid> {
+        let mut asks = self.shared.asks();
+        let is_due = |at: &Option<Instant>| at.is_none_or(|at| now.saturating_duration_since(at) > ASK_EVERY);
+        let due = asks.iter_mut().filter(|(_, at)| is_due(at)).map(|(id, at)| {
+            *at = Some(now);
+            *id
+        });
+        due.collect()
     }
 
     /// Sends a message, or counts it as lost.
@@ -173,6 +196,17 @@ impl Speaker {
         let is_sent = matches!(timeout(SENT_WITHIN, sending).await, Ok(Ok(())));
         bus.message(if is_sent { "out" } else { "unsent" });
     }
+}
+
+/// Everybody who is connected here, in parts.
+fn everybody(presence: &Presence) -> VecDeque<Item> {
+    let (version, all) = presence.everybody_here();
+    let mut parts: Vec<_> = all.chunks(EVERYBODY_PART).map(|part| part.iter().copied().collect()).collect();
+    if parts.is_empty() {
+        parts.push(Default::default());
+    }
+    let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);
+    (0..).zip(parts).map(|(part, users)| Item::Everybody { version, part, parts: count, users }).collect()
 }
 
 #[cfg(test)]

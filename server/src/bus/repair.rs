@@ -48,7 +48,7 @@ impl Repair {
                 _ = ticks.tick() => {}
                 () = self.due.notified() => {}
             }
-            match self.look(last).await {
+            match self.look(last.as_ref()).await {
                 Ok(stand) => last = Some(stand),
                 Err(error) => tracing::debug!(%error, "could not look for what the bus has lost"),
             }
@@ -56,13 +56,12 @@ impl Repair {
     }
 
     /// Hands on what committed since the last look and nobody has handed on.
-    async fn look(&self, last: Option<StandRow>) -> Result<StandRow, sqlx::Error> {
+    async fn look(&self, last: Option<&StandRow>) -> Result<StandRow, sqlx::Error> {
         let mut tx = db::begin_snapshot(&self.pool).await?;
         let stand = db::missed::stand(&mut tx).await?;
         // A database that was set back begins anew: its clients come back and compare heads.
-        let from = last.map_or(stand.xmin, |last| last.xmin.min(stand.xmin));
-        let written = match last {
-            Some(_) => db::missed::since(&mut tx, from, stand.xmax, STRETCHES_MAX).await?,
+        let written = match last.filter(|last| last.xmax <= stand.xmax) {
+            Some(last) => db::missed::since(&mut tx, last, stand.xmax, STRETCHES_MAX).await?,
             None => Vec::new(),
         };
         tx.commit().await?;

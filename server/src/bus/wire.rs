@@ -64,11 +64,14 @@ pub(super) enum Item {
         state: PresenceState,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         last_seen: Option<TimestampMs>,
+        /// Which change it is.
+        version: u64,
     },
-    /// A part of those who are connected there; the first part replaces what was known.
-    Everybody { is_first: bool, users: BTreeMap<UserId, PresenceState> },
-    /// Everybody is asked who is connected to them.
-    WhoIsThere,
+    /// A part of those who are connected there, as it was after the change `version`. All parts together replace what was
+    /// known.
+    Everybody { version: u64, part: u32, parts: u32, users: BTreeMap<UserId, PresenceState> },
+    /// These instances are asked who is connected to them.
+    WhoIsThere { of: Vec<Uuid> },
 }
 
 /// An event: where, the number of its audience, and the event.
@@ -158,8 +161,8 @@ pub(super) fn items(outward: Outward) -> Vec<(Item, usize)> {
         Outward::Replaced { user, device, generation } => {
             vec![(Item::Replaced { user, device, generation }, 3 * ID_BYTES)]
         }
-        Outward::Presence { user, state, last_seen } => {
-            vec![(Item::Presence { user, state, last_seen }, 3 * ID_BYTES)]
+        Outward::Presence { user, state, last_seen, version } => {
+            vec![(Item::Presence { user, state, last_seen, version }, 3 * ID_BYTES)]
         }
     }
 }

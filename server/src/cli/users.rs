@@ -2,6 +2,7 @@
 
 use super::{Common, import};
 use crate::{
+    db::users::ProfileChange,
     domain::{
         accounts::{self, NewUser},
         passwords::Passwords,
@@ -36,6 +37,41 @@ pub(super) enum UserCommand {
     /// name must be there. All of them are added or, where a line is wrong, none. Whoever has an account already is left
     /// as they are, so it may be repeated. Without a password nobody signs in by one until user passwd sets it.
     Import(import::Import),
+    /// Changes a profile
+    ///
+    /// Only what is named changes; an empty text removes a role, an avatar or an address. Clients show it when they next
+    /// connect.
+    Set {
+        /// Whose.
+        username: String,
+        /// What others read.
+        #[arg(long)]
+        display_name: Option<String>,
+        /// The role on the platform, up to 64 characters.
+        #[arg(long)]
+        role: Option<String>,
+        /// The https address of a picture, up to 2,048 characters.
+        #[arg(long, value_name = "URL")]
+        avatar: Option<String>,
+        /// Their address; nothing is sent to it.
+        #[arg(long)]
+        email: Option<String>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Removes an account for good
+    ///
+    /// It leaves its groups and loses devices, sessions, drafts and markers. What it wrote stays in the conversations of the
+    /// others, under its id alone. To keep the account and shut it out, disable it.
+    Delete {
+        /// Whose.
+        username: String,
+        /// Confirms it.
+        #[arg(long, required = true)]
+        yes: bool,
+        #[command(flatten)]
+        common: Common,
+    },
     /// Replaces a password and ends the account's sessions
     ///
     /// For somebody who forgot it, or whose device was stolen: its owner signs in anew everywhere, and nobody else does.
@@ -105,6 +141,26 @@ pub(super) async fn run(command: UserCommand) -> anyhow::Result<()> {
             if accounts::is_disabled(&database.pool, &username).await? {
                 println!("the account is still disabled: kith-server user enable {username}");
             }
+            database.close().await
+        }
+        UserCommand::Set { username, display_name, role, avatar, email, common } => {
+            let change = ProfileChange { display_name, role, avatar, email };
+            let database = common.ready_database().await?;
+            let profile = accounts::set_profile(&database.pool, &username, change)
+                .await
+                .map_err(|error| named(error, &username))?;
+            let text = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+            println!("display name  {}", profile.display_name);
+            println!("role          {}", text(profile.role));
+            println!("avatar        {}", text(profile.avatar));
+            println!("email         {}", text(profile.email));
+            database.close().await
+        }
+        UserCommand::Delete { username, yes: _, common } => {
+            let database = common.ready_database().await?;
+            let left =
+                accounts::delete(&database.pool, &username).await.map_err(|error| named(error, &username))?;
+            println!("deleted {username}, who left {left} groups");
             database.close().await
         }
         UserCommand::Disable { username, common } => {

@@ -17,8 +17,6 @@ pub struct ConversationRow {
     pub kind: String,
     /// Whose platform's it is.
     pub tenant: String,
-    /// Who began it.
-    pub created_by: Uuid,
     /// Whether it takes no more events.
     pub is_closed: bool,
 }
@@ -30,7 +28,7 @@ pub async fn find(
 ) -> Result<Option<ConversationRow>, sqlx::Error> {
     sqlx::query_as!(
         ConversationRow,
-        r#"SELECT key, id, kind, tenant, created_by, closed_at IS NOT NULL AS "is_closed!"
+        r#"SELECT key, id, kind, tenant, closed_at IS NOT NULL AS "is_closed!"
            FROM conversations WHERE id = $1"#,
         id.as_uuid(),
     )
@@ -42,7 +40,7 @@ pub async fn find(
 pub async fn by_keys(conn: &mut PgConnection, keys: &[i64]) -> Result<Vec<ConversationRow>, sqlx::Error> {
     sqlx::query_as!(
         ConversationRow,
-        r#"SELECT key, id, kind, tenant, created_by, closed_at IS NOT NULL AS "is_closed!"
+        r#"SELECT key, id, kind, tenant, closed_at IS NOT NULL AS "is_closed!"
            FROM conversations WHERE key = ANY($1)"#,
         keys,
     )

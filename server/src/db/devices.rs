@@ -35,6 +35,27 @@ pub async fn liveness(
     .await
 }
 
+/// Devices that were signed out in the last `seconds`, or whose user was disabled, at most `limit`.
+pub async fn revoked_since(
+    conn: &mut PgConnection,
+    seconds: f64,
+    limit: i64,
+) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT id AS "id!" FROM (
+               (SELECT id FROM devices WHERE revoked_at > now() - make_interval(secs => $1)
+                ORDER BY revoked_at DESC LIMIT $2)
+               UNION ALL
+               (SELECT devices.id FROM users JOIN devices ON devices.user_id = users.id
+                WHERE users.disabled_at > now() - make_interval(secs => $1) ORDER BY users.disabled_at DESC LIMIT $2)
+           ) AS gone"#,
+        seconds,
+        limit,
+    )
+    .fetch_all(conn)
+    .await
+}
+
 /// A device that is not signed in.
 pub struct DeadRow {
     /// Its id.

@@ -2,6 +2,13 @@
 
 use sqlx::PgConnection;
 
+/// The database's clock, ms since 1970.
+pub async fn clock(conn: &mut PgConnection) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(r#"SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS "now!""#)
+        .fetch_one(conn)
+        .await
+}
+
 /// System identifier, timeline, and the OIDs of the database and of the event table, as one word.
 pub async fn read(conn: &mut PgConnection) -> Result<String, sqlx::Error> {
     sqlx::query_scalar!(

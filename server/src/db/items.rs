@@ -28,6 +28,8 @@ pub struct ItemRow {
     pub last_ts: i64,
     /// Read up to here.
     pub read_seq: i64,
+    /// What a former member left unread; `None` for a member.
+    pub last_unread: Option<i64>,
     /// Delivered up to here.
     pub delivered_seq: i64,
     /// Marked unread by hand.
@@ -63,7 +65,7 @@ macro_rules! items {
             ItemRow,
             r#"SELECT key AS "key!", id AS "id!", kind AS "kind!", title, context, is_active AS "is_active!",
                       head AS "head!", countable AS "countable!", chain AS "chain!", last_ts AS "last_ts!",
-                      read_seq AS "read_seq!", delivered_seq AS "delivered_seq!", unread_flag AS "unread_flag!",
+                      read_seq AS "read_seq!", last_unread, delivered_seq AS "delivered_seq!", unread_flag AS "unread_flag!",
                       mute_until AS "mute_until!", pin AS "pin!", archive AS "archive!", hidden_at_seq, draft,
                       draft_version AS "draft_version!", version AS "version!"
                FROM (
@@ -71,7 +73,8 @@ macro_rules! items {
                           CASE WHEN m.is_active THEN c.title ELSE m.last_title END AS title,
                           coalesce(edge.seq, h.head) AS head, coalesce(edge.countable, h.countable) AS countable,
                           coalesce(edge.chain, h.chain) AS chain, coalesce(edge.ts, h.last_ts) AS last_ts,
-                          m.read_seq, m.delivered_seq, m.unread_flag, m.mute_until, m.pin, m.archive,
+                          m.read_seq, CASE WHEN NOT m.is_active THEN m.last_unread END AS last_unread,
+                          m.delivered_seq, m.unread_flag, m.mute_until, m.pin, m.archive,
                           m.hidden_at_seq, m.draft, m.draft_version, m.version
                    FROM members m
                    JOIN conversations c ON c.key = m.conversation_key
@@ -155,38 +158,6 @@ pub async fn of(conn: &mut PgConnection, user: UserId, ids: &[Uuid]) -> Result<V
     items!("key = ANY(ARRAY(SELECT c.key FROM conversations c WHERE c.id = ANY($2)))", user.as_uuid(), ids)
         .fetch_all(conn)
         .await
-}
-
-/// Unread messages (W7) of several conversations: others' messages in `(read, high]`, less the deletes in that range
-/// of others' messages after `read`.
-pub async fn unread(
-    conn: &mut PgConnection,
-    user: UserId,
-    keys: &[i64],
-    reads: &[i64],
-    highs: &[i64],
-) -> Result<Vec<(i64, i64)>, sqlx::Error> {
-    let rows = sqlx::query!(
-        r#"SELECT asked.key AS "key!", counted.unread AS "unread!"
-           FROM UNNEST($2::bigint[], $3::bigint[], $4::bigint[]) AS asked (key, read, high)
-           CROSS JOIN LATERAL (
-               SELECT count(*) FILTER (WHERE e.kind = 'message' AND e.sender <> $1)
-                    - count(*) FILTER (WHERE e.kind = 'delete' AND EXISTS (
-                          SELECT FROM events t
-                          WHERE t.conversation_key = e.conversation_key AND t.id = e.target
-                            AND t.seq > asked.read AND t.sender <> $1)) AS unread
-               FROM events e
-               WHERE e.conversation_key = asked.key AND e.seq > asked.read AND e.seq <= asked.high
-           ) AS counted
-           WHERE asked.high > asked.read"#,
-        user.as_uuid(),
-        keys,
-        reads,
-        highs,
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(rows.into_iter().map(|row| (row.key, row.unread)).collect())
 }
 
 /// How many active members these conversations have.

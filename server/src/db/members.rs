@@ -1,5 +1,6 @@
 //! `members` and `member_intervals`: who is in a conversation, what each sees of it, and each one's own state there.
 
+use super::unread;
 use kith_protocol::{ConversationId, UserId, event::Role};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -140,7 +141,7 @@ pub async fn add(
     Ok(())
 }
 
-/// Ends `user`'s membership with the event `seq`, the last one that the user sees; the title stays as it is.
+/// Ends `user`'s membership with the event `seq`, the last one that the user sees; title and unread stay as they are.
 pub async fn remove(
     conn: &mut PgConnection,
     key: i64,
@@ -148,13 +149,24 @@ pub async fn remove(
     seq: i64,
     version: i64,
 ) -> Result<(), sqlx::Error> {
+    let read = sqlx::query_scalar!(
+        "SELECT read_seq FROM members WHERE conversation_key = $1 AND user_id = $2",
+        key,
+        user.as_uuid(),
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some(read) = read else { return Ok(()) };
+    let unread = unread::count(conn, user, &[(key, read, seq)]).await?.get(&key).copied();
     sqlx::query!(
         "UPDATE members
-         SET is_active = false, version = $3, last_title = (SELECT title FROM conversations WHERE key = $1)
+         SET is_active = false, version = $3, last_title = (SELECT title FROM conversations WHERE key = $1),
+             last_unread = $4
          WHERE conversation_key = $1 AND user_id = $2",
         key,
         user.as_uuid(),
         version,
+        unread.unwrap_or_default(),
     )
     .execute(&mut *conn)
     .await?;
@@ -238,9 +250,15 @@ pub async fn active_among(
     ids: &[Uuid],
 ) -> Result<Vec<Uuid>, sqlx::Error> {
     sqlx::query_scalar!(
-        "SELECT h.conversation_id
-         FROM conversation_head h JOIN members m ON m.conversation_key = h.conversation_key
-         WHERE h.conversation_id = ANY($2) AND m.user_id = $1 AND m.is_active",
+        // Each by its id, however many conversations the user has.
+        "SELECT own.conversation_id
+         FROM UNNEST($2::uuid[]) AS asked (id)
+         CROSS JOIN LATERAL (
+             SELECT h.conversation_id
+             FROM conversation_head h JOIN members m ON m.conversation_key = h.conversation_key AND m.user_id = $1
+             WHERE h.conversation_id = asked.id AND m.is_active
+             LIMIT 1
+         ) AS own",
         user.as_uuid(),
         ids,
     )
@@ -321,13 +339,13 @@ pub async fn raise_delivered(
         "WITH asked AS (
              SELECT id, max(seq) AS seq FROM UNNEST($2::uuid[], $3::bigint[]) AS asked (id, seq) GROUP BY id
          ), locked AS (
-             -- Two devices of one user lock in the same order.
+             -- In the order of effects, so that nobody waits in a circle.
              SELECT m.conversation_key, h.conversation_id, LEAST(asked.seq, h.head) AS seq
              FROM asked
              JOIN conversation_head h ON h.conversation_id = asked.id
              JOIN members m ON m.conversation_key = h.conversation_key
              WHERE m.user_id = $1 AND m.is_active AND m.delivered_seq < LEAST(asked.seq, h.head)
-             ORDER BY m.conversation_key FOR NO KEY UPDATE OF m
+             ORDER BY h.conversation_id FOR NO KEY UPDATE OF m
          )
          UPDATE members AS m SET delivered_seq = GREATEST(m.delivered_seq, locked.seq)
          FROM locked

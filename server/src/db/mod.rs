@@ -1,6 +1,7 @@
 //! The only place with SQL, a file per table. Functions take a connection; `domain` opens the transaction.
 
 pub mod append;
+pub mod cleaning;
 pub mod contacts;
 pub mod conversations;
 pub mod cursor;
@@ -17,8 +18,12 @@ pub mod members;
 pub mod missed;
 pub mod notifications;
 pub mod pins;
+#[cfg(test)]
+mod plans;
 pub mod reactions;
+pub mod receipts;
 pub mod refresh_tokens;
+pub mod unread;
 pub mod users;
 
 use sqlx::{

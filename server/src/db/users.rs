@@ -270,8 +270,32 @@ pub async fn fellows(conn: &mut PgConnection, id: UserId) -> Result<Vec<Uuid>, s
     .await
 }
 
-/// The asker's tenant's people whose user name or a word of whose display name begins with `prefix` (lower case,
-/// LIKE wildcards escaped), by user name, after the name `after`.
+/// People of the asker's tenant by user name, after the name `after`.
+pub async fn list(
+    conn: &mut PgConnection,
+    asker: UserId,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<ProfileRow>, sqlx::Error> {
+    sqlx::query_as!(
+        ProfileRow,
+        "SELECT id, username, display_name, role, avatar, email, version FROM users
+         WHERE tenant = (SELECT tenant FROM users WHERE id = $1) AND disabled_at IS NULL AND username > $2
+         ORDER BY username
+         LIMIT $3",
+        asker.as_uuid(),
+        after,
+        limit,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// People looked at for one search. Where more begin so, only these are found: a longer beginning finds the others.
+const FOUND_MAX: i64 = 1_000;
+
+/// The asker's tenant's people whose user name, or display name from one of its words on, begins with `prefix` (not empty,
+/// lower case), by user name, after the name `after`.
 pub async fn search(
     conn: &mut PgConnection,
     asker: UserId,
@@ -279,21 +303,93 @@ pub async fn search(
     after: &str,
     limit: i64,
 ) -> Result<Vec<ProfileRow>, sqlx::Error> {
+    // The last character there is: behind everything that begins so.
+    let end = format!("{prefix}\u{10FFFF}");
     sqlx::query_as!(
         ProfileRow,
         "SELECT id, username, display_name, role, avatar, email, version FROM users
-         WHERE tenant = (SELECT tenant FROM users WHERE id = $1)
-           AND disabled_at IS NULL
-           AND username > $3
-           AND (username LIKE $2 || '%' OR lower(display_name) LIKE $2 || '%'
-                OR lower(display_name) LIKE '% ' || $2 || '%')
+         WHERE id = ANY (ARRAY(
+                   SELECT user_id FROM user_words
+                   WHERE tenant = (SELECT tenant FROM users WHERE id = $1) AND word >= $2 AND word < $3
+                   ORDER BY word LIMIT $6))
+           AND disabled_at IS NULL AND username > $4
          ORDER BY username
-         LIMIT $4",
+         LIMIT $5",
         asker.as_uuid(),
         prefix,
+        end,
         after,
         limit,
+        FOUND_MAX,
     )
     .fetch_all(conn)
     .await
+}
+
+/// What an operator changes of a profile; `None` leaves it, an empty text removes it.
+#[derive(Debug, Default)]
+pub struct ProfileChange {
+    /// What others read; never empty.
+    pub display_name: Option<String>,
+    /// The role on the platform.
+    pub role: Option<String>,
+    /// The address of a picture.
+    pub avatar: Option<String>,
+    /// The address for mail.
+    pub email: Option<String>,
+}
+
+/// Changes a profile and raises its version, if that makes a difference; `None` if there is no such user.
+pub async fn set_profile(
+    conn: &mut PgConnection,
+    username: &str,
+    change: &ProfileChange,
+) -> Result<Option<ProfileRow>, sqlx::Error> {
+    sqlx::query!(
+        "UPDATE users
+         SET display_name = coalesce($2, display_name),
+             role = CASE WHEN $3::text IS NULL THEN role ELSE NULLIF($3, '') END,
+             avatar = CASE WHEN $4::text IS NULL THEN avatar ELSE NULLIF($4, '') END,
+             email = CASE WHEN $5::text IS NULL THEN email ELSE NULLIF($5, '') END,
+             version = version + 1, changed = pg_current_xact_id()
+         WHERE tenant = '' AND username = $1
+           AND (display_name, role, avatar, email) IS DISTINCT FROM
+               (coalesce($2, display_name), CASE WHEN $3::text IS NULL THEN role ELSE NULLIF($3, '') END,
+                CASE WHEN $4::text IS NULL THEN avatar ELSE NULLIF($4, '') END,
+                CASE WHEN $5::text IS NULL THEN email ELSE NULLIF($5, '') END)",
+        username,
+        change.display_name.as_deref(),
+        change.role.as_deref(),
+        change.avatar.as_deref(),
+        change.email.as_deref(),
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query_as!(
+        ProfileRow,
+        "SELECT id, username, display_name, role, avatar, email, version FROM users
+         WHERE tenant = '' AND username = $1",
+        username,
+    )
+    .fetch_optional(conn)
+    .await
+}
+
+/// The conversations of a user, by id: groups that the user is in, and all of them.
+pub async fn conversations(conn: &mut PgConnection, id: UserId) -> Result<Vec<(Uuid, bool)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"SELECT c.id, c.kind = 'group' AND m.is_active AS "is_group!"
+           FROM members m JOIN conversations c ON c.key = m.conversation_key
+           WHERE m.user_id = $1 ORDER BY c.id"#,
+        id.as_uuid(),
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.is_group)).collect())
+}
+
+/// Removes a user with all that is only theirs: devices, sessions, own state, memberships. What they wrote stays.
+pub async fn delete(conn: &mut PgConnection, id: UserId) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query!("DELETE FROM users WHERE id = $1", id.as_uuid()).execute(conn).await?;
+    Ok(done.rows_affected() == 1)
 }

@@ -3,20 +3,36 @@
 use crate::{
     config::Signup,
     db,
-    domain::{passwords::Passwords, sessions},
+    domain::{
+        access::AccessCache,
+        batch,
+        import::check_email,
+        passwords::Passwords,
+        publish::{Item, Job, Reply},
+        sessions,
+    },
     error::ApiError,
     hub::{Latest, Topic},
     state::AppState,
 };
 use kith_protocol::{
-    DeviceId, ServerFrame, UserId,
+    ConversationId, DeviceId, EventId, ServerFrame, UserId,
     api::{CreateAccount, Profile},
     frame::Profiles,
     limits,
 };
 use rand::RngExt;
+use serde_json::json;
 use sqlx::PgPool;
+use std::time::Instant;
+use uuid::Uuid;
 
+/// Groups that an account leaves in one transaction.
+const LEAVING_AT_ONCE: usize = 100;
+/// Characters of a role on the platform.
+const ROLE_CHARS_MAX: usize = 64;
+/// Bytes of the address of a picture.
+const AVATAR_BYTES_MAX: usize = 2_048;
 /// How long an invitation is good for.
 const INVITE_DAYS: i32 = 14;
 
@@ -189,6 +205,61 @@ pub async fn enable(pool: &PgPool, username: &str) -> Result<(), ApiError> {
     done.map(drop).ok_or(ApiError::TargetMissing)
 }
 
+/// Changes a profile for the operator; answers it as it is then.
+///
+/// # Errors
+/// [`ApiError::TargetMissing`] when there is no such user; [`ApiError::Invalid`] with the rule that is not kept.
+pub async fn set_profile(
+    pool: &PgPool,
+    username: &str,
+    change: db::users::ProfileChange,
+) -> Result<Profile, ApiError> {
+    change.display_name.as_deref().map_or(Ok(()), check_display_name)?;
+    change.role.as_deref().map_or(Ok(()), check_role)?;
+    change.avatar.as_deref().map_or(Ok(()), check_avatar)?;
+    change.email.as_deref().filter(|email| !email.is_empty()).map_or(Ok(()), check_email)?;
+    let changed = db::users::set_profile(&mut *pool.acquire().await?, username, &change).await?;
+    Ok(changed.ok_or(ApiError::TargetMissing)?.own())
+}
+
+/// Removes an account for good; answers how many groups it left.
+///
+/// It leaves each group by an event, so that the others see it. Direct conversations stay to the other person, with what
+/// was written in them; nobody else can be met there, so that new messages reach nobody. What the user wrote stays.
+///
+/// # Errors
+/// [`ApiError::TargetMissing`] when there is no such user; when the database fails, some groups may have been left. It
+/// may be repeated.
+pub async fn delete(pool: &PgPool, username: &str) -> Result<usize, ApiError> {
+    disable(pool, username).await?;
+    let mut conn = pool.acquire().await?;
+    let found = db::users::credentials(&mut conn, username, None).await?.ok_or(ApiError::TargetMissing)?;
+    let user = UserId::from_uuid(found.id);
+    let all = db::users::conversations(&mut conn, user).await?;
+    let groups: Vec<Uuid> = all.iter().filter(|(_, is_group)| *is_group).map(|(id, _)| *id).collect();
+    for part in groups.chunks(LEAVING_AT_ONCE) {
+        let jobs: Vec<Job> =
+            part.iter().map(|id| leaving(ConversationId::from_uuid(*id), user)).collect::<Result<_, _>>()?;
+        batch::commit(&mut conn, &mut AccessCache::default(), &jobs).await?;
+    }
+    let mut tx = db::begin(pool).await?;
+    // Heads come before user rows (W1).
+    let ids: Vec<Uuid> = all.into_iter().map(|(id, _)| id).collect();
+    db::heads::lock(&mut tx, &ids).await?;
+    if !db::users::delete(&mut tx, user).await? {
+        return Err(ApiError::TargetMissing);
+    }
+    tx.commit().await?;
+    Ok(groups.len())
+}
+
+/// The event by which a user leaves a group.
+fn leaving(conversation: ConversationId, user: UserId) -> Result<Job, ApiError> {
+    let id = EventId::mint();
+    let item = Item::parse(&json!({"id": id, "kind": "member", "body": {"change": "left", "user": user}}))?;
+    Ok(Job { conversation, sender: user, items: vec![item], since: Instant::now(), reply: Reply::new(drop) })
+}
+
 /// Whether an account is disabled.
 ///
 /// # Errors
@@ -242,6 +313,24 @@ pub(crate) fn check_username(name: &str) -> Result<(), ApiError> {
         Ok(())
     } else {
         Err(ApiError::invalid("a user name has 3 to 32 of a-z, 0-9, '.', '_' and '-'"))
+    }
+}
+
+fn check_role(role: &str) -> Result<(), ApiError> {
+    if role.chars().count() <= ROLE_CHARS_MAX && !role.chars().any(char::is_control) {
+        Ok(())
+    } else {
+        Err(ApiError::invalid("a role has at most 64 characters and no control characters"))
+    }
+}
+
+fn check_avatar(avatar: &str) -> Result<(), ApiError> {
+    let is_plain = !avatar.chars().any(|char| char.is_control() || char.is_whitespace());
+    let is_address = avatar.is_empty() || (avatar.starts_with("https://") && url::Url::parse(avatar).is_ok());
+    if is_plain && is_address && avatar.len() <= AVATAR_BYTES_MAX {
+        Ok(())
+    } else {
+        Err(ApiError::invalid("an avatar is an https address of at most 2,048 bytes"))
     }
 }
 

@@ -231,6 +231,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn w6_a_time_that_a_wrong_clock_gave_does_not_stay() {
+        let database = crate::testing::database().await.unwrap();
+        let mut chat = Chat::begun(&database).await;
+        let (now, hour) = (now_ms(), 3_600_000);
+        for (ahead, stays) in [(200_000, true), (hour, false)] {
+            sqlx::query("UPDATE conversation_head SET last_ts = $1")
+                .bind(now + ahead)
+                .execute(&mut chat.conn)
+                .await
+                .unwrap();
+            chat.cache = AccessCache::default();
+            let job = chat.job("when");
+            let ts = chat.long(&[job]).await.results[0][0].ts.unwrap().as_i64();
+            assert_eq!(ts == now + ahead, stays, "{ts} at {now}");
+            assert!(stays || ts < now + hour / 2);
+        }
+    }
+
+    #[tokio::test]
     async fn whatever_is_more_than_a_message_goes_the_long_way() {
         let database = crate::testing::database().await.unwrap();
         let chat = Chat::begun(&database).await;

@@ -19,10 +19,7 @@ use kith_protocol::{
     frame::{AckResult, AckStatus},
 };
 use sqlx::{Connection, PgConnection};
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use uuid::Uuid;
 
 /// What a batch has led to.
@@ -36,11 +33,7 @@ pub struct Committed {
     pub announce: Vec<(UserId, ConversationId)>,
 }
 
-/// The server's clock.
-pub fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
+pub use crate::clock::now_ms;
 
 /// Commits a batch.
 ///

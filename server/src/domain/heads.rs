@@ -38,16 +38,13 @@ pub async fn unread(
     user: UserId,
     rows: &[ItemRow],
 ) -> Result<HashMap<i64, u64>, sqlx::Error> {
-    let (mut keys, mut reads, mut highs) = (Vec::new(), Vec::new(), Vec::new());
-    for row in rows.iter().filter(|row| row.read_seq < row.head) {
-        keys.push(row.key);
-        reads.push(row.read_seq);
-        highs.push(row.head);
-    }
-    if keys.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let counted = db::items::unread(conn, user, &keys, &reads, &highs).await?;
+    let asked: Vec<_> = rows
+        .iter()
+        .filter(|row| row.last_unread.is_none() && row.read_seq < row.head)
+        .map(|row| (row.key, row.read_seq, row.head))
+        .collect();
+    let mut counted = db::unread::count(conn, user, &asked).await?;
+    counted.extend(rows.iter().filter_map(|row| Some((row.key, row.last_unread?))));
     Ok(counted.into_iter().map(|(key, unread)| (key, unread.max(0).unsigned_abs())).collect())
 }
 

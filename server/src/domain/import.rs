@@ -63,7 +63,7 @@ impl Newcomer {
 }
 
 /// Only the form: whether somebody reads it is not known here.
-fn check_email(email: &str) -> Result<(), ApiError> {
+pub(super) fn check_email(email: &str) -> Result<(), ApiError> {
     let has_both = email.rsplit_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty());
     let is_plain = !email.chars().any(|one| one.is_whitespace() || one.is_control());
     if has_both && is_plain && email.len() <= EMAIL_BYTES_MAX {

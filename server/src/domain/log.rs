@@ -19,6 +19,9 @@ use std::{
     sync::Arc,
 };
 
+/// How far the newest event's time may be ahead of the clock and still hold the next one's back (W6).
+const AHEAD_MAX_MS: i64 = 300_000;
+
 /// An event that is in the log, without its payload.
 #[derive(Debug)]
 pub struct Known {
@@ -256,7 +259,9 @@ impl Log {
     pub fn number(&mut self, sender: UserId, item: &Item, now: i64) -> Event {
         let previous = self.head;
         self.head = previous.next();
-        self.last_ts = self.last_ts.max(now);
+        // A time that is far ahead was given by a clock that was wrong.
+        self.last_ts =
+            if self.last_ts > now.saturating_add(AHEAD_MAX_MS) { now } else { self.last_ts.max(now) };
         self.chain = self.chain.then(self.id, previous, item.id);
         match &item.content {
             EventContent::Reaction { target, reaction } => {

@@ -1,10 +1,13 @@
 //! Members' markers, typing and the list of members (R1, R2, R5).
 
-use super::fetch;
+use super::{
+    fetch,
+    receipts::{BATCH_MAX, Outcome, Receipt},
+};
 use crate::{
     db,
     error::ApiError,
-    hub::{Latest, Topic},
+    hub::{Hub, Latest, Topic},
     state::AppState,
 };
 use kith_protocol::{
@@ -15,35 +18,42 @@ use kith_protocol::{
     limits,
 };
 use sqlx::PgConnection;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// Markers of one `delivered` frame.
 const DELIVERED_MAX: usize = 1_000;
 
-/// Tells the other members of a small conversation of a marker (R2).
+/// Tells of a marker (R2): the other person of a direct conversation; of a small group those who look at it.
 pub async fn tell(
-    state: &AppState,
+    hub: &Hub,
     conn: &mut PgConnection,
     conversation: ConversationId,
     marker: (UserId, Seq, Seq),
-) -> Result<(), ApiError> {
+) -> Result<(), sqlx::Error> {
+    if conversation.is_group() && !hub.may_be_focused(conversation) {
+        return Ok(());
+    }
     let most = limits::MARKERS_PUSH_MEMBERS_MAX;
     let limit = i64::try_from(most).unwrap_or(i64::MAX).saturating_add(1);
     let fellows = db::members::fellows(conn, conversation, marker.0, limit).await?;
-    if fellows.len() > most {
-        return Ok(());
+    if fellows.len() <= most {
+        let others = fellows.into_iter().map(UserId::from_uuid).filter(|user| *user != marker.0);
+        push(hub, conversation, marker, others.collect());
     }
+    Ok(())
+}
+
+/// Sends a marker to these users' connections, on all instances; one in a group to those that look at it.
+pub fn push(hub: &Hub, conversation: ConversationId, marker: (UserId, Seq, Seq), others: Vec<UserId>) {
     let frame = ServerFrame::Markers(Markers { reply_to: None, conversation, markers: vec![marker] });
     let (of, delivered, read) = marker;
     let topic = Topic::Markers(conversation, of);
     let fact = Latest { topic, version: (delivered.0, read.0), json: frame.encode().into() };
-    let others: Vec<UserId> = fellows.into_iter().map(UserId::from_uuid).filter(|user| *user != of).collect();
     for user in &others {
-        state.hub.send_latest(*user, &fact);
+        hub.send_latest(*user, &fact);
     }
-    state.hub.tell_others(Some(topic), || others, &fact.json);
-    Ok(())
+    hub.tell_others(Some(topic), || others, &fact.json);
 }
 
 /// Raises what this user's devices have stored.
@@ -61,20 +71,43 @@ pub async fn delivered(
     if markers.is_empty() {
         return Ok(());
     }
-    let ids: Vec<Uuid> = markers.iter().map(|(id, _)| id.as_uuid()).collect();
-    let seqs: Vec<i64> = markers.iter().map(|(_, seq)| seq.as_i64()).collect();
+    let mut asked: BTreeMap<ConversationId, Seq> = BTreeMap::new();
+    for (conversation, seq) in markers {
+        let most = asked.entry(*conversation).or_insert(*seq);
+        *most = (*most).max(*seq);
+    }
+    let receipts = asked.into_iter().map(|(conversation, delivered)| Receipt {
+        conversation,
+        delivered,
+        read: Seq::ZERO,
+    });
+    let receipts: Vec<Receipt> = receipts.collect();
+    let (mut locked, mut is_foreign) = (Vec::new(), false);
+    for part in receipts.chunks(BATCH_MAX) {
+        let outcomes = state.receipts.raise(user, None, part.to_vec()).await?;
+        for (receipt, outcome) in part.iter().zip(outcomes) {
+            is_foreign |= matches!(outcome, Outcome::NotMember);
+            if matches!(outcome, Outcome::Locked) {
+                locked.push(*receipt);
+            }
+        }
+    }
+    if !locked.is_empty() {
+        raise_locked(state, user, &locked).await?;
+    }
+    if is_foreign { Err(ApiError::NotMember) } else { Ok(()) }
+}
+
+/// Waits for the rows of markers that somebody has locked.
+async fn raise_locked(state: &AppState, user: UserId, locked: &[Receipt]) -> Result<(), ApiError> {
+    let ids: Vec<Uuid> = locked.iter().map(|receipt| receipt.conversation.as_uuid()).collect();
+    let seqs: Vec<i64> = locked.iter().map(|receipt| receipt.delivered.as_i64()).collect();
     let mut conn = state.pool.acquire().await?;
-    let risen = db::members::raise_delivered(&mut conn, user, &ids, &seqs).await?;
-    for row in &risen {
+    for row in db::members::raise_delivered(&mut conn, user, &ids, &seqs).await? {
         let marker = (user, Seq::from_i64(row.delivered_seq), Seq::from_i64(row.read_seq));
-        tell(state, &mut conn, ConversationId::from_uuid(row.conversation_id), marker).await?;
+        tell(&state.hub, &mut conn, ConversationId::from_uuid(row.conversation_id), marker).await?;
     }
-    let asked: BTreeSet<Uuid> = ids.iter().copied().collect();
-    if risen.len() == asked.len() {
-        return Ok(());
-    }
-    let own = db::members::active_among(&mut conn, user, &ids).await?;
-    if own.len() == asked.len() { Ok(()) } else { Err(ApiError::NotMember) }
+    Ok(())
 }
 
 /// All members' markers, on demand.

@@ -1,10 +1,20 @@
 //! Own state: markers, flags and drafts, a row per user and conversation, versioned by the user's counter (S4, R1, R4).
 
-use super::{fetch, heads, markers};
-use crate::{db, db::items::ItemRow, db::members::OwnColumns, error::ApiError, hub::Topic, state::AppState};
+use super::{
+    fetch, heads, markers,
+    receipts::{Outcome, Receipt},
+};
+use crate::{
+    db,
+    db::items::ItemRow,
+    db::members::OwnColumns,
+    error::ApiError,
+    hub::{Hub, Topic},
+    state::AppState,
+};
 use kith_failpoint::places;
 use kith_protocol::{
-    Seq, ServerFrame, UserId,
+    ConversationId, Seq, ServerFrame, UserId,
     frame::{DraftChange, OwnState, OwnStates, StateChange},
     limits,
 };
@@ -23,8 +33,44 @@ pub async fn change(
     change: &StateChange,
 ) -> Result<OwnStates, ApiError> {
     check(change)?;
+    if let Some(read) = only_read(change) {
+        let receipt = Receipt { conversation: change.conversation, delivered: Seq::ZERO, read };
+        match state.receipts.raise(user, connection, vec![receipt]).await?.pop() {
+            Some(Outcome::Risen(Some(own))) => return Ok(*own),
+            Some(Outcome::NotMember) => return Err(ApiError::NotMember),
+            // It does not rise, or somebody has the row: the long way says what holds.
+            Some(Outcome::Risen(None) | Outcome::Same | Outcome::Locked) | None => {}
+        }
+    }
     let (handle, change) = (state.clone(), change.clone());
     state.to_the_end(async move { write_and_tell(&handle, user, connection, &change).await }).await
+}
+
+/// The marker of a change that is nothing but one.
+fn only_read(change: &StateChange) -> Option<Seq> {
+    let only = StateChange {
+        read: change.read,
+        unread_flag: None,
+        mute: None,
+        pin: None,
+        archive: None,
+        hidden: None,
+        draft: None,
+        ..change.clone()
+    };
+    change.read.filter(|read| *read > Seq::ZERO && only == *change)
+}
+
+/// Sends a person's own state to their other connections, on all instances.
+pub(super) fn push(
+    hub: &Hub,
+    user: UserId,
+    conversation: ConversationId,
+    frame: &Arc<str>,
+    except: Option<u64>,
+) {
+    hub.send(user, frame, except);
+    hub.tell_others(Some(Topic::Own(conversation, user)), || vec![user], frame);
 }
 
 async fn write_and_tell(
@@ -37,14 +83,12 @@ async fn write_and_tell(
     let written = write(&mut conn, user, change).await?;
     if written.is_changed {
         let frame: Arc<str> = ServerFrame::OwnState(written.own.clone()).encode().into();
-        state.hub.send(user, &frame, connection);
-        let topic = Topic::Own(change.conversation, user);
-        state.hub.tell_others(Some(topic), || vec![user], &frame);
+        push(&state.hub, user, change.conversation, &frame, connection);
     }
     if written.marker_rose {
         let marker = (user, written.delivered, written.read);
         // It is written; whoever is not told now sees it with the next heads or markers.
-        if let Err(error) = markers::tell(state, &mut conn, change.conversation, marker).await {
+        if let Err(error) = markers::tell(&state.hub, &mut conn, change.conversation, marker).await {
             tracing::warn!(%error, "could not tell a marker");
         }
     }

@@ -3,7 +3,7 @@
 use crate::{
     domain,
     error::ApiError,
-    http::{extract::JsonBody, peer::PeerAddress},
+    http::{extract::JsonBody, limits::CountedSignIn},
     state::AppState,
 };
 use axum::{Json, extract::State, http::StatusCode};
@@ -12,10 +12,9 @@ use kith_protocol::api::{AccountCreated, CreateAccount};
 /// `POST /v1/accounts`
 pub async fn create(
     State(state): State<AppState>,
-    peer: PeerAddress,
+    _counted: CountedSignIn,
     JsonBody(request): JsonBody<CreateAccount>,
 ) -> Result<(StatusCode, Json<AccountCreated>), ApiError> {
-    state.sign_in_limits.address(peer.counted)?;
     let user = domain::accounts::sign_up(&state, request).await?;
     Ok((StatusCode::CREATED, Json(AccountCreated { user })))
 }

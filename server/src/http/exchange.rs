@@ -50,7 +50,9 @@ pub async fn exchange(
     let _place = state.allowances.of(authed.device).begin_exchange()?;
     let wait = Duration::from_millis(request.wait_ms.unwrap_or_default()).min(limits::EXCHANGE_WAIT_MAX);
     let outbox = Arc::new(Outbox::new(false, state.metrics.clone()));
+    let turn = state.turns.take().await?;
     let greeted = hello::greet(&state, &authed, &hello, received.request, outbox).await?;
+    drop(turn);
     let present = Present { state: &state, connection: greeted.connection.clone() };
     state.presence.set(&greeted.connection, PresenceState::Online);
     let mut frames: Vec<Value> = Vec::new();

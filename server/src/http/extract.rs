@@ -12,8 +12,8 @@ use serde::de::DeserializeOwned;
 use std::{str::FromStr, time::Duration};
 use tokio::time::timeout;
 
-/// A body that takes longer than this to arrive is given up.
-const BODY_WITHIN: Duration = Duration::from_secs(30);
+/// A body that takes longer than this to arrive is given up, however steadily it comes.
+const BODY_WITHIN: Duration = Duration::from_secs(15);
 
 /// A JSON body: UTF-8, of limited depth, every field known.
 pub struct JsonBody<T>(pub T);

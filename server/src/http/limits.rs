@@ -1,6 +1,7 @@
 //! Limits on trying to sign in and on renewing: per account with a growing wait, per address and device with a bucket.
 
-use crate::error::ApiError;
+use crate::{error::ApiError, http::peer::PeerAddress, state::AppState};
+use axum::{extract::FromRequestParts, http::request::Parts};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock};
 use kith_protocol::DeviceId;
 use std::{
@@ -123,6 +124,30 @@ impl SignInLimits {
         self.addresses.retain_recent();
         self.refreshes.retain_recent();
         self.device_refreshes.retain_recent();
+    }
+}
+
+/// A request to a route that hashes passwords, counted for its address before its body is read.
+pub struct CountedSignIn;
+
+impl FromRequestParts<AppState> for CountedSignIn {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        let peer = PeerAddress::from_request_parts(parts, state).await?;
+        state.sign_in_limits.address(peer.counted).map(|()| Self)
+    }
+}
+
+/// An exchange of a refresh token, counted for its address before its body is read.
+pub struct CountedRefresh;
+
+impl FromRequestParts<AppState> for CountedRefresh {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        let peer = PeerAddress::from_request_parts(parts, state).await?;
+        state.sign_in_limits.refresh_by(peer.counted).map(|()| Self)
     }
 }
 

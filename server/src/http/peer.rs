@@ -1,6 +1,6 @@
 //! Where a request comes from: the one place that says which address it counts for.
 
-use crate::{error::ApiError, settings::Network, state::AppState};
+use crate::{config::Config, error::ApiError, settings::Network, state::AppState};
 use axum::{
     extract::{ConnectInfo, FromRequestParts},
     http::{HeaderMap, request::Parts},
@@ -22,6 +22,14 @@ impl PeerAddress {
         let is_counted = loopback_is_limited || !address.is_loopback();
         Self { address, counted: is_counted.then(|| network(address)) }
     }
+}
+
+/// What the connections of an address count for: `None` for a trusted proxy, which stands for everybody behind it, and for
+/// this machine unless [`Config::loopback_is_limited`].
+pub fn counted(connected: IpAddr, config: &Config) -> Option<IpAddr> {
+    let connected = connected.to_canonical();
+    let is_proxy = config.trusted_proxies.iter().any(|network| network.contains(connected));
+    PeerAddress::new(connected, config.loopback_is_limited).counted.filter(|_| !is_proxy)
 }
 
 /// Addresses that a header names at most; who passes more has no proxy before it, but a game.

@@ -6,7 +6,7 @@ use crate::{
     error::ApiError,
     http::{
         extract::{JsonBody, PathId},
-        peer::PeerAddress,
+        limits::{CountedRefresh, CountedSignIn},
     },
     state::AppState,
 };
@@ -19,20 +19,18 @@ use kith_protocol::{
 /// `POST /v1/sessions`
 pub async fn create(
     State(state): State<AppState>,
-    peer: PeerAddress,
+    _counted: CountedSignIn,
     JsonBody(request): JsonBody<SignIn>,
 ) -> Result<Json<Session>, ApiError> {
-    state.sign_in_limits.address(peer.counted)?;
     sessions::sign_in(&state, request).await.map(Json)
 }
 
 /// `POST /v1/sessions/refresh`
 pub async fn refresh(
     State(state): State<AppState>,
-    peer: PeerAddress,
+    _counted: CountedRefresh,
     JsonBody(request): JsonBody<Refresh>,
 ) -> Result<Json<Session>, ApiError> {
-    state.sign_in_limits.refresh_by(peer.counted)?;
     sessions::refresh(&state, request).await.map(Json)
 }
 

@@ -1,7 +1,10 @@
 //! `GET /v1/socket`: from HTTP to frames.
 
-use crate::{auth::Authed, error::ApiError, http::peer::PeerAddress, state::AppState, ws};
+use crate::{
+    auth::Authed, connections::Unstalled, error::ApiError, http::peer::PeerAddress, state::AppState, ws,
+};
 use axum::{
+    Extension,
     extract::{
         FromRequestParts, State,
         ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
@@ -10,7 +13,6 @@ use axum::{
     response::Response,
 };
 use kith_protocol::{SUBPROTOCOL, limits};
-use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// Buffers of a socket (L5): an idle one costs its connection's state and little else.
@@ -28,8 +30,7 @@ impl FromRequestParts<AppState> for Turn {
     type Rejection = ApiError;
 
     async fn from_request_parts(_: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let turn = Arc::clone(&state.turns).acquire_owned().await;
-        Ok(Self { _permit: turn.map_err(|_| ApiError::Unavailable)? })
+        Ok(Self { _permit: state.turns.take().await? })
     }
 }
 
@@ -39,10 +40,14 @@ pub async fn upgrade(
     _turn: Turn,
     authed: Authed,
     peer: PeerAddress,
+    unstalled: Option<Extension<Unstalled>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
     let upgrade = upgrade.map_err(|_| ApiError::UpgradeRequired)?;
     let admitted = state.hub.admit(authed.user, peer.counted).ok_or(ApiError::Busy)?;
+    if let Some(Extension(unstalled)) = unstalled {
+        unstalled.lift();
+    }
     let tasks = state.tasks.clone();
     Ok(upgrade
         .protocols([SUBPROTOCOL])

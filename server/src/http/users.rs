@@ -48,9 +48,13 @@ pub async fn list(
     {
         return Err(ApiError::invalid("query has at most 64 characters"));
     }
-    let prefix = escape_like(&wanted.to_lowercase());
+    let prefix = wanted.to_lowercase();
     let mut conn = state.pool.acquire().await?;
-    let rows = db::users::search(&mut conn, authed.user, &prefix, &query.after, i64::from(limit) + 1).await?;
+    let rows = if prefix.is_empty() {
+        db::users::list(&mut conn, authed.user, &query.after, i64::from(limit) + 1).await?
+    } else {
+        db::users::search(&mut conn, authed.user, &prefix, &query.after, i64::from(limit) + 1).await?
+    };
     let mut items: Vec<Profile> = rows.into_iter().map(db::users::ProfileRow::public).collect();
     let has_more = items.len() > limit as usize;
     items.truncate(limit as usize);
@@ -67,16 +71,4 @@ pub async fn get(
     let mut conn = state.pool.acquire().await?;
     let mut found = db::users::profiles(&mut conn, authed.user, &[id.as_uuid()]).await?;
     found.pop().map(|row| Json(row.public())).ok_or(ApiError::TargetMissing)
-}
-
-/// Takes the wildcards of LIKE literally.
-fn escape_like(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for char in text.chars() {
-        if matches!(char, '\\' | '%' | '_') {
-            escaped.push('\\');
-        }
-        escaped.push(char);
-    }
-    escaped
 }

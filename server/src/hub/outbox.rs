@@ -7,7 +7,7 @@ use super::{
 use crate::metrics::{Dropped, Metrics};
 use kith_protocol::{ConversationId, Seq, ServerFrame, error::close};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -124,9 +124,14 @@ impl Outbox {
         self.state().closing
     }
 
-    /// What is on screen: its events stay longest (L3).
-    pub fn set_focus(&self, conversations: Vec<ConversationId>) {
-        self.state().focus = conversations.into_iter().collect();
+    /// What is on screen: its events stay longest (L3). Answers what was before.
+    pub(super) fn set_focus(&self, conversations: HashSet<ConversationId>) -> HashSet<ConversationId> {
+        std::mem::replace(&mut self.state().focus, conversations)
+    }
+
+    /// Whether a conversation is on screen.
+    pub(super) fn is_focused(&self, conversation: ConversationId) -> bool {
+        self.state().focus.contains(&conversation)
     }
 
     /// From here on no event goes out that the heads just sent include (S2).

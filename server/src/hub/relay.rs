@@ -71,6 +71,8 @@ pub enum Outward {
         state: PresenceState,
         /// When the last one went.
         last_seen: Option<TimestampMs>,
+        /// Which change of this instance's presence it is.
+        version: u64,
     },
 }
 

@@ -68,7 +68,7 @@ async fn greet_in_turn(
     request: Option<u64>,
     outbox: Arc<Outbox>,
 ) -> Result<Greeted, ApiError> {
-    let _turn = state.turns.acquire().await.map_err(|_| ApiError::Unavailable)?;
+    let _turn = state.turns.take().await?;
     hello::greet(state, authed, hello, request, outbox).await
 }
 

@@ -290,7 +290,7 @@ impl Session {
         if db::members::active_among(&mut conn, self.user(), &asked).await?.len() != asked.len() {
             return Err(ApiError::NotMember);
         }
-        self.connection.outbox.set_focus(focus.conversations);
+        self.state.hub.focus(&self.connection, focus.conversations.into_iter().collect());
         Ok(Answer::Done)
     }
 

@@ -143,3 +143,35 @@ async fn serve_says_where_it_listens_and_ends_in_order() {
     let status = timeout(Duration::from_secs(10), child.wait()).await.expect("ends within 10 s").unwrap();
     assert!(status.success());
 }
+
+#[tokio::test]
+async fn an_operator_writes_what_no_user_can_and_others_see_it() {
+    let database = testing::database().await.unwrap();
+    let url = Some(database.url());
+    let add = ["user", "add", "ada", "--password-stdin"];
+    assert!(run(&add, url, &format!("{PASSWORD}\n")).await.status.success());
+    let set = ["user", "set", "ada", "--role", "recruiter", "--avatar", "https://example.org/ada.png"];
+    let done = run(&set, url, "").await;
+    assert!(done.status.success(), "{}", stderr(&done));
+    let pool = connect(database.url(), 2).await.unwrap();
+    let profile = || {
+        sqlx::query_as::<_, (Option<String>, Option<String>, String, i64)>(
+            "SELECT role, avatar, display_name, version FROM users WHERE username = 'ada'",
+        )
+        .fetch_one(&pool)
+    };
+    let text = |text: &str| Some(text.to_owned());
+    let expected = (text("recruiter"), text("https://example.org/ada.png"), "ada".to_owned(), 2);
+    assert_eq!(profile().await.unwrap(), expected);
+    assert!(run(&set, url, "").await.status.success());
+    assert_eq!(profile().await.unwrap().3, 2, "no change, no new version");
+    assert!(run(&["user", "set", "ada", "--role", ""], url, "").await.status.success());
+    assert_eq!((profile().await.unwrap().0, profile().await.unwrap().3), (None, 3));
+    for bad in ["http://example.org/a.png", "javascript:alert(1)", "https://a b"] {
+        assert!(!run(&["user", "set", "ada", "--avatar", bad], url, "").await.status.success(), "{bad}");
+    }
+    assert!(stderr(&run(&["user", "set", "bo", "--role", "x"], url, "").await).contains("no user bo"));
+    assert!(!run(&["user", "delete", "ada"], url, "").await.status.success(), "not without --yes");
+    assert!(run(&["user", "delete", "ada", "--yes"], url, "").await.status.success());
+    assert!(profile().await.is_err());
+}

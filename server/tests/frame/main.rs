@@ -15,6 +15,7 @@ mod sec_sessions;
 mod sec_sign_in;
 mod sessions;
 mod sockets;
+mod strangers;
 mod support;
 mod tokens;
 mod users;

@@ -97,3 +97,26 @@ async fn people_of_another_tenant_do_not_exist() {
     let path = format!("/v1/users/{}", other.user.id);
     world.get(&path, &ada.access_token).await.refused(404, ErrorCode::TargetMissing);
 }
+
+#[tokio::test]
+async fn a_beginning_that_thousands_share_is_answered_with_some_of_them_and_a_longer_one_with_all() {
+    let world = World::start().await;
+    let ada = world.person("ada").await;
+    sqlx::query(
+        "INSERT INTO users (id, username, display_name, password_hash)
+         SELECT gen_random_uuid(), 'p' || lpad(n::text, 5, '0'), '李 ' || n, '' FROM generate_series(1, 3000) n",
+    )
+    .execute(&world.server.pool)
+    .await
+    .unwrap();
+    assert_eq!(names(&world, &ada.access_token, "query=p&limit=200").await.0.len(), 200);
+    assert_eq!(names(&world, &ada.access_token, "query=p02999").await.0, ["p02999"]);
+    assert_eq!(names(&world, &ada.access_token, "query=%E6%9D%8E%202999").await.0, ["p02999"], "any script");
+    assert_eq!(names(&world, &ada.access_token, "query=%E6%9D%8E&limit=5").await.0.len(), 5);
+    sqlx::query("UPDATE users SET display_name = 'Other' WHERE username = 'p02999'")
+        .execute(&world.server.pool)
+        .await
+        .unwrap();
+    assert_eq!(names(&world, &ada.access_token, "query=%E6%9D%8E%202999").await.0.len(), 0);
+    assert_eq!(names(&world, &ada.access_token, "query=oth").await.0, ["p02999"]);
+}

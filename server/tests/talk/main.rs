@@ -5,6 +5,7 @@
 mod annotations;
 mod bad_frames;
 mod cursor;
+mod deleted_people;
 mod deletion;
 mod delivery;
 mod exchange;
@@ -16,6 +17,7 @@ mod own_state;
 mod pages;
 mod partitions;
 mod publish;
+mod receipts;
 mod sec_doors;
 mod sec_matrix;
 mod sec_rights;

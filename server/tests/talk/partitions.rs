@@ -38,4 +38,15 @@ async fn a_log_divided_by_conversation_keeps_everything_and_takes_more() {
         .await
         .unwrap();
     assert!(parts > 1, "three conversations, {parts} parts");
+    // Unread is counted by blocks as before.
+    for count in [200, 95] {
+        let more: Vec<_> = (0..count).map(|_| message("more")).collect();
+        assert_eq!(line.send(chats[0].0, &more).await.len(), count);
+    }
+    assert_eq!(bo.online().await.item(chats[0].0).await["unread"], 297);
+    let blocks: i64 = sqlx::query_scalar("SELECT count(*) FROM event_blocks WHERE level = 1")
+        .fetch_one(&world.server.pool)
+        .await
+        .unwrap();
+    assert_eq!(blocks, 4, "two blocks: everybody's and the sender's");
 }

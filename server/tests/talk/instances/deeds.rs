@@ -129,8 +129,11 @@ async fn l4_r6_groups_begin_and_end_for_members_at_another_instance() {
     let rest = at_b.everything().await;
     assert!(rest.iter().all(|frame| frame["type"] != "events"), "the removal is the last: {rest:?}");
     at_a.ok(group, member(bo.user, "added")).await;
-    let heads = at_b.until_type("heads").await;
-    assert_eq!(heads["items"][0]["visible"], json!([[1, 2], [4, null]]), "told before the event that adds");
+    // What was handed on before may come once more, by the look into the database.
+    let both = json!([[1, 2], [4, null]]);
+    let is_new = |frame: &Value| frame["events"][0]["seq"].as_u64() >= Some(4);
+    let told = at_b.until(|frame| is_new(frame) || frame["items"][0]["visible"] == both).await;
+    assert_eq!(told["type"], "heads", "told before the event that adds");
 }
 
 #[tokio::test]
@@ -159,7 +162,7 @@ async fn l4_what_strangers_write_on_the_bus_is_not_heard() {
         .connect(two.nats.address.to_string())
         .await
         .unwrap();
-    let mut heard = stranger.subscribe("kith-test.v1").await.unwrap();
+    let mut heard = stranger.subscribe("kith-test.v2").await.unwrap();
     let real = futures_util::StreamExt::next(&mut heard).await.unwrap().payload;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
     let closes = json!({"from": ada.device, "number": 1, "at": now,
@@ -170,10 +173,10 @@ async fn l4_what_strangers_write_on_the_bus_is_not_heard() {
     let long = vec![0; 1024 * 1024];
     let tries = [Vec::new(), b"{}".to_vec(), bent, unmarked, long];
     for payload in &tries {
-        stranger.publish("kith-test.v1", payload.clone().into()).await.unwrap();
+        stranger.publish("kith-test.v2", payload.clone().into()).await.unwrap();
     }
     // One's own words, once more, are no news: nobody acts on them.
-    stranger.publish("kith-test.v1", real).await.unwrap();
+    stranger.publish("kith-test.v2", real).await.unwrap();
     stranger.flush().await.unwrap();
     until("all are refused", async || {
         two.other.metric("kith_bus_messages_total{outcome=\"refused\"}").await == tries.len() as u64

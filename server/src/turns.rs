@@ -1,0 +1,113 @@
+//! Greetings one after another: of thousands that come at once most wait here, and whoever waits too long is sent away.
+//!
+//! A client gives a connection up after 20 s. A greeting that begins later is work for nobody, and under overload it would
+//! keep the next one waiting until it is for nobody as well. So a wait ends after [`TURN_WITHIN`] with a time to come back.
+
+use crate::error::ApiError;
+use prometheus_client::metrics::counter::Counter;
+use rand::RngExt;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+
+/// Sockets and polls that are let in or greeted at the same time, each with a connection to the database.
+const TURNS: usize = 8;
+/// The longest wait. Twice this, for the upgrade and for `hello`, is within the 20 s that a client waits.
+const TURN_WITHIN: Duration = Duration::from_secs(8);
+/// Further ones are sent away at once.
+const WAITING_MAX: usize = 8_192;
+/// Whoever is sent away comes back after this and up to as much again for each 100 that wait, at most [`BACK_MAX_MS`].
+const BACK_MS: u64 = 2_000;
+/// A client waits no longer, whatever a server says.
+const BACK_MAX_MS: u64 = 60_000;
+
+/// Permits for greetings, first come first served; a handle that is cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Turns {
+    permits: Arc<Semaphore>,
+    waiting: Arc<AtomicUsize>,
+    within: Duration,
+    /// Those who were sent away.
+    shed: Counter,
+}
+
+/// Lowers the count however the wait ends.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Turns {
+    /// All permits are free. `shed` counts whoever is sent away.
+    pub fn new(shed: Counter) -> Self {
+        Self { permits: Arc::new(Semaphore::new(TURNS)), waiting: Arc::default(), within: TURN_WITHIN, shed }
+    }
+
+    /// Waits for a permit.
+    ///
+    /// # Errors
+    /// [`ApiError::Overloaded`] after [`TURN_WITHIN`], or at once where [`WAITING_MAX`] wait.
+    pub async fn take(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _waiting = Waiting(&self.waiting);
+        if before >= WAITING_MAX {
+            return Err(self.send_away(before));
+        }
+        match timeout(self.within, Arc::clone(&self.permits).acquire_owned()).await {
+            Ok(permit) => permit.map_err(|_| ApiError::Unavailable),
+            Err(_) => Err(self.send_away(self.waiting.load(Ordering::Relaxed))),
+        }
+    }
+
+    fn send_away(&self, waiting: usize) -> ApiError {
+        self.shed.inc();
+        let spread = BACK_MS + BACK_MS * (waiting as u64) / 100;
+        let retry_after_ms = (BACK_MS + rand::rng().random_range(0..=spread)).min(BACK_MAX_MS);
+        ApiError::Overloaded { retry_after_ms }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::Instant;
+
+    #[tokio::test]
+    async fn s2_a_greeting_that_waits_too_long_is_sent_away_and_told_when_to_come_back() {
+        let within = Duration::from_millis(50);
+        let turns = Turns { within, ..Turns::new(Counter::default()) };
+        let mut held = Vec::new();
+        for _ in 0..TURNS {
+            held.push(turns.take().await.unwrap());
+        }
+        let begun = Instant::now();
+        let refused = turns.take().await.unwrap_err();
+        assert!(begun.elapsed() >= within);
+        let back = refused.retry_after_ms().unwrap();
+        assert!((BACK_MS..=BACK_MAX_MS).contains(&back), "{back}");
+        assert_eq!(refused.code(), kith_protocol::ErrorCode::Busy);
+        assert_eq!((turns.shed.get(), turns.waiting.load(Ordering::Relaxed)), (1, 0));
+        held.pop();
+        assert!(turns.take().await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn s2_more_than_can_be_served_do_not_queue_up() {
+        let turns = Turns::new(Counter::default());
+        turns.waiting.store(WAITING_MAX, Ordering::Relaxed);
+        let begun = Instant::now();
+        assert!(matches!(turns.take().await, Err(ApiError::Overloaded { .. })));
+        assert!(begun.elapsed() < TURN_WITHIN);
+    }
+}

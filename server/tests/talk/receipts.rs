@@ -1,0 +1,68 @@
+//! Receipts of many at once, and who is told of them (R1, R2).
+
+use crate::support::{World, message};
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+fn markers_of(frames: &[Value]) -> usize {
+    frames.iter().filter(|frame| frame["type"] == "markers").count()
+}
+
+#[tokio::test]
+async fn r2_markers_of_a_group_go_to_those_who_look_at_it() {
+    let world = World::start().await;
+    let [ada, bo, cy] = world.people(["ada", "bo", "cy"]).await;
+    let (mut ada_line, mut bo_line, mut cy_line) = (ada.online().await, bo.online().await, cy.online().await);
+    let group = ada_line.start_group(&[bo.user, cy.user]).await;
+    ada_line.ok(group, message("one")).await;
+    ada_line.call(json!({"type": "focus", "conversations": [group]})).await;
+    let answer = bo_line.call(json!({"type": "state", "conversation": group, "read": 1})).await;
+    assert_eq!((&answer["items"][0]["read"], &answer["items"][0]["unread"]), (&json!(1), &json!(0)));
+    let told = ada_line.until_type("markers").await;
+    assert_eq!(told["markers"], json!([[bo.user, 1, 1]]));
+    assert_eq!(markers_of(&cy_line.everything().await), 0, "who does not look is not told");
+    // Whoever looks away is not told any more, and whoever begins to look asks.
+    ada_line.call(json!({"type": "focus", "conversations": []})).await;
+    cy_line.call(json!({"type": "delivered", "markers": [[group, 1]]})).await;
+    assert_eq!(markers_of(&ada_line.everything().await), 0);
+    let all = ada_line.call(json!({"type": "markers", "conversation": group})).await;
+    assert!(all["markers"].as_array().unwrap().contains(&json!([cy.user, 1, 0])), "{all}");
+}
+
+#[tokio::test]
+async fn r1_many_markers_at_once_end_where_they_should_and_are_told_in_direct_conversations() {
+    let world = World::start().await;
+    let names: Vec<String> = (0..12).map(|n| format!("p{n:02}")).collect();
+    let mut people = Vec::new();
+    for name in &names {
+        people.push(world.person(name).await);
+    }
+    let hub = world.person("hub").await;
+    let mut line = hub.online().await;
+    let mut chats = Vec::new();
+    for person in &people {
+        let chat = line.start_chat(person.user, "1").await;
+        for text in ["2", "3", "4"] {
+            line.ok(chat, message(text)).await;
+        }
+        chats.push(chat);
+    }
+    let reading = people.iter().zip(&chats).map(|(person, chat)| async move {
+        let mut line = person.online().await;
+        for seq in 1..=4 {
+            line.call(json!({"type": "delivered", "markers": [[chat, seq]]})).await;
+            let own = line.call(json!({"type": "state", "conversation": chat, "read": seq})).await;
+            let item = &own["items"][0];
+            assert_eq!((&item["read"], &item["unread"]), (&json!(seq), &json!(4 - seq)), "{own}");
+        }
+        let same = line.call(json!({"type": "state", "conversation": chat, "read": 2})).await;
+        assert_eq!(same["items"][0]["read"], 4, "never back");
+    });
+    join_all(reading).await;
+    for (person, chat) in people.iter().zip(&chats) {
+        let all = line.call(json!({"type": "markers", "conversation": chat})).await;
+        assert!(all["markers"].as_array().unwrap().contains(&json!([person.user, 4, 4])), "{all}");
+    }
+    let own = people[0].online().await.item(chats[0]).await;
+    assert_eq!(own["version"].as_u64().unwrap(), 5, "one for the opening, one for each read");
+}
