@@ -179,6 +179,27 @@ impl Cluster {
         Ok(())
     }
 
+    /// Ends PostgreSQL in order, lets `between` work on the folder of its data, and starts it again at the same address:
+    /// for a backup of the folder, and for setting it back.
+    ///
+    /// # Errors
+    /// [`PgBoxError::Io`] if `between` fails, after which PostgreSQL does not run; else as [`Self::restart`].
+    pub async fn restart_after(
+        &self,
+        between: impl FnOnce(&Path) -> std::io::Result<()> + Send + 'static,
+    ) -> Result<(), PgBoxError> {
+        let mut running = self.process.lock().await;
+        let old = running.take().ok_or(PgBoxError::Stopped)?;
+        let place = self.place.clone();
+        blocking(move || {
+            old.stop(&place, Shutdown::Fast)?;
+            between(&place.data).map_err(PgBoxError::io("working on the data folder"))
+        })
+        .await?;
+        *running = Some(self.launch().await?);
+        Ok(())
+    }
+
     /// Ends PostgreSQL in order: connections are closed, everything is written.
     ///
     /// # Errors

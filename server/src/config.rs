@@ -87,8 +87,12 @@ pub struct Config {
     pub connections: usize,
     /// Connections of one address, or of one IPv6 network, at least 1. Trusted proxies count for the total alone.
     pub connections_per_address: usize,
-    /// Connections to the database, the lanes' included.
+    /// Connections to the database, without those of the lanes.
     pub database_connections: u32,
+    /// Bytes of bodies that each user may have in the log; `None` for no limit.
+    pub user_storage_bytes: Option<u64>,
+    /// The longest that a lane waits for the database.
+    pub database_within: Duration,
     /// The bus; without it there is no other instance.
     pub bus: Option<BusConfig>,
     /// How long `/readyz` fails before the server stops taking connections.
@@ -110,6 +114,8 @@ impl Default for Config {
             connections: 100_000,
             connections_per_address: 2_000,
             database_connections: 20,
+            user_storage_bytes: Some(1024 * 1024 * 1024),
+            database_within: Duration::from_secs(10),
             bus: None,
             drain: Duration::ZERO,
             shutdown_within: SHUTDOWN_MAX,

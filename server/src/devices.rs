@@ -48,9 +48,17 @@ impl Allowance {
     /// # Errors
     /// [`Refused`] when there are too many.
     pub fn take(&self, name: &str, now: Instant) -> Result<(), Refused> {
+        self.take_many(name, 1, now)
+    }
+
+    /// Counts a frame that costs as much as `cost` of its type.
+    ///
+    /// # Errors
+    /// [`Refused`] when there are too many.
+    pub fn take_many(&self, name: &str, cost: u32, now: Instant) -> Result<(), Refused> {
         let mut left = self.left();
         left.used_at = now;
-        left.rates.take(name, now)
+        left.rates.take_many(name, cost, now)
     }
 
     /// Counts full heads that were asked for.

@@ -3,6 +3,7 @@
 //! Everything inside the server fails with [`ApiError`]; HTTP answers and `error` frames are made here and nowhere
 //! else. Details of a bug or of the database go to the log, never to the client.
 
+use crate::db::fault::Fault;
 use axum::{
     Json,
     http::{HeaderValue, StatusCode, header},
@@ -178,23 +179,9 @@ impl ApiError {
     }
 }
 
-/// Whether the same statement may well succeed later: a deadlock, a lock not got in time, a lost connection, a
-/// database that starts, stops or is full of connections.
-pub fn is_passing(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-            matches!(&*code, "40001" | "40P01" | "55P03" | "57014" | "57P01" | "57P02" | "57P03" | "25006")
-                || code.starts_with("08")
-                || code.starts_with("53")
-        }),
-        sqlx::Error::Io(_)
-        | sqlx::Error::Tls(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed
-        | sqlx::Error::Protocol(_) => true,
-        _ => false,
-    }
+/// Whether the same request may succeed later without anybody's repair.
+fn is_passing(error: &sqlx::Error) -> bool {
+    Fault::of(error).is_passing()
 }
 
 impl From<sqlx::Error> for ApiError {

@@ -297,6 +297,13 @@ impl Hub {
         }
     }
 
+    /// What was handed on came from another incarnation of the database: its places say nothing of those to come.
+    pub fn begin_anew(&self) {
+        if let Some(relay) = self.0.relay.get() {
+            relay.begin_anew();
+        }
+    }
+
     fn tell(&self, outward: impl FnOnce() -> Outward) {
         if let Some(relay) = self.0.relay.get() {
             relay.tell(outward());

@@ -32,6 +32,7 @@ pub struct Inner {
     registry: Registry,
     sockets: Gauge,
     pool: Family<Labels, Gauge>,
+    stalled: Gauge,
     events: Family<Labels, Counter>,
     heads: Family<Labels, Counter>,
     dropped: Family<Labels, Counter>,
@@ -107,6 +108,7 @@ impl Default for Metrics {
             registry: Registry::with_prefix("kith"),
             sockets: Gauge::default(),
             pool: Family::default(),
+            stalled: Gauge::default(),
             events: Family::default(),
             heads: Family::default(),
             dropped: Family::default(),
@@ -132,6 +134,8 @@ impl Inner {
         r.register("sockets", "Open sockets", self.sockets.clone());
         r.register("exchanges", "Polls of clients without a socket", self.exchanges.clone());
         r.register("database_connections", "Connections to the database, by state", self.pool.clone());
+        let help = "For how long a lane has had work and committed nothing, at most";
+        r.register("lane_stalled_seconds", help, self.stalled.clone());
         r.register(
             "events",
             "Events that clients handed in, by outcome: stored, resubmitted (stored again after a restore), duplicate, \
@@ -234,6 +238,7 @@ async fn text(State(state): State<AppState>) -> impl IntoResponse {
     let (size, idle) = (i64::from(state.pool.size()), i64::try_from(state.pool.num_idle()).unwrap_or(0));
     metrics.pool.get_or_create(&[("state", "idle")]).set(idle);
     metrics.pool.get_or_create(&[("state", "used")]).set(size.saturating_sub(idle));
+    metrics.stalled.set(i64::try_from(state.publisher.stalled_for().as_secs()).unwrap_or(i64::MAX));
     let mut text = String::new();
     // Writing into a text has no way to fail.
     let _ = encode(&mut text, &metrics.registry);

@@ -13,7 +13,8 @@ use std::{
 const RATES: &[(&str, u32, u32)] = &[
     ("", 10, 50),
     ("auth", 1, 10),
-    ("send", 200, 400),
+    // Billed per event and byte: an event, or 4 KiB of the frame, costs one.
+    ("send", 500, 2_000),
     ("open", 20, 100),
     ("pull", 200, 400),
     ("probe", 50, 200),
@@ -93,16 +94,25 @@ impl Rates {
     /// # Errors
     /// [`Refused`] when its bucket is empty.
     pub fn take(&mut self, name: &str, now: Instant) -> Result<(), Refused> {
+        self.take_many(name, 1, now)
+    }
+
+    /// As [`Self::take`], for something that costs as much as `cost` of this type. It passes while anything is left; what
+    /// it costs beyond that is paid before the next one.
+    ///
+    /// # Errors
+    /// [`Refused`] when its bucket is empty.
+    pub fn take_many(&mut self, name: &str, cost: u32, now: Instant) -> Result<(), Refused> {
         let rows = RATES.iter().chain(ROUTE_RATES).zip(&mut self.buckets);
         let is_row = |(row, _): &(&(&str, u32, u32), &mut Bucket)| row.0 == name;
         let Some((&(_, per_s, burst), bucket)) = rows.into_iter().find(is_row) else {
-            return self.take("", now);
+            return self.take_many("", cost, now);
         };
         let gained = now.saturating_duration_since(bucket.filled_at).as_secs_f64() * f64::from(per_s);
         bucket.level = (bucket.level + gained).min(f64::from(burst));
         bucket.filled_at = now;
         if bucket.level >= 1.0 {
-            bucket.level -= 1.0;
+            bucket.level -= f64::from(cost);
             return Ok(());
         }
         let wait = Duration::from_secs_f64((1.0 - bucket.level) / f64::from(per_s));
@@ -127,6 +137,21 @@ impl Rates {
 mod tests {
     use super::*;
     use kith_protocol::ClientFrame;
+
+    #[test]
+    fn l2_many_events_at_once_are_paid_before_the_next() {
+        let now = Instant::now();
+        let mut rates = Rates::new(now);
+        let (per_s, burst) = Rates::table()["send"];
+        for _ in 0..burst.div_ceil(256) {
+            assert_eq!(rates.take_many("send", 256, now), Ok(()));
+        }
+        let Err(Refused::Wait { retry_after_ms }) = rates.take_many("send", 1, now) else { panic!("unpaid") };
+        let debt = burst.div_ceil(256) * 256 - burst + 1;
+        assert_eq!(retry_after_ms, u64::from(debt * 1_000 / per_s));
+        let later = now + Duration::from_millis(retry_after_ms + 1);
+        assert_eq!(rates.take_many("send", 256, later), Ok(()));
+    }
 
     #[test]
     fn every_frame_type_but_hello_has_a_rate() {

@@ -23,6 +23,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 /// The file that is read if none is named, where there is one.
 pub const FILE: &str = "/etc/kith/server.toml";
 
+const MIB: u64 = 1024 * 1024;
+
 /// All settings, each of which may be left out.
 #[derive(Debug, Clone, Default, Args, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -46,10 +48,15 @@ pub struct Settings {
     #[arg(long, env = "KITH_DATA_DIR", value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_dir: Option<PathBuf>,
-    /// Connections to the database, at least 8.
+    /// Connections to the database, at least 8. The lanes that write the log have five more of their own.
     #[arg(long, env = "KITH_DATABASE_CONNECTIONS", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub database_connections: Option<u32>,
+    /// What each user may have in the log, in MiB: bodies of messages and other events that were not deleted. Who has more
+    /// can delete, leave and read. 0 for no limit.
+    #[arg(long, env = "KITH_USER_STORAGE_MIB", value_name = "MIB")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_storage_mib: Option<u64>,
     /// The bus between several servers of one database: nats://user:password@host:4222, or tls://… Without it this
     /// server is the only one.
     #[arg(long, env = "KITH_BUS", hide_env_values = true, value_name = "URL")]
@@ -152,6 +159,7 @@ impl Settings {
         Self {
             embedded_db: Some(false),
             database_connections: Some(config.database_connections),
+            user_storage_mib: Some(config.user_storage_bytes.unwrap_or_default() / MIB),
             bus_prefix: Some(BusConfig::PREFIX.to_owned()),
             listen: Some(SocketAddr::from(([127, 0, 0, 1], 7480))),
             insecure: Some(false),
@@ -183,6 +191,7 @@ impl Settings {
             embedded_db: self.embedded_db.or(lower.embedded_db),
             data_dir: self.data_dir.or(lower.data_dir),
             database_connections: self.database_connections.or(lower.database_connections),
+            user_storage_mib: self.user_storage_mib.or(lower.user_storage_mib),
             bus_file: self.bus_file.or(if names_bus { None } else { lower.bus_file }),
             bus: self.bus.or(if names_bus { None } else { lower.bus }),
             bus_prefix: self.bus_prefix.or(lower.bus_prefix),
@@ -246,6 +255,11 @@ impl Settings {
             connections: whole.connections.unwrap_or(base.connections),
             connections_per_address: whole.connections_per_address.unwrap_or(base.connections_per_address),
             database_connections: whole.database_connections.unwrap_or(base.database_connections),
+            user_storage_bytes: whole
+                .user_storage_mib
+                .filter(|mib| *mib > 0)
+                .map(|mib| mib.saturating_mul(MIB)),
+            database_within: base.database_within,
             bus: base.bus,
             drain: seconds(whole.drain_seconds, base.drain),
             shutdown_within: seconds(whole.shutdown_seconds, base.shutdown_within),

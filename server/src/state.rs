@@ -14,8 +14,12 @@ use crate::{
     ws::departures::Departures,
 };
 use sqlx::PgPool;
-use std::{ops::Deref, sync::Arc};
+use std::{ops::Deref, sync::Arc, time::Duration};
+use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// The longest that work for a request may take; longer than PostgreSQL lets a statement run.
+const WORK_WITHIN: Duration = Duration::from_secs(40);
 
 /// The server's shared parts; cheap to clone.
 #[derive(Clone)]
@@ -74,7 +78,7 @@ impl AppState {
         let hub = Hub::default();
         let metrics = Metrics::default();
         let publisher =
-            Publisher::start(pool.clone(), hub.clone(), metrics.clone(), &tasks, shutdown.clone());
+            Publisher::start(&config, pool.clone(), hub.clone(), metrics.clone(), &tasks, shutdown.clone());
         let receipts = Receipts::start(&pool, &hub, &tasks, &shutdown);
         Self(Arc::new(Inner {
             passwords: Passwords::new(config.password_cost),
@@ -98,7 +102,8 @@ impl AppState {
 }
 
 impl AppState {
-    /// Does work that must not stop half-way when whoever asked hangs up: what is committed is also told.
+    /// Does work that must not stop half-way when whoever asked hangs up: what is committed is also told. It stops after
+    /// [`WORK_WITHIN`] alone: the database is silent then.
     ///
     /// # Errors
     /// Those of the work; `unavailable` if it panicked.
@@ -106,6 +111,7 @@ impl AppState {
         &self,
         work: impl Future<Output = Result<T, ApiError>> + Send + 'static,
     ) -> Result<T, ApiError> {
+        let work = async move { timeout(WORK_WITHIN, work).await.unwrap_or(Err(ApiError::Unavailable)) };
         self.tasks.spawn(work).await.unwrap_or(Err(ApiError::Unavailable))
     }
 }

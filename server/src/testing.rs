@@ -17,7 +17,9 @@ pub struct TestServer {
     pub pool: PgPool,
     shutdown: CancellationToken,
     serving: JoinHandle<Result<(), crate::ServeError>>,
-    database: TestDb,
+    url: String,
+    /// Dropped with the server.
+    _database: Option<TestDb>,
 }
 
 /// Lets whatever this process logs be looked through for secrets, where `KITH_TEST_LOGS` names a folder.
@@ -54,14 +56,30 @@ impl TestServer {
     /// # Errors
     /// When PostgreSQL or the server does not start.
     pub async fn start_with(config: Config) -> Result<Self, BoxError> {
-        record_logs();
         let database = database().await?;
-        let pool = connect(database.url(), config.database_connections).await?;
+        let url = database.url().to_owned();
+        Self::start_on(&url, &url, Some(database), config).await
+    }
+
+    /// Starts a server on a migrated database that it reaches by `way`, a proxy for instance; the test itself goes by
+    /// `url`.
+    ///
+    /// # Errors
+    /// When the server does not start.
+    pub async fn start_on(
+        url: &str,
+        way: &str,
+        database: Option<TestDb>,
+        config: Config,
+    ) -> Result<Self, BoxError> {
+        record_logs();
+        let own = connect(way, config.database_connections).await?;
+        let pool = if url == way { own.clone() } else { connect(url, 4).await? };
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let shutdown = CancellationToken::new();
-        let serving = tokio::spawn(serve(listener, config, pool.clone(), shutdown.clone()));
-        Ok(Self { address, pool, shutdown, serving, database })
+        let serving = tokio::spawn(serve(listener, config, own, shutdown.clone()));
+        Ok(Self { address, pool, shutdown, serving, url: url.to_owned(), _database: database })
     }
 
     /// `http://…` with a path that begins with a slash.
@@ -76,7 +94,7 @@ impl TestServer {
 
     /// The database's address, for a second server or process on it.
     pub fn database_url(&self) -> &str {
-        self.database.url()
+        &self.url
     }
 
     /// Ends the server in order and waits for it.

@@ -3,7 +3,7 @@
 
 use crate::{
     db::{self, missed::StandRow},
-    domain::heads,
+    domain::announce,
     hub::{Hub, Published},
     metrics::Metrics,
 };
@@ -15,7 +15,6 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep},
 };
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 /// How often the database is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -160,11 +159,7 @@ impl Repair {
         conn: &mut PgConnection,
         all: impl Iterator<Item = (UserId, ConversationId)>,
     ) -> Result<(), sqlx::Error> {
-        for (user, conversation) in all.filter(|(user, _)| self.hub.is_connected(*user)) {
-            let ids: [Uuid; 1] = [conversation.as_uuid()];
-            let frame = heads::announcement(conn, user, &ids).await?;
-            self.hub.send(user, &Arc::from(frame.encode()), None);
-        }
-        Ok(())
+        let pairs: Vec<_> = all.filter(|(user, _)| self.hub.is_connected(*user)).collect();
+        announce::tell(&self.hub, conn, &pairs).await
     }
 }

@@ -106,17 +106,28 @@ pub async fn insert(conn: &mut PgConnection, new: &EventColumns) -> Result<(), s
     Ok(())
 }
 
-/// Erases the payloads of a message and of its edits (W9). The positions stay.
-pub async fn redact(conn: &mut PgConnection, key: i64, target: EventId) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "UPDATE events SET body = NULL
-         WHERE conversation_key = $1 AND (id = $2 OR (target = $2 AND kind = 'edit'))",
+/// Erases the payloads of messages and of their edits (W9). The positions stay. Answers how many bytes of each sender's
+/// were erased.
+pub async fn redact(
+    conn: &mut PgConnection,
+    key: i64,
+    targets: &[Uuid],
+) -> Result<Vec<(Uuid, i64)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"WITH old AS (
+               SELECT seq, sender, octet_length(body) AS bytes FROM events
+               WHERE conversation_key = $1 AND body IS NOT NULL
+                 AND (id = ANY($2) OR (target = ANY($2) AND kind = 'edit'))
+           ), erased AS (
+               UPDATE events AS e SET body = NULL FROM old WHERE e.conversation_key = $1 AND e.seq = old.seq
+           )
+           SELECT sender, sum(bytes)::bigint AS "bytes!" FROM old GROUP BY sender"#,
         key,
-        target.as_uuid(),
+        targets,
     )
-    .execute(conn)
+    .fetch_all(conn)
     .await?;
-    Ok(())
+    Ok(rows.into_iter().map(|row| (row.sender, row.bytes)).collect())
 }
 
 /// An event as stored.

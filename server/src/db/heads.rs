@@ -37,6 +37,26 @@ pub async fn lock(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<HeadRow>,
     .await
 }
 
+/// As [`lock`], without waiting: those that another transaction holds are left out.
+pub async fn lock_free(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<HeadRow>, sqlx::Error> {
+    sqlx::query_as!(
+        HeadRow,
+        "SELECT conversation_key, conversation_id, head, countable, chain, last_ts, access_version
+         FROM conversation_head WHERE conversation_id = ANY($1)
+         ORDER BY conversation_id FOR NO KEY UPDATE SKIP LOCKED",
+        ids,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// Those of these conversations that exist.
+pub async fn existing(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar!("SELECT conversation_id FROM conversation_head WHERE conversation_id = ANY($1)", ids)
+        .fetch_all(conn)
+        .await
+}
+
 /// Adds the head of an empty log.
 pub async fn insert(conn: &mut PgConnection, key: i64, id: ConversationId) -> Result<(), sqlx::Error> {
     let chain = Chain::empty(id);

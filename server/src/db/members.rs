@@ -1,8 +1,9 @@
 //! `members` and `member_intervals`: who is in a conversation, what each sees of it, and each one's own state there.
 
 use super::unread;
-use kith_protocol::{ConversationId, UserId, event::Role};
+use kith_protocol::{ConversationId, UserId};
 use sqlx::PgConnection;
+use std::collections::HashMap;
 use uuid::Uuid;
 
 /// An active member.
@@ -106,94 +107,102 @@ pub async fn insert_first(
     Ok(())
 }
 
-/// Makes `user` a member from the event `seq` on (R6): `read` and `delivered` start before it.
-pub async fn add(
-    conn: &mut PgConnection,
-    key: i64,
-    user: UserId,
-    role: Role,
-    seq: i64,
-    version: i64,
-) -> Result<(), sqlx::Error> {
+/// Changes of several people's memberships, by column; each person once.
+#[derive(Default)]
+pub struct MemberColumns {
+    /// Who.
+    pub users: Vec<Uuid>,
+    /// Their roles.
+    pub roles: Vec<String>,
+    /// The events that change them.
+    pub seqs: Vec<i64>,
+    /// The `user_seq` of the change.
+    pub versions: Vec<i64>,
+}
+
+/// Makes them members from the events `seqs` on (R6): `read` and `delivered` start before them.
+pub async fn add(conn: &mut PgConnection, key: i64, new: &MemberColumns) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "INSERT INTO members AS m (conversation_key, user_id, role, read_seq, delivered_seq, version)
-         VALUES ($1, $2, $3, $4::bigint - 1, $4::bigint - 1, $5)
+         SELECT $1, n.user_id, n.role, n.seq - 1, n.seq - 1, n.version
+         FROM UNNEST($2::uuid[], $3::text[], $4::bigint[], $5::bigint[]) AS n (user_id, role, seq, version)
          ON CONFLICT ON CONSTRAINT members_pkey DO UPDATE
-         SET role = $3, is_active = true, hidden_at_seq = NULL, version = $5,
-             read_seq = GREATEST(m.read_seq, $4::bigint - 1),
-             delivered_seq = GREATEST(m.delivered_seq, $4::bigint - 1)",
+         SET role = excluded.role, is_active = true, hidden_at_seq = NULL, version = excluded.version,
+             read_seq = GREATEST(m.read_seq, excluded.read_seq),
+             delivered_seq = GREATEST(m.delivered_seq, excluded.delivered_seq)",
         key,
-        user.as_uuid(),
-        role.as_str(),
-        seq,
-        version,
+        &new.users,
+        &new.roles,
+        &new.seqs,
+        &new.versions,
     )
     .execute(&mut *conn)
     .await?;
     sqlx::query!(
-        "INSERT INTO member_intervals (conversation_key, user_id, from_seq) VALUES ($1, $2, $3)",
+        "INSERT INTO member_intervals (conversation_key, user_id, from_seq)
+         SELECT $1, n.user_id, n.seq FROM UNNEST($2::uuid[], $3::bigint[]) AS n (user_id, seq)",
         key,
-        user.as_uuid(),
-        seq,
+        &new.users,
+        &new.seqs,
     )
     .execute(conn)
     .await?;
     Ok(())
 }
 
-/// Ends `user`'s membership with the event `seq`, the last one that the user sees; title and unread stay as they are.
-pub async fn remove(
-    conn: &mut PgConnection,
-    key: i64,
-    user: UserId,
-    seq: i64,
-    version: i64,
-) -> Result<(), sqlx::Error> {
-    let read = sqlx::query_scalar!(
-        "SELECT read_seq FROM members WHERE conversation_key = $1 AND user_id = $2",
+/// Ends their memberships with the events `seqs`, the last ones that they see; title and unread stay as they are.
+pub async fn remove(conn: &mut PgConnection, key: i64, gone: &MemberColumns) -> Result<(), sqlx::Error> {
+    let rows = sqlx::query!(
+        "SELECT user_id, read_seq FROM members WHERE conversation_key = $1 AND user_id = ANY($2)",
         key,
-        user.as_uuid(),
+        &gone.users,
     )
-    .fetch_optional(&mut *conn)
+    .fetch_all(&mut *conn)
     .await?;
-    let Some(read) = read else { return Ok(()) };
-    let unread = unread::count(conn, user, &[(key, read, seq)]).await?.get(&key).copied();
+    let reads: HashMap<Uuid, i64> = rows.into_iter().map(|row| (row.user_id, row.read_seq)).collect();
+    let asked: Vec<_> = gone
+        .users
+        .iter()
+        .zip(&gone.seqs)
+        .filter_map(|(user, seq)| Some((*user, key, *reads.get(user)?, *seq)))
+        .collect();
+    let counted = unread::count_each(conn, &asked).await?;
+    let unreads: Vec<i64> =
+        gone.users.iter().map(|user| counted.get(&(*user, key)).copied().unwrap_or_default()).collect();
     sqlx::query!(
-        "UPDATE members
-         SET is_active = false, version = $3, last_title = (SELECT title FROM conversations WHERE key = $1),
-             last_unread = $4
-         WHERE conversation_key = $1 AND user_id = $2",
+        "UPDATE members AS m
+         SET is_active = false, version = n.version, last_title = c.title, last_unread = n.unread
+         FROM UNNEST($2::uuid[], $3::bigint[], $4::bigint[]) AS n (user_id, version, unread), conversations c
+         WHERE m.conversation_key = $1 AND m.user_id = n.user_id AND c.key = $1",
         key,
-        user.as_uuid(),
-        version,
-        unread.unwrap_or_default(),
+        &gone.users,
+        &gone.versions,
+        &unreads,
     )
     .execute(&mut *conn)
     .await?;
     sqlx::query!(
-        "UPDATE member_intervals SET to_seq = $3
-         WHERE conversation_key = $1 AND user_id = $2 AND to_seq IS NULL",
+        "UPDATE member_intervals AS i SET to_seq = n.seq
+         FROM UNNEST($2::uuid[], $3::bigint[]) AS n (user_id, seq)
+         WHERE i.conversation_key = $1 AND i.user_id = n.user_id AND i.to_seq IS NULL",
         key,
-        user.as_uuid(),
-        seq,
+        &gone.users,
+        &gone.seqs,
     )
     .execute(conn)
     .await?;
     Ok(())
 }
 
-/// Changes a member's role.
-pub async fn set_role(
-    conn: &mut PgConnection,
-    key: i64,
-    user: UserId,
-    role: Role,
-) -> Result<(), sqlx::Error> {
+/// Changes members' roles.
+pub async fn set_roles(conn: &mut PgConnection, key: i64, new: &MemberColumns) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "UPDATE members SET role = $3 WHERE conversation_key = $1 AND user_id = $2",
+        "UPDATE members AS m SET role = n.role
+         FROM UNNEST($2::uuid[], $3::text[]) AS n (user_id, role)
+         WHERE m.conversation_key = $1 AND m.user_id = n.user_id",
         key,
-        user.as_uuid(),
-        role.as_str(),
+        &new.users,
+        &new.roles,
     )
     .execute(conn)
     .await?;
@@ -204,14 +213,16 @@ pub async fn set_role(
 pub async fn unhide(
     conn: &mut PgConnection,
     key: i64,
-    user: UserId,
-    version: i64,
+    users: &[Uuid],
+    versions: &[i64],
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "UPDATE members SET hidden_at_seq = NULL, version = $3 WHERE conversation_key = $1 AND user_id = $2",
+        "UPDATE members AS m SET hidden_at_seq = NULL, version = n.version
+         FROM UNNEST($2::uuid[], $3::bigint[]) AS n (user_id, version)
+         WHERE m.conversation_key = $1 AND m.user_id = n.user_id",
         key,
-        user.as_uuid(),
-        version,
+        users,
+        versions,
     )
     .execute(conn)
     .await?;

@@ -135,7 +135,7 @@ mod tests {
         let database = crate::testing::database().await.unwrap();
         let pool = crate::db::connect(database.url(), 4).await.unwrap();
         let (ada, bo) = (UserId::mint(), UserId::mint());
-        chat(&mut *pool.acquire().await.unwrap(), ConversationId::direct(ada, bo), &[ada, bo]).await;
+        chat(&mut pool.acquire().await.unwrap(), ConversationId::direct(ada, bo), &[ada, bo]).await;
         let (_, begun) = look(&pool, None).await;
         let mut open = crate::db::begin(&pool).await.unwrap();
         sqlx::query(WRITE).bind(9_i64).execute(&mut *open).await.unwrap();

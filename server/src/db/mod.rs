@@ -1,5 +1,6 @@
 //! The only place with SQL, a file per table. Functions take a connection; `domain` opens the transaction.
 
+pub mod announced;
 pub mod append;
 pub mod cleaning;
 pub mod contacts;
@@ -8,12 +9,14 @@ pub mod cursor;
 pub mod devices;
 pub mod epoch;
 pub mod events;
+pub mod fault;
 pub mod generations;
 pub mod heads;
 pub mod health;
 pub mod invites;
 pub mod items;
 pub mod keys;
+pub mod lanes;
 pub mod members;
 pub mod missed;
 pub mod notifications;
@@ -23,6 +26,7 @@ mod plans;
 pub mod reactions;
 pub mod receipts;
 pub mod refresh_tokens;
+pub mod storage;
 pub mod unread;
 pub mod users;
 
@@ -32,6 +36,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use std::{str::FromStr, time::Duration};
+use tokio::time::timeout;
 
 /// Begins reads that all see the same moment.
 const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
@@ -39,9 +44,13 @@ const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 /// A connection that nobody used for this long is asked whether it lives before it is handed out.
 const ASKED_AFTER: Duration = Duration::from_millis(500);
 
+/// How long a connection that comes back may take to become ready. Whoever hung up may have left a statement on it.
+const READY_WITHIN: Duration = Duration::from_secs(5);
+
 /// Connects to the database that `url` names.
 ///
-/// `lock_timeout` is 2 s (W1); `synchronous_commit` stays on whatever the database's default is (W10).
+/// `lock_timeout` is 2 s (W1); PostgreSQL notices within 20 s that this side of a TCP connection is gone, and frees its
+/// locks; `synchronous_commit` stays on whatever the database's default is (W10).
 ///
 /// # Errors
 /// When the URL is not one or nobody answers in 10 s.
@@ -50,6 +59,9 @@ pub async fn connect(url: &str, connections: u32) -> Result<PgPool, sqlx::Error>
         ("lock_timeout", "2s"),
         ("statement_timeout", "30s"),
         ("idle_in_transaction_session_timeout", "30s"),
+        ("tcp_keepalives_idle", "10"),
+        ("tcp_keepalives_interval", "5"),
+        ("tcp_keepalives_count", "2"),
         ("synchronous_commit", "on"),
         // A plan for each run of a statement costs more than most runs do, and one that was made while a table was small
         // would scan all of it later: each is planned once, by its indexes.
@@ -59,9 +71,20 @@ pub async fn connect(url: &str, connections: u32) -> Result<PgPool, sqlx::Error>
         ("enable_mergejoin", "off"),
         ("jit", "off"),
     ]);
+    let crosses_network = options.get_socket().is_none() && !options.get_host().starts_with('/');
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(10))
+        // sqlx asks a connection that comes back whether it is ready, and waits for the answer for as long as the system
+        // believes in the network. A socket of this machine loses nothing and is spared the question.
+        .after_release(move |conn, _| {
+            Box::pin(async move {
+                match crosses_network {
+                    true => Ok(timeout(READY_WITHIN, conn.ping()).await.is_ok_and(|ready| ready.is_ok())),
+                    false => Ok(true),
+                }
+            })
+        })
         // A connection that has just served needs no question whether it lives; under load that would be a third of all.
         .test_before_acquire(false)
         .before_acquire(|conn, about| {

@@ -3,6 +3,7 @@
 
 use crate::db::{self, heads::HeadRow};
 use kith_protocol::{ConversationId, Seq, UserId, event::Role, frame::ConversationKind};
+use quick_cache::{Weighter, unsync::Cache};
 use sqlx::PgConnection;
 use std::{
     collections::{BTreeMap, HashMap},
@@ -12,8 +13,14 @@ use std::{
 /// Both ends inclusive; `None` while it lasts.
 type Intervals = Vec<(Seq, Option<Seq>)>;
 
-/// Conversations that a lane remembers. When there are more it starts anew.
-const CACHE_MAX: usize = 20_000;
+/// Memory of one lane's cache, in bytes: room for about 30,000 direct conversations.
+const CACHE_BYTES_MAX: u64 = 24 * 1024 * 1024;
+/// Memory of an entry without its members, in bytes: access, head and the cache's own bookkeeping.
+const ENTRY_BYTES: u64 = 512;
+/// Memory of a member in an entry, in bytes: once in the tree and once in the audience.
+const MEMBER_BYTES: u64 = 96;
+/// Memory of an interval in an entry, in bytes.
+const INTERVAL_BYTES: u64 = 128;
 
 /// The members of a conversation and what they may see.
 #[derive(Debug, Clone)]
@@ -48,46 +55,73 @@ impl Access {
     pub fn renew_audience(&mut self) {
         self.audience = self.members.keys().copied().collect();
     }
+
+    fn bytes(&self) -> u64 {
+        let intervals: usize = self.partial.values().map(|all| all.len() + 1).sum();
+        ENTRY_BYTES + MEMBER_BYTES * self.members.len() as u64 + INTERVAL_BYTES * intervals as u64
+    }
 }
 
 /// What a lane remembers of a conversation.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Remembered {
     access: Arc<Access>,
-    /// Where the log stood after the lane's last commit.
+    /// The head after the lane's last commit, if the lane knows it.
     head: Option<HeadRow>,
 }
 
-/// A lane's memory of accesses and heads.
-#[derive(Debug, Default)]
-pub struct AccessCache(HashMap<ConversationId, Remembered>);
+#[derive(Debug, Clone)]
+struct Bytes;
+
+impl Weighter<ConversationId, Remembered> for Bytes {
+    fn weight(&self, _: &ConversationId, remembered: &Remembered) -> u64 {
+        remembered.access.bytes()
+    }
+}
+
+/// A lane's cache of accesses and heads. It may forget any entry with any call: a batch works from copies.
+#[derive(Debug)]
+pub struct AccessCache(Cache<ConversationId, Remembered, Bytes>);
+
+impl Default for AccessCache {
+    fn default() -> Self {
+        Self::of_bytes(CACHE_BYTES_MAX)
+    }
+}
 
 impl AccessCache {
+    /// An empty cache with room for about so many bytes.
+    pub(super) fn of_bytes(bytes: u64) -> Self {
+        let estimated = usize::try_from(bytes / (ENTRY_BYTES + 2 * MEMBER_BYTES)).unwrap_or(usize::MAX);
+        Self(Cache::with_weighter(estimated, bytes, Bytes))
+    }
+
     /// The access at this version, if it is remembered.
     pub fn get(&self, conversation: ConversationId, version: i64) -> Option<Arc<Access>> {
         let access = self.0.get(&conversation).map(|one| &one.access);
         access.filter(|access| access.version == version).cloned()
     }
 
-    /// Remembers an access.
-    pub fn put(&mut self, conversation: ConversationId, access: Arc<Access>) {
-        if self.0.len() >= CACHE_MAX {
-            self.0.clear();
-        }
-        self.0.insert(conversation, Remembered { access, head: None });
-    }
-
-    /// Where a log stands as far as the lane remembers, and who may do what there.
+    /// The head and the access of a log as far as the lane remembers both.
     pub fn standing(&self, conversation: ConversationId) -> Option<(&HeadRow, &Arc<Access>)> {
         let Remembered { access, head } = self.0.get(&conversation)?;
         Some((head.as_ref()?, access))
     }
 
-    /// Remembers where a log stands since a commit, or that this is not known.
-    pub fn stand(&mut self, conversation: ConversationId, head: Option<HeadRow>) {
-        if let Some(remembered) = self.0.get_mut(&conversation) {
-            remembered.head = head.filter(|head| head.access_version == remembered.access.version);
-        }
+    /// Remembers an access, and the head of the log after a commit if it belongs to the same version.
+    pub fn remember(&mut self, conversation: ConversationId, access: Arc<Access>, head: Option<HeadRow>) {
+        let head = head.filter(|head| head.access_version == access.version);
+        self.0.insert(conversation, Remembered { access, head });
+    }
+
+    /// Forgets a conversation.
+    pub fn forget(&mut self, conversation: ConversationId) {
+        self.0.remove(&conversation);
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.0.clear();
     }
 }
 

@@ -240,7 +240,7 @@ pub async fn delete(pool: &PgPool, username: &str) -> Result<usize, ApiError> {
     for part in groups.chunks(LEAVING_AT_ONCE) {
         let jobs: Vec<Job> =
             part.iter().map(|id| leaving(ConversationId::from_uuid(*id), user)).collect::<Result<_, _>>()?;
-        batch::commit(&mut conn, &mut AccessCache::default(), &jobs).await?;
+        batch::commit(&mut conn, &mut AccessCache::default(), &jobs, batch::Locking::Wait).await?;
     }
     let mut tx = db::begin(pool).await?;
     // Heads come before user rows (W1).
@@ -257,7 +257,14 @@ pub async fn delete(pool: &PgPool, username: &str) -> Result<usize, ApiError> {
 fn leaving(conversation: ConversationId, user: UserId) -> Result<Job, ApiError> {
     let id = EventId::mint();
     let item = Item::parse(&json!({"id": id, "kind": "member", "body": {"change": "left", "user": user}}))?;
-    Ok(Job { conversation, sender: user, items: vec![item], since: Instant::now(), reply: Reply::new(drop) })
+    Ok(Job {
+        conversation,
+        sender: user,
+        items: vec![item],
+        is_over_quota: false,
+        since: Instant::now(),
+        reply: Reply::new(drop),
+    })
 }
 
 /// Whether an account is disabled.

@@ -2,21 +2,32 @@
 //!
 //! The lane numbers by what it remembers. The statement locks the heads and appends only where head, chain and access
 //! version are still the same and none of the ids exists: then everything that was decided before is as if it were
-//! decided under the lock, for whatever changes a log or who may write to it changes one of these. The rest is left for
-//! the long way ([`super::batch`]), which also does whatever is more than a message: members, titles, redaction, showing
+//! decided under the lock, for whatever changes a log or who may write to it changes one of these. Where only the head
+//! has moved, for another instance wrote too, the lane numbers anew and tries once more. The rest is left for the long way ([`super::batch`]), which also does whatever is more than a message: members, titles, redaction, showing
 //! a hidden conversation, answering a known id.
 
 use super::{
-    access::AccessCache,
+    access::{Access, AccessCache},
     batch::{Committed, Numbering, now_ms},
     log::Log,
     publish::Job,
 };
-use crate::db::{self, append::Moves, events::EventColumns, heads::HeadRow};
+use crate::db::{
+    self,
+    append::{AppendedRow, Moves},
+    events::EventColumns,
+    heads::HeadRow,
+};
 use kith_failpoint::places;
 use kith_protocol::{ConversationId, EventContent};
 use sqlx::PgConnection;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
+
+/// How often a log is tried before it is left for the long way.
+const TRIES: usize = 2;
 
 /// Divides a batch into what may go the short way and the rest. The jobs of one conversation stay together.
 pub fn divide(cache: &AccessCache, jobs: Vec<Job>) -> (Vec<Job>, Vec<Job>) {
@@ -36,22 +47,60 @@ pub fn divide(cache: &AccessCache, jobs: Vec<Job>) -> (Vec<Job>, Vec<Job>) {
     jobs.into_iter().partition(|job| !long.contains(&job.conversation))
 }
 
-/// Appends what [`divide`] gave. Answers the jobs that are done with what they led to, and the jobs that are not.
-///
-/// # Errors
-/// When the database fails. Nothing is known to be stored then.
-pub async fn commit(
-    conn: &mut PgConnection,
-    cache: &mut AccessCache,
-    jobs: Vec<Job>,
-) -> Result<(Vec<Job>, Committed, Vec<Job>), (Vec<Job>, sqlx::Error)> {
-    let mut logs: BTreeMap<ConversationId, (HeadRow, Log)> = BTreeMap::new();
+/// What became of the jobs of a call.
+#[derive(Default)]
+pub struct Appended {
+    /// Those that are done.
+    pub done: Vec<Job>,
+    /// What these led to.
+    pub committed: Committed,
+    /// Those that are left for the long way.
+    pub left: Vec<Job>,
+    /// Why the last statement failed. Nothing is known to be stored of `left` then.
+    pub failure: Option<sqlx::Error>,
+}
+
+/// A log as it was remembered, or as the database last told.
+type Standing = (HeadRow, Arc<Access>);
+
+/// Appends what [`divide`] gave. A log that stands elsewhere than remembered, for another instance writes to it as well,
+/// is numbered anew from where it stands and tried once more.
+pub async fn commit(conn: &mut PgConnection, cache: &mut AccessCache, jobs: Vec<Job>) -> Appended {
+    let mut standings: BTreeMap<ConversationId, Standing> = BTreeMap::new();
     for job in &jobs {
         if let Some((head, access)) = cache.standing(job.conversation) {
-            let log = || (head.clone(), Log::new(job.conversation, head.clone(), access.clone()));
-            logs.entry(job.conversation).or_insert_with(log);
+            standings.entry(job.conversation).or_insert_with(|| (head.clone(), Arc::clone(access)));
         }
     }
+    let mut appended = Appended::default();
+    let mut todo = jobs;
+    for _ in 0..TRIES {
+        if standings.is_empty() {
+            break;
+        }
+        if let Err((jobs, error)) = attempt(conn, cache, &mut standings, &mut appended, todo).await {
+            appended.left.extend(jobs);
+            appended.failure = Some(error);
+            return appended;
+        }
+        todo = std::mem::take(&mut appended.left);
+    }
+    appended.left.extend(todo);
+    appended
+}
+
+/// Tries each log once. Those that may be tried again stay in `standings`, the jobs that are not done in `left`.
+async fn attempt(
+    conn: &mut PgConnection,
+    cache: &mut AccessCache,
+    standings: &mut BTreeMap<ConversationId, Standing>,
+    appended: &mut Appended,
+    jobs: Vec<Job>,
+) -> Result<(), (Vec<Job>, sqlx::Error)> {
+    let mut logs: BTreeMap<ConversationId, (HeadRow, Log)> = std::mem::take(standings)
+        .into_iter()
+        .map(|(id, (head, access))| (id, (head.clone(), Log::new(id, head, access))))
+        .collect();
     let (mut columns, mut published) = (EventColumns::default(), Vec::new());
     let (people, now) = (HashMap::new(), now_ms());
     let mut results = Vec::with_capacity(jobs.len());
@@ -63,35 +112,57 @@ pub async fn commit(
     let moves = moves(&logs);
     if moves.keys.is_empty() {
         // Everything was refused; the long way says so under the lock.
-        return Ok((Vec::new(), Committed::default(), jobs));
+        appended.left.extend(jobs);
+        return Ok(());
     }
     kith_failpoint::pass(places::PUBLISH_BEFORE_COMMIT);
-    let moved: HashSet<i64> = match db::append::append(conn, &moves, &columns).await {
-        Ok(moved) => moved.into_iter().collect(),
+    let rows = match db::append::append(conn, &moves, &columns).await {
+        Ok(rows) => rows,
         Err(error) => return Err((jobs, error)),
     };
     kith_failpoint::pass(places::PUBLISH_AFTER_COMMIT);
+    let mut rows: HashMap<i64, AppendedRow> = rows.into_iter().map(|row| (row.key, row)).collect();
     let mut done = HashSet::new();
-    for (id, (_, log)) in logs {
-        let is_moved = moved.contains(&log.key);
-        cache.stand(id, is_moved.then(|| log.standing()));
-        if is_moved {
-            done.insert(id);
+    for (id, (was, log)) in logs {
+        match rows.remove(&log.key) {
+            Some(row) if row.is_appended => {
+                let head = log.standing();
+                cache.remember(id, log.access, Some(head));
+                done.insert(id);
+            }
+            Some(row) if !row.has_known && row.access_version == was.access_version => {
+                let head = stands(&was, row);
+                cache.remember(id, log.access.clone(), Some(head.clone()));
+                standings.insert(id, (head, log.access));
+            }
+            _ => cache.forget(id),
         }
     }
     published.retain(|event| done.contains(&event.conversation));
-    let (mut finished, mut left) = (Vec::with_capacity(jobs.len()), Vec::new());
-    let mut answers = Vec::with_capacity(jobs.len());
+    appended.committed.published.extend(published);
     for (job, results) in jobs.into_iter().zip(results) {
         match results {
             Some(results) if done.contains(&job.conversation) => {
-                finished.push(job);
-                answers.push(results);
+                appended.done.push(job);
+                appended.committed.results.push(Ok(results));
             }
-            _ => left.push(job),
+            _ => appended.left.push(job),
         }
     }
-    Ok((finished, Committed { results: answers, published, announce: Vec::new() }, left))
+    Ok(())
+}
+
+/// The head of a log that stands elsewhere than it `was`.
+fn stands(was: &HeadRow, row: AppendedRow) -> HeadRow {
+    HeadRow {
+        conversation_key: was.conversation_key,
+        conversation_id: was.conversation_id,
+        head: row.head,
+        countable: row.countable,
+        chain: row.chain,
+        last_ts: row.last_ts,
+        access_version: row.access_version,
+    }
 }
 
 fn moves(logs: &BTreeMap<ConversationId, (HeadRow, Log)>) -> Moves {
@@ -113,7 +184,10 @@ fn moves(logs: &BTreeMap<ConversationId, (HeadRow, Log)>) -> Moves {
 mod tests {
     use super::*;
     use crate::domain::publish::Reply;
-    use crate::domain::{batch, publish::Item};
+    use crate::domain::{
+        batch::{self, Locking},
+        publish::{Item, Results},
+    };
     use kith_protocol::{EventId, UserId, frame::AckStatus};
     use serde_json::json;
     use std::time::Instant;
@@ -146,7 +220,14 @@ mod tests {
         fn job_of(&self, value: serde_json::Value) -> Job {
             let items = vec![Item::parse(&value).unwrap()];
             let reply = Reply::new(drop);
-            Job { conversation: self.id, sender: self.ada, items, since: Instant::now(), reply }
+            Job {
+                conversation: self.id,
+                sender: self.ada,
+                items,
+                is_over_quota: false,
+                since: Instant::now(),
+                reply,
+            }
         }
 
         fn again(&self, job: &Job) -> Job {
@@ -155,16 +236,16 @@ mod tests {
         }
 
         async fn long(&mut self, jobs: &[Job]) -> Committed {
-            batch::commit(&mut self.conn, &mut self.cache, jobs).await.unwrap()
+            batch::commit(&mut self.conn, &mut self.cache, jobs, Locking::Wait).await.unwrap()
         }
 
         /// Appends one job; whether it went the short way, and what is left.
         async fn short(&mut self, job: Job) -> (Vec<u64>, Vec<Job>) {
             let (short, long) = divide(&self.cache, vec![job]);
             assert!(long.is_empty(), "for the long way already");
-            let (done, committed, left) = commit(&mut self.conn, &mut self.cache, short)
-                .await
-                .unwrap_or_else(|(_, error)| panic!("{error}"));
+            let Appended { done, committed, left, failure } =
+                commit(&mut self.conn, &mut self.cache, short).await;
+            assert!(failure.is_none(), "{failure:?}");
             assert_eq!(done.len(), committed.results.len());
             let published: Vec<u64> = committed.published.iter().map(|event| event.seq.0).collect();
             assert_eq!(published.len(), done.len());
@@ -181,9 +262,10 @@ mod tests {
         let database = crate::testing::database().await.unwrap();
         let mut chat = Chat::begun(&database).await;
         let jobs = vec![chat.job("two"), chat.job("three"), chat.job("four")];
-        let (done, committed, left) = commit(&mut chat.conn, &mut chat.cache, jobs).await.ok().unwrap();
+        let Appended { done, committed, left, .. } = commit(&mut chat.conn, &mut chat.cache, jobs).await;
         assert_eq!((done.len(), left.len()), (3, 0));
-        let seqs: Vec<_> = committed.results.iter().map(|results| results[0].seq.unwrap().0).collect();
+        let first = |results: &Results| results.as_ref().unwrap()[0].seq.unwrap().0;
+        let seqs: Vec<_> = committed.results.iter().map(first).collect();
         assert_eq!(seqs, [2, 3, 4]);
         let five = chat.job("five");
         assert_eq!(chat.short(five).await.0, [5]);
@@ -201,33 +283,59 @@ mod tests {
         assert_eq!((published.len(), left.len()), (0, 1));
         assert!(chat.cache.standing(chat.id).is_none(), "what did not fit is forgotten");
         let results = chat.long(&left).await.results;
-        assert_eq!(results[0][0].status, AckStatus::Duplicate);
-        assert_eq!(results[0][0].seq.unwrap().0, 2);
+        let result = &results[0].as_ref().unwrap()[0];
+        assert_eq!((result.status, result.seq.unwrap().0), (AckStatus::Duplicate, 2));
         assert_eq!(chat.seqs().await, [1, 2]);
     }
 
     #[tokio::test]
-    async fn w1_what_another_instance_changed_is_left_for_the_long_way() {
+    async fn w1_what_another_instance_wrote_is_numbered_after_and_tried_once_more() {
         let database = crate::testing::database().await.unwrap();
         let mut chat = Chat::begun(&database).await;
-        for is_access in [true, false] {
-            let fits = chat.job("fits");
-            assert_eq!(chat.short(fits).await.0.len(), 1);
-            db::append::testing::change_heads(&mut chat.conn, is_access).await;
-            let late = chat.job("late");
-            let (published, left) = chat.short(late).await;
-            assert_eq!((published.len(), left.len()), (0, 1), "access {is_access}");
-            chat.long(&left).await;
-        }
-        // Another lane with a memory of its own writes to the same log.
+        // Another instance with a memory of its own writes to the same log, in turns with this one.
         let mut other = AccessCache::default();
-        let theirs = chat.job("theirs");
-        batch::commit(&mut chat.conn, &mut other, &[theirs]).await.unwrap();
+        for seq in [2, 4, 6] {
+            let theirs = chat.job("theirs");
+            batch::commit(&mut chat.conn, &mut other, &[theirs], Locking::Wait).await.unwrap();
+            let ours = chat.job("ours");
+            let (published, left) = chat.short(ours).await;
+            assert_eq!((published, left.len()), (vec![seq + 1], 0), "without the long way");
+        }
+        assert_eq!(chat.seqs().await, (1..=7).collect::<Vec<_>>());
+        let (heads, chains) = db::append::testing::last_chain(&mut chat.conn).await;
+        assert_eq!(heads, chains, "the chain goes on from what the other one wrote");
+    }
+
+    #[tokio::test]
+    async fn w1_a_change_of_access_by_another_instance_is_left_for_the_long_way() {
+        let database = crate::testing::database().await.unwrap();
+        let mut chat = Chat::begun(&database).await;
+        db::append::testing::change_access(&mut chat.conn).await;
         let late = chat.job("late");
         let (published, left) = chat.short(late).await;
         assert_eq!((published.len(), left.len()), (0, 1));
         chat.long(&left).await;
-        assert_eq!(chat.seqs().await, (1..=7).collect::<Vec<_>>());
+        let fits = chat.job("fits");
+        assert_eq!(chat.short(fits).await.0, [3]);
+    }
+
+    #[tokio::test]
+    async fn members_are_members_however_little_the_cache_remembers() {
+        let database = crate::testing::database().await.unwrap();
+        let mut chat = Chat::begun(&database).await;
+        let mut jobs = Vec::new();
+        for _ in 0..8 {
+            let (id, bo) = (chat.id, UserId::mint());
+            chat.id = ConversationId::direct(chat.ada, bo);
+            db::append::testing::chat_with(&mut chat.conn, chat.id, chat.ada, bo).await;
+            jobs.push(chat.job("to somebody else"));
+            chat.id = id;
+        }
+        // Room for one conversation: each that is read puts another one out.
+        chat.cache = AccessCache::of_bytes(1_024);
+        for result in chat.long(&jobs).await.results {
+            assert_eq!(result.unwrap()[0].status, AckStatus::Ok);
+        }
     }
 
     #[tokio::test]
@@ -243,7 +351,7 @@ mod tests {
                 .unwrap();
             chat.cache = AccessCache::default();
             let job = chat.job("when");
-            let ts = chat.long(&[job]).await.results[0][0].ts.unwrap().as_i64();
+            let ts = chat.long(&[job]).await.results[0].as_ref().unwrap()[0].ts.unwrap().as_i64();
             assert_eq!(ts == now + ahead, stays, "{ts} at {now}");
             assert!(stays || ts < now + hour / 2);
         }

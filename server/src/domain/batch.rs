@@ -6,10 +6,11 @@ use super::{
     annotations,
     effects::{self, Effect},
     log::{Known, Log},
-    publish::{Job, refused, skipped},
+    publish::{Job, Results, refused, skipped},
 };
 use crate::{
     db::{self, contacts::PersonRow, events::EventColumns, heads::HeadColumns},
+    error::ApiError,
     hub::Published,
 };
 use kith_failpoint::places;
@@ -22,18 +23,39 @@ use sqlx::{Connection, PgConnection};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use uuid::Uuid;
 
+/// What becomes of a conversation whose head another transaction holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Locking {
+    /// It is waited for, as long as PostgreSQL's `lock_timeout` allows.
+    Wait,
+    /// Its jobs are answered `busy`; the others of the batch are not delayed by it.
+    Skip,
+}
+
+/// Bytes of bodies by user: stored, or erased if below 0.
+pub type Stored = BTreeMap<UserId, i64>;
+
 /// What a batch has led to.
 #[derive(Default)]
 pub struct Committed {
-    /// By job, by item.
-    pub results: Vec<Vec<AckResult>>,
+    /// By job.
+    pub results: Vec<Results>,
     /// In order.
     pub published: Vec<Published>,
     /// Who gets heads before the events.
     pub announce: Vec<(UserId, ConversationId)>,
+    /// What was erased.
+    pub erased: Stored,
 }
 
 pub use crate::clock::now_ms;
+
+/// The logs of a batch.
+struct Locked {
+    logs: BTreeMap<ConversationId, Log>,
+    /// Those that another transaction holds.
+    busy: BTreeSet<ConversationId>,
+}
 
 /// Commits a batch.
 ///
@@ -43,9 +65,10 @@ pub async fn commit(
     conn: &mut PgConnection,
     cache: &mut AccessCache,
     jobs: &[Job],
+    locking: Locking,
 ) -> Result<Committed, sqlx::Error> {
     let mut tx = conn.begin().await?;
-    let mut logs = lock(&mut tx, cache, jobs).await?;
+    let Locked { mut logs, busy } = lock(&mut tx, cache, jobs, locking).await?;
     look_up(&mut tx, &mut logs, jobs).await?;
     annotations::load(&mut tx, &mut logs, jobs).await?;
     let people = people(&mut tx, jobs).await?;
@@ -57,51 +80,74 @@ pub async fn commit(
         let mut numbering =
             Numbering { columns: &mut columns, published: &mut published, people: &people, now };
         results.push(match logs.get_mut(&job.conversation) {
-            Some(log) => numbering.take(log, job),
-            None => prefix(job, |_| Err(ErrorCode::NotMember)),
+            Some(log) => Ok(numbering.take(log, job)),
+            None if busy.contains(&job.conversation) => Err(ApiError::Busy),
+            None => Ok(prefix(job, |_| Err(ErrorCode::NotMember))),
         });
     }
     if columns.ids.is_empty() {
         tx.rollback().await?;
-        return Ok(Committed { results, published, announce: Vec::new() });
+        return Ok(Committed { results, published, announce: Vec::new(), erased: Stored::new() });
     }
     db::events::insert(&mut tx, &columns).await?;
-    let announce = effects::write(&mut tx, &mut logs).await?;
+    let mut erased = Stored::new();
+    let announce = effects::write(&mut tx, &mut logs, &mut erased).await?;
     annotations::write(&mut tx, &logs).await?;
     move_heads(&mut tx, &logs).await?;
     kith_failpoint::pass(places::PUBLISH_BEFORE_COMMIT);
     tx.commit().await?;
     kith_failpoint::pass(places::PUBLISH_AFTER_COMMIT);
-    for (id, log) in &logs {
-        // Whoever may do what is read again with the next batch.
-        cache.stand(*id, log.effects.is_empty().then(|| log.standing()));
+    for (id, log) in logs {
+        if log.effects.is_empty() {
+            let head = log.standing();
+            cache.remember(id, log.access, Some(head));
+        } else {
+            // Whoever may do what is read again with the next batch.
+            cache.forget(id);
+        }
     }
-    Ok(Committed { results, published, announce })
+    Ok(Committed { results, published, announce, erased })
 }
 
-/// Locks the heads and brings the accesses up to the locked versions.
+/// Locks the heads and brings the accesses up to the locked versions. The batch works from what it has loaded, whatever
+/// the cache forgets meanwhile.
 async fn lock(
     conn: &mut PgConnection,
     cache: &mut AccessCache,
     jobs: &[Job],
-) -> Result<BTreeMap<ConversationId, Log>, sqlx::Error> {
+    locking: Locking,
+) -> Result<Locked, sqlx::Error> {
     let ids: BTreeSet<Uuid> = jobs.iter().map(|job| job.conversation.as_uuid()).collect();
     let ids: Vec<Uuid> = ids.into_iter().collect();
-    let heads = db::heads::lock(conn, &ids).await?;
-    let stale: Vec<_> = heads
-        .iter()
-        .map(|row| (row.conversation_key, ConversationId::from_uuid(row.conversation_id), row.access_version))
-        .filter(|(_, id, version)| cache.get(*id, *version).is_none())
-        .collect();
+    let (heads, mut busy) = match locking {
+        Locking::Wait => (db::heads::lock(conn, &ids).await?, BTreeSet::new()),
+        Locking::Skip => {
+            let heads = db::heads::lock_free(conn, &ids).await?;
+            let there = db::heads::existing(conn, &ids).await?;
+            (heads, there.into_iter().map(ConversationId::from_uuid).collect())
+        }
+    };
+    let mut accesses = HashMap::with_capacity(heads.len());
+    let mut stale = Vec::new();
+    for row in &heads {
+        let id = ConversationId::from_uuid(row.conversation_id);
+        busy.remove(&id);
+        match cache.get(id, row.access_version) {
+            Some(access) => {
+                accesses.insert(id, access);
+            }
+            None => stale.push((row.conversation_key, id, row.access_version)),
+        }
+    }
     for (id, access) in access::load(conn, &stale).await? {
-        cache.put(id, access);
+        cache.remember(id, access.clone(), None);
+        accesses.insert(id, access);
     }
     let logs = heads.into_iter().filter_map(|row| {
         let id = ConversationId::from_uuid(row.conversation_id);
-        let access = cache.get(id, row.access_version)?;
-        Some((id, Log::new(id, row, access)))
+        Some((id, Log::new(id, row, accesses.remove(&id)?)))
     });
-    Ok(logs.collect())
+    Ok(Locked { logs: logs.collect(), busy })
 }
 
 /// Looks up which ids exist already, and what the events are about.
@@ -213,6 +259,15 @@ fn prefix(
     results
 }
 
+/// Whether somebody who has stored as much as they may can still add this: it takes no room, or makes some.
+fn is_free(content: &EventContent) -> bool {
+    match content {
+        EventContent::Delete { .. } => true,
+        EventContent::Member(member) => member.change == MemberChange::Left,
+        _ => false,
+    }
+}
+
 /// Numbers what is new, for the insert and for those who are told.
 pub(super) struct Numbering<'a> {
     /// For the insert.
@@ -231,6 +286,9 @@ impl Numbering<'_> {
         prefix(job, |item| {
             if let Some(known) = log.known.get(&item.id) {
                 return log.answer_known(known, job.sender, item);
+            }
+            if job.is_over_quota && !is_free(&item.content) {
+                return Err(ErrorCode::NotAllowed);
             }
             let effect = log.authorise(job.sender, item, self.people)?;
             let audience_before = log.access.audience.clone();

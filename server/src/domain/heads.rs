@@ -9,8 +9,11 @@ use kith_protocol::{
     limits,
 };
 use sqlx::{PgConnection, PgPool};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use uuid::Uuid;
+
+/// The intervals of a membership, both ends inclusive; `None` while it lasts.
+type Visible = Vec<(Seq, Option<Seq>)>;
 
 /// A page key: the newest event's time and the conversation of the last item.
 pub type PageKey = (i64, Uuid);
@@ -66,22 +69,45 @@ pub async fn complete(
     }
     // A former member is told nothing of the members there are at present.
     let active: Vec<i64> = rows.iter().filter(|row| row.is_active).map(|row| row.key).collect();
-    let counts: HashMap<i64, i64> = db::items::member_counts(conn, &active).await?.into_iter().collect();
-    let limit = i64::try_from(limits::HEADS_MEMBERS_MAX).unwrap_or(i64::MAX);
-    let small: Vec<i64> = counts.iter().filter(|(_, count)| **count <= limit).map(|(key, _)| *key).collect();
-    let mut members: HashMap<i64, Vec<HeadsMember>> = HashMap::new();
-    for row in db::items::members(conn, &small).await? {
-        members.entry(row.conversation_key).or_default().push(HeadsMember {
-            user: UserId::from_uuid(row.user_id),
-            role: Role::parse(&row.role).unwrap_or(Role::Member),
-            profile_version: row.profile_version.unsigned_abs(),
-        });
-    }
+    let people = People::read(conn, &active).await?;
     let item = |row: ItemRow| {
         let visible = visible.remove(&row.key).unwrap_or_default();
+        let unread = unread.get(&row.key).copied().unwrap_or_default();
+        people.item(row, unread, visible)
+    };
+    Ok(rows.into_iter().map(item).collect())
+}
+
+/// The active members of conversations, as far as heads items name them.
+struct People {
+    counts: HashMap<i64, i64>,
+    /// Of small conversations alone.
+    members: HashMap<i64, Vec<HeadsMember>>,
+}
+
+impl People {
+    async fn read(conn: &mut PgConnection, keys: &[i64]) -> Result<Self, sqlx::Error> {
+        let counts: HashMap<i64, i64> = db::items::member_counts(conn, keys).await?.into_iter().collect();
+        let limit = i64::try_from(limits::HEADS_MEMBERS_MAX).unwrap_or(i64::MAX);
+        let small: Vec<i64> =
+            counts.iter().filter(|(_, count)| **count <= limit).map(|(key, _)| *key).collect();
+        let mut members: HashMap<i64, Vec<HeadsMember>> = HashMap::new();
+        for row in db::items::members(conn, &small).await? {
+            members.entry(row.conversation_key).or_default().push(HeadsMember {
+                user: UserId::from_uuid(row.user_id),
+                role: Role::parse(&row.role).unwrap_or(Role::Member),
+                profile_version: row.profile_version.unsigned_abs(),
+            });
+        }
+        Ok(Self { counts, members })
+    }
+
+    /// A heads item; a former member's names nobody.
+    fn item(&self, row: ItemRow, unread: u64, visible: Visible) -> HeadsItem {
         let id = ConversationId::from_uuid(row.id);
+        let count = self.counts.get(&row.key).filter(|_| row.is_active);
         HeadsItem {
-            own: own_state(&row, unread.get(&row.key).copied().unwrap_or_default()),
+            own: own_state(&row, unread),
             kind: ConversationKind::parse(&row.kind).unwrap_or(ConversationKind::Group),
             head: Seq::from_i64(row.head),
             chain: Chain::from_slice(&row.chain).unwrap_or_else(|| Chain::empty(id)),
@@ -89,16 +115,12 @@ pub async fn complete(
             last_ts: TimestampMs::from_i64(row.last_ts),
             floor: visible.first().map_or(Seq(1), |(from, _)| *from),
             visible,
-            members: members.remove(&row.key),
-            member_count: counts
-                .get(&row.key)
-                .and_then(|count| u32::try_from(*count).ok())
-                .unwrap_or_default(),
+            members: self.members.get(&row.key).filter(|_| row.is_active).cloned(),
+            member_count: count.and_then(|count| u32::try_from(*count).ok()).unwrap_or_default(),
             title: row.title,
             context: row.context.and_then(|context| serde_json::from_value(context).ok()),
         }
-    };
-    Ok(rows.into_iter().map(item).collect())
+    }
 }
 
 /// The items of these conversations, for a user who is or was a member.
@@ -130,23 +152,58 @@ pub async fn page(
     Ok((complete(conn, user, rows).await?, next))
 }
 
-/// `heads {full: false}`: what started, or what a user is in again.
-pub async fn announcement(
+/// Pairs of person and conversation that [`announcements`] reads together.
+pub const ANNOUNCED_TOGETHER_MAX: usize = 1_000;
+
+/// `heads {full: false}` for each of these people: conversations that started for them, or that they are in again. At
+/// most [`ANNOUNCED_TOGETHER_MAX`] pairs, with a fixed number of statements.
+pub async fn announcements(
     conn: &mut PgConnection,
-    user: UserId,
-    ids: &[Uuid],
-) -> Result<ServerFrame, sqlx::Error> {
-    let items = items_of(conn, user, ids).await?;
-    let user_seq = db::contacts::user_seq(conn, user).await?;
-    Ok(ServerFrame::Heads(Heads {
-        reply_to: None,
-        full: false,
-        more: false,
-        user_seq: user_seq.unsigned_abs(),
-        cursor: None,
-        items,
-        gone: Vec::new(),
-    }))
+    pairs: &[(UserId, ConversationId)],
+) -> Result<Vec<(UserId, ServerFrame)>, sqlx::Error> {
+    let (users, ids): (Vec<Uuid>, Vec<Uuid>) =
+        pairs.iter().map(|(user, id)| (user.as_uuid(), id.as_uuid())).unzip();
+    let rows = db::announced::items(conn, &users, &ids).await?;
+    let (users, keys): (Vec<Uuid>, Vec<i64>) = rows.iter().map(|row| (row.user_id, row.item.key)).unzip();
+    let mut visible: HashMap<(Uuid, i64), Visible> = HashMap::new();
+    for row in db::announced::intervals(conn, &users, &keys).await? {
+        let interval = (Seq::from_i64(row.from_seq), row.to_seq.map(Seq::from_i64));
+        visible.entry((row.user_id, row.conversation_key)).or_default().push(interval);
+    }
+    let active: BTreeSet<i64> =
+        rows.iter().filter(|row| row.item.is_active).map(|row| row.item.key).collect();
+    let people = People::read(conn, &active.into_iter().collect::<Vec<_>>()).await?;
+    let mut frames: BTreeMap<Uuid, Heads> = BTreeMap::new();
+    // Where no message lies behind the marker, none is unread.
+    let asked: Vec<_> = rows
+        .iter()
+        .filter(|row| row.item.last_unread.is_none() && row.item.read_seq < row.item.head)
+        .filter(|row| row.item.countable > row.read_countable)
+        .map(|row| (row.user_id, row.item.key, row.item.read_seq, row.item.head))
+        .collect();
+    let counted = db::unread::count_each(conn, &asked).await?;
+    for row in rows {
+        let key = row.item.key;
+        let unread = row.item.last_unread.or_else(|| counted.get(&(row.user_id, key)).copied());
+        let unread = unread.unwrap_or_default().max(0).unsigned_abs();
+        let visible = visible.remove(&(row.user_id, key)).unwrap_or_default();
+        let heads = frames.entry(row.user_id).or_insert_with(|| Heads {
+            reply_to: None,
+            full: false,
+            more: false,
+            user_seq: row.user_seq.unsigned_abs(),
+            cursor: None,
+            items: Vec::new(),
+            gone: Vec::new(),
+        });
+        heads.items.push(people.item(row.item, unread, visible));
+    }
+    let frames = frames.into_iter().flat_map(|(user, heads)| {
+        in_parts(heads)
+            .into_iter()
+            .map(move |part| (UserId::from_uuid(user), ServerFrame::Heads(Heads { more: false, ..part })))
+    });
+    Ok(frames.collect())
 }
 
 /// About how many bytes of items are in one frame; drafts make them long.

@@ -1,7 +1,7 @@
 //! Starting a conversation: create it, or find it (section 12; direct ids follow from their two people).
 
 use super::{
-    heads,
+    announce, heads,
     policy::{self, Start},
     publish::Item,
 };
@@ -67,7 +67,7 @@ async fn open_and_tell(state: &AppState, user: UserId, opening: Opening) -> Resu
     };
     if is_new {
         // It exists; whoever is not told now learns of it by the next heads.
-        if let Err(error) = announce(state, &mut conn, user, &opening, &others).await {
+        if let Err(error) = announce_start(state, &mut conn, user, &opening, &others).await {
             tracing::warn!(%error, "could not announce a conversation");
         }
     }
@@ -183,7 +183,7 @@ async fn create(
 }
 
 /// Tells connected members before the first event. A direct conversation without events is its creator's alone.
-async fn announce(
+async fn announce_start(
     state: &AppState,
     conn: &mut PgConnection,
     user: UserId,
@@ -192,9 +192,8 @@ async fn announce(
 ) -> Result<(), ApiError> {
     let others = if opening.kind == ConversationKind::Group { others } else { &[] };
     state.hub.announce_to_others(others.iter().chain([&user]).copied(), opening.id);
-    for one in others.iter().chain([&user]).filter(|one| state.hub.is_connected(**one)) {
-        let frame = heads::announcement(conn, *one, &[opening.id.as_uuid()]).await?;
-        state.hub.send(*one, &frame.encode().into(), None);
-    }
-    Ok(())
+    let everybody = others.iter().chain([&user]).copied();
+    let here: Vec<_> =
+        everybody.filter(|one| state.hub.is_connected(*one)).map(|one| (one, opening.id)).collect();
+    Ok(announce::tell(&state.hub, conn, &here).await?)
 }

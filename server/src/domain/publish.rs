@@ -2,8 +2,21 @@
 //!
 //! Items are checked here by their form alone; what needs the log is decided by the lane under its lock.
 
-use super::{epoch::Epoch, lanes};
-use crate::{error::ApiError, hub::Hub, metrics::Metrics};
+use super::{
+    announce::Announcer,
+    epoch::Epoch,
+    fair::{FairQueue, Refused},
+    lanes::Lane,
+    pulse::Pulse,
+    quota::Quota,
+};
+use crate::{
+    config::Config,
+    db::lanes::{self, LaneConnection},
+    error::ApiError,
+    hub::Hub,
+    metrics::Metrics,
+};
 use kith_protocol::{
     ConversationId, ErrorCode, EventContent, EventId, NewEvent, UserId,
     event::body_hash,
@@ -13,18 +26,18 @@ use kith_protocol::{
 use serde_json::Value;
 use sqlx::PgPool;
 use std::{
-    hash::{DefaultHasher, Hash, Hasher},
+    hash::{BuildHasher, RandomState},
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How many lanes write at the same time, each with a connection of its own (W4).
 const LANES: usize = 4;
-/// Jobs that wait for a lane; whoever comes when it is full waits, at most [`ENQUEUE_WITHIN`].
-const LANE_QUEUE: usize = 1_024;
-/// Then the answer is `busy`.
+/// Connections of the lanes and of the task that announces. They come on top of the pool's.
+pub const CONNECTIONS: u32 = 5;
+/// How long a job waits for room in its lane. Then the answer is `busy`.
 const ENQUEUE_WITHIN: Duration = Duration::from_secs(5);
 
 /// An event of the right form, not yet numbered.
@@ -122,6 +135,8 @@ pub struct Job {
     pub sender: UserId,
     /// What, not empty.
     pub items: Vec<Item>,
+    /// Whether the sender has stored as much as they may.
+    pub is_over_quota: bool,
     /// When it came.
     pub since: Instant,
     /// Where the answer goes.
@@ -200,10 +215,21 @@ pub fn refused(id: Option<EventId>, code: ErrorCode) -> AckResult {
     }
 }
 
+/// A lane as those see it who hand jobs in.
+#[derive(Debug)]
+struct LaneEnd {
+    queue: Arc<FairQueue>,
+    pulse: Arc<Pulse>,
+}
+
 /// The lanes that write the log; a handle that is cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Publisher {
-    lanes: Arc<[mpsc::Sender<Job>]>,
+    lanes: Arc<[LaneEnd]>,
+    /// Keyed anew by each process, so that nobody can choose conversations that share a lane.
+    hasher: Arc<RandomState>,
+    /// What each user may have in the log.
+    pub quota: Quota,
     /// The database's lineage (S6).
     pub epoch: Epoch,
 }
@@ -211,27 +237,43 @@ pub struct Publisher {
 impl Publisher {
     /// Starts the lanes. They end, with their queues drained, some time after `shutdown`.
     pub fn start(
+        config: &Config,
         pool: PgPool,
         hub: Hub,
         metrics: Metrics,
         tasks: &TaskTracker,
         shutdown: CancellationToken,
     ) -> Self {
+        let within = config.database_within;
+        let lane_pool = lanes::pool(&pool, CONNECTIONS, within);
+        let connection = || LaneConnection::new(lane_pool.clone(), within);
+        let quota = Quota::start(config.user_storage_bytes, pool.clone(), tasks, shutdown.clone());
+        let epoch = Epoch::watch(pool, hub.clone(), tasks, shutdown.clone());
+        let (announcer, announcing) = Announcer::new(hub, metrics.clone(), connection());
+        tasks.spawn(announcing);
         let lanes = (0..LANES)
             .map(|_| {
-                let (sender, receiver) = mpsc::channel(LANE_QUEUE);
-                tasks.spawn(lanes::run(
-                    pool.clone(),
-                    hub.clone(),
-                    metrics.clone(),
-                    receiver,
-                    shutdown.clone(),
-                ));
-                sender
+                let end = LaneEnd { queue: Arc::default(), pulse: Arc::default() };
+                let lane = Lane {
+                    queue: Arc::clone(&end.queue),
+                    connection: connection(),
+                    announcer: announcer.clone(),
+                    metrics: metrics.clone(),
+                    pulse: Arc::clone(&end.pulse),
+                    epoch: epoch.clone(),
+                    quota: quota.clone(),
+                };
+                tasks.spawn(lane.run(shutdown.clone()));
+                end
             })
             .collect();
-        let epoch = Epoch::watch(pool, hub, tasks, shutdown);
-        Self { lanes, epoch }
+        Self { lanes, hasher: Arc::default(), quota, epoch }
+    }
+
+    /// For how long the lane that has waited longest has had work and committed nothing.
+    pub fn stalled_for(&self) -> Duration {
+        let now = Instant::now();
+        self.lanes.iter().map(|lane| lane.pulse.stalled_for(now)).max().unwrap_or_default()
     }
 
     /// Hands events in; they are numbered in the order of these calls. Waits while the lane is full. `answer` is called
@@ -255,7 +297,7 @@ impl Publisher {
         if items.is_empty() {
             reply.give(Ok(Vec::new()));
         } else {
-            self.enqueue(Job { conversation, sender, items, since: Instant::now(), reply }).await;
+            self.enqueue(conversation, sender, items, reply).await;
         }
         Ok(())
     }
@@ -269,19 +311,21 @@ impl Publisher {
         let (reply, answer) = oneshot::channel();
         // Whoever asked may have gone.
         let reply = Reply::new(move |results| drop(reply.send(results)));
-        self.enqueue(Job { conversation, sender, items, since: Instant::now(), reply }).await;
+        self.enqueue(conversation, sender, items, reply).await;
         answer.await.map_err(|_| ApiError::Unavailable)?
     }
 
     /// Leaves a job to its lane; one that stays full answers `busy`, one that has ended `unavailable`.
-    async fn enqueue(&self, job: Job) {
-        let mut hasher = DefaultHasher::new();
-        job.conversation.hash(&mut hasher);
-        let lane = usize::try_from(hasher.finish() % LANES as u64).unwrap_or_default();
-        match self.lanes[lane].send_timeout(job, ENQUEUE_WITHIN).await {
+    async fn enqueue(&self, conversation: ConversationId, sender: UserId, items: Vec<Item>, reply: Reply) {
+        let since = Instant::now();
+        let is_over_quota = self.quota.is_used_up(sender).await;
+        let job = Job { conversation, sender, items, is_over_quota, since, reply };
+        let hash = self.hasher.hash_one(job.conversation);
+        let lane = usize::try_from(hash % LANES as u64).unwrap_or_default();
+        match self.lanes[lane].queue.push(job, ENQUEUE_WITHIN).await {
             Ok(()) => {}
-            Err(mpsc::error::SendTimeoutError::Timeout(job)) => job.reply.give(Err(ApiError::Busy)),
-            Err(mpsc::error::SendTimeoutError::Closed(job)) => job.reply.give(Err(ApiError::Unavailable)),
+            Err(Refused::Full(job)) => job.reply.give(Err(ApiError::Busy)),
+            Err(Refused::Closed(job)) => job.reply.give(Err(ApiError::Unavailable)),
         }
     }
 }

@@ -12,10 +12,14 @@ pub async fn alive() -> &'static str {
     "ok\n"
 }
 
-/// `GET /readyz`: the database answers and has this server's schema. Without its bus a server serves on, a second later
+/// `GET /readyz`: the database answers and has this server's schema, and every lane that has work commits. Without its bus a server serves on, a second later
 /// than otherwise, and says so: if all of them were taken out of service for it, nobody would be served.
 pub async fn ready(State(state): State<AppState>) -> Result<&'static str, ApiError> {
     if state.draining.is_cancelled() || state.shutdown.is_cancelled() {
+        return Err(ApiError::Unavailable);
+    }
+    if state.publisher.stalled_for() >= state.config.database_within {
+        tracing::warn!("a lane has work and has committed nothing for long");
         return Err(ApiError::Unavailable);
     }
     let check = async {

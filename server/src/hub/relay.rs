@@ -8,7 +8,7 @@ use super::{Published, Topic};
 use kith_protocol::{ConversationId, DeviceId, Seq, TimestampMs, UserId, ephemeral::PresenceState};
 use std::{
     collections::HashMap,
-    hash::{DefaultHasher, Hash, Hasher},
+    hash::{BuildHasher, RandomState},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -164,6 +164,8 @@ pub struct Relay {
     /// What found no room in a queue.
     overflowed: AtomicU64,
     shards: [Mutex<Windows>; SHARDS],
+    /// Keyed anew by each process, so that nobody can choose conversations that share a lock.
+    hasher: RandomState,
 }
 
 impl Relay {
@@ -171,7 +173,13 @@ impl Relay {
     pub fn new() -> (Self, mpsc::Receiver<Outward>, mpsc::Receiver<Vec<Published>>) {
         let (outward, outward_end) = mpsc::channel(OUTWARD_MAX);
         let (held, held_end) = mpsc::channel(HELD_MAX);
-        let relay = Self { outward, held, overflowed: AtomicU64::new(0), shards: Default::default() };
+        let relay = Self {
+            outward,
+            held,
+            overflowed: AtomicU64::new(0),
+            shards: Default::default(),
+            hasher: RandomState::new(),
+        };
         (relay, outward_end, held_end)
     }
 
@@ -192,15 +200,20 @@ impl Relay {
     }
 
     pub(super) fn windows(&self, conversation: ConversationId) -> MutexGuard<'_, Windows> {
-        let mut hasher = DefaultHasher::new();
-        conversation.hash(&mut hasher);
-        let shard = usize::try_from(hasher.finish() % SHARDS as u64).unwrap_or_default();
+        let shard = usize::try_from(self.hasher.hash_one(conversation) % SHARDS as u64).unwrap_or_default();
         self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Nobody here is in the conversation, or nobody knows what was handed on.
     pub fn forget(&self, conversation: ConversationId) {
         self.windows(conversation).forget(conversation);
+    }
+
+    /// Forgets what was handed on of all conversations.
+    pub(super) fn begin_anew(&self) {
+        for shard in &self.shards {
+            *shard.lock().unwrap_or_else(PoisonError::into_inner) = Windows::default();
+        }
     }
 
     /// What was not handed on here, so that all of `low..=high` was and nothing is missing between.

@@ -26,13 +26,22 @@ use kith_protocol::{
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
-use tokio::sync::{Semaphore, oneshot};
+use tokio::{
+    sync::{Semaphore, oneshot},
+    time::timeout,
+};
 use uuid::Uuid;
 
 /// Sends of one connection that are on their way at the same time; the next one waits.
 const SENDS_MAX: usize = 64;
+/// The longest that a frame waits for the database; longer than PostgreSQL lets a statement run.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(40);
+/// For frames with deadlines of their own.
+const NEVER: Duration = Duration::MAX;
+/// Bytes of a send that cost as much as an event.
+const BYTES_PER_EVENT: usize = 4 * 1_024;
 
 /// A greeted connection that frames come from, by a socket or by an exchange.
 pub struct Session {
@@ -47,6 +56,12 @@ pub struct Session {
     pub sending: Vec<oneshot::Receiver<bool>>,
     allowance: Arc<Allowance>,
     sends: Arc<Semaphore>,
+}
+
+/// What a frame costs of its type's rate: a send is billed per event and byte.
+fn cost(frame: &ClientFrame, bytes: usize) -> u32 {
+    let ClientFrame::Send(send) = frame else { return 1 };
+    u32::try_from(send.events.len() + bytes / BYTES_PER_EVENT).unwrap_or(u32::MAX).max(1)
 }
 
 /// What answers a frame.
@@ -92,7 +107,8 @@ impl Session {
     pub async fn receive(&mut self, text: &str, now: Instant) -> Result<(), u16> {
         let decoded = ClientFrame::decode(text);
         let frame_type = decoded.as_ref().map_or("", |received| received.frame.type_name());
-        if let Err(refused) = self.allowance.take(frame_type, now) {
+        let cost = decoded.as_ref().map_or(1, |received| cost(&received.frame, text.len()));
+        if let Err(refused) = self.allowance.take_many(frame_type, cost, now) {
             if refused == Refused::Flood {
                 return Err(close::FLOOD);
             }
@@ -123,7 +139,10 @@ impl Session {
 
     async fn dispatch(&mut self, received: ReceivedClientFrame) {
         let request = received.request;
-        match (self.handle(received).await, request) {
+        // A send has deadlines of its own: for its place in the lane, and the lane's.
+        let limit = if matches!(received.frame, ClientFrame::Send(_)) { NEVER } else { ANSWERED_WITHIN };
+        let handled = timeout(limit, self.handle(received)).await.unwrap_or(Err(ApiError::Unavailable));
+        match (handled, request) {
             (Err(error), _) => self.answer(&error.frame(request)),
             (Ok(Answer::Done), Some(_)) => {
                 self.answer(&ServerFrame::Ack(Ack { reply_to: request, results: Vec::new() }));

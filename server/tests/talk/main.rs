@@ -9,6 +9,8 @@ mod deleted_people;
 mod deletion;
 mod delivery;
 mod exchange;
+#[cfg(unix)]
+mod faults;
 mod groups;
 mod http;
 mod instances;

@@ -1,6 +1,7 @@
 //! The log divided by conversation (docs/scale.md) serves as the undivided one does.
 
 use crate::support::{World, about, message};
+use kith_protocol::error::close;
 use serde_json::json;
 
 #[tokio::test]
@@ -18,6 +19,9 @@ async fn a_log_divided_by_conversation_keeps_everything_and_takes_more() {
 
     let divide = include_str!("../../../deploy/partition-events.sql");
     sqlx::raw_sql(divide).execute(&world.server.pool).await.unwrap();
+    // It is another table of events: clients compare their logs anew.
+    assert_eq!(line.closed().await, close::EPOCH);
+    let mut line = ada.online_as(1).await;
 
     for (chat, two) in &chats {
         assert_eq!(line.ok(*chat, message("three")).await, 3);

@@ -2,6 +2,7 @@
 
 use crate::support::{World, about, member, message};
 use kith_protocol::{Chain, ConversationId, EventId, Seq};
+use kith_server::Config;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 
@@ -323,21 +324,49 @@ async fn w4_a_poison_row_fails_alone() {
 }
 
 #[tokio::test]
-async fn w6_a_commit_that_fails_is_retryable_and_members_are_told_where_the_log_stands() {
+async fn w6_a_commit_that_fails_is_retryable_and_leaves_nothing() {
     let world = World::start().await;
     let [ada, bo] = world.people(["ada", "bo"]).await;
-    let (mut ada, mut bo_line) = (ada.online().await, bo.online().await);
+    let mut ada = ada.online().await;
     let chat = ada.start_chat(bo.user, "1").await;
     poison(&world, "stuck", true).await;
-    bo_line.everything().await;
-    let event = message("stuck");
-    let frame = json!({"type": "send", "conversation": chat, "events": [event]});
+    let frame = json!({"type": "send", "conversation": chat, "events": [message("stuck")]});
     let refused = ada.call(frame.clone()).await;
     assert_eq!(refused["code"], "unavailable");
     assert!(refused["retry_after_ms"].is_u64());
-    // Whole heads, not a hint alone: what the lost commit did may have been the first that somebody hears of it.
-    let heads = bo_line.until_type("heads").await;
-    assert_eq!((&heads["items"][0]["conversation"], &heads["items"][0]["head"]), (&json!(chat), &json!(1)));
     sqlx::raw_sql("DROP TRIGGER poison ON events").execute(&world.server.pool).await.unwrap();
     assert_eq!(ada.call(frame).await["results"][0]["seq"], 2);
+}
+
+#[tokio::test]
+async fn a_user_stores_as_much_as_they_may_and_can_still_make_room() {
+    let config = Config { user_storage_bytes: Some(2_000), ..Config::for_tests() };
+    let world = World::start_with(config).await;
+    let [ada, bo] = world.people(["ada", "bo"]).await;
+    let (mut line, mut bo_line) = (ada.online().await, bo.online().await);
+    let chat = line.start_chat(bo.user, "1").await;
+    let long = || message(&"x".repeat(1_000));
+    let (first, late) = (long(), long());
+    assert_eq!(line.ok(chat, first.clone()).await, 2);
+    assert_eq!(line.ok(chat, long()).await, 3);
+    assert_eq!(line.refused(chat, late.clone()).await, "not_allowed");
+    let again = line.send(chat, std::slice::from_ref(&first)).await;
+    assert_eq!(again[0]["status"], "duplicate", "what is stored is stored");
+    assert_eq!(bo_line.ok(chat, long()).await, 4, "others have room of their own");
+    assert_eq!(line.ok(chat, about("delete", &first["id"], json!({}))).await, 5);
+    assert_eq!(line.ok(chat, late).await, 6);
+    let deadline = std::time::Instant::now() + crate::support::SOON;
+    let counted = async || -> (i64, i64) {
+        let sql = "SELECT coalesce((SELECT bytes FROM user_storage WHERE user_id = $1), 0),
+                          (SELECT sum(octet_length(body)) FROM events WHERE sender = $1)";
+        sqlx::query_as(sql).bind(ada.user.as_uuid()).fetch_one(&world.server.pool).await.unwrap()
+    };
+    loop {
+        let (bytes, stored) = counted().await;
+        if bytes == stored {
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "{bytes} counted, {stored} stored");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
 }

@@ -1,0 +1,92 @@
+//! What becomes of the log when the database, or the network before it, fails.
+
+mod proxy;
+mod set_back;
+
+use crate::support::{SOON, World, about, message};
+use kith_server::{Config, testing};
+use proxy::Proxy;
+use serde_json::json;
+use std::time::{Duration, Instant};
+use tokio::time::sleep;
+
+/// A server that reaches its database through a proxy, and waits for it at most a second.
+async fn behind_proxy() -> (World, Proxy) {
+    let database = testing::database().await.unwrap();
+    let url = database.url().to_owned();
+    let proxy = Proxy::start(&url).await;
+    let config = Config { database_within: Duration::from_secs(1), ..Config::for_tests() };
+    let server = testing::TestServer::start_on(&url, &proxy.url, Some(database), config).await.unwrap();
+    (World { server, http: reqwest::Client::new() }, proxy)
+}
+
+async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + SOON;
+    while !is_so().await {
+        assert!(Instant::now() < deadline, "{what}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn w6_a_commit_whose_answer_is_lost_is_retryable_and_members_are_told_where_the_log_stands() {
+    let (world, proxy) = behind_proxy().await;
+    let [ada, bo] = world.people(["ada", "bo"]).await;
+    let (mut ada, mut bo_line) = (ada.online().await, bo.online().await);
+    let chat = ada.start_chat(bo.user, "1").await;
+    ada.ok(chat, message("2")).await;
+    let target = ada.pull(chat, json!({"max": 1})).await["events"][0]["id"].clone();
+    bo_line.events_to(chat, 2).await;
+    // A message goes in one statement, which is its own commit; a reaction in a transaction.
+    let reaction = about("reaction", &target, json!({"emoji": "👍", "on": true}));
+    let (text, transaction) = ("nobody hears that it is stored", "COMMIT");
+    for (seq, event, swallow) in [(3, message(text), text), (4, reaction, transaction)] {
+        bo_line.everything().await;
+        proxy.swallow_answer_to(swallow);
+        let frame = json!({"type": "send", "conversation": chat, "events": [event]});
+        let refused = ada.call(frame.clone()).await;
+        assert_eq!(refused["code"], "unavailable", "{refused}");
+        assert!(refused["retry_after_ms"].is_u64());
+        assert_eq!(proxy.swallowed(), seq - 2, "the database has committed it");
+        // Whole heads, not a hint alone: what the lost commit did may have been the first that somebody hears of it.
+        let heads = bo_line.until_type("heads").await;
+        let item = &heads["items"][0];
+        assert_eq!((&item["conversation"], &item["head"]), (&json!(chat), &json!(seq)), "{heads}");
+        let again = ada.call(frame).await;
+        let result = &again["results"][0];
+        assert_eq!((&result["status"], &result["seq"]), (&json!("duplicate"), &json!(seq)), "{again}");
+    }
+    assert_eq!(ada.ok(chat, message("5")).await, 5, "once each");
+}
+
+#[tokio::test]
+async fn w4_a_silent_network_hangs_no_lane_and_is_told_to_whoever_watches() {
+    let (world, proxy) = behind_proxy().await;
+    let [ada, bo] = world.people(["ada", "bo"]).await;
+    let mut line = ada.online().await;
+    let chat = line.start_chat(bo.user, "1").await;
+    let ready =
+        async || reqwest::get(world.server.url("/readyz")).await.is_ok_and(|answer| answer.status() == 200);
+    assert!(ready().await);
+    proxy.set_silent(true);
+    let asked = Instant::now();
+    let event = message("into the void");
+    let frame = json!({"type": "send", "conversation": chat, "events": [event]});
+    assert_eq!(line.error(frame.clone()).await, "unavailable");
+    assert!(asked.elapsed() < Duration::from_secs(8), "it took {:?}", asked.elapsed());
+    assert!(!ready().await, "nobody sends new clients here");
+    // Every further batch of the lane fails as soon.
+    let asked = Instant::now();
+    assert_eq!(line.error(frame.clone()).await, "unavailable");
+    assert!(asked.elapsed() < Duration::from_secs(8), "it took {:?}", asked.elapsed());
+    proxy.set_silent(false);
+    until("it is stored", async || {
+        let answer = line.call(frame.clone()).await;
+        matches!(answer["results"][0]["status"].as_str(), Some("ok" | "duplicate"))
+    })
+    .await;
+    until("it is ready again", ready).await;
+    let page = line.pull(chat, json!({})).await;
+    let events = page["events"].as_array().unwrap();
+    assert_eq!(events.iter().filter(|one| one["id"] == event["id"]).count(), 1, "{page}");
+}
