@@ -98,6 +98,44 @@ async fn w9_no_page_of_the_file_holds_a_deleted_text() {
 }
 
 #[tokio::test]
+async fn w9_copies_that_moved_rows_left_behind_go_too() {
+    const STEPS: [i64; 6] = [303, 307, 37, 1, 131, 799];
+    let mut fixture = Fixture::new().await;
+    let fill = move |tx: &mut Tx<'_>| {
+        for step in STEPS {
+            // Rows of many sizes in all orders, so that pages are divided again and again.
+            tx.conn.execute_batch(&format!(
+                "CREATE TABLE moved_{step} (cid INTEGER, seq INTEGER, text TEXT, PRIMARY KEY (cid, seq)) WITHOUT ROWID;
+                 INSERT INTO moved_{step} WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 799)
+                     SELECT 1, i * {step} % 800,
+                         CASE i * {step} % 800 % 7 WHEN 0 THEN 'zanzibar' ELSE 'and more' END
+                             || printf('%.*c', i * 7919 % 1500, 'x')
+                     FROM n;"
+            ))?;
+        }
+        Ok(())
+    };
+    fixture.store.write(fill).await.unwrap();
+    let erase = move |tx: &mut Tx<'_>| {
+        for step in STEPS {
+            tx.conn.execute_batch(&format!("UPDATE moved_{step} SET text = NULL WHERE seq % 7 = 0"))?;
+        }
+        scrub::note(tx)
+    };
+    fixture.store.write(erase).await.unwrap();
+    fixture.reopen().await;
+    let words = ["zanzibar".to_owned()];
+    assert_eq!(
+        held(&pages(&fixture), &words),
+        ["zanzibar"],
+        "SQLite clears what it deletes, not what it moves"
+    );
+    tidied(&fixture).await;
+    assert_eq!(held(&pages(&fixture), &words), Vec::<&str>::new());
+    check(&fixture);
+}
+
+#[tokio::test]
 async fn w9_a_deletion_without_its_target_erases_the_edits_before_and_behind_it() {
     let mut fixture = Fixture::new().await;
     let bo = fixture.bo;
