@@ -1,21 +1,20 @@
 //! The search index, and searching (A22, A23): every word is found by its beginning, scripts without spaces by any
 //! run of characters, symbols by themselves ([`tokens`]), and no input is a syntax error.
 
+mod query;
+mod snippet;
+
+pub(super) use query::Query;
+
 use super::{Db, Tx, conversations, list, messages, overlay::Overlay, people, recent, sql, tokens};
 use crate::{
     ClientError,
-    view::{SearchHit, SearchView, SnippetPart},
+    view::{SearchHit, SearchView},
 };
 use kith_protocol::ConversationId;
 use rusqlite::{OptionalExtension, named_params, params};
 use std::collections::{BTreeMap, HashMap, hash_map};
 
-/// Characters shown before the first hit, and in all.
-const SNIPPET_BEFORE: usize = 40;
-const SNIPPET_CHARS: usize = 160;
-/// What of a query is searched for: its first characters, and of them the first words.
-const QUERY_CHARS_MAX: usize = 1_000;
-const QUERY_WORDS_MAX: usize = 32;
 /// Messages, the newest ones, whose texts one search compares one by one: where the index does not know what is looked
 /// for (`?!`).
 const COMPARED_MAX: usize = 20_000;
@@ -79,59 +78,6 @@ pub(super) fn put(tx: &mut Tx<'_>, mid: i64, old: &str, text: &str) {
 /// Takes a message out of the index.
 pub(super) fn remove(tx: &mut Tx<'_>, mid: i64, old: &str) {
     put(tx, mid, old, "");
-}
-
-/// What is looked for.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Query {
-    /// The words, each as its tokens with a space before each of them. The last token is the beginning of one.
-    phrases: Vec<String>,
-    /// Words without a token.
-    marks: Vec<String>,
-}
-
-impl Query {
-    pub(super) fn of(text: &str) -> Self {
-        let end = text.char_indices().nth(QUERY_CHARS_MAX).map_or(text.len(), |(at, _)| at);
-        let mut query = Self { phrases: Vec::new(), marks: Vec::new() };
-        for word in text[..end].split_whitespace().take(QUERY_WORDS_MAX) {
-            let tokens = tokens::indexed(word);
-            let mark = word.replace(char::is_control, "");
-            if !tokens.is_empty() {
-                query.phrases.push(format!(" {tokens}"));
-            } else if !mark.is_empty() {
-                query.marks.push(mark);
-            }
-        }
-        query
-    }
-
-    /// Whether a text has all of it.
-    pub(super) fn is_in(&self, text: &str) -> bool {
-        if self.phrases.is_empty() {
-            return self.has_marks(text);
-        }
-        let text_tokens = format!(" {}", tokens::indexed(text));
-        self.phrases.iter().all(|phrase| text_tokens.contains(phrase)) && self.has_marks(text)
-    }
-
-    fn has_marks(&self, text: &str) -> bool {
-        self.marks.iter().all(|mark| text.contains(mark))
-    }
-
-    /// Whether the index knows all that is looked for at once: it keeps beginnings of two and three letters by
-    /// themselves.
-    pub(super) fn is_kept(&self) -> bool {
-        let is_kept =
-            |phrase: &String| !phrase[1..].contains(' ') && (3..=4).contains(&phrase.chars().count());
-        self.phrases.iter().all(is_kept)
-    }
-
-    /// An FTS5 expression: each word quoted, so that nothing in it is an operator, and found by its beginning.
-    fn expression(&self) -> String {
-        let quoted = self.phrases.iter().map(|phrase| format!("\"{}\"*", &phrase[1..]));
-        quoted.collect::<Vec<_>>().join(" AND ")
-    }
 }
 
 /// Messages that the outbox will change: they are found by what they will say, by mid. `None` for a deleted one.
@@ -315,7 +261,7 @@ impl Shown<'_, '_> {
             message: message.id,
             sender: self.people.get(message.sender)?,
             ts: message.ts,
-            snippet: snippet(&message.text, query),
+            snippet: snippet::snippet(&message.text, query),
         }))
     }
 
@@ -340,110 +286,4 @@ fn coverage(db: &Db<'_>, cid: Option<i64>) -> Result<(u32, u32), ClientError> {
          FROM conversations c WHERE ?1 IS NULL OR cid = ?1",
     )?;
     Ok(query.query_row([cid], |row| Ok((sql::count_u32(row, 0)?, sql::count_u32(row, 1)?)))?)
-}
-
-/// The text around the first hit, in parts.
-fn snippet(text: &str, query: &Query) -> Vec<SnippetPart> {
-    let text = messages::flat(text);
-    let is_hit = hits_in(&text, query);
-    let chars: Vec<(char, bool)> = text.char_indices().map(|(at, c)| (c, is_hit[at])).collect();
-    let first = chars.iter().position(|(_, is_hit)| *is_hit).unwrap_or(0);
-    let start = first.saturating_sub(SNIPPET_BEFORE);
-    let end = (start + SNIPPET_CHARS).min(chars.len());
-    let mut parts: Vec<SnippetPart> = Vec::new();
-    if start > 0 {
-        parts.push(SnippetPart { text: "…".to_owned(), hit: false });
-    }
-    for &(c, hit) in &chars[start..end] {
-        match parts.last_mut() {
-            Some(part) if part.hit == hit => part.text.push(c),
-            _ => parts.push(SnippetPart { text: c.to_string(), hit }),
-        }
-    }
-    if end < chars.len() {
-        match parts.last_mut() {
-            Some(part) if !part.hit => part.text.push('…'),
-            _ => parts.push(SnippetPart { text: "…".to_owned(), hit: false }),
-        }
-    }
-    parts
-}
-
-/// For each byte of a text whether it is a part of what was looked for.
-fn hits_in(text: &str, query: &Query) -> Vec<bool> {
-    let mut is_hit = vec![false; text.len()];
-    let tokens = tokens::of(text);
-    for phrase in &query.phrases {
-        let wanted: Vec<&str> = phrase.split_whitespace().collect();
-        for part in tokens.windows(wanted.len()) {
-            if let Some(end) = end_of_match(part, &wanted) {
-                is_hit[part[0].places[0].start..end].fill(true);
-            }
-        }
-    }
-    for mark in &query.marks {
-        for (at, _) in text.match_indices(mark.as_str()) {
-            is_hit[at..at + mark.len()].fill(true);
-        }
-    }
-    is_hit
-}
-
-/// Where the match of a phrase with as many tokens ends, if they match.
-fn end_of_match(tokens: &[tokens::Token], wanted: &[&str]) -> Option<usize> {
-    let ((last, rest), (wanted_last, wanted_rest)) = (tokens.split_last()?, wanted.split_last()?);
-    let is_match = rest.iter().zip(wanted_rest).all(|(token, wanted)| token.text == *wanted)
-        && last.text.starts_with(wanted_last);
-    is_match.then(|| last.places[wanted_last.chars().count() - 1].end)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn marked(text: &str, query: &str) -> String {
-        let parts = snippet(text, &Query::of(query));
-        parts
-            .iter()
-            .map(|part| if part.hit { format!("[{}]", part.text) } else { part.text.clone() })
-            .collect()
-    }
-
-    #[test]
-    fn snippets_mark_what_was_searched() {
-        assert_eq!(marked("Ask Marvell about it", "marvel"), "Ask [Marvel]l about it");
-        assert_eq!(marked("Žluťoučký kůň", "zlut kun"), "[Žluť]oučký [kůň]");
-        assert_eq!(marked("我们明天见面", "明天"), "我们[明天]见面");
-        assert_eq!(marked("我的iPhone坏了", "iphone"), "我的[iPhone]坏了");
-        assert_eq!(marked("c, C++ and C#", "c++"), "c, [C++] and C#");
-        assert_eq!(marked("really?! yes", "?!"), "really[?!] yes");
-        assert_eq!(marked("nothing here", "x"), "nothing here");
-        let long = format!("{} needle {}", "a ".repeat(100), "b ".repeat(200));
-        assert!(marked(&long, "needle").starts_with('…'));
-        assert!(marked(&long, "needle").contains("[needle]"));
-    }
-
-    #[test]
-    fn sec_083_a23_no_input_is_an_operator() {
-        assert_eq!(Query::of("a\"b NOT").expression(), "\"a b\"* AND \"not\"*");
-    }
-
-    #[test]
-    fn a_query_is_searched_for_as_far_as_its_limits() {
-        let long = Query::of(&"word ".repeat(100_000));
-        assert_eq!(long.phrases.len(), QUERY_WORDS_MAX);
-        assert_eq!(Query::of(&"x".repeat(100_000)).phrases[0].len(), QUERY_CHARS_MAX + 1);
-    }
-
-    #[test]
-    fn a22_a_word_is_found_by_its_beginning_without_case_and_accents() {
-        let finds = |query, text| Query::of(query).is_in(text);
-        assert!(finds("ZLUT k", "Žluťoučký kůň"));
-        assert!(finds("know w", "a (well-known) offer"));
-        assert!(!finds("nown", "a well-known offer"));
-        assert!(!finds("offer x", "offer"));
-        assert!(finds("iphone", "我的iPhone坏了"));
-        assert!(finds("C++", "C++") && finds("c#", "some C#, too") && finds("c", "C++"));
-        assert!(!finds("C++", "my cat is cute") && !finds("C#", "my cat is cute"));
-    }
 }
