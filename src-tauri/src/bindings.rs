@@ -215,6 +215,22 @@ const TEXTS: [&str; 28] = [
     "unlock(passphrase)",
 ];
 
+/// Ids of events are unique in a conversation only (W3).
+#[test]
+fn w3_a_command_that_names_an_event_names_its_conversation() {
+    let mut of_events = Vec::new();
+    for command in commands::signatures(&mut Types::default()) {
+        let takes = |wanted: &str| command.args.iter().any(|(_, ty)| ty.split(" | ").any(|ty| ty == wanted));
+        if takes("EventId") || takes("Anchor") {
+            assert!(takes("ConversationId"), "{}", command.name);
+            of_events.push(command.name);
+        }
+    }
+    of_events.sort_unstable();
+    let known = ["delete_message", "edit_message", "pin_message", "react", "send_message", "timeline"];
+    assert_eq!(of_events, known);
+}
+
 #[test]
 fn sec_055_no_command_takes_a_path() {
     let mut found = Vec::new();

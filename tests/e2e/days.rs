@@ -70,12 +70,12 @@ async fn an_hour(alice: &Client, talk: ConversationId, hour: i64) -> Result<()> 
     let messages = alice.messages(talk).await;
     if hour % 3 == 0 {
         let before = &messages[messages.len() - 2];
-        alice.engine().edit_message(before.id, text_of(hour - 1)).await?;
+        alice.engine().edit_message(talk, before.id, text_of(hour - 1)).await?;
     }
     if hour % 5 == 0 {
         let (edited, on) = (format!("history, hour {hour}"), hour % 2 == 0);
-        alice.engine().edit_message(messages[0].id, edited).await?;
-        alice.engine().react(messages[1].id, "🎉".to_owned(), on).await?;
+        alice.engine().edit_message(talk, messages[0].id, edited).await?;
+        alice.engine().react(talk, messages[1].id, "🎉".to_owned(), on).await?;
     }
     Ok(())
 }

@@ -54,11 +54,11 @@ async fn what_is_changed_here_changes_there() -> Result<()> {
     let talk = alice.write(&bob, "helo").await?;
     let first = bob.until_messages(talk, "the message arrives", |m| m.len() == 1).await[0].id;
     alice.until_messages(talk, "it is numbered", |m| m[0].seq.is_some()).await;
-    alice.engine().edit_message(first, "hello".to_owned()).await?;
+    alice.engine().edit_message(talk, first, "hello".to_owned()).await?;
     bob.until_messages(talk, "the edit arrives", |m| m[0].text == "hello" && m[0].edited).await;
-    bob.engine().react(first, "👍".to_owned(), true).await?;
+    bob.engine().react(talk, first, "👍".to_owned(), true).await?;
     alice.until_messages(talk, "the reaction arrives", |m| m[0].reactions.len() == 1).await;
-    alice.engine().delete_message(first).await?;
+    alice.engine().delete_message(talk, first).await?;
     bob.until_messages(talk, "the deletion arrives", |m| m[0].deleted && m[0].text.is_empty()).await;
     Ok(())
 }

@@ -84,8 +84,8 @@ async fn expired_token_offline_full_work() -> Result<()> {
     let found = alice.engine().search("word".to_owned(), None, 10).await?;
     assert_eq!(found.hits.len(), 1);
     alice.send(talk, "written offline").await?;
-    alice.engine().edit_message(first, "a word to be found".to_owned()).await?;
-    alice.engine().react(first, "🎉".to_owned(), true).await?;
+    alice.engine().edit_message(talk, first, "a word to be found".to_owned()).await?;
+    alice.engine().react(talk, first, "🎉".to_owned(), true).await?;
     let seen = alice.messages(talk).await;
     assert_eq!(seen[0].text, "a word to be found");
     assert_eq!(seen[0].reactions.len(), 1);

@@ -27,12 +27,12 @@ async fn s12_a_whole_talk_without_sockets() -> Result<()> {
     let first = bob.messages(talk).await[0].clone();
     alice.engine().set_focus(vec![talk]).await?;
     bob.engine().mark_read(talk, first.seq.expect("numbered")).await?;
-    bob.engine().react(first.id, "🎉".to_owned(), true).await?;
+    bob.engine().react(talk, first.id, "🎉".to_owned(), true).await?;
     let read = |m: &Vec<kith_client::view::MessageView>| {
         matches!(m[0].send_state, Some(SendState::Read)) && m[0].reactions.len() == 1
     };
     alice.until_messages(talk, "read and reaction come", read).await;
-    alice.engine().edit_message(first.id, "by post, mended".to_owned()).await?;
+    alice.engine().edit_message(talk, first.id, "by post, mended".to_owned()).await?;
     bob.until_texts(talk, &["by post, mended"]).await;
     for number in 0..120 {
         alice.send(talk, &format!("{number}")).await?;

@@ -3,6 +3,7 @@ import { describe, expect, it, vi } from 'vitest';
 import Root from './Root.svelte';
 import { App } from './lib/state/app.svelte';
 import { createFake } from './lib/ipc/fake';
+import { ME } from './lib/ipc/fake/people';
 import { open, start, texts, write } from './test-kit';
 
 describe('signing in', () => {
@@ -67,6 +68,19 @@ describe('conversations', () => {
     await fireEvent.click(screen.getByTestId('first-message-send'));
     await waitFor(() => expect(screen.getByTestId('header-title').textContent).toBe('Dana'));
     expect(startDirect).toHaveBeenCalledWith('p5', 'Hello Dana');
+  });
+
+  it('finds both messages where an id is used in two conversations', async () => {
+    await start({
+      fill: (world) => {
+        for (const conversation of ['c1', 'c2']) {
+          world.push(conversation, ME, 'twice the same id');
+          Object.assign(world.row(conversation).items.at(-1) ?? {}, { id: 'same' });
+        }
+      },
+    });
+    await fireEvent.input(await screen.findByTestId('search-input'), { target: { value: 'twice' } });
+    expect(await screen.findAllByTestId('search-hit')).toHaveLength(2);
   });
 
   it('finds messages and jumps to the hit', async () => {

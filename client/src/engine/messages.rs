@@ -1,4 +1,5 @@
-//! Messages: reading, writing, changing.
+//! Messages: reading, writing, changing. A message is named by its conversation and its id: ids are unique in a
+//! conversation only, and other people choose them.
 
 use super::Engine;
 use crate::{
@@ -79,33 +80,49 @@ impl Engine {
     /// # Errors
     /// [`ClientError::Refused`] with `invalid`, `too_large`, or `not_allowed` for somebody else's;
     /// [`ClientError::NotFound`].
-    pub async fn edit_message(&self, id: EventId, text: String) -> Result<(), ClientError> {
+    pub async fn edit_message(
+        &self,
+        conversation: ConversationId,
+        id: EventId,
+        text: String,
+    ) -> Result<(), ClientError> {
         check_text(&text).map_err(ClientError::Refused)?;
-        self.write(move |tx| unsent::edit(tx, id, &text)).await
+        self.write(move |tx| unsent::edit(tx, conversations::known(tx, conversation)?, id, &text)).await
     }
 
     /// Deletes an own message, sent or not; owners and admins of a group may delete others'.
     ///
     /// # Errors
     /// [`ClientError::Refused`] with `not_allowed`; [`ClientError::NotFound`].
-    pub async fn delete_message(&self, id: EventId) -> Result<(), ClientError> {
-        self.write(move |tx| unsent::delete(tx, id)).await
+    pub async fn delete_message(&self, conversation: ConversationId, id: EventId) -> Result<(), ClientError> {
+        self.write(move |tx| unsent::delete(tx, conversations::known(tx, conversation)?, id)).await
     }
 
     /// Puts an emoji on a message, or takes it back.
     ///
     /// # Errors
     /// [`ClientError::Refused`] with `invalid` or `too_large`; [`ClientError::NotFound`].
-    pub async fn react(&self, id: EventId, emoji: String, on: bool) -> Result<(), ClientError> {
+    pub async fn react(
+        &self,
+        conversation: ConversationId,
+        id: EventId,
+        emoji: String,
+        on: bool,
+    ) -> Result<(), ClientError> {
         check_emoji(&emoji).map_err(ClientError::Refused)?;
-        self.write(move |tx| unsent::react(tx, id, &emoji, on)).await
+        self.write(move |tx| unsent::react(tx, conversations::known(tx, conversation)?, id, &emoji, on)).await
     }
 
     /// Pins a message for everybody, or takes it down.
     ///
     /// # Errors
     /// [`ClientError::NotFound`].
-    pub async fn pin_message(&self, id: EventId, on: bool) -> Result<(), ClientError> {
-        self.write(move |tx| unsent::pin(tx, id, on)).await
+    pub async fn pin_message(
+        &self,
+        conversation: ConversationId,
+        id: EventId,
+        on: bool,
+    ) -> Result<(), ClientError> {
+        self.write(move |tx| unsent::pin(tx, conversations::known(tx, conversation)?, id, on)).await
     }
 }

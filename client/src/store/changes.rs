@@ -55,9 +55,7 @@ impl Arrived {
         for id in self.0.iter().rev() {
             if is_whole && newest.is_some() {
                 count += 1;
-            } else if let Some(message) =
-                messages::get_in(db, cid, *id)?.filter(|message| !message.is_deleted)
-            {
+            } else if let Some(message) = messages::get(db, cid, *id)?.filter(|message| !message.is_deleted) {
                 newest.get_or_insert(message);
                 count += 1;
             }

@@ -83,23 +83,13 @@ pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
     })
 }
 
-/// One message of a conversation.
-pub(crate) fn get_in(db: &Db<'_>, cid: i64, id: EventId) -> Result<Option<Message>, ClientError> {
+/// One message. Ids are unique in a conversation only.
+pub(crate) fn get(db: &Db<'_>, cid: i64, id: EventId) -> Result<Option<Message>, ClientError> {
     let mut query = db.conn.prepare_cached(
         "SELECT cid, id, seq, local, sender, ts, text, reply_to, edited_seq, is_deleted, is_pinned, reactions
          FROM messages WHERE id = ?1 AND cid = ?2",
     )?;
     Ok(query.query_row(params![id.as_bytes(), cid], message).optional()?)
-}
-
-/// One message, wherever it is. Ids are unique in a conversation only: where somebody has used one's own id for
-/// another message, one's own is meant.
-pub(crate) fn get(db: &Db<'_>, id: EventId) -> Result<Option<Message>, ClientError> {
-    let mut query = db.conn.prepare_cached(
-        "SELECT cid, id, seq, local, sender, ts, text, reply_to, edited_seq, is_deleted, is_pinned, reactions
-         FROM messages WHERE id = ?1 ORDER BY sender <> ?2, cid LIMIT 1",
-    )?;
-    Ok(query.query_row(params![id.as_bytes(), db.me.as_bytes()], message).optional()?)
 }
 
 /// The newest message of a conversation; what is not numbered comes last (C5).

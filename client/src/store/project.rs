@@ -238,7 +238,7 @@ pub(super) fn reply_to(body: &Value) -> Option<EventId> {
 
 /// Whether a message was deleted, as far as it is known here.
 pub(super) fn is_deleted(db: &Db<'_>, cid: i64, id: EventId) -> Result<bool, ClientError> {
-    match messages::get_in(db, cid, id)? {
+    match messages::get(db, cid, id)? {
         Some(message) => Ok(message.is_deleted),
         None => is_deleted_unseen(db, cid, id),
     }

@@ -95,7 +95,7 @@ impl Pending {
         for row in rows {
             let (cid, target) = row?;
             let Some(place) = messages::place(db, cid, target)? else { continue };
-            let Some(mut message) = messages::get_in(db, cid, target)? else { continue };
+            let Some(mut message) = messages::get(db, cid, target)? else { continue };
             let overlay = match overlays.entry(cid) {
                 hash_map::Entry::Occupied(known) => known.into_mut(),
                 hash_map::Entry::Vacant(unknown) => unknown.insert(Overlay::of(db, cid)?),

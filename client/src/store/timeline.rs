@@ -63,7 +63,7 @@ pub(crate) fn read(
     let first_unread = first_unread(db, cid, own.read)?;
     let target = match anchor {
         Anchor::Around { id } => {
-            let message = messages::get_in(db, cid, *id)?;
+            let message = messages::get(db, cid, *id)?;
             Some(message.ok_or(ClientError::NotFound)?.order())
         }
         Anchor::FirstUnread => first_unread.map(|(_, seq)| seq.0 as f64),
@@ -321,7 +321,7 @@ impl Reader<'_, '_> {
     }
 
     fn quote(&self, id: EventId) -> Result<QuoteView, ClientError> {
-        let Some(mut message) = messages::get_in(self.db, self.cid, id)? else {
+        let Some(mut message) = messages::get(self.db, self.cid, id)? else {
             return Ok(QuoteView { id, sender: None, text: String::new(), deleted: false });
         };
         self.overlay.lay_over(&mut message);

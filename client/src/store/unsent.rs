@@ -166,41 +166,36 @@ pub(crate) fn write_message(
 }
 
 /// Changes the text of an own message: in place if the server cannot have it, else by an event (O7).
-pub(crate) fn edit(tx: &mut Tx<'_>, target: EventId, text: &str) -> Result<(), ClientError> {
-    let message = own_message(tx, target)?;
-    let unsent = outbox::of_event(tx, message.cid, target)?.filter(OutboxRow::is_ours_alone);
+pub(crate) fn edit(tx: &mut Tx<'_>, cid: i64, target: EventId, text: &str) -> Result<(), ClientError> {
+    if message(tx, cid, target)?.sender != tx.me {
+        return Err(ClientError::Refused(ErrorCode::NotAllowed));
+    }
+    let unsent = outbox::of_event(tx, cid, target)?.filter(OutboxRow::is_ours_alone);
     if let Some(row) = unsent {
         let mut event: NewEvent = sql::read_json(&row.content)?;
         event.body["text"] = text.into();
         outbox::set_content(tx, row.item, &sql::write_json(&event)?)?;
-        return messages::set_text(tx, message.cid, target, text);
+        return messages::set_text(tx, cid, target, text);
     }
-    drop_waiting(tx, message.cid, target, |content| matches!(content, EventContent::Edit { .. }))?;
-    outbox::push_event(
-        tx,
-        message.cid,
-        EventId::mint(),
-        &EventContent::Edit { target, text: text.to_owned() },
-    )?;
+    drop_waiting(tx, cid, target, |content| matches!(content, EventContent::Edit { .. }))?;
+    outbox::push_event(tx, cid, EventId::mint(), &EventContent::Edit { target, text: text.to_owned() })?;
     Ok(())
 }
 
-fn own_message(tx: &Tx<'_>, id: EventId) -> Result<messages::Message, ClientError> {
-    let message = messages::get(tx, id)?.ok_or(ClientError::NotFound)?;
-    if message.sender == tx.me { Ok(message) } else { Err(ClientError::Refused(ErrorCode::NotAllowed)) }
+fn message(tx: &Tx<'_>, cid: i64, id: EventId) -> Result<messages::Message, ClientError> {
+    messages::get(tx, cid, id)?.ok_or(ClientError::NotFound)
 }
 
 /// Deletes a message: at once if the server cannot have it, else by an event (O7).
-pub(crate) fn delete(tx: &mut Tx<'_>, target: EventId) -> Result<(), ClientError> {
-    let message = messages::get(tx, target)?.ok_or(ClientError::NotFound)?;
-    let role = super::members::own_role(tx, message.cid)?;
-    if message.sender != tx.me && !role.is_some_and(|role| role.may_manage()) {
+pub(crate) fn delete(tx: &mut Tx<'_>, cid: i64, target: EventId) -> Result<(), ClientError> {
+    let role = super::members::own_role(tx, cid)?;
+    if message(tx, cid, target)?.sender != tx.me && !role.is_some_and(|role| role.may_manage()) {
         return Err(ClientError::Refused(ErrorCode::NotAllowed));
     }
-    if let Some(row) = outbox::of_event(tx, message.cid, target)?.filter(OutboxRow::is_ours_alone) {
+    if let Some(row) = outbox::of_event(tx, cid, target)?.filter(OutboxRow::is_ours_alone) {
         return drop_message(tx, &row, target);
     }
-    push_delete(tx, message.cid, target)
+    push_delete(tx, cid, target)
 }
 
 /// Queues a delete, once: what waits for the message goes without it.
@@ -218,29 +213,35 @@ fn push_delete(tx: &mut Tx<'_>, cid: i64, target: EventId) -> Result<(), ClientE
 }
 
 /// Puts an emoji on a message or takes it back; what waits untried for the same emoji is replaced.
-pub(crate) fn react(tx: &mut Tx<'_>, target: EventId, emoji: &str, on: bool) -> Result<(), ClientError> {
-    let message = messages::get(tx, target)?.ok_or(ClientError::NotFound)?;
+pub(crate) fn react(
+    tx: &mut Tx<'_>,
+    cid: i64,
+    target: EventId,
+    emoji: &str,
+    on: bool,
+) -> Result<(), ClientError> {
+    let message = message(tx, cid, target)?;
     let is_same = |content: &EventContent| matches!(content, EventContent::Reaction { reaction, .. } if reaction.emoji == emoji);
-    let is_waiting_alone = drop_waiting(tx, message.cid, target, is_same)?;
+    let is_waiting_alone = drop_waiting(tx, cid, target, is_same)?;
     let me = tx.me;
     let is_on = message.reactions.iter().any(|known| known.emoji == emoji && known.users.contains(&me));
     if is_waiting_alone && is_on == on {
         return Ok(());
     }
     let reaction = ReactionBody { emoji: emoji.to_owned(), on };
-    outbox::push_event(tx, message.cid, EventId::mint(), &EventContent::Reaction { target, reaction })?;
+    outbox::push_event(tx, cid, EventId::mint(), &EventContent::Reaction { target, reaction })?;
     Ok(())
 }
 
 /// Pins a message for everybody, or takes it down.
-pub(crate) fn pin(tx: &mut Tx<'_>, target: EventId, on: bool) -> Result<(), ClientError> {
-    let message = messages::get(tx, target)?.ok_or(ClientError::NotFound)?;
+pub(crate) fn pin(tx: &mut Tx<'_>, cid: i64, target: EventId, on: bool) -> Result<(), ClientError> {
+    let message = message(tx, cid, target)?;
     let is_waiting_alone =
-        drop_waiting(tx, message.cid, target, |content| matches!(content, EventContent::Pin { .. }))?;
+        drop_waiting(tx, cid, target, |content| matches!(content, EventContent::Pin { .. }))?;
     if is_waiting_alone && message.is_pinned == on {
         return Ok(());
     }
-    outbox::push_event(tx, message.cid, EventId::mint(), &EventContent::Pin { target, on })?;
+    outbox::push_event(tx, cid, EventId::mint(), &EventContent::Pin { target, on })?;
     Ok(())
 }
 

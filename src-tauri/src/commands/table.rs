@@ -53,10 +53,10 @@ macro_rules! with_commands {
 
                 timeline(conversation: ConversationId, anchor: Anchor, limit: u32) -> TimelineView;
                 send_message(conversation: ConversationId, text: String, reply_to: Option<EventId>) -> EventId;
-                edit_message(id: EventId, text: String) -> ();
-                delete_message(id: EventId) -> ();
-                react(id: EventId, emoji: String, on: bool) -> ();
-                pin_message(id: EventId, on: bool) -> ();
+                edit_message(conversation: ConversationId, id: EventId, text: String) -> ();
+                delete_message(conversation: ConversationId, id: EventId) -> ();
+                react(conversation: ConversationId, id: EventId, emoji: String, on: bool) -> ();
+                pin_message(conversation: ConversationId, id: EventId, on: bool) -> ();
                 mark_read(conversation: ConversationId, up_to: Seq) -> ();
                 set_draft(conversation: ConversationId, text: String) -> ();
                 keep_draft(conversation: ConversationId, text: String) -> ();

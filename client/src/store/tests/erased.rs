@@ -178,7 +178,8 @@ async fn w9_an_edit_that_waits_goes_with_its_message() {
     for is_refused in [false, true] {
         let mut fixture = Fixture::new().await;
         let (bo, target) = (fixture.bo, own(&mut fixture).await);
-        let ((), _, update) = fixture.write(move |tx| doing::edit(tx, target, "zanzibar")).await;
+        let ((), _, update) =
+            fixture.write(move |tx| doing::edit(tx, Fixture::CID, target, "zanzibar")).await;
         let item = update.changed[0].item;
         if is_refused {
             let sent = fixture.apply(vec![StoreOp::Sending { items: vec![item] }]).await.sending;

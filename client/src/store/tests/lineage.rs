@@ -269,7 +269,7 @@ async fn s7_o7_what_goes_out_again_is_deleted_for_everybody_who_holds_it() {
     let chains = vec![(Seq(1), fixture.log[0].chain)];
     let stored = fixture.apply(vec![StoreOp::Rewind { conversation: fixture.conversation, chains }]).await;
     assert_eq!(stored.queued.len(), 1);
-    let (_, _, update) = fixture.write(move |tx| doing::delete(tx, mine)).await;
+    let (_, _, update) = fixture.write(move |tx| doing::delete(tx, Fixture::CID, mine)).await;
     assert!(update.removed.is_empty(), "others show it until a deletion follows it");
     let kinds: Vec<_> = update.changed.iter().map(|entry| entry.what).collect();
     assert_eq!(kinds, [crate::sync::ops::OutboxWhat::Relation]);

@@ -11,6 +11,7 @@ mod lineage;
 mod log;
 mod plans;
 mod rebuild;
+mod same_id;
 mod search_fuzz;
 mod searching;
 mod timeline;
@@ -298,6 +299,9 @@ impl Fixture {
             .await;
         (id, update.changed.last().unwrap().item)
     }
+
+    /// The local number of the conversation that the fixture begins with.
+    pub(super) const CID: i64 = 1;
 
     pub(super) async fn items(&self, anchor: Anchor, limit: usize) -> Vec<TimelineItem> {
         let conversation = self.conversation;

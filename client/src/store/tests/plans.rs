@@ -82,7 +82,7 @@ async fn nothing_that_grows_is_read_as_a_whole() {
     let mut fixture = filled().await;
     let own = fixture.says(fixture.ada, "mine").id;
     fixture.apply(vec![fixture.append(301, 301)]).await;
-    fixture.write(move |tx| doing::edit(tx, own, "mended")).await;
+    fixture.write(move |tx| doing::edit(tx, Fixture::CID, own, "mended")).await;
     let watched = Watched::open(&fixture);
     let (conversation, now) = (fixture.conversation, TimestampMs(1));
     let db = Db { conn: &watched.conn, me: fixture.ada, now };

@@ -153,19 +153,19 @@ async fn o7_what_waits_in_the_outbox_is_found_as_it_will_be() {
     let target = fixture.says(ada, "plum").id;
     fixture.says(ada, "other");
     fixture.apply(vec![fixture.heads(false), fixture.append(1, 2)]).await;
-    let ((), _, update) = fixture.write(move |tx| doing::edit(tx, target, "peach")).await;
+    let ((), _, update) = fixture.write(move |tx| doing::edit(tx, Fixture::CID, target, "peach")).await;
     assert_eq!(texts(&fixture, "plum").await, Vec::<String>::new());
     assert_eq!(texts(&fixture, "peach").await, ["peach"]);
     assert!(find(&fixture, "peach").await.hits[0].snippet[0].hit);
     let edit = update.changed[0].item;
     fixture.write(move |tx| doing::cancel(tx, edit as f64)).await;
     assert_eq!(texts(&fixture, "plum").await, ["plum"]);
-    fixture.write(move |tx| doing::delete(tx, target)).await;
+    fixture.write(move |tx| doing::delete(tx, Fixture::CID, target)).await;
     assert_eq!(texts(&fixture, "plum").await, Vec::<String>::new());
     assert_eq!(texts(&fixture, "other").await, ["other"]);
     // What is unsent is changed in place.
     let (id, _) = fixture.send("cherry").await;
-    fixture.write(move |tx| doing::edit(tx, id, "berry")).await;
+    fixture.write(move |tx| doing::edit(tx, Fixture::CID, id, "berry")).await;
     assert_eq!((texts(&fixture, "cherry").await.len(), texts(&fixture, "berry").await.len()), (0, 1));
 }
 

@@ -88,21 +88,21 @@ async fn a06_o5_a_parked_message_holds_what_is_behind_it_until_the_user_acts() {
 async fn o7_what_was_not_tried_is_changed_or_dropped_in_place() {
     let fixture = Fixture::new().await;
     let (id, item) = fixture.send("helo").await;
-    fixture.write(move |tx| doing::react(tx, id, "👍", true)).await;
-    let ((), _, update) = fixture.write(move |tx| doing::edit(tx, id, "hello")).await;
+    fixture.write(move |tx| doing::react(tx, Fixture::CID, id, "👍", true)).await;
+    let ((), _, update) = fixture.write(move |tx| doing::edit(tx, Fixture::CID, id, "hello")).await;
     assert_eq!(update.changed.iter().map(|entry| entry.item).collect::<Vec<_>>(), [item]);
     let seen = fixture.messages().await.remove(0);
     assert_eq!((seen.text.as_str(), seen.edited, seen.reactions.len()), ("hello", false, 1));
     let OutboxOp::Event(event) = sending(&fixture, &[item]).await.remove(0) else { panic!("an event") };
     assert_eq!(event.body["text"], "hello");
     // Now the server may have it: an edit is an event of its own.
-    let ((), _, update) = fixture.write(move |tx| doing::edit(tx, id, "hello!")).await;
+    let ((), _, update) = fixture.write(move |tx| doing::edit(tx, Fixture::CID, id, "hello!")).await;
     assert_eq!(update.changed[0].what, OutboxWhat::Relation);
     let seen = fixture.messages().await.remove(0);
     assert_eq!((seen.text.as_str(), seen.pending_change), ("hello!", true));
 
     let (other, dropped) = fixture.send("oops").await;
-    let ((), _, update) = fixture.write(move |tx| doing::delete(tx, other)).await;
+    let ((), _, update) = fixture.write(move |tx| doing::delete(tx, Fixture::CID, other)).await;
     assert_eq!(update.removed, [dropped]);
     assert_eq!(fixture.texts().await, ["hello!"]);
 }
@@ -114,14 +114,14 @@ async fn optimistic_changes_are_undone_when_they_are_cancelled() {
     let id = fixture.says(ada, "original").id;
     fixture.apply(vec![fixture.append(1, 1)]).await;
     for (at, text) in ["one", "two"].into_iter().enumerate() {
-        let ((), _, update) = fixture.write(move |tx| doing::edit(tx, id, text)).await;
+        let ((), _, update) = fixture.write(move |tx| doing::edit(tx, Fixture::CID, id, text)).await;
         assert_eq!(update.removed.len(), at, "an edit replaces one that waits");
     }
-    fixture.write(move |tx| doing::react(tx, id, "👍", true)).await;
+    fixture.write(move |tx| doing::react(tx, Fixture::CID, id, "👍", true)).await;
     let seen = fixture.messages().await.remove(0);
     assert_eq!((seen.text.as_str(), seen.reactions[0].mine, seen.pending_change), ("two", true, true));
     assert_eq!(fixture.row().await.preview.unwrap().text, "two");
-    let ((), _, update) = fixture.write(move |tx| doing::react(tx, id, "👍", false)).await;
+    let ((), _, update) = fixture.write(move |tx| doing::react(tx, Fixture::CID, id, "👍", false)).await;
     assert_eq!((update.changed.len(), update.removed.len()), (0, 1), "taken back before it left");
     let item = fixture.read(doing::list).await[0].item;
     fixture.write(move |tx| doing::cancel(tx, item)).await;
@@ -130,9 +130,9 @@ async fn optimistic_changes_are_undone_when_they_are_cancelled() {
     let bo = fixture.bo;
     let theirs = fixture.says(bo, "theirs").id;
     fixture.apply(vec![fixture.append(2, 2)]).await;
-    let refused = fixture.store.write(move |tx| doing::edit(tx, theirs, "x")).await;
+    let refused = fixture.store.write(move |tx| doing::edit(tx, Fixture::CID, theirs, "x")).await;
     assert!(matches!(refused, Err(ClientError::Refused(ErrorCode::NotAllowed))));
-    let refused = fixture.store.write(move |tx| doing::delete(tx, theirs)).await;
+    let refused = fixture.store.write(move |tx| doing::delete(tx, Fixture::CID, theirs)).await;
     assert!(matches!(refused, Err(ClientError::Refused(ErrorCode::NotAllowed))));
 }
 

@@ -274,10 +274,14 @@ impl Hand {
             Deed::Message { conversation, text } => {
                 engine.send_message(conversation, text, None).await.map(Some)
             }
-            Deed::Edit { message, text, .. } => engine.edit_message(message, text).await.map(|()| None),
-            Deed::Delete { message, .. } => engine.delete_message(message).await.map(|()| None),
-            Deed::Reaction { message, emoji, on, .. } => {
-                engine.react(message, emoji, on).await.map(|()| None)
+            Deed::Edit { conversation, message, text } => {
+                engine.edit_message(conversation, message, text).await.map(|()| None)
+            }
+            Deed::Delete { conversation, message } => {
+                engine.delete_message(conversation, message).await.map(|()| None)
+            }
+            Deed::Reaction { conversation, message, emoji, on } => {
+                engine.react(conversation, message, emoji, on).await.map(|()| None)
             }
             Deed::Member { conversation, user, added: true } => {
                 engine.add_members(conversation, vec![user]).await.map(|()| None)

@@ -34,7 +34,7 @@ describe("a conversation's row", () => {
     const view = await shell.timeline('c5', { at: 'newest' }, 2);
     const last = view.items.find((item) => item.type === 'message');
     await waitFor(async () => expect(preview(await row('c5'))).toMatch(/^You:/));
-    await shell.deleteMessage(last?.type === 'message' ? last.id : '');
+    await shell.deleteMessage('c5', last?.type === 'message' ? last.id : '');
     await waitFor(async () => expect(preview(await row('c5'))).toMatch(/Message deleted$/));
   });
 

@@ -23,7 +23,7 @@ describe('what a message says', () => {
     await shell.setDisplayName(bad);
     const area = await open('c5');
     const first = screen.getAllByTestId('message')[0]?.dataset.id ?? '';
-    await shell.editMessage(first, bad);
+    await shell.editMessage('c5', first, bad);
     await shell.sendMessage('c5', 'answer', first);
     await message('answer');
     await waitFor(() => expect(screen.getByTestId('header-title').textContent).toBe(bad));

@@ -97,6 +97,27 @@ describe("a message's menu", () => {
     await waitFor(() => expect(first().querySelector('[aria-label=Pinned]')).toBeNull());
   });
 
+  it('names the conversation in all that it asks for', async () => {
+    const shell = await start();
+    const spies = (['react', 'pinMessage', 'editMessage', 'deleteMessage'] as const).map((name) =>
+      vi.spyOn(shell, name),
+    );
+    const area = await open('c2');
+    const id = own().dataset.id as string;
+    await menuOf(own());
+    await fireEvent.click(screen.getAllByTestId('reaction-choice')[0] as HTMLElement);
+    await fireEvent.click(await screen.findByTestId('reaction'));
+    await act(own(), 'pin');
+    await act(own(), 'edit');
+    await write(area, 'said better');
+    await fireEvent.keyDown(area, { key: 'Enter' });
+    await message('said better');
+    await act(own(), 'delete');
+    await fireEvent.click(await screen.findByTestId('delete-confirm'));
+    const asked = spies.flatMap((spy) => spy.mock.calls.map((call) => call.slice(0, 2)));
+    expect(asked).toEqual(Array.from({ length: 5 }, () => ['c2', id]));
+  });
+
   it('opens with the keyboard and is walked with the arrow keys', async () => {
     await start();
     await open('c2');

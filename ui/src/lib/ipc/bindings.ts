@@ -1199,10 +1199,10 @@ export interface Commands {
   hide(conversation: ConversationId): Promise<void>;
   timeline(conversation: ConversationId, anchor: Anchor, limit: number): Promise<TimelineView>;
   sendMessage(conversation: ConversationId, text: string, reply_to: EventId | null): Promise<EventId>;
-  editMessage(id: EventId, text: string): Promise<void>;
-  deleteMessage(id: EventId): Promise<void>;
-  react(id: EventId, emoji: string, on: boolean): Promise<void>;
-  pinMessage(id: EventId, on: boolean): Promise<void>;
+  editMessage(conversation: ConversationId, id: EventId, text: string): Promise<void>;
+  deleteMessage(conversation: ConversationId, id: EventId): Promise<void>;
+  react(conversation: ConversationId, id: EventId, emoji: string, on: boolean): Promise<void>;
+  pinMessage(conversation: ConversationId, id: EventId, on: boolean): Promise<void>;
   markRead(conversation: ConversationId, up_to: Seq): Promise<void>;
   setDraft(conversation: ConversationId, text: string): Promise<void>;
   keepDraft(conversation: ConversationId, text: string): Promise<void>;
@@ -1294,10 +1294,10 @@ export function createCommands(invoke: Invoke): Commands {
     hide: (conversation) => invoke("hide", { conversation }),
     timeline: (conversation, anchor, limit) => invoke("timeline", { conversation, anchor, limit }),
     sendMessage: (conversation, text, reply_to) => invoke("send_message", { conversation, text, reply_to }),
-    editMessage: (id, text) => invoke("edit_message", { id, text }),
-    deleteMessage: (id) => invoke("delete_message", { id }),
-    react: (id, emoji, on) => invoke("react", { id, emoji, on }),
-    pinMessage: (id, on) => invoke("pin_message", { id, on }),
+    editMessage: (conversation, id, text) => invoke("edit_message", { conversation, id, text }),
+    deleteMessage: (conversation, id) => invoke("delete_message", { conversation, id }),
+    react: (conversation, id, emoji, on) => invoke("react", { conversation, id, emoji, on }),
+    pinMessage: (conversation, id, on) => invoke("pin_message", { conversation, id, on }),
     markRead: (conversation, up_to) => invoke("mark_read", { conversation, up_to }),
     setDraft: (conversation, text) => invoke("set_draft", { conversation, text }),
     keepDraft: (conversation, text) => invoke("keep_draft", { conversation, text }),

@@ -103,7 +103,8 @@ export class Composer {
     try {
       if (mode.kind === 'edit') {
         this.cancel();
-        if (text !== mode.message.text) await this.#shell.editMessage(mode.message.id, text);
+        if (text !== mode.message.text)
+          await this.#shell.editMessage(this.conversation, mode.message.id, text);
         return null;
       }
       this.text = '';

@@ -69,7 +69,7 @@ describe('the window onto a conversation', () => {
   it('loses neither an older page nor a change when both come at once', async () => {
     const { shell, timeline } = await opened(200);
     const id = ids(timeline).at(-1) as string;
-    await shell.pinMessage(id, true);
+    await shell.pinMessage('c1', id, true);
     await Promise.all([timeline.older(), timeline.refresh(), timeline.older()]);
     expect(timeline.items).toHaveLength(2 * PAGE);
     expect(timeline.items.at(-1)).toMatchObject({ id, pinned: true });

@@ -82,15 +82,17 @@ export function messages(world: World) {
       world.changed(id);
       return sent.id;
     },
-    editMessage: async (id, text) => world.edit(id, () => ({ text, edited: true })),
-    deleteMessage: async (id) => world.edit(id, () => ({ text: '', deleted: true, reactions: [] })),
-    react: async (id, emoji, on) =>
-      world.edit(id, ({ reactions }) => {
+    editMessage: async (conversation, id, text) =>
+      world.edit(conversation, id, () => ({ text, edited: true })),
+    deleteMessage: async (conversation, id) =>
+      world.edit(conversation, id, () => ({ text: '', deleted: true, reactions: [] })),
+    react: async (conversation, id, emoji, on) =>
+      world.edit(conversation, id, ({ reactions }) => {
         const others = reactions.filter((each) => each.emoji !== emoji);
         const own = { emoji, count: 1, names: [ME.display_name], mine: true };
         return { reactions: on ? [...others, own] : others };
       }),
-    pinMessage: async (id, pinned) => world.edit(id, () => ({ pinned })),
+    pinMessage: async (conversation, id, pinned) => world.edit(conversation, id, () => ({ pinned })),
     outbox: async () => [...world.outbox],
     retry: async () => undefined,
     async cancel(item) {

@@ -201,14 +201,13 @@ export class World {
     this.tell({ type: 'conversations_changed', conversations: [id] });
   }
 
-  edit(id: string, change: (message: MessageView) => Partial<MessageView>): void {
-    for (const [conversation, { items }] of this.rows) {
-      const at = items.findIndex((item) => item.type === 'message' && item.id === id);
-      const item = items[at];
-      if (item?.type !== 'message') continue;
-      items[at] = { ...item, ...change(item) };
-      this.changed(conversation);
-    }
+  edit(conversation: string, id: string, change: (message: MessageView) => Partial<MessageView>): void {
+    const { items } = this.row(conversation);
+    const at = items.findIndex((item) => item.type === 'message' && item.id === id);
+    const item = items[at];
+    if (item?.type !== 'message') throw refusal('not_found');
+    items[at] = { ...item, ...change(item) };
+    this.changed(conversation);
   }
 
   /** Everything that waited reaches the server. */
