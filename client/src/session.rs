@@ -30,7 +30,7 @@ use crate::{
 use kith_protocol::api;
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
 };
 use tokio::sync::Notify;
 
@@ -49,11 +49,16 @@ pub(crate) struct Session {
 }
 
 impl Session {
+    /// Ends everything; returns when nothing more will be written ([`Tokens::close`] may take long).
     async fn stop(&self) {
+        self.stop_store().await;
+        self.tokens.close().await;
+    }
+
+    async fn stop_store(&self) {
         self.driver.stop().await;
         self.live.stop();
         self.store.close().await;
-        self.tokens.close().await;
     }
 
     fn is_of(&self, account: &LastAccount) -> bool {
@@ -119,6 +124,8 @@ pub(crate) struct Profile {
     pub(crate) alarm: Arc<Notify>,
     /// Whether the secret store was unlocked at the last look, while it is waited for.
     was_unlocked: Mutex<Option<bool>>,
+    /// The window is locked already; the file of secrets is closed once a renewal has been stored in it.
+    is_locking: AtomicBool,
 }
 
 enum Open {
@@ -150,6 +157,7 @@ impl Profile {
             changing: Default::default(),
             alarm: Arc::default(),
             was_unlocked: Mutex::default(),
+            is_locking: AtomicBool::default(),
         };
         profile.open_whoever_was_last().await;
         Ok(profile)

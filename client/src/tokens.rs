@@ -40,7 +40,7 @@ impl From<api::Session> for SessionSecret {
     }
 }
 
-/// How long the end of a session waits for a renewal that is under way.
+/// How long a sign-out waits for a renewal that is under way.
 const RENEWAL_ENDS_WITHIN: Duration = Duration::from_secs(3);
 
 /// The tokens of the open account. Clones are the same tokens.
@@ -56,8 +56,11 @@ struct Inner {
     renewals: AtomicU64,
     /// The newest renewal is in memory only.
     is_in_memory: AtomicBool,
-    /// The session has ended: nothing is written to its entry any more.
+    /// No further renewal begins.
     is_closed: AtomicBool,
+    /// The user signed out: nothing is written to the session's entry any more. Held while a write is begun, so that
+    /// none begins behind a sign-out.
+    is_signed_out: std::sync::Mutex<bool>,
 }
 
 impl Tokens {
@@ -70,6 +73,7 @@ impl Tokens {
             renewals: AtomicU64::new(0),
             is_in_memory: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
+            is_signed_out: std::sync::Mutex::new(false),
         }))
     }
 
@@ -92,11 +96,22 @@ impl Tokens {
         self.0.secret.lock().await.clone()
     }
 
-    /// Ends the session's writing: a renewal that is under way may finish within three seconds, after that none is
-    /// stored.
+    /// Begins no further renewal, and returns once the one under way has been stored. Its request may have used the
+    /// refresh token up: without the successor the next start would present a used one, which revokes the device (S11).
+    /// That takes as long as a request and a secret store may take, about 35 s. After a sign-out there is nothing to
+    /// wait for.
     pub(crate) async fn close(&self) {
-        let ended = tokio::time::timeout(RENEWAL_ENDS_WITHIN, self.0.secret.lock()).await;
         self.0.is_closed.store(true, Ordering::Release);
+        if !*self.0.is_signed_out() {
+            drop(self.0.secret.lock().await);
+        }
+    }
+
+    /// The user signs out: a renewal that is under way may end within three seconds, after that none is stored.
+    pub(crate) async fn sign_out(&self) {
+        self.0.is_closed.store(true, Ordering::Release);
+        let ended = tokio::time::timeout(RENEWAL_ENDS_WITHIN, self.0.secret.lock()).await;
+        *self.0.is_signed_out() = true;
         drop(ended);
     }
 
@@ -151,14 +166,21 @@ impl Inner {
         let body = api::Refresh { refresh_token: secret.refresh_token.to_string(), device };
         let session: api::Session = self.api.post("/v1/sessions/refresh", &body).await?;
         let successor = SessionSecret::from(session);
-        if self.is_closed.load(Ordering::Acquire) {
-            return Err(ClientError::Closed);
-        }
-        let kept = self.vault.set_session(&server_text(self.api.server()), &successor).await;
-        self.tell(kept);
+        let write = {
+            let is_signed_out = self.is_signed_out();
+            if *is_signed_out {
+                return Err(ClientError::Closed);
+            }
+            self.vault.begin_session(&server_text(self.api.server()), &successor)
+        };
+        self.tell(write.await);
         *secret = successor;
         self.renewals.fetch_add(1, Ordering::AcqRel);
         Ok(secret.device)
+    }
+
+    fn is_signed_out(&self) -> std::sync::MutexGuard<'_, bool> {
+        self.is_signed_out.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Tells when the sign-in came to last until the app quits, or to last again.

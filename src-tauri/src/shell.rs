@@ -21,8 +21,11 @@ use std::{
 use tauri::{AppHandle, Emitter as _};
 use tokio::sync::watch;
 
-/// How long quitting waits for the engine to finish what it writes.
-const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
+/// How long quitting waits for the engine. It usually takes milliseconds; a renewal of the sign-in that is under way
+/// may take 35 s, and losing its answer would sign this device out.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(40);
+/// Nobody looks at a window that has been quit for longer.
+const HIDE_AFTER: Duration = Duration::from_secs(1);
 
 /// The engine, as far as it has come.
 #[derive(Clone)]
@@ -198,7 +201,13 @@ impl Shell {
 
     /// Ends the engine, then the app.
     pub(crate) async fn end(&self) {
-        self.close_engine().await;
+        {
+            let mut closing = std::pin::pin!(self.close_engine());
+            if tokio::time::timeout(HIDE_AFTER, &mut closing).await.is_err() {
+                window::put_away(&self.0.app);
+                closing.await;
+            }
+        }
         self.0.app.exit(0);
     }
 

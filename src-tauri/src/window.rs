@@ -101,6 +101,13 @@ async fn hide(app: &AppHandle) {
     WATCHED.store(false, Ordering::Relaxed);
 }
 
+/// Hides the window of an app that is ending.
+pub(crate) fn put_away(app: &AppHandle) {
+    if let Some(window) = app.get_webview_window(LABEL) {
+        let _ = window.hide();
+    }
+}
+
 /// Brings the window before the user.
 pub(crate) fn show(app: &AppHandle) {
     if let Some(window) = app.get_webview_window(LABEL) {

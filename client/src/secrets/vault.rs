@@ -202,6 +202,11 @@ impl Vault {
     /// Writes to the store; what it does not take stays in memory.
     async fn set(&self, name: SecretName, secret: Secret) -> Result<(), SecretError> {
         self.place().ahead.want(&name, Some(secret));
+        self.bring(name).await
+    }
+
+    /// Brings to the store what an entry should hold.
+    async fn bring(&self, name: SecretName) -> Result<(), SecretError> {
         if self.hangs() {
             // It gets what it should hold when it answers again; nobody waits for that.
             let vault = self.clone();
@@ -238,12 +243,25 @@ impl Vault {
 
     /// Keeps the session of a server.
     pub(crate) async fn set_session<T: Serialize>(&self, server: &str, session: &T) -> Kept {
+        self.begin_session(server, session).await
+    }
+
+    /// The same in two steps: the order among writes of the entry is that of the calls, not of the waits.
+    pub(crate) fn begin_session<T: Serialize>(
+        &self,
+        server: &str,
+        session: &T,
+    ) -> impl Future<Output = Kept> + Send + use<'_, T> {
         kith_failpoint::pass(kith_failpoint::places::RENEWAL_BEFORE_KEPT);
-        match self.set(self.session_name(server), session_bytes(session)).await {
-            Ok(()) => Kept::InStore,
-            Err(error) => {
-                tracing::warn!(%error, "the sign-in is kept in memory only");
-                Kept::InMemory
+        let name = self.session_name(server);
+        self.place().ahead.want(&name, Some(session_bytes(session)));
+        async move {
+            match self.bring(name).await {
+                Ok(()) => Kept::InStore,
+                Err(error) => {
+                    tracing::warn!(%error, "the sign-in is kept in memory only");
+                    Kept::InMemory
+                }
             }
         }
     }

@@ -17,7 +17,7 @@ use kith_protocol::ErrorCode;
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError},
+    sync::{Arc, PoisonError, atomic::Ordering},
 };
 use zeroize::Zeroizing;
 
@@ -32,6 +32,26 @@ async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, PassphraseError> + Send + 'static,
 ) -> Result<T, ClientError> {
     Ok(tokio::task::spawn_blocking(work).await.map_err(|_| ClientError::Closed)??)
+}
+
+/// A profile that is locked before its file of secrets is closed. Closes the file when it goes.
+struct Locking<'a> {
+    profile: &'a Profile,
+    file: Arc<PassphraseFile>,
+}
+
+impl<'a> Locking<'a> {
+    fn begin(profile: &'a Profile, file: Arc<PassphraseFile>) -> Self {
+        profile.is_locking.store(true, Ordering::Release);
+        Self { profile, file }
+    }
+}
+
+impl Drop for Locking<'_> {
+    fn drop(&mut self) {
+        self.file.lock();
+        self.profile.is_locking.store(false, Ordering::Release);
+    }
 }
 
 impl Profile {
@@ -49,7 +69,9 @@ impl Profile {
         Ok(())
     }
 
-    /// Closes what is open and forgets its key: the passphrase is asked for again.
+    /// Closes what is open and forgets its key: the passphrase is asked for again. The window is locked at once; the
+    /// file of secrets stays open until a renewal of the sign-in that is under way has been stored in it, at most
+    /// about 35 s.
     pub(crate) async fn lock(&self) -> Result<(), ClientError> {
         let _changing = self.changing.lock().await;
         let file = self.vault.file().filter(|file| file.is_open());
@@ -59,10 +81,12 @@ impl Profile {
         if session.is_temporary {
             return Err(ClientError::Refused(ErrorCode::NotAllowed));
         }
-        session.stop().await;
-        file.lock();
+        session.stop_store().await;
+        let locking = Locking::begin(self, file);
         self.set(Open::Nobody { server: Some(session.account.server.clone()), reason: None });
         self.hub.tell(EngineEvent::AppChanged);
+        session.tokens.close().await;
+        drop(locking);
         Ok(())
     }
 

@@ -21,6 +21,7 @@ impl Profile {
         self.tell_server(&session).await;
         // First of all, and without the secret store: the next start is not signed in, whatever fails below.
         let noted = self.folder.note_signed_out();
+        session.tokens.sign_out().await;
         self.end().await;
         let forgotten = match self.vault.delete_session(&server).await {
             // It was never in the store.

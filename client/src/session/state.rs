@@ -8,7 +8,7 @@ use crate::{
     store::salvage,
     view::{AppState, KeyOffer, KeyStore, LockedTrouble, SignedOutReason},
 };
-use std::sync::PoisonError;
+use std::sync::{PoisonError, atomic::Ordering};
 
 impl Profile {
     /// What the interface shows first.
@@ -44,9 +44,9 @@ impl Profile {
         }
     }
 
-    /// Whether the secrets are in a file that is not open.
+    /// Whether the secrets are in a file that is not open, or is being closed.
     pub(super) fn is_locked(&self) -> bool {
-        self.vault.file().is_some_and(|file| !file.is_open())
+        self.is_locking.load(Ordering::Acquire) || self.vault.file().is_some_and(|file| !file.is_open())
     }
 
     /// Where secrets go that are kept.

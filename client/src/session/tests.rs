@@ -2,6 +2,7 @@
 
 mod disk;
 mod keys;
+mod renewals;
 
 use super::*;
 use crate::{

@@ -99,15 +99,51 @@ async fn s11_a_renewal_is_stored_though_its_caller_has_gone() {
     assert_eq!(bench.stored().await.as_deref(), Some("r1"));
 }
 
+/// Lets time pass for timers. What waits for a network goes on waiting.
+async fn later(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
 #[tokio::test]
-async fn a_renewal_after_the_end_writes_nothing() {
+async fn s11_a_renewal_that_outlasts_the_patience_of_quitting_is_stored() {
     let bench = Bench::new(Arc::new(MemorySecrets::default())).await;
     let request = bench.abandoned_renewal().await;
-    bench.tokens.close().await;
+    let tokens = bench.tokens.clone();
+    let quitting = tokio::spawn(async move { tokens.close().await });
+    later(Duration::from_secs(20)).await;
+    assert!(!quitting.is_finished(), "the process would end and lose the successor");
+    bench.answer(request).await;
+    quitting.await.unwrap();
+    assert_eq!(bench.stored().await.as_deref(), Some("r1"));
+    assert_eq!(bench.tokens.secret().await.refresh_token.as_str(), "r1", "who goes on has it too");
+    assert!(matches!(bench.tokens.renew().await, Err(ClientError::Closed)));
+}
+
+#[tokio::test]
+async fn a_renewal_that_outlasts_a_sign_out_writes_nothing() {
+    let bench = Bench::new(Arc::new(MemorySecrets::default())).await;
+    let request = bench.abandoned_renewal().await;
+    bench.tokens.sign_out().await;
     bench.answer(request).await;
     // Refused, and only once the renewal under way has ended.
     assert!(matches!(bench.tokens.renew().await, Err(ClientError::Closed)));
     assert_eq!(bench.stored().await, None);
+}
+
+#[tokio::test]
+async fn s11_a_renewal_that_waits_its_turn_does_not_begin_once_the_app_quits() {
+    let bench = Bench::new(Arc::new(MemorySecrets::default())).await;
+    let request = bench.abandoned_renewal().await;
+    let tokens = bench.tokens.clone();
+    let second = tokio::spawn(async move { tokens.renew_as_new_device().await });
+    let closing = bench.tokens.clone();
+    let quitting = tokio::spawn(async move { closing.close().await });
+    bench.answer(request).await;
+    quitting.await.unwrap();
+    assert_eq!(bench.stored().await.as_deref(), Some("r1"));
+    assert!(second.await.unwrap().is_err());
 }
 
 #[tokio::test]
