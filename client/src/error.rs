@@ -33,6 +33,9 @@ pub enum ClientError {
     /// The file of further authorities cannot be read or holds none.
     #[error("the file of certificates cannot be used")]
     BadCaFile,
+    /// This computer lacks what a secure connection needs.
+    #[error("no secure connection can be made on this computer")]
+    NoTls,
     /// Not a server's address.
     #[error("not a server's address")]
     BadAddress,
@@ -104,6 +107,7 @@ impl ClientError {
             Self::InsecureServer => "insecure_server",
             Self::BadCertificate => "bad_certificate",
             Self::BadCaFile => "bad_ca_file",
+            Self::NoTls => "no_tls",
             Self::BadAddress => "bad_address",
             Self::NotFound => "not_found",
             Self::BadProfile => "bad_profile",

@@ -1,18 +1,18 @@
 //! The HTTP interface, as far as accounts and people go (section 11).
 
 use super::{
+    body::{self, BodyError},
     is_safe,
     tls::{Trust, is_about_certificate},
 };
 use crate::ClientError;
-use kith_protocol::{ErrorCode, api::ErrorBody};
+use kith_protocol::{ErrorCode, api::ErrorBody, limits};
 use reqwest::{Method, RequestBuilder};
 use serde::{Serialize, de::DeserializeOwned};
-use std::time::Duration;
 use url::Url;
 
-const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// The longest answer, bytes: a list of 200 people is a fraction of it.
+const ANSWER_BYTES_MAX: usize = limits::HTTP_BODY_BYTES_MAX;
 
 /// Asks one server.
 #[derive(Debug, Clone)]
@@ -54,9 +54,7 @@ pub(crate) fn server_text(server: &Url) -> String {
 
 impl Api {
     pub(crate) fn new(server: Url, trust: &Trust) -> Self {
-        let client =
-            trust.http().connect_timeout(CONNECT_WITHIN).timeout(ANSWER_WITHIN).build().unwrap_or_default();
-        Self { client, server }
+        Self { client: trust.api_client(), server }
     }
 
     pub(crate) fn server(&self) -> &Url {
@@ -127,8 +125,8 @@ async fn send(request: RequestBuilder) -> Result<reqwest::Response, ClientError>
         return Ok(answer);
     }
     let status = answer.status();
-    let body: Option<ErrorBody> = answer.json().await.ok();
-    match body {
+    let body = body::read(answer, ANSWER_BYTES_MAX).await.ok();
+    match body.and_then(|body| serde_json::from_slice::<ErrorBody>(&body).ok()) {
         Some(ErrorBody { code, retry_after_ms: Some(retry_after_ms), .. }) => {
             Err(ClientError::RefusedFor { code, retry_after_ms })
         }
@@ -140,13 +138,27 @@ async fn send(request: RequestBuilder) -> Result<reqwest::Response, ClientError>
 }
 
 async fn read<T: DeserializeOwned>(answer: reqwest::Response) -> Result<T, ClientError> {
-    let bytes = answer.bytes().await.map_err(|_| ClientError::Offline)?;
+    let bytes = body::read(answer, ANSWER_BYTES_MAX).await.map_err(|error| match error {
+        BodyError::Cut => ClientError::Offline,
+        BodyError::TooLarge => ClientError::BadAddress,
+    })?;
     serde_json::from_slice(&bytes).map_err(|_| ClientError::BadAddress)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn an_answer_without_an_end_is_no_answer_of_a_server() {
+        let refused = "HTTP/1.1 403 Forbidden\r\ntransfer-encoding: chunked\r\n\r\n";
+        for head in [body::tests::CHUNKED, refused] {
+            let server = parse_server(&body::tests::endless(head).await).unwrap();
+            let api = Api::new(server, &Trust::load(None).unwrap());
+            let answer = api.get::<serde_json::Value>("/v1/users", &[], "token").await;
+            assert!(matches!(answer, Err(ClientError::BadAddress)), "{answer:?}");
+        }
+    }
 
     #[test]
     fn sec_026_plain_text_goes_to_this_computer_only() {

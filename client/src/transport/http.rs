@@ -1,6 +1,7 @@
 //! The exchange: frames there and back in one HTTP request (S12).
 
 use super::{
+    INBOUND_BYTES_MAX, body,
     tls::{Trust, is_about_certificate},
     ws::refusal,
 };
@@ -10,10 +11,6 @@ use kith_protocol::{
     api::{ErrorBody, ExchangeAnswer, ExchangeRequest},
     limits,
 };
-use std::time::Duration;
-
-/// An exchange that waits for nothing is answered within this.
-const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// Carries frames to a server and its answers back.
 #[derive(Debug, Clone)]
@@ -25,13 +22,7 @@ pub(crate) struct Exchange {
 impl Exchange {
     /// For the server whose `/v1/exchange` is `address`.
     pub(crate) fn new(address: url::Url, trust: &Trust) -> Self {
-        let client = trust
-            .http()
-            .connect_timeout(Duration::from_secs(20))
-            .timeout(ANSWER_WITHIN)
-            .build()
-            .unwrap_or_default();
-        Self { client, address }
+        Self { client: trust.exchange_client(), address }
     }
 
     /// One exchange.
@@ -56,7 +47,7 @@ impl Exchange {
             false => ConnectError::Unreachable,
         })?;
         let status = answer.status();
-        let text = answer.bytes().await.map_err(|_| ConnectError::Unreachable)?;
+        let text = body::read(answer, INBOUND_BYTES_MAX).await.map_err(|_| ConnectError::Unreachable)?;
         if !status.is_success() {
             return Err(refusal(status.as_u16(), serde_json::from_slice::<ErrorBody>(&text).ok().as_ref()));
         }
@@ -71,6 +62,14 @@ impl Exchange {
 mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    #[tokio::test]
+    async fn s12_an_answer_without_an_end_is_given_up() {
+        let server = body::tests::endless(body::tests::CHUNKED).await;
+        let address = url::Url::parse(&format!("{server}/v1/exchange")).unwrap();
+        let exchange = Exchange::new(address, &Trust::load(None).unwrap());
+        assert_eq!(exchange.run("t", &[]).await, Err(ConnectError::Unreachable));
+    }
 
     #[tokio::test]
     async fn s12_a_page_of_a_proxy_is_no_answer_of_the_server() {

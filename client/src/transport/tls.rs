@@ -12,40 +12,79 @@ use std::{
     error::Error,
     path::Path,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
-/// Checks the certificates of servers. Cheap to clone.
+/// An API request whose connection does not come about within this is given up.
+const API_CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// The same for an exchange, which has as long as a socket has.
+const EXCHANGE_CONNECT_WITHIN: Duration = Duration::from_secs(20);
+/// An answer, its body included, that is not here within this is given up.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// Checks the certificates of servers, and holds the HTTP clients that do: there is no other way to get one. Cheap to
+/// clone.
 #[derive(Debug, Clone)]
-pub(crate) struct Trust(Arc<ClientConfig>);
+pub(crate) struct Trust {
+    config: Arc<ClientConfig>,
+    api: reqwest::Client,
+    exchange: reqwest::Client,
+}
 
 impl Trust {
     /// The system's certificates, and those of `file`.
     ///
     /// # Errors
-    /// [`ClientError::BadCaFile`] for a file that cannot be read or holds none.
+    /// [`ClientError::BadCaFile`] for a file that cannot be read or holds none, [`ClientError::NoTls`].
     pub(crate) fn load(file: Option<&Path>) -> Result<Self, ClientError> {
-        let Some(file) = file else { return Ok(Self(Arc::clone(system()))) };
-        let pem = std::fs::read(file).map_err(|_| ClientError::BadCaFile)?;
-        let mut roots = of_the_system();
-        let mut added = 0;
-        for certificate in CertificateDer::pem_slice_iter(&pem) {
-            let certificate = certificate.map_err(|_| ClientError::BadCaFile)?;
-            roots.add(certificate).map_err(|_| ClientError::BadCaFile)?;
-            added += 1;
-        }
-        if added == 0 { Err(ClientError::BadCaFile) } else { Ok(Self(Arc::new(with(roots)))) }
+        let config = config(file)?;
+        let client =
+            |connect_within| built(http(&config).connect_timeout(connect_within).timeout(ANSWER_WITHIN));
+        let (api, exchange) = (client(API_CONNECT_WITHIN)?, client(EXCHANGE_CONNECT_WITHIN)?);
+        Ok(Self { config, api, exchange })
     }
 
     pub(crate) fn config(&self) -> Arc<ClientConfig> {
-        Arc::clone(&self.0)
+        Arc::clone(&self.config)
     }
 
-    /// A client for HTTP that believes the same, and follows no redirection.
-    pub(crate) fn http(&self) -> reqwest::ClientBuilder {
-        reqwest::Client::builder()
-            .tls_backend_preconfigured((*self.0).clone())
-            .redirect(reqwest::redirect::Policy::none())
+    /// The client for accounts and people.
+    pub(crate) fn api_client(&self) -> reqwest::Client {
+        self.api.clone()
     }
+
+    /// The client for exchanges.
+    pub(crate) fn exchange_client(&self) -> reqwest::Client {
+        self.exchange.clone()
+    }
+}
+
+fn config(file: Option<&Path>) -> Result<Arc<ClientConfig>, ClientError> {
+    let Some(file) = file else { return Ok(Arc::clone(system())) };
+    let pem = std::fs::read(file).map_err(|_| ClientError::BadCaFile)?;
+    let mut roots = of_the_system();
+    let mut added = 0;
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|_| ClientError::BadCaFile)?;
+        roots.add(certificate).map_err(|_| ClientError::BadCaFile)?;
+        added += 1;
+    }
+    if added == 0 { Err(ClientError::BadCaFile) } else { Ok(Arc::new(with(roots))) }
+}
+
+/// A client for HTTP that believes these certificates, and follows no redirection.
+fn http(config: &ClientConfig) -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(config.clone())
+        .redirect(reqwest::redirect::Policy::none())
+}
+
+/// Fails closed: a client with other settings than these would believe, follow and wait for anybody.
+fn built(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, ClientError> {
+    builder.build().map_err(|error| {
+        tracing::error!(%error, "no HTTP client could be built");
+        ClientError::NoTls
+    })
 }
 
 /// For what an app fetches by itself, outside of the protocol: a client that speaks HTTPS only and believes the same
@@ -55,7 +94,7 @@ impl Trust {
 /// [`ClientError::BadCaFile`] for a file that cannot be read or holds no certificate.
 pub fn https_client(ca_file: Option<&Path>) -> Result<reqwest::ClientBuilder, ClientError> {
     let redirections = reqwest::redirect::Policy::limited(5);
-    Ok(Trust::load(ca_file)?.http().redirect(redirections).https_only(true))
+    Ok(http(&*config(ca_file)?).redirect(redirections).https_only(true))
 }
 
 /// Read once: it is some hundred certificates.
@@ -112,6 +151,34 @@ mod tests {
         for text in ["", "no PEM", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
             std::fs::write(&path, text).unwrap();
             assert!(matches!(Trust::load(Some(&path)), Err(ClientError::BadCaFile)), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn sec_091_no_client_takes_the_place_of_one_that_cannot_be_built() {
+        let config = config(None).unwrap();
+        // Header values hold no line break: an example of settings that no client can have.
+        let failed = built(http(&config).user_agent("a\nb"));
+        assert!(matches!(failed, Err(ClientError::NoTls)));
+        assert!(built(http(&config)).is_ok());
+    }
+
+    #[tokio::test]
+    async fn sec_091_no_client_follows_a_redirection() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let trust = Trust::load(None).unwrap();
+        for client in [trust.api_client(), trust.exchange_client()] {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let server = tokio::spawn(async move {
+                let (mut tcp, _) = listener.accept().await.unwrap();
+                let _request = tcp.read(&mut [0; 4096]).await.unwrap();
+                let head = "HTTP/1.1 302 Found\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n";
+                tcp.write_all(head.as_bytes()).await.unwrap();
+            });
+            let answer = client.get(format!("http://{address}/")).send().await.unwrap();
+            assert_eq!(answer.status(), 302);
+            server.await.unwrap();
         }
     }
 

@@ -3,7 +3,10 @@
 //! Buffers hold a page (a client has one connection, a server thousands with small ones: L5); a connection without a byte for 30 s is
 //! dead (S10). Certificates are checked by [`Trust`].
 
-use super::tls::{Trust, is_about_certificate};
+use super::{
+    INBOUND_BYTES_MAX,
+    tls::{Trust, is_about_certificate},
+};
 use crate::sync::ConnectError;
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
 use kith_protocol::{ClientFrame, ErrorCode, SUBPROTOCOL, ServerFrame, limits};
@@ -30,8 +33,8 @@ const WRITE_WITHIN: Duration = limits::DEAD_AFTER;
 const CHECK_WITHIN: Duration = Duration::from_secs(5);
 /// Frames that are handed on together: what waits is stored in one transaction.
 const FRAMES_TOGETHER: usize = 256;
-/// A frame from a server: a page of 128 KiB, its states, its frame.
-const INBOUND_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// No further frame is taken to those that are handed on together once they have so many bytes.
+const BYTES_TOGETHER: usize = 1024 * 1024;
 
 /// An open socket.
 pub(crate) struct Socket {
@@ -64,14 +67,8 @@ impl Socket {
         bearer.set_sensitive(true);
         request.headers_mut().insert(header::AUTHORIZATION, bearer);
         request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
-        let config = WebSocketConfig::default()
-            .read_buffer_size(32 * 1024)
-            .write_buffer_size(8 * 1024)
-            .max_write_buffer_size(4 * 1024 * 1024)
-            .max_message_size(Some(INBOUND_BYTES_MAX))
-            .max_frame_size(Some(INBOUND_BYTES_MAX));
         let tls = Connector::Rustls(trust.config());
-        let connecting = connect_async_tls_with_config(request, Some(config), true, Some(tls));
+        let connecting = connect_async_tls_with_config(request, Some(config()), true, Some(tls));
         match timeout(CONNECT_WITHIN, connecting).await {
             Ok(Ok((stream, _))) => {
                 Ok(Self { stream, dead_at: Instant::now() + limits::DEAD_AFTER, ended: None })
@@ -86,19 +83,20 @@ impl Socket {
         if let Some(ended) = self.ended.take() {
             return ended;
         }
-        let mut frames = Vec::new();
+        let (mut frames, mut bytes) = (Vec::new(), 0);
         loop {
             let next = tokio::select! {
                 next = self.stream.next() => next,
                 () = sleep_until(self.dead_at) => return Received::Closed(None),
             };
-            if let Some(closed) = self.take(next, &mut frames) {
+            if let Some(closed) = self.take(next, &mut frames, &mut bytes) {
                 return closed;
             }
             while frames.len() < FRAMES_TOGETHER
+                && bytes < BYTES_TOGETHER
                 && let Some(next) = self.stream.next().now_or_never()
             {
-                if let Some(closed) = self.take(next, &mut frames) {
+                if let Some(closed) = self.take(next, &mut frames, &mut bytes) {
                     // What came before the end counts; a server's `bye` comes right before its close code.
                     if frames.is_empty() {
                         return closed;
@@ -113,21 +111,25 @@ impl Socket {
         }
     }
 
-    /// Reads one message; answers the end if it is that.
+    /// Reads one message; answers the end if it is that. `bytes` grows by the length of each text.
     fn take(
         &mut self,
         next: Option<Result<Message, Error>>,
         frames: &mut Vec<ServerFrame>,
+        bytes: &mut usize,
     ) -> Option<Received> {
         match next {
             Some(Ok(message)) => {
                 self.dead_at = Instant::now() + limits::DEAD_AFTER;
                 match message {
-                    Message::Text(text) => match ServerFrame::decode(&text) {
-                        Ok(received) => frames.push(received.frame),
-                        // A type of a later version is no reason to end (section 8).
-                        Err(error) => tracing::debug!(%error.code, "a frame that cannot be read"),
-                    },
+                    Message::Text(text) => {
+                        *bytes += text.len();
+                        match ServerFrame::decode(&text) {
+                            Ok(received) => frames.push(received.frame),
+                            // A type of a later version is no reason to end (section 8).
+                            Err(error) => tracing::debug!(%error.code, "a frame that cannot be read"),
+                        }
+                    }
                     Message::Close(close) => {
                         return Some(Received::Closed(close.map(|close| close.code.into())));
                     }
@@ -171,6 +173,15 @@ impl Socket {
         let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
         let _ = timeout(Duration::from_secs(1), self.stream.close(Some(frame))).await;
     }
+}
+
+fn config() -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(32 * 1024)
+        .write_buffer_size(8 * 1024)
+        .max_write_buffer_size(4 * 1024 * 1024)
+        .max_message_size(Some(INBOUND_BYTES_MAX))
+        .max_frame_size(Some(INBOUND_BYTES_MAX))
 }
 
 /// The socket has gone.
@@ -221,6 +232,7 @@ pub(crate) fn refusal(status: u16, body: Option<&kith_protocol::api::ErrorBody>)
 mod tests {
     use super::*;
     use kith_protocol::api::ErrorBody;
+    use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 
     #[test]
     fn s12_a_server_without_sockets_is_told_from_one_that_is_away() {
@@ -246,6 +258,56 @@ mod tests {
             ConnectError::Unauthorized(ErrorCode::DeviceRevoked)
         );
         assert_eq!(refusal(401, None), ConnectError::Unauthorized(ErrorCode::TokenInvalid));
+    }
+
+    /// A server that says what it is given, and waits for the end. Answers the client's socket.
+    async fn told(messages: Vec<Message>) -> Socket {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = url::Url::parse(&format!("ws://{}", listener.local_addr().unwrap())).unwrap();
+        tokio::spawn(async move {
+            let (tcp, _) = listener.accept().await.unwrap();
+            let protocol = |_: &Request, mut answer: Response| {
+                let name = HeaderValue::from_static(SUBPROTOCOL);
+                answer.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, name);
+                Ok(answer)
+            };
+            let mut stream = tokio_tungstenite::accept_hdr_async(tcp, protocol).await.unwrap();
+            for message in messages {
+                if stream.send(message).await.is_err() {
+                    return; // it was given up
+                }
+            }
+            let _ = stream.next().await;
+        });
+        Socket::connect(&address, "token", &Trust::load(None).unwrap()).await.unwrap()
+    }
+
+    /// A frame that can be read, with so many bytes.
+    fn frame_of(bytes: usize) -> Message {
+        use kith_protocol::frame::Bye;
+        let mut text = ServerFrame::Bye(Bye { code: 4200, after_ms: 1 }).encode();
+        text.push_str(&" ".repeat(bytes - text.len()));
+        Message::text(text)
+    }
+
+    #[tokio::test]
+    async fn a_message_above_the_limit_ends_the_connection() {
+        let mut socket = told(vec![frame_of(INBOUND_BYTES_MAX)]).await;
+        assert!(matches!(socket.receive().await, Received::Frames(frames) if frames.len() == 1));
+        let mut socket = told(vec![frame_of(INBOUND_BYTES_MAX + 1)]).await;
+        assert_eq!(socket.receive().await, Received::Closed(None));
+    }
+
+    #[tokio::test]
+    async fn what_is_handed_on_together_is_bounded_in_bytes() {
+        const LARGE: usize = 600 * 1024;
+        let mut socket = told((0..12).map(|_| frame_of(LARGE)).collect()).await;
+        let mut left = 12;
+        while left > 0 {
+            let Received::Frames(frames) = socket.receive().await else { panic!("frames") };
+            assert!((frames.len() - 1) * LARGE < BYTES_TOGETHER, "{} together", frames.len());
+            left -= frames.len();
+        }
     }
 
     #[tokio::test]

@@ -29,6 +29,7 @@ const SENTENCES: Record<string, string> = {
     'The certificate of this server cannot be trusted: it is expired, made for another name, or from an unknown authority. Ask the operator; nothing was sent.',
   bad_ca_file:
     'The file of trusted certificates cannot be read, or holds none. Correct --ca-file and start again.',
+  no_tls: 'Secure connections do not work on this computer. Update the system and try again.',
   insecure_server: 'Only https:// addresses are safe. Ask the operator for one.',
   bad_address: 'There is no Kith server at this address. Check it and try again.',
   not_found: 'It is not here.',
@@ -79,7 +80,8 @@ export function sentence(code: string): string {
 /** What a code means for one kind of unsent item, where the general sentence would mislead. */
 const ITEM_SENTENCES: Partial<Record<OutboxKind, Record<string, string>>> = {
   reaction: {
-    too_large: 'This message already has 20 different reactions, or 8 of yours. Remove a reaction, then try again.',
+    too_large:
+      'This message already has 20 different reactions, or 8 of yours. Remove a reaction, then try again.',
   },
   pin: { too_large: 'This conversation already has 50 pinned messages. Unpin a message, then try again.' },
   member: { too_large: 'A group has at most 1,000 members.' },
