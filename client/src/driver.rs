@@ -1,9 +1,11 @@
 //! The only loop: feeds the sync machine and carries out its actions.
 //!
 //! It has no rules of its own. Everything that changes goes through the store first; listeners are told after the
-//! commit. One task owns socket, machine and timer; what handles want is gathered in one place until it looks.
+//! commit. One task owns socket, machine and timer; what handles want is gathered in one place until it looks. A panic in
+//! it ends that task alone: another one begins from what the store has ([`supervised`]).
 
 mod run;
+mod supervised;
 #[cfg(test)]
 mod tests;
 
@@ -81,6 +83,8 @@ pub(crate) trait DriverEvents: Send + Sync + 'static {
     fn presence(&self, changed: Vec<Presence>);
     /// The server will not have this device any more (`device_revoked`), or this version (`upgrade_required`).
     fn stopped(&self, code: ErrorCode);
+    /// The driver has panicked again and again, and is not started any more.
+    fn gave_up(&self);
 }
 
 /// What the engine wants, gathered until the driver takes it. It stays small: only what the user does adds to it.
@@ -99,6 +103,21 @@ struct Wishes {
 
 /// Wants that wait at most; beyond, the oldest is forgotten (who still looks asks again).
 const WANTS_MAX: usize = 64;
+
+/// What holds until it is replaced. A driver that begins knows of it at once.
+#[derive(Debug, Default, Clone)]
+struct Standing {
+    focus: Option<Vec<ConversationId>>,
+    watch: Option<Vec<UserId>>,
+    presence: Option<PresenceState>,
+}
+
+impl Standing {
+    fn into_inputs(self) -> impl Iterator<Item = Input> {
+        let focus = self.focus.map(Input::Focus);
+        focus.into_iter().chain(self.watch.map(Input::Watch)).chain(self.presence.map(Input::Presence))
+    }
+}
 
 impl Wishes {
     fn into_inputs(self) -> impl Iterator<Item = Input> {
@@ -126,12 +145,17 @@ impl Wishes {
 #[derive(Debug, Default)]
 struct Inbox {
     wishes: Mutex<Wishes>,
+    standing: Mutex<Standing>,
     arrived: Notify,
 }
 
 impl Inbox {
     fn wishes(&self) -> MutexGuard<'_, Wishes> {
         self.wishes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn standing(&self) -> MutexGuard<'_, Standing> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn add(&self, wish: impl FnOnce(&mut Wishes)) {
@@ -179,9 +203,8 @@ impl DriverHandle {
         events: Arc<dyn DriverEvents>,
     ) -> Self {
         let handle = Self { inbox, stop: CancellationToken::new(), tasks: TaskTracker::new() };
-        let driver = run::Driver::new(options, store, tokens, events);
-        let (inbox, stop) = (handle.inbox.clone(), handle.stop.clone());
-        handle.tasks.spawn(driver.run(inbox, stop));
+        let parts = supervised::Parts { options, store, tokens, events };
+        handle.tasks.spawn(supervised::run(parts, handle.inbox.clone(), handle.stop.clone()));
         handle.tasks.close();
         handle
     }
@@ -210,6 +233,7 @@ impl DriverHandle {
 
     /// Tells which conversations are on screen (S3, L3).
     pub(crate) fn focus(&self, conversations: Vec<ConversationId>) {
+        self.inbox.standing().focus = Some(conversations.clone());
         self.inbox.add(|wishes| wishes.focus = Some(conversations));
     }
 
@@ -222,11 +246,13 @@ impl DriverHandle {
 
     /// Tells whose presence is of interest; replaces what was watched before.
     pub(crate) fn watch(&self, users: Vec<UserId>) {
+        self.inbox.standing().watch = Some(users.clone());
         self.inbox.add(|wishes| wishes.watch = Some(users));
     }
 
     /// Sets one's own presence.
     pub(crate) fn set_presence(&self, state: PresenceState) {
+        self.inbox.standing().presence = Some(state);
         self.inbox.add(|wishes| wishes.presence = Some(state));
     }
 

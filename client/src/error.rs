@@ -89,6 +89,9 @@ pub enum ClientError {
     /// SQLite failed.
     #[error("the store failed")]
     Store(#[source] rusqlite::Error),
+    /// A part of the engine panicked while it worked on this, and is started again.
+    #[error("a part of the engine failed")]
+    Panicked,
     /// A file or folder failed.
     #[error("a file could not be read or written")]
     File(#[source] std::io::Error),
@@ -128,7 +131,7 @@ impl ClientError {
             Self::Passphrase(PassphraseError::File(_)) => "file_failed",
             Self::UnsentFirst => "unsent_first",
             Self::Superseded => "superseded",
-            Self::Store(_) => "store_failed",
+            Self::Store(_) | Self::Panicked => "store_failed",
             Self::File(_) => "file_failed",
             Self::Closed => "closed",
         }

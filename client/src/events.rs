@@ -96,6 +96,8 @@ pub enum Problem {
     DeviceRevoked,
     /// This version is too old for the server.
     UpgradeRequired,
+    /// A part of the engine has failed again and again. What is stored is whole; the process should end.
+    EngineFailed,
 }
 
 impl Problem {

@@ -7,6 +7,7 @@ mod engine;
 pub mod error;
 pub mod events;
 mod profile;
+mod restarts;
 pub mod secrets;
 mod session;
 mod store;

@@ -3,6 +3,7 @@
 use crate::{notifications::Announcement, settings::NotificationMode, shell::Shell, tray, window};
 use kith_client::{
     Engine, EngineEvent, EventStream,
+    events::Problem,
     view::{AppState, UNKNOWN_NAME},
 };
 use kith_protocol::UserId;
@@ -95,6 +96,11 @@ async fn heed(shell: &Shell, engine: &Engine, event: &EngineEvent) {
         }
         EngineEvent::MessagesRead { conversation } => shell.notifier().withdraw(*conversation),
         EngineEvent::AppChanged | EngineEvent::Missed => reread(shell, engine).await,
+        EngineEvent::Problem { problem: Problem::EngineFailed } => {
+            // This task ends with the engine, so it cannot wait for its end.
+            let shell = shell.clone();
+            tauri::async_runtime::spawn(async move { shell.fail().await });
+        }
         EngineEvent::ConversationsChanged { .. }
         | EngineEvent::TimelineChanged { .. }
         | EngineEvent::TypingChanged { .. }

@@ -199,6 +199,13 @@ impl Shell {
         }
     }
 
+    /// Ends the app after a part of the engine has failed again and again. What is stored is whole.
+    pub(crate) async fn fail(&self) {
+        tracing::error!("the engine failed again and again; the app ends");
+        self.close_engine().await;
+        self.0.app.exit(1);
+    }
+
     /// Ends the engine, then the app.
     pub(crate) async fn end(&self) {
         {

@@ -93,6 +93,8 @@ impl Driver {
         };
         let mut machine = Machine::new(options, local);
         let mut inputs = VecDeque::from([Input::Start]);
+        let standing = inbox.standing().clone();
+        inputs.extend(standing.into_inputs());
         loop {
             self.feed(&mut machine, inputs).await;
             inputs = tokio::select! {

@@ -10,7 +10,7 @@ use crate::{
         ops::{LocalState, OutboxOp, OutboxUpdate, StoreOp, Stored},
         sim::store::MemoryStore,
     },
-    view::LinkView,
+    view::{Counter, LinkView},
 };
 use kith_protocol::{
     ConversationId, DeviceId, ErrorCode, EventId, NewEvent, UserId,
@@ -107,6 +107,60 @@ async fn a_store_that_fails_is_read_again_and_nothing_is_lost() {
     bo.stop().await;
 }
 
+#[tokio::test]
+async fn a_panic_of_the_driver_is_shown_counted_and_survived() {
+    let model = Model::start().await;
+    let [ada, bo] = [1, 2].map(|n| Person::new(&model, n));
+    let chat = ada.open_chat(bo.user);
+    bo.connect(&model);
+    ada.connect(&model);
+    let mut sent = vec![ada.write(chat)];
+    bo.until(|store| ids(store, chat) == sent).await;
+    bo.until_link(|link| matches!(link, LinkView::Connected { .. })).await;
+    bo.store.panic_next.store(1, Ordering::Relaxed);
+    sent.push(ada.write(chat));
+    bo.until_link(|link| matches!(link, LinkView::Offline { next_try: Some(_), .. })).await;
+    bo.until(|store| ids(store, chat) == sent).await;
+    bo.until_link(|link| matches!(link, LinkView::Connected { .. })).await;
+    assert_eq!(bo.store.restarts.load(Ordering::Relaxed), 1);
+    // The handle is the same one: what is written goes out.
+    sent.push(bo.write(chat));
+    ada.until(|store| ids(store, chat) == sent).await;
+    ada.stop().await;
+    bo.stop().await;
+}
+
+/// Time is not waited for: no network is part of it.
+#[tokio::test(start_paused = true)]
+async fn a_driver_that_panics_again_and_again_is_given_up_and_is_not_shown_as_connected() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let ada = Person::offline(1);
+    ada.store.panic_always.store(1, Ordering::Relaxed);
+    ada.start(listener.local_addr().unwrap(), Arc::default());
+    let told = async {
+        while !ada.seen().has_given_up {
+            ada.events.changed.notified().await;
+        }
+    };
+    timeout(Duration::from_secs(3600), told).await.expect("it is told");
+    assert!(matches!(ada.seen().link, Some(LinkView::Offline { next_try: None, .. })));
+    assert_eq!(ada.store.panic_always.load(Ordering::Relaxed), 1 + 9, "the first and eight restarts");
+    ada.stop().await;
+}
+
+#[test]
+fn what_is_on_screen_is_told_to_each_driver_that_begins() {
+    let inbox = super::Inbox::default();
+    let handle = DriverHandle { inbox: Arc::new(inbox), stop: Default::default(), tasks: Default::default() };
+    let (chat, peer) = (ConversationId::mint(), UserId::mint());
+    handle.focus(vec![ConversationId::mint()]);
+    handle.focus(vec![chat]);
+    handle.watch(vec![peer]);
+    handle.inbox.wishes().focus.take();
+    let inputs: Vec<_> = handle.inbox.standing().clone().into_inputs().collect();
+    assert_eq!(inputs, [crate::sync::Input::Focus(vec![chat]), crate::sync::Input::Watch(vec![peer])]);
+}
+
 #[test]
 fn sec_026_plain_text_goes_to_this_computer_only() {
     let safe = |address: &str| crate::transport::is_safe(&url::Url::parse(address).unwrap());
@@ -127,10 +181,17 @@ fn ids(store: &MemoryStore, chat: ConversationId) -> Vec<EventId> {
         .unwrap_or_default()
 }
 
+#[derive(Default)]
 struct SharedStore {
     memory: Mutex<MemoryStore>,
     changed: Notify,
     fail_next: AtomicU32,
+    /// Panics in the next transaction.
+    panic_next: AtomicU32,
+    /// Panics whenever it is read, and counts that; 0 for never.
+    panic_always: AtomicU32,
+    /// Restarts of the driver that were counted.
+    restarts: AtomicU32,
 }
 
 impl SharedStore {
@@ -141,7 +202,13 @@ impl SharedStore {
 
 impl SyncStore for SharedStore {
     fn load_sync_state(&self) -> Boxed<'_, Result<LocalState, ClientError>> {
-        Box::pin(async { Ok(self.lock().load()) })
+        Box::pin(async {
+            if self.panic_always.load(Ordering::Relaxed) > 0 {
+                self.panic_always.fetch_add(1, Ordering::Relaxed);
+                panic!("injected");
+            }
+            Ok(self.lock().load())
+        })
     }
 
     fn apply(&self, ops: Vec<StoreOp>) -> Boxed<'_, Result<Stored, ClientError>> {
@@ -149,6 +216,11 @@ impl SyncStore for SharedStore {
             if self.fail_next.swap(0, Ordering::Relaxed) > 0 {
                 return Err(ClientError::DiskFull);
             }
+            assert_eq!(self.panic_next.swap(0, Ordering::Relaxed), 0, "injected");
+            let is_restart =
+                |op: &&StoreOp| matches!(op, StoreOp::Count { counter: Counter::DriverRestarts, .. });
+            let restarts = ops.iter().filter(is_restart).count();
+            self.restarts.fetch_add(u32::try_from(restarts).unwrap(), Ordering::Relaxed);
             let stored = self.lock().apply(ops);
             self.changed.notify_waiters();
             Ok(stored)
@@ -160,6 +232,7 @@ impl SyncStore for SharedStore {
 struct Seen {
     link: Option<LinkView>,
     problems: u32,
+    has_given_up: bool,
 }
 
 #[derive(Default)]
@@ -180,6 +253,10 @@ impl DriverEvents for Recorder {
     fn typing(&self, _: ConversationId, _: Vec<UserId>) {}
     fn presence(&self, _: Vec<Presence>) {}
     fn stopped(&self, _: ErrorCode) {}
+    fn gave_up(&self) {
+        self.seen.lock().unwrap().has_given_up = true;
+        self.changed.notify_one();
+    }
 }
 
 struct Tokens {
@@ -213,26 +290,32 @@ struct Person {
 
 impl Person {
     fn new(model: &Model, number: u128) -> Self {
-        let store =
-            SharedStore { memory: Mutex::default(), changed: Notify::new(), fail_next: AtomicU32::new(0) };
-        let person = Self {
-            user: UserId::mint(),
-            device: DeviceId::from_uuid(uuid::Uuid::from_u128(number)),
-            store: Arc::new(store),
-            events: Arc::default(),
-            token: Arc::default(),
-            driver: Mutex::default(),
-        };
+        let person = Self::offline(number);
         model.sign_up(number.to_string(), person.user, person.device);
         person
     }
 
+    /// Somebody whom no server knows.
+    fn offline(number: u128) -> Self {
+        Self {
+            user: UserId::mint(),
+            device: DeviceId::from_uuid(uuid::Uuid::from_u128(number)),
+            store: Arc::default(),
+            events: Arc::default(),
+            token: Arc::default(),
+            driver: Mutex::default(),
+        }
+    }
+
     fn connect(&self, model: &Model) {
+        self.start(model.address, model.token.clone());
+    }
+
+    fn start(&self, server: std::net::SocketAddr, token: Arc<AtomicU32>) {
         let name = self.device.as_uuid().as_u128().to_string();
-        let tokens =
-            Tokens { mine: self.token.clone(), server: model.token.clone(), name, device: self.device };
+        let tokens = Tokens { mine: self.token.clone(), server: token, name, device: self.device };
         let options = DriverOptions {
-            server: url::Url::parse(&format!("http://{}", model.address)).unwrap(),
+            server: url::Url::parse(&format!("http://{server}")).unwrap(),
             user: self.user,
             device: self.device,
             app: "tests/1".to_owned(),

@@ -12,7 +12,7 @@ use kith_protocol::{
     ephemeral::{Presence, PresenceState},
 };
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -41,12 +41,15 @@ pub(crate) struct Live {
     store: Store,
     now: Mutex<Now>,
     stale: Notify,
+    typed: Notify,
     ended: CancellationToken,
 }
 
 struct Now {
     link: LinkView,
     typing: HashMap<ConversationId, Vec<UserId>>,
+    /// Conversations whose typing has changed and was not told, each once: at most those that are stored.
+    typing_untold: BTreeSet<ConversationId>,
     presence: HashMap<UserId, (PresenceState, Option<TimestampMs>)>,
     told: Option<StatusView>,
 }
@@ -54,16 +57,24 @@ struct Now {
 impl Live {
     /// Starts to gather; ends with [`Live::stop`].
     pub(crate) fn start(store: Store, hub: Arc<NoticeHub>) -> Arc<Self> {
-        let now =
-            Now { link: LinkView::Connecting, typing: HashMap::new(), presence: HashMap::new(), told: None };
+        let now = Now {
+            link: LinkView::Connecting,
+            typing: HashMap::new(),
+            typing_untold: BTreeSet::new(),
+            presence: HashMap::new(),
+            told: None,
+        };
         let live = Arc::new(Self {
             hub,
             store,
             now: Mutex::new(now),
             stale: Notify::new(),
+            typed: Notify::new(),
             ended: CancellationToken::new(),
         });
         tokio::spawn(live.clone().tell_status());
+        tokio::spawn(live.clone().tell_typing_by_name());
+        tokio::spawn(live.clone().tell_of_the_writer());
         live
     }
 
@@ -110,6 +121,44 @@ impl Live {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn tell_typing(&self, conversation: ConversationId) {
+        self.now().typing_untold.insert(conversation);
+        self.typed.notify_one();
+    }
+
+    /// Tells who types, by name. One task, and each notice says who types when its names have been read: a notice that
+    /// somebody types never comes behind the one that it ended.
+    async fn tell_typing_by_name(self: Arc<Self>) {
+        loop {
+            tokio::select! {
+                () = self.ended.cancelled() => return,
+                () = self.typed.notified() => {}
+            }
+            loop {
+                let (conversation, users) = {
+                    let mut now = self.now();
+                    let Some(conversation) = now.typing_untold.pop_first() else { break };
+                    (conversation, now.typing.get(&conversation).cloned().unwrap_or_default())
+                };
+                let people = match users.is_empty() {
+                    true => Vec::new(),
+                    false => self.store.people(users).await.unwrap_or_default(),
+                };
+                self.hub.tell(EngineEvent::TypingChanged { conversation, people });
+            }
+        }
+    }
+
+    /// Tells when the store's writer is not started any more.
+    async fn tell_of_the_writer(self: Arc<Self>) {
+        tokio::select! {
+            () = self.ended.cancelled() => {}
+            () = self.store.writer_gave_up() => {
+                self.hub.tell(EngineEvent::Problem { problem: Problem::EngineFailed });
+            }
+        }
+    }
+
     async fn tell_status(self: Arc<Self>) {
         let mut rebuilding = self.store.rebuilding();
         let mut is_rebuilding = rebuilding.borrow().is_some();
@@ -149,15 +198,21 @@ impl Live {
 impl DriverEvents for Live {
     fn link(&self, link: LinkView) {
         let is_up = matches!(link, LinkView::Connected { .. } | LinkView::CatchingUp { .. });
-        let forgotten = {
+        // What was true when the connection went is not known to be true any more.
+        let (typed, present) = {
             let mut now = self.now();
             now.link = link;
-            !is_up && !now.presence.is_empty()
+            if is_up {
+                Default::default()
+            } else {
+                (std::mem::take(&mut now.typing), std::mem::take(&mut now.presence))
+            }
         };
-        if forgotten {
-            // What was true when the connection went is not known to be true any more.
-            self.now().presence.clear();
+        if !present.is_empty() {
             self.hub.tell(EngineEvent::PresenceChanged);
+        }
+        for conversation in typed.into_keys() {
+            self.tell_typing(conversation);
         }
         self.stale.notify_one();
     }
@@ -172,14 +227,10 @@ impl DriverEvents for Live {
             if users.is_empty() {
                 now.typing.remove(&conversation);
             } else {
-                now.typing.insert(conversation, users.clone());
+                now.typing.insert(conversation, users);
             }
         }
-        let (hub, store) = (self.hub.clone(), self.store.clone());
-        tokio::spawn(async move {
-            let people = store.people(users).await.unwrap_or_default();
-            hub.tell(EngineEvent::TypingChanged { conversation, people });
-        });
+        self.tell_typing(conversation);
     }
 
     fn presence(&self, changed: Vec<Presence>) {
@@ -198,5 +249,80 @@ impl DriverEvents for Live {
             _ => Problem::DeviceRevoked,
         };
         self.hub.tell(EngineEvent::Problem { problem });
+    }
+
+    fn gave_up(&self) {
+        self.hub.tell(EngineEvent::Problem { problem: Problem::EngineFailed });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Key;
+
+    async fn live(folder: &tempfile::TempDir) -> (Arc<Live>, Arc<NoticeHub>, Store) {
+        let path = folder.path().join("kith.db");
+        let store = Store::open(&path, &Key::new([7; 32]), UserId::mint()).await.unwrap();
+        let hub = Arc::new(NoticeHub::default());
+        (Live::start(store.clone(), hub.clone()), hub, store)
+    }
+
+    /// Who types, of the next notice about it.
+    async fn next_typing(events: &mut crate::EventStream) -> (ConversationId, usize) {
+        loop {
+            if let Some(EngineEvent::TypingChanged { conversation, people }) = events.next().await {
+                return (conversation, people.len());
+            }
+        }
+    }
+
+    /// Two notices about one conversation never change places, however long reading the names takes.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn r5_the_last_notice_of_typing_says_how_it_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let (live, hub, store) = live(&folder).await;
+        let mut events = hub.subscribe();
+        let (mark, user) = (ConversationId::mint(), UserId::mint());
+        for _ in 0..300 {
+            let conversation = ConversationId::mint();
+            live.typing(conversation, vec![user]);
+            tokio::task::yield_now().await;
+            live.typing(conversation, Vec::new());
+        }
+        let mut last = HashMap::new();
+        // What is told of this one comes behind everything that was told before.
+        while live.now().typing_untold.first().is_some() {
+            tokio::task::yield_now().await;
+        }
+        live.typing(mark, vec![user]);
+        loop {
+            let (conversation, people) = next_typing(&mut events).await;
+            if conversation == mark {
+                break;
+            }
+            last.insert(conversation, people);
+        }
+        assert_eq!(last.len(), 300);
+        assert!(last.values().all(|people| *people == 0));
+        live.stop();
+        store.close().await;
+    }
+
+    #[tokio::test]
+    async fn nobody_is_shown_typing_or_there_without_a_connection() {
+        let folder = tempfile::tempdir().unwrap();
+        let (live, hub, store) = live(&folder).await;
+        let mut events = hub.subscribe();
+        let (conversation, user) = (ConversationId::mint(), UserId::mint());
+        DriverEvents::link(&*live, LinkView::Connected { polling: false });
+        live.typing(conversation, vec![user]);
+        assert_eq!(next_typing(&mut events).await, (conversation, 1));
+        let offline = LinkView::Offline { since: TimestampMs(1), next_try: None, bad_certificate: false };
+        DriverEvents::link(&*live, offline);
+        assert_eq!(next_typing(&mut events).await, (conversation, 0));
+        assert!(live.typing_in(conversation).is_empty());
+        live.stop();
+        store.close().await;
     }
 }

@@ -267,6 +267,11 @@ impl Store {
         self.readers.place().1
     }
 
+    /// Returns when the writer has failed again and again: nothing is written any more.
+    pub(crate) async fn writer_gave_up(&self) {
+        self.writer.gave_up().await;
+    }
+
     /// Whose database it is.
     pub(crate) fn me(&self) -> UserId {
         self.me
@@ -360,7 +365,9 @@ fn open_sound(path: &Path, key: &Key, me: UserId) -> Result<Opened, ClientError>
     let mut conn = schema::open_writer(path, key, schema::MIGRATIONS)?;
     let (sender, rebuilding) = watch::channel(rebuild::begin(&mut conn, me)?);
     let readers = Readers::new(path.to_owned(), key.clone());
-    let (writer, watch) = (Writer::start(conn)?, Arc::default());
+    let (path, key) = (path.to_owned(), key.clone());
+    let reopen = move || schema::reopen_writer(&path, &key);
+    let (writer, watch) = (Writer::start(conn, Box::new(reopen))?, Arc::default());
     let store = Store { me, writer, readers, watch, rebuilding, searches: Arc::default() };
     Ok(Opened { store, was_killed: false, rebuilding: sender })
 }

@@ -81,7 +81,8 @@ impl Readers {
                 }
             }
         });
-        task.await.map_err(|_| ClientError::Closed)?
+        // A panic took its connection with it; the next read opens another one.
+        task.await.map_err(|end| if end.is_panic() { ClientError::Panicked } else { ClientError::Closed })?
     }
 
     /// Lets connections that nobody uses forget the pages that they have read.

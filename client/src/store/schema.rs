@@ -52,13 +52,7 @@ pub(super) fn open_writer(path: &Path, key: &Key, migrations: &[&str]) -> Result
     if found > known {
         return Err(ClientError::NewerFile { found, known });
     }
-    conn.pragma_update(None, "journal_mode", "WAL")?;
-    conn.pragma_update(None, "synchronous", "NORMAL")?;
-    conn.pragma_update(None, "foreign_keys", true)?;
-    conn.pragma_update(None, "wal_autocheckpoint", 1_000)?;
-    conn.pragma_update(None, "cache_size", WRITER_CACHE_KIB)?;
-    // Deleted rows are cleared in their pages where that costs nothing; the rest is `scrub`'s.
-    conn.execute_batch("PRAGMA secure_delete = FAST")?;
+    set_for_writing(&conn)?;
     let is_outdated = 0 < found && found < known;
     if is_outdated {
         checkpoint(&conn)?;
@@ -79,6 +73,24 @@ pub(super) fn open_writer(path: &Path, key: &Key, migrations: &[&str]) -> Result
         place::drop_copy(path)?;
     }
     Ok(conn)
+}
+
+/// Opens a file again that [`open_writer`] has opened before, for its one writer.
+pub(super) fn reopen_writer(path: &Path, key: &Key) -> Result<Connection, ClientError> {
+    let conn = open(path, key, OpenFlags::empty())?;
+    set_for_writing(&conn)?;
+    Ok(conn)
+}
+
+fn set_for_writing(conn: &Connection) -> Result<(), ClientError> {
+    conn.pragma_update(None, "journal_mode", "WAL")?;
+    conn.pragma_update(None, "synchronous", "NORMAL")?;
+    conn.pragma_update(None, "foreign_keys", true)?;
+    conn.pragma_update(None, "wal_autocheckpoint", 1_000)?;
+    conn.pragma_update(None, "cache_size", WRITER_CACHE_KIB)?;
+    // Deleted rows are cleared in their pages where that costs nothing; the rest is `scrub`'s.
+    conn.execute_batch("PRAGMA secure_delete = FAST")?;
+    Ok(())
 }
 
 /// Brings everything into the file itself.

@@ -1,18 +1,29 @@
-//! The one thread that owns the one write connection.
+//! The one thread that owns the one write connection. A panic in a write ends that write and the connection: the thread
+//! opens another one and goes on with what waits.
 
-use super::{Changes, Db, Tx, health, now, tidy::Wrote};
-use crate::ClientError;
+use super::{Changes, Db, Tx, health, now, tidy::Wrote, verify};
+use crate::{ClientError, restarts::Restarts, view::Counter};
 use kith_failpoint::places;
 use kith_protocol::UserId;
 use rusqlite::{Connection, TransactionBehavior, config::DbConfig};
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{Arc, Weak},
     thread::JoinHandle,
+    time::{Duration, Instant},
 };
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 /// Writes that wait. When full, the caller waits.
 const WAITING_WRITES_MAX: usize = 64;
+/// The wait before the connection is opened again for the first time. The next ones double it.
+const FIRST_WAIT: Duration = Duration::from_millis(10);
+/// The longest wait before the connection is opened again: people wait for what they write.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// Opens the file again, after a panic.
+pub(super) type Reopen = Box<dyn Fn() -> Result<Connection, ClientError> + Send>;
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
@@ -37,6 +48,7 @@ pub(super) struct Writer(Arc<Thread>);
 struct Thread {
     orders: Option<mpsc::Sender<Order>>,
     wrote: Wrote,
+    gave_up: CancellationToken,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -63,12 +75,20 @@ impl Drop for Thread {
 }
 
 impl Writer {
-    pub(super) fn start(conn: Connection) -> Result<Self, ClientError> {
+    pub(super) fn start(conn: Connection, reopen: Reopen) -> Result<Self, ClientError> {
         let (orders, waiting) = mpsc::channel(WAITING_WRITES_MAX);
+        let gave_up = CancellationToken::new();
+        let serving = Serving { waiting, reopen, gave_up: gave_up.clone() };
         let thread = std::thread::Builder::new().name("store-writer".to_owned());
-        let thread = thread.spawn(move || serve(conn, waiting))?;
+        let thread = thread.spawn(move || serving.serve(conn))?;
         let wrote = Wrote::default();
-        Ok(Self(Arc::new(Thread { orders: Some(orders), wrote, thread: Some(thread) })))
+        Ok(Self(Arc::new(Thread { orders: Some(orders), wrote, gave_up, thread: Some(thread) })))
+    }
+
+    /// Returns when it has failed again and again, and writes nothing any more.
+    pub(super) async fn gave_up(&self) {
+        let gave_up = self.0.gave_up.clone();
+        gave_up.cancelled().await;
     }
 
     /// Lets it end, and hears of what is written.
@@ -102,12 +122,21 @@ impl Writer {
         let wrote = self.0.wrote.clone();
         let job: Job = Box::new(move |conn| {
             wrote.notify_one();
+            let written = catch_unwind(AssertUnwindSafe(|| {
+                let mut result = transact(conn, me, durability, work);
+                if let Ok((_, changes)) = &mut result {
+                    after(changes);
+                }
+                result
+            }));
             // Whoever asked may have gone; the transaction stands all the same.
-            let mut result = transact(conn, me, durability, work);
-            if let Ok((_, changes)) = &mut result {
-                after(changes);
+            match written {
+                Ok(result) => drop(answer.send(result)),
+                Err(panic) => {
+                    let _ = answer.send(Err(ClientError::Panicked));
+                    resume_unwind(panic);
+                }
             }
-            let _ = answer.send(result);
         });
         self.send(Order::Do(job)).await?;
         answered.await.map_err(|_| ClientError::Closed)?
@@ -127,18 +156,70 @@ impl Writer {
     }
 }
 
-fn serve(mut conn: Connection, mut waiting: mpsc::Receiver<Order>) {
-    let (mut is_tidied, mut done) = (true, None);
-    while let Some(order) = waiting.blocking_recv() {
-        match order {
-            Order::Do(job) => job(&mut conn),
-            Order::Close { is_tidied: is_wanted, closed } => {
-                (is_tidied, done) = (is_wanted, Some(closed));
-                break;
+/// What the thread works with.
+struct Serving {
+    waiting: mpsc::Receiver<Order>,
+    reopen: Reopen,
+    gave_up: CancellationToken,
+}
+
+impl Serving {
+    fn serve(mut self, conn: Connection) {
+        let mut restarts = Restarts::new(FIRST_WAIT, LONGEST_WAIT);
+        let (mut conn, mut is_tidied, mut done) = (Some(conn), true, None);
+        while let Some(open) = &mut conn {
+            match self.waiting.blocking_recv() {
+                Some(Order::Do(job)) => {
+                    if catch_unwind(AssertUnwindSafe(|| job(open))).is_err() {
+                        // An unfinished transaction was rolled back; settings of the connection may be left over.
+                        drop(conn.take());
+                        conn = self.reopened(&mut restarts);
+                    }
+                }
+                Some(Order::Close { is_tidied: is_wanted, closed }) => {
+                    (is_tidied, done) = (is_wanted, Some(closed));
+                    break;
+                }
+                None => break,
+            }
+        }
+        self.waiting.close();
+        match conn {
+            Some(conn) => close(conn, is_tidied),
+            None => self.gave_up.cancel(),
+        }
+        if let Some(done) = done {
+            let _ = done.send(());
+        }
+    }
+
+    /// Opens the file again, and counts that. `None` when it has failed too often in a row.
+    fn reopened(&self, restarts: &mut Restarts) -> Option<Connection> {
+        loop {
+            let Some(wait) = restarts.failed(Instant::now()) else {
+                tracing::error!("the store's writer was given up");
+                return None;
+            };
+            std::thread::sleep(wait);
+            let opened = (self.reopen)().and_then(|conn| count_restart(&conn).map(|()| conn));
+            match opened {
+                Ok(conn) => {
+                    tracing::error!(?wait, "the store's writer panicked and was started again");
+                    return Some(conn);
+                }
+                Err(error) => tracing::error!(%error, "the store's writer could not be started again"),
             }
         }
     }
-    waiting.close();
+}
+
+fn count_restart(conn: &Connection) -> Result<(), ClientError> {
+    // Whose database it is plays no part in a count.
+    let tx = Tx::begin(conn, kith_protocol::UserId::from_uuid(uuid::Uuid::nil()));
+    verify::count(&tx, Counter::WriterRestarts, 1)
+}
+
+fn close(conn: Connection, is_tidied: bool) {
     let tidied = if is_tidied {
         conn.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE);")
     } else {
@@ -146,10 +227,6 @@ fn serve(mut conn: Connection, mut waiting: mpsc::Receiver<Order>) {
     };
     if let Err(error) = tidied {
         tracing::warn!(%error, "the database was closed without a checkpoint");
-    }
-    drop(conn);
-    if let Some(done) = done {
-        let _ = done.send(());
     }
 }
 

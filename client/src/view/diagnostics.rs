@@ -85,11 +85,15 @@ pub enum Counter {
     Checks,
     /// Stored rows were damaged, and fetched anew.
     Repairs,
+    /// Sync failed and was started again.
+    DriverRestarts,
+    /// The writer of the database failed and was started again.
+    WriterRestarts,
 }
 
 impl Counter {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::GapPulls,
         Self::FullHeads,
         Self::Duplicates,
@@ -97,6 +101,8 @@ impl Counter {
         Self::Orphans,
         Self::Checks,
         Self::Repairs,
+        Self::DriverRestarts,
+        Self::WriterRestarts,
     ];
 
     /// As it is stored.
@@ -109,6 +115,8 @@ impl Counter {
             Self::Orphans => "orphans",
             Self::Checks => "checks",
             Self::Repairs => "repairs",
+            Self::DriverRestarts => "driver_restarts",
+            Self::WriterRestarts => "writer_restarts",
         }
     }
 }

@@ -9,6 +9,8 @@ export const COUNTERS: Record<Counter, string> = {
   orphans: 'Own messages the server had lost, sent again',
   checks: 'Conversations compared',
   repairs: 'Damaged parts fetched again',
+  driver_restarts: 'Restarts of sync after an error',
+  writer_restarts: 'Restarts of storage after an error',
 };
 
 /** One sentence on how things stand. */

@@ -24,6 +24,7 @@ const SENTENCES: Record<string, string> = {
   state_conflict: 'It was changed on another device meanwhile.',
   upgrade_required: 'This version is too old for the server. Update Kith.',
   offline: 'The server cannot be reached. Check the network and the address.',
+  engine_failed: 'Kith failed several times and closes. Your messages are safe; start Kith again.',
   signed_out: 'Nobody is signed in.',
   bad_certificate:
     'The certificate of this server cannot be trusted: it is expired, made for another name, or from an unknown authority. Ask the operator; nothing was sent.',

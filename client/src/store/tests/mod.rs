@@ -9,6 +9,7 @@ mod file;
 mod fuzz;
 mod lineage;
 mod log;
+mod panics;
 mod plans;
 mod rebuild;
 mod same_id;

@@ -211,7 +211,7 @@ is_local: boolean, };
 /**
  * What diagnostics count.
  */
-export type Counter = "gap_pulls" | "full_heads" | "duplicates" | "forks" | "orphans" | "checks" | "repairs";
+export type Counter = "gap_pulls" | "full_heads" | "duplicates" | "forks" | "orphans" | "checks" | "repairs" | "driver_restarts" | "writer_restarts";
 
 /**
  * One counter.
@@ -805,7 +805,7 @@ conversation: ConversationId | null,
 /**
  * Why.
  */
-code: ErrorCode, } | { "kind": "disk_full" } | { "kind": "read_only" } | { "kind": "store_failed" } | { "kind": "no_secret_store" } | { "kind": "device_revoked" } | { "kind": "upgrade_required" };
+code: ErrorCode, } | { "kind": "disk_full" } | { "kind": "read_only" } | { "kind": "store_failed" } | { "kind": "no_secret_store" } | { "kind": "device_revoked" } | { "kind": "upgrade_required" } | { "kind": "engine_failed" };
 
 /**
  * Quitting would lose something.

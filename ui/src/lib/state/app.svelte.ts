@@ -327,6 +327,8 @@ function problemText(problem: Problem): string {
       return sentence('device_revoked');
     case 'upgrade_required':
       return sentence('upgrade_required');
+    case 'engine_failed':
+      return sentence('engine_failed');
   }
 }
 

@@ -10,6 +10,8 @@ const COUNTS: Record<Counter, number> = {
   orphans: 0,
   checks: 128,
   repairs: 0,
+  driver_restarts: 0,
+  writer_restarts: 0,
 };
 
 export function diagnostics(world: World) {
