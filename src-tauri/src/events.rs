@@ -19,6 +19,9 @@ pub(crate) const LINK: &str = "link";
 /// The window is to ask whether to quit although something would be lost.
 pub(crate) const QUIT_ASKED: &str = "quit_asked";
 
+/// The window hears whether the screen is locked: nothing behind a locked one is read.
+pub(crate) const SCREEN_LOCKED: &str = "screen_locked";
+
 /// Bursts are gathered so that the window hears at most this often.
 const GATHER: Duration = Duration::from_millis(50);
 /// After a pause the first notice waits only this long for those that belong to it.

@@ -65,6 +65,7 @@ fn log_filter(wanted: Option<String>) -> EnvFilter {
 
 fn run(options: Options) -> ExitCode {
     rendering::begin(options.safe_rendering);
+    let profile_dir = options.profile_dir();
     let mut context = tauri::generate_context!();
     name_instance(context.config_mut(), &options);
     let app = tauri::Builder::default()
@@ -81,6 +82,7 @@ fn run(options: Options) -> ExitCode {
         Ok(app) => {
             let handle = app.handle().clone();
             let code = ExitCode::from(u8::try_from(app.run_return(on_run_event)).unwrap_or(1));
+            window::sweep(&profile_dir);
             let again = |shell: &Shell| rendering::end(shell).or_else(|| updates::end(shell));
             handle.try_state::<Shell>().and_then(|shell| again(&shell)).unwrap_or(code)
         }

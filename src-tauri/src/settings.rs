@@ -21,7 +21,7 @@ pub(crate) struct Settings {
     /// Newer versions are asked for once a day.
     pub(crate) look_for_updates: bool,
     /// An account under a passphrase is locked after so many minutes without a key or a move in the window, and when the
-    /// computer sleeps; 0 for never.
+    /// computer sleeps or its screen is locked; 0 for never.
     pub(crate) lock_after_minutes: u32,
 }
 

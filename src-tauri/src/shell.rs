@@ -13,7 +13,7 @@ use crate::{
     window,
 };
 use kith_client::{Engine, EngineOptions, secrets::KeyringSecrets, view::SignOutPreview};
-use kith_protocol::ConversationId;
+use kith_protocol::{ConversationId, Seq};
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -56,6 +56,14 @@ struct Inner {
 struct Seen {
     conversations: Vec<ConversationId>,
     window_focused: bool,
+    /// A window that has the focus behind a locked screen is seen by nobody (R3).
+    screen_locked: bool,
+}
+
+impl Seen {
+    fn sees(&self, conversation: ConversationId) -> bool {
+        self.window_focused && !self.screen_locked && self.conversations.contains(&conversation)
+    }
 }
 
 /// A link waits here until the window asks for it; from then on links are sent to the window.
@@ -145,8 +153,7 @@ impl Shell {
 
     /// Whether a message in this conversation is before the user's eyes.
     pub(crate) fn sees(&self, conversation: ConversationId) -> bool {
-        let seen = self.seen();
-        seen.window_focused && seen.conversations.contains(&conversation)
+        self.seen().sees(conversation)
     }
 
     /// Notes whether the window has the focus.
@@ -178,24 +185,35 @@ impl Shell {
         }
     }
 
-    /// The computer goes to sleep: what is to be locked then is locked.
+    /// Notes whether the screen is locked, and tells the window: nothing behind a locked screen is read. The account is
+    /// locked too, if its user wants that while nobody is there.
+    pub(crate) async fn screen_locked(&self, is_locked: bool) {
+        self.seen().screen_locked = is_locked;
+        if let Err(error) = self.0.app.emit_to(window::LABEL, events::SCREEN_LOCKED, is_locked) {
+            tracing::warn!(%error, "the window did not hear of the screen");
+        }
+        if is_locked {
+            self.lock_if_wanted().await;
+        }
+    }
+
+    /// The network is another one, or back.
     #[cfg(target_os = "linux")]
-    pub(crate) async fn falls_asleep(&self) {
+    pub(crate) async fn reconnect(&self) {
+        if let Ok(engine) = self.engine().await {
+            // Nobody may be signed in.
+            let _ = engine.network_changed().await;
+        }
+    }
+
+    /// Locks the account, if its user wants it locked while nobody is there.
+    pub(crate) async fn lock_if_wanted(&self) {
         if self.settings().lock_after_minutes > 0
             && let Ok(engine) = self.engine().await
             && let Err(error) = engine.lock().await
         {
             // What no passphrase keeps stays open.
             tracing::info!(code = error.code(), "nothing was locked");
-        }
-    }
-
-    /// The computer woke up: the network is another one, or back.
-    #[cfg(target_os = "linux")]
-    pub(crate) async fn wakes_up(&self) {
-        if let Ok(engine) = self.engine().await {
-            // Nobody may be signed in.
-            let _ = engine.network_changed().await;
         }
     }
 
@@ -260,6 +278,23 @@ impl Shell {
     pub(crate) async fn set_focus(&self, conversations: Vec<ConversationId>) -> Result<(), UiError> {
         self.seen().conversations.clone_from(&conversations);
         Ok(self.engine().await?.set_focus(conversations).await?)
+    }
+
+    pub(crate) async fn mark_read(&self, conversation: ConversationId, up_to: Seq) -> Result<(), UiError> {
+        // The window hears of a lock a moment after the shell.
+        if self.seen().screen_locked {
+            return Err(UiError::own("screen_locked", "nobody sees a window behind a locked screen"));
+        }
+        Ok(self.engine().await?.mark_read(conversation, up_to).await?)
+    }
+
+    /// Signs out. With `wipe` what the window itself has stored goes too, with the window.
+    pub(crate) async fn sign_out(&self, wipe: bool) -> Result<(), UiError> {
+        let signed_out = self.engine().await?.sign_out(wipe).await;
+        if wipe {
+            window::forget(&self.0.app, &self.0.options.profile_dir());
+        }
+        Ok(signed_out?)
     }
 
     pub(crate) async fn open_link(&self, url: String) -> Result<(), UiError> {
@@ -353,6 +388,18 @@ pub(crate) fn device_name() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn r3_a_message_behind_a_locked_screen_is_not_seen() {
+        let chat = ConversationId::mint();
+        let seen = |window_focused, screen_locked| {
+            Seen { conversations: vec![chat], window_focused, screen_locked }.sees(chat)
+        };
+        assert!(seen(true, false));
+        assert!(!seen(true, true) && !seen(false, false) && !seen(false, true));
+        let elsewhere = Seen { conversations: vec![], window_focused: true, screen_locked: false };
+        assert!(!elsewhere.sees(chat));
+    }
 
     #[test]
     fn quitting_asks_only_when_something_unsent_would_be_lost() {

@@ -2,6 +2,8 @@
 
 use crate::{desktop, options::Options, settings::Theme, shell::Shell};
 use std::{
+    fs, io,
+    path::Path,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
@@ -12,18 +14,23 @@ use tauri::{
 
 /// The window's label, to which the capability is bound.
 pub(crate) const LABEL: &str = "main";
+/// What the web view stores, in the profile's folder.
+const DATA: &str = "window";
+/// While this file is beside it, the web view's data are to go.
+const FORGET: &str = "window.forget";
 /// How often a hidden window makes sure that a tray can still bring it back.
 const TRAY_CHECK: Duration = Duration::from_secs(5);
 
 /// Builds the window. It shows the interface at once; the engine opens meanwhile.
 pub(crate) fn build(app: &AppHandle, shell: &Shell, options: &Options) -> tauri::Result<WebviewWindow> {
+    sweep(&options.profile_dir());
     let window = WebviewWindowBuilder::new(app, LABEL, WebviewUrl::App("index.html".into()))
         .title("Kith")
         .inner_size(1_120.0, 760.0)
         .min_inner_size(380.0, 480.0)
         .visible(!options.hidden)
         .theme(as_tauri(shell.settings().theme))
-        .data_directory(options.profile_dir().join("window"))
+        .data_directory(options.profile_dir().join(DATA))
         .on_navigation(is_own)
         .on_new_window(|_, _| NewWindowResponse::Deny)
         .build()?;
@@ -99,6 +106,33 @@ async fn hide(app: &AppHandle) {
         }
     }
     WATCHED.store(false, Ordering::Relaxed);
+}
+
+/// Has the web view forget what it has stored. Its folder is in use as long as the window is there, so it is removed when
+/// the app has ended, or before the next window.
+pub(crate) fn forget(app: &AppHandle, profile_dir: &Path) {
+    if let Err(error) = fs::write(profile_dir.join(FORGET), "") {
+        tracing::warn!(%error, "the window's data will not be removed");
+    }
+    if let Some(Err(error)) = app.get_webview_window(LABEL).map(|window| window.clear_all_browsing_data()) {
+        tracing::warn!(%error, "the window's data were not cleared");
+    }
+}
+
+/// Removes the web view's data if they are to go. No window may be open.
+pub(crate) fn sweep(profile_dir: &Path) {
+    let mark = profile_dir.join(FORGET);
+    if !mark.exists() {
+        return;
+    }
+    let removed = match fs::remove_dir_all(profile_dir.join(DATA)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        // The mark goes last: what was not removed is removed at the next start.
+        _ => fs::remove_file(mark),
+    };
+    if let Err(error) = removed {
+        tracing::warn!(%error, "the window's data were not removed");
+    }
 }
 
 /// Hides the window of an app that is ending.
@@ -196,6 +230,31 @@ mod tests {
             }
         }
         assert!(!is_app_at("http://tauri.localhost/", false), "only where the app is shown so");
+    }
+
+    #[test]
+    fn sec_022_a_wipe_takes_the_web_views_data_once_and_a_plain_end_leaves_them() {
+        let profile = tempfile::tempdir().unwrap();
+        let data = profile.path().join(DATA);
+        let stored = || {
+            fs::create_dir_all(data.join("storage")).unwrap();
+            fs::write(data.join("storage/cookies"), "x").unwrap();
+        };
+        stored();
+        sweep(profile.path());
+        assert!(data.exists());
+        fs::write(profile.path().join(FORGET), "").unwrap();
+        sweep(profile.path());
+        assert_eq!(fs::read_dir(profile.path()).unwrap().count(), 0, "data and mark are gone");
+        // Whoever signs in next keeps what the window stores then.
+        stored();
+        sweep(profile.path());
+        assert!(data.exists());
+        // Nothing to remove is no failure.
+        fs::remove_dir_all(&data).unwrap();
+        fs::write(profile.path().join(FORGET), "").unwrap();
+        sweep(profile.path());
+        assert_eq!(fs::read_dir(profile.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -103,8 +103,8 @@ async fn sec_085_b_a32_a_keyring_that_is_unlocked_later_opens_the_history_by_its
     window.quit().await
 }
 
-/// An open app under a passphrase is locked by hand and by the computer's sleep: the page shows nothing, the engine
-/// answers nothing, and the passphrase brings everything back.
+/// An open app under a passphrase is locked by hand, by the computer's sleep and by the lock of its screen: the page shows
+/// nothing, the engine answers nothing, and the passphrase brings everything back.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "opens real windows: cargo xtask test windows"]
 async fn sec_086_the_app_is_locked_by_hand_and_when_the_computer_sleeps() -> Result<()> {
@@ -144,16 +144,33 @@ async fn sec_086_the_app_is_locked_by_hand_and_when_the_computer_sleeps() -> Res
     window.fill("unlock-passphrase", PASSPHRASE).await?;
     window.click("unlock-submit").await?;
     window.link_is("connected").await?;
+
+    sleeping::lock(&logind, true).await?;
+    window.find("unlock-passphrase").await?;
+    sleeping::lock(&logind, false).await?;
+    window.fill("unlock-passphrase", PASSPHRASE).await?;
+    window.click("unlock-submit").await?;
+    window.link_is("connected").await?;
     window.quit().await
 }
 
 mod sleeping {
-    //! What tells that the computer sleeps.
+    //! What tells that the computer sleeps, and that its screen is locked.
 
     use anyhow::Result;
-    use zbus::{Connection, connection::Builder, interface, object_server::SignalEmitter, zvariant::OwnedFd};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use zbus::{
+        Connection,
+        connection::Builder,
+        interface,
+        object_server::SignalEmitter,
+        zvariant::{ObjectPath, OwnedFd},
+    };
 
     const PATH: &str = "/org/freedesktop/login1";
+    const SESSION: &str = "/org/freedesktop/login1/session/_31";
+    /// By which a program finds its own session.
+    const OWN_SESSION: &str = "/org/freedesktop/login1/session/auto";
 
     struct Manager;
 
@@ -165,13 +182,39 @@ mod sleeping {
             Ok(std::os::fd::OwnedFd::from(null).into())
         }
 
+        fn get_session(&self, _id: &str) -> ObjectPath<'static> {
+            ObjectPath::from_static_str_unchecked(SESSION)
+        }
+
         #[zbus(signal)]
         async fn prepare_for_sleep(emitter: &SignalEmitter<'_>, begins: bool) -> zbus::Result<()>;
     }
 
+    struct Session(AtomicBool);
+
+    #[interface(name = "org.freedesktop.login1.Session")]
+    impl Session {
+        #[zbus(property)]
+        fn id(&self) -> String {
+            "1".to_owned()
+        }
+
+        #[zbus(property)]
+        fn locked_hint(&self) -> bool {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
     pub(super) async fn logind(address: &str) -> Result<Connection> {
         let bus = Builder::address(address)?.name("org.freedesktop.login1")?.serve_at(PATH, Manager)?;
-        Ok(bus.build().await?)
+        let session = || Session(AtomicBool::new(false));
+        Ok(bus.serve_at(SESSION, session())?.serve_at(OWN_SESSION, session())?.build().await?)
+    }
+
+    pub(super) async fn lock(bus: &Connection, is_locked: bool) -> Result<()> {
+        let session = bus.object_server().interface::<_, Session>(SESSION).await?;
+        session.get().await.0.store(is_locked, Ordering::Relaxed);
+        Ok(session.get().await.locked_hint_changed(session.signal_emitter()).await?)
     }
 
     pub(super) async fn say(bus: &Connection, begins: bool) -> Result<()> {

@@ -25,7 +25,6 @@ macro_rules! with_commands {
                 sign_up(server: String, username: String, password: String, display_name: String, invite: Option<String>) -> ();
                 sign_in(server: String, username: String, password: String) -> ();
                 sign_out_preview() -> SignOutPreview;
-                sign_out(wipe: bool) -> ();
                 sessions() -> Vec<SessionItem>;
                 revoke_session(device: DeviceId, password: String) -> ();
                 revoke_other_sessions(password: String) -> ();
@@ -57,7 +56,6 @@ macro_rules! with_commands {
                 delete_message(conversation: ConversationId, id: EventId) -> ();
                 react(conversation: ConversationId, id: EventId, emoji: String, on: bool) -> ();
                 pin_message(conversation: ConversationId, id: EventId, on: bool) -> ();
-                mark_read(conversation: ConversationId, up_to: Seq) -> ();
                 set_draft(conversation: ConversationId, text: String) -> ();
                 keep_draft(conversation: ConversationId, text: String) -> ();
                 set_typing(conversation: ConversationId, on: bool) -> ();
@@ -79,6 +77,10 @@ macro_rules! with_commands {
                 /// Tells which conversations are in view: the engine keeps their payloads longest, and nothing that
                 /// arrives in them is announced while the window has the focus.
                 set_focus(conversations: Vec<ConversationId>) -> ();
+                /// Marks as read up to a seq. Refused as `screen_locked` while the screen is locked (R3).
+                mark_read(conversation: ConversationId, up_to: Seq) -> ();
+                /// Signs out; with `wipe` everything that is stored on this computer goes.
+                sign_out(wipe: bool) -> ();
                 /// Opens an `https:`, `http:` or `mailto:` link in the system's own program.
                 open_link(url: String) -> ();
                 /// The profile's settings.

@@ -115,6 +115,25 @@ describe('reading', () => {
     await waitFor(() => expect(mark).toHaveBeenLastCalledWith('c2', 4));
   });
 
+  it.each([true, false])('R3: reads nothing behind a locked screen (window told: %s)', async (isHeard) => {
+    const shell = await start();
+    attend(true);
+    const mark = vi.spyOn(shell, 'markRead');
+    await open('c2');
+    await settled();
+    mark.mockClear();
+    shell.lockScreen(true, isHeard);
+    shell.receive('c2', 'behind the lock');
+    await message('behind the lock');
+    await settled();
+    expect((await shell.conversation('c2')).conversation.unread).toBe(1);
+    if (isHeard) expect(mark).not.toHaveBeenCalled();
+    shell.lockScreen(true);
+    shell.lockScreen(false);
+    await waitFor(async () => expect((await shell.conversation('c2')).conversation.unread).toBe(0));
+    expect(screen.queryAllByTestId('toast')).toEqual([]);
+  });
+
   it('leaves out what is below the view until it is scrolled to', async () => {
     const shell = await start({ history: 200 });
     await readOlder(ROW_PX * 20);

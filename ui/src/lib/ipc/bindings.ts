@@ -1173,7 +1173,6 @@ export interface Commands {
   signUp(server: string, username: string, password: string, display_name: string, invite: string | null): Promise<void>;
   signIn(server: string, username: string, password: string): Promise<void>;
   signOutPreview(): Promise<SignOutPreview>;
-  signOut(wipe: boolean): Promise<void>;
   sessions(): Promise<Array<SessionItem>>;
   revokeSession(device: DeviceId, password: string): Promise<void>;
   revokeOtherSessions(password: string): Promise<void>;
@@ -1203,7 +1202,6 @@ export interface Commands {
   deleteMessage(conversation: ConversationId, id: EventId): Promise<void>;
   react(conversation: ConversationId, id: EventId, emoji: string, on: boolean): Promise<void>;
   pinMessage(conversation: ConversationId, id: EventId, on: boolean): Promise<void>;
-  markRead(conversation: ConversationId, up_to: Seq): Promise<void>;
   setDraft(conversation: ConversationId, text: string): Promise<void>;
   keepDraft(conversation: ConversationId, text: string): Promise<void>;
   setTyping(conversation: ConversationId, on: boolean): Promise<void>;
@@ -1221,6 +1219,10 @@ export interface Commands {
   checkNow(): Promise<void>;
   /** Tells which conversations are in view: the engine keeps their payloads longest, and nothing that arrives in them is announced while the window has the focus. */
   setFocus(conversations: Array<ConversationId>): Promise<void>;
+  /** Marks as read up to a seq. Refused as `screen_locked` while the screen is locked (R3). */
+  markRead(conversation: ConversationId, up_to: Seq): Promise<void>;
+  /** Signs out; with `wipe` everything that is stored on this computer goes. */
+  signOut(wipe: boolean): Promise<void>;
   /** Opens an `https:`, `http:` or `mailto:` link in the system's own program. */
   openLink(url: string): Promise<void>;
   /** The profile's settings. */
@@ -1268,7 +1270,6 @@ export function createCommands(invoke: Invoke): Commands {
     signUp: (server, username, password, display_name, invite) => invoke("sign_up", { server, username, password, display_name, invite }),
     signIn: (server, username, password) => invoke("sign_in", { server, username, password }),
     signOutPreview: () => invoke("sign_out_preview"),
-    signOut: (wipe) => invoke("sign_out", { wipe }),
     sessions: () => invoke("sessions"),
     revokeSession: (device, password) => invoke("revoke_session", { device, password }),
     revokeOtherSessions: (password) => invoke("revoke_other_sessions", { password }),
@@ -1298,7 +1299,6 @@ export function createCommands(invoke: Invoke): Commands {
     deleteMessage: (conversation, id) => invoke("delete_message", { conversation, id }),
     react: (conversation, id, emoji, on) => invoke("react", { conversation, id, emoji, on }),
     pinMessage: (conversation, id, on) => invoke("pin_message", { conversation, id, on }),
-    markRead: (conversation, up_to) => invoke("mark_read", { conversation, up_to }),
     setDraft: (conversation, text) => invoke("set_draft", { conversation, text }),
     keepDraft: (conversation, text) => invoke("keep_draft", { conversation, text }),
     setTyping: (conversation, on) => invoke("set_typing", { conversation, on }),
@@ -1315,6 +1315,8 @@ export function createCommands(invoke: Invoke): Commands {
     diagnostics: () => invoke("diagnostics"),
     checkNow: () => invoke("check_now"),
     setFocus: (conversations) => invoke("set_focus", { conversations }),
+    markRead: (conversation, up_to) => invoke("mark_read", { conversation, up_to }),
+    signOut: (wipe) => invoke("sign_out", { wipe }),
     openLink: (url) => invoke("open_link", { url }),
     getSettings: () => invoke("get_settings"),
     setSettings: (settings) => invoke("set_settings", { settings }),

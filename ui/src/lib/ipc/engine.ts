@@ -20,6 +20,8 @@ export interface Shell extends Commands {
   onLink(listener: (link: Link) => void): Promise<() => void>;
   /** Quitting would lose something. */
   onQuitAsked(listener: (asked: QuitAsked) => void): Promise<() => void>;
+  /** The screen was locked or unlocked. */
+  onScreenLocked(listener: (isLocked: boolean) => void): Promise<() => void>;
   /** What is known of newer versions has changed. */
   onUpdate(listener: (update: UpdateView) => void): Promise<() => void>;
 }
@@ -31,6 +33,7 @@ export function connect(): Shell {
     onEngine: (listener) => listen<EngineEvent[]>('engine', (event) => listener(event.payload)),
     onLink: (listener) => listen<Link>('link', (event) => listener(event.payload)),
     onQuitAsked: (listener) => listen<QuitAsked>('quit_asked', (event) => listener(event.payload)),
+    onScreenLocked: (listener) => listen<boolean>('screen_locked', (event) => listener(event.payload)),
     onUpdate: (listener) => listen<UpdateView>('update', (event) => listener(event.payload)),
   };
 }

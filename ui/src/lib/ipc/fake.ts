@@ -37,6 +37,8 @@ export interface Fake extends Shell {
   setRebuilding(percent: number | null): void;
   /** Follows a `kith://` link. */
   follow(link: Link): void;
+  /** Locks the screen or unlocks it. `isHeard`: the window is told. */
+  lockScreen(isLocked: boolean, isHeard?: boolean): void;
   /** Says what is known of newer versions. */
   updated(update: UpdateView): void;
   tell(...events: EngineEvent[]): void;
@@ -112,6 +114,7 @@ export function createFake(options: FakeOptions = {}): Fake {
   if (!empty) seed(world, history);
   options.fill?.(world);
   const links = new Set<(link: Link) => void>();
+  const screens = new Set<(isLocked: boolean) => void>();
   const updates = new Set<(update: UpdateView) => void>();
   let update: UpdateView = { state: 'current', looked_at: null };
   const updated = (next: UpdateView) => {
@@ -149,6 +152,14 @@ export function createFake(options: FakeOptions = {}): Fake {
       return () => links.delete(listener);
     },
     onQuitAsked: async () => () => undefined,
+    lockScreen(isLocked, isHeard = true) {
+      world.isScreenLocked = isLocked;
+      if (isHeard) screens.forEach((listener) => listener(isLocked));
+    },
+    async onScreenLocked(listener) {
+      screens.add(listener);
+      return () => screens.delete(listener);
+    },
     async onUpdate(listener) {
       updates.add(listener);
       return () => updates.delete(listener);

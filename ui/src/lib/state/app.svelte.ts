@@ -57,6 +57,8 @@ export class App {
   lockable = $derived(this.state?.state === 'signed_in' && this.state.account.key_store === 'passphrase');
   #statusTold = 0;
   /** A link that came while nobody was signed in. */
+  /** Nobody sees the window behind a locked screen (R3). */
+  screenLocked = $state(false);
   #linkBefore: Link | null = null;
   #unheard: EngineEvent[] = [];
   #isHearing = false;
@@ -75,6 +77,7 @@ export class App {
       this.shell.onEngine((events) => this.#hear(events)),
       this.shell.onLink((link) => void this.follow(link)),
       this.shell.onQuitAsked((asked) => (this.quitAsked = asked.unsent)),
+      this.shell.onScreenLocked((isLocked) => (this.screenLocked = isLocked)),
       this.shell.onUpdate((update) => (this.update = update)),
     ]);
     [this.settings, this.update] = await Promise.all([this.shell.getSettings(), this.shell.update()]);

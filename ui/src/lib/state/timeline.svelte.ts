@@ -1,4 +1,5 @@
 /** The part of one conversation that is on screen: a window onto what the engine has, moved by scrolling. */
+import { codeOf } from '../errors';
 import type { Anchor, ConversationId, EventId, Shell, TimelineItem, TimelineView } from '../ipc/engine';
 import { kept } from '../same';
 
@@ -143,7 +144,14 @@ export class Timeline {
   /** What was seen is read: the marker moves, never back. */
   async seen(seq: number): Promise<void> {
     if (seq <= this.read) return;
+    const before = this.read;
     this.read = seq;
-    await this.#shell.markRead(this.conversation, seq);
+    try {
+      await this.#shell.markRead(this.conversation, seq);
+    } catch (error) {
+      // It was not marked: the next look says so again.
+      if (this.read === seq) this.read = before;
+      if (codeOf(error) !== 'screen_locked') throw error;
+    }
   }
 }

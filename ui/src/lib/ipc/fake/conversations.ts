@@ -62,6 +62,7 @@ export function conversations(world: World) {
       world.changed(id);
     },
     async markRead(id, upTo) {
+      if (world.isScreenLocked) throw refusal('screen_locked');
       const row = world.row(id);
       row.read = Math.max(row.read, upTo);
       world.tell({ type: 'conversations_changed', conversations: [id] });

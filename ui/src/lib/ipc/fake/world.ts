@@ -52,6 +52,7 @@ export class World {
   isOnline = true;
   isPolling = false;
   rebuilding: number | null = null;
+  isScreenLocked = false;
   isSignedIn = true;
   mended: MendedView | null = null;
   isLocked = false;
