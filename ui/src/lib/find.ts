@@ -1,12 +1,15 @@
 /** Finding names by parts of them, without regard to case and accents. */
 
+/** Longer queries and names are compared as far as this: titles have at most 128 characters. */
+const CHARS_MAX = 256;
+
 function plain(text: string): string {
-  return text.normalize('NFKD').replace(/\p{M}/gu, '').toLocaleLowerCase();
+  return text.slice(0, CHARS_MAX).normalize('NFKD').replace(/\p{M}/gu, '').toLocaleLowerCase();
 }
 
 /** How well names fit: 0 for a name that begins so, 1 for a word in one, 2 for any part; null for not at all. */
 export function fit(query: string, names: string[]): number | null {
-  const words = plain(query).split(/\s+/).filter(Boolean);
+  const words = [...new Set(plain(query).split(/\s+/).filter(Boolean))];
   const texts = names.map(plain);
   if (!words.every((word) => texts.some((text) => text.includes(word)))) return null;
   const [first] = words;

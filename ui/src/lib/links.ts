@@ -8,6 +8,13 @@ export interface FoundLink {
   target: LinkTarget;
 }
 
+/** How many addresses of a message are still looked at. */
+export interface Budget {
+  addresses: number;
+}
+
+export const budget = (): Budget => ({ addresses: ADDRESSES_MAX });
+
 export interface LinkTarget {
   url: string;
   /** Where it really leads: the host as the resolver sees it, or the mail address. */
@@ -17,27 +24,40 @@ export interface LinkTarget {
 }
 
 const URL_CHARS_MAX = 2_048;
+/**
+ * A host's name has at most 253 characters and a port six, whatever one letter of it stands for (`\ufdfa` for eighteen).
+ * To write a longer name as the resolver sees it takes time that grows with its square.
+ */
+const AUTHORITY_CHARS_MAX = 259;
+const AUTHORITY = /^[a-z]+:\/\/([^/?#]*)/i;
+/** Further addresses of a message stay text. */
+const ADDRESSES_MAX = 256;
+const SCHEME = /^(?:https?:\/\/|mailto:|kith:\/\/)/i;
 const ADDRESS = /\b(?:https?:\/\/|mailto:|kith:\/\/)[^\s<>"'`\\]+/giu;
 /** Ends a sentence or a markup, not an address. */
 const AFTER = '.,;:!?*_~)]}';
 const PAIRS: Record<string, string> = { ')': '(', ']': '[', '}': '{' };
+const BRACKETS = '()[]{}';
 /** Controls, and what is invisible or turns the direction: no address needs them as they are. */
 const HIDDEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\\]/u;
 
-function occurs(text: string, letter: string): number {
-  return text.split(letter).length - 1;
-}
-
-/** Without what follows the address: `(see https://example.org/a_(b)).` is about `https://example.org/a_(b)`. */
+/**
+ * Without what follows the address: `(see https://example.org/a_(b)).` is about `https://example.org/a_(b)`.
+ *
+ * Reads each character at most twice: the brackets are counted once, and each closing one that goes is taken off.
+ */
 function trimmed(text: string): string {
+  const counts = new Map<string, number>();
+  for (const letter of text) if (BRACKETS.includes(letter)) counts.set(letter, (counts.get(letter) ?? 0) + 1);
   let end = text.length;
-  while (end > 0) {
+  for (; end > 0; end -= 1) {
     const last = text.charAt(end - 1);
     if (!AFTER.includes(last)) break;
     const opening = PAIRS[last];
-    const address = text.slice(0, end);
-    if (opening && occurs(address, opening) >= occurs(address, last)) break;
-    end -= 1;
+    if (opening === undefined) continue;
+    const closings = counts.get(last) ?? 0;
+    if ((counts.get(opening) ?? 0) >= closings) break;
+    counts.set(last, closings - 1);
   }
   return text.slice(0, end);
 }
@@ -64,7 +84,9 @@ function place(url: URL): Link | null {
 
 /** What an address leads to; nothing if it is not one that is opened. */
 export function targetOf(address: string): LinkTarget | null {
-  if (address.length > URL_CHARS_MAX || HIDDEN.test(address)) return null;
+  if (address.length > URL_CHARS_MAX || !SCHEME.test(address) || HIDDEN.test(address)) return null;
+  const authority = AUTHORITY.exec(address)?.[1] ?? '';
+  if (authority.normalize('NFKC').length > AUTHORITY_CHARS_MAX) return null;
   let url: URL;
   try {
     url = new URL(address);
@@ -107,14 +129,17 @@ export function doubtsOf(text: string, target: LinkTarget): Doubt[] {
   return doubts;
 }
 
-/** The addresses in a text, in their order. */
-export function findLinks(text: string): FoundLink[] {
+/** The addresses in a text, in their order, as long as the message's budget lasts. */
+export function findLinks(text: string, left: Budget = budget()): FoundLink[] {
   const found: FoundLink[] = [];
+  if (left.addresses === 0) return found;
   for (const match of text.matchAll(ADDRESS)) {
     if (match[0].length > URL_CHARS_MAX) continue;
     const address = trimmed(match[0]);
     const target = targetOf(address);
     if (target) found.push({ from: match.index, to: match.index + address.length, target });
+    left.addresses -= 1;
+    if (left.addresses === 0) break;
   }
   return found;
 }

@@ -91,7 +91,8 @@ describe('the text without the signs', () => {
   });
 });
 
-describe('reading takes bounded time', () => {
+// How long they take, `worst.test.ts` measures.
+describe('the worst texts are read whole and nest no deeper than three', () => {
   const LENGTH = 16_000;
   it.each([
     '*',
@@ -136,13 +137,6 @@ describe('reading takes bounded time', () => {
     '!',
   ])('%j over and over', (part) => {
     const text = part.repeat(Math.ceil(LENGTH / part.length)).slice(0, LENGTH);
-    // The best of three: a busy machine may interrupt one.
-    const took = [1, 2, 3].map(() => {
-      const started = performance.now();
-      blocks(text);
-      return performance.now() - started;
-    });
-    expect(Math.min(...took)).toBeLessThan(200);
     const read = blocks(text);
     expect(JSON.stringify(read).length).toBeGreaterThan(2);
     const depth = (children: Inline[]): number =>

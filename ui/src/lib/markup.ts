@@ -2,9 +2,10 @@
  * The small, fixed markup of messages: **bold**, *italic* or _italic_, `code`, links, > quotes, - lists and ``` blocks.
  *
  * It is read into a tree that components draw as text nodes. Reading takes time in proportion to the text whatever it
- * contains: every delimiter is put on the stack and taken off once, and nothing nests deeper than three.
+ * contains: every delimiter is put on the stack and taken off once, nothing nests deeper than three, and only so many
+ * addresses are looked at.
  */
-import { findLinks, targetOf, type FoundLink, type LinkTarget } from './links';
+import { budget, findLinks, targetOf, type Budget, type FoundLink, type LinkTarget } from './links';
 
 export type Inline =
   | { kind: 'text'; text: string }
@@ -23,7 +24,7 @@ type Sign = '**' | '*' | '_';
 type Piece = Inline | { kind: 'sign'; sign: Sign; opens: boolean; closes: boolean };
 
 const LABELLED = /\[([^[\]\n]{1,200})\]\(([^\s()]{1,2000})\)/y;
-const RUNS = /\*+|_+|`+|\[/g;
+const RUNS = /\*+|_+|`+|\[(?=[^[\]\n])/g;
 /** What may stand before `*` or `_` that opens, and after one that closes. */
 const BEFORE = /[\s([{"'“‘«„¿¡—–\-*_]/;
 const AFTER = /[\s.,;:!?…)\]}"'”’»“—–\-*_]/;
@@ -32,7 +33,9 @@ const isSpace = (letter: string | undefined) => letter === undefined || /\s/.tes
 
 /** `**` may stand within a word, as scripts without spaces need it; `*` and `_` may not: `a_name`, `2*3*4`, `^_^`. */
 function signs(text: string, at: number, run: string): Piece[] {
-  const [before, after] = [text[at - 1], text[at + run.length]];
+  if (run !== '***' && run !== '**' && run !== '*' && run !== '_') return [];
+  const before = text[at - 1];
+  const after = text[at + run.length];
   const sign = (sign: Sign): Piece => ({
     kind: 'sign',
     sign,
@@ -40,27 +43,34 @@ function signs(text: string, at: number, run: string): Piece[] {
     closes: !isSpace(before) && (sign === '**' || after === undefined || AFTER.test(after)),
   });
   if (run === '***') return isSpace(before) ? [sign('**'), sign('*')] : [sign('*'), sign('**')];
-  return run === '**' || run === '*' || run === '_' ? [sign(run)] : [];
+  return [sign(run)];
 }
 
 /** Code and labelled links begin with a sign; how far the one at `at` goes, if it is one. */
-function spanAt(text: string, at: number, run: string, lastTick: number): [Inline, number] | null {
+function spanAt(
+  text: string,
+  at: number,
+  run: string,
+  lastTick: number,
+  left: Budget,
+): [Inline, number] | null {
   if (run === '`' && at < lastTick) {
     const end = text.indexOf('`', at + 1);
     return [{ kind: 'code', text: text.slice(at + 1, end) }, end + 1];
   }
-  if (run === '[') {
+  if (run === '[' && left.addresses > 0) {
     LABELLED.lastIndex = at;
     const match = LABELLED.exec(text);
+    if (match) left.addresses -= 1;
     const target = match && targetOf(match[2] ?? '');
     if (match && target) return [{ kind: 'link', text: match[1] ?? '', target }, LABELLED.lastIndex];
   }
   return null;
 }
 
-function pieces(text: string): Piece[] {
+function pieces(text: string, left: Budget): Piece[] {
   const found: Piece[] = [];
-  const links = findLinks(text);
+  const links = findLinks(text, left);
   const lastTick = text.lastIndexOf('`');
   let done = 0;
 
@@ -81,7 +91,7 @@ function pieces(text: string): Piece[] {
       if (each.from >= done) link(each);
     }
     if (at < done) continue;
-    const span = spanAt(text, at, run, lastTick);
+    const span = spanAt(text, at, run, lastTick, left);
     const here = span ? [span[0]] : signs(text, at, run);
     if (here.length === 0) continue;
     upTo(at);
@@ -107,7 +117,7 @@ function put(children: Inline[], piece: Inline): void {
 }
 
 /** Reads what stands within a line or a paragraph. */
-export function inline(text: string): Inline[] {
+export function inline(text: string, left = budget()): Inline[] {
   const stack: Open[] = [{ sign: null, children: [] }];
   const top = () => stack.at(-1) as Open;
 
@@ -118,7 +128,7 @@ export function inline(text: string): Inline[] {
     for (const child of children) put(top().children, child);
   }
 
-  for (const piece of pieces(text)) {
+  for (const piece of pieces(text, left)) {
     if (piece.kind !== 'sign') {
       put(top().children, piece);
       continue;
@@ -148,19 +158,20 @@ function kindOf(line: string): Kind {
   return NUMBER.test(line) ? 'numbers' : 'text';
 }
 
-function block(kind: Kind, lines: string[]): Block {
+function block(kind: Kind, lines: string[], left: Budget): Block {
   const without = (mark: RegExp) => lines.map((line) => line.replace(mark, ''));
+  const items = (mark: RegExp) => without(mark).map((item) => inline(item, left));
   switch (kind) {
     case 'quote':
-      return { kind, children: inline(without(QUOTE).join('\n')) };
+      return { kind, children: inline(without(QUOTE).join('\n'), left) };
     case 'bullets':
-      return { kind: 'list', start: null, items: without(BULLET).map(inline) };
+      return { kind: 'list', start: null, items: items(BULLET) };
     case 'numbers': {
       const start = Number(NUMBER.exec(lines[0] ?? '')?.[1] ?? 1);
-      return { kind: 'list', start, items: without(NUMBER).map(inline) };
+      return { kind: 'list', start, items: items(NUMBER) };
     }
     case 'text':
-      return { kind, children: inline(lines.join('\n')) };
+      return { kind, children: inline(lines.join('\n'), left) };
   }
 }
 
@@ -176,6 +187,7 @@ function fences(lines: string[]): Map<number, number> {
 export function blocks(text: string): Block[] {
   const lines = text.split('\n');
   const code = fences(lines);
+  const left = budget();
   const found: Block[] = [];
   let at = 0;
   while (at < lines.length) {
@@ -189,7 +201,7 @@ export function blocks(text: string): Block[] {
     const kind = kindOf(lines[at] ?? '');
     do at += 1;
     while (at < lines.length && !code.has(at) && kindOf(lines[at] ?? '') === kind);
-    found.push(block(kind, lines.slice(from, at)));
+    found.push(block(kind, lines.slice(from, at), left));
   }
   return found;
 }
