@@ -16,10 +16,12 @@ import type {
   UpdateView,
 } from '../ipc/engine';
 import { doubtsOf, type LinkTarget } from '../links';
+import { namesakes } from '../namesakes';
 import { Composer } from './composer.svelte';
 import { Conversations } from './conversations.svelte';
 import { Timeline } from './timeline.svelte';
 import { Toasts } from './toasts.svelte';
+import { Watched } from './watched';
 
 export type View = 'chat' | 'unsent' | 'settings';
 export type Overlay = 'new-chat' | 'new-group' | 'shortcuts' | 'details' | 'switcher' | null;
@@ -30,6 +32,8 @@ export class App {
   readonly shell: Shell;
   readonly toasts = new Toasts();
   readonly conversations: Conversations;
+  /** Whose presence is on screen. */
+  readonly watched: Watched;
   state = $state.raw<AppState | null>(null);
   failure = $state<string | null>(null);
   status = $state.raw<StatusView | null>(null);
@@ -52,6 +56,16 @@ export class App {
   /** Rises when the outbox, presence or members of the open conversation changed. */
   outboxVersion = $state(0);
   detailVersion = $state(0);
+  /** People on screen whose name another one there has too. */
+  #namesakes = $derived.by(() => {
+    const people: (PersonView | null | undefined)[] = [];
+    if (this.state?.state === 'signed_in') people.push(this.state.account.me);
+    for (const row of this.conversations.list) people.push(row.peer, row.preview?.sender, ...row.typing);
+    for (const item of this.timeline?.items ?? []) {
+      if (item.type === 'message') people.push(item.sender, item.reply_to?.sender);
+    }
+    return namesakes(people.filter((person) => !!person));
+  });
   selected = $derived(this.timeline?.conversation ?? null);
   /** Only what a passphrase keeps can be opened again by its user alone. */
   lockable = $derived(this.state?.state === 'signed_in' && this.state.account.key_store === 'passphrase');
@@ -69,6 +83,7 @@ export class App {
   constructor(shell: Shell) {
     this.shell = shell;
     this.conversations = new Conversations(shell);
+    this.watched = new Watched(shell);
   }
 
   /** Listens, then reads everything once. Answers a function that ends it. */
@@ -113,6 +128,7 @@ export class App {
       this.doubtful = null;
       return;
     }
+    this.watched.forget();
     await this.#everything();
     const link = this.#linkBefore;
     this.#linkBefore = null;
@@ -251,6 +267,11 @@ export class App {
     const at = list.findIndex((row) => row.id === this.selected);
     const next = list[at < 0 ? 0 : Math.min(Math.max(at + by, 0), list.length - 1)];
     if (next) await this.open(next.id);
+  }
+
+  /** What tells a person from others on screen who are called the same; null if nobody is. */
+  handle(person: PersonView | null | undefined): string | null {
+    return person && this.#namesakes.has(person.id) ? `@${person.username}` : null;
   }
 
   /** Opens the conversation with a person, or asks for its first message. */
