@@ -149,7 +149,7 @@ pub async fn connect_pairs_with_receipts(server: &str, people: &[Person]) -> Res
     let pairs = connect_pairs(server, Wire::Kith, people).await?;
     let with = |pair: Arc<Pair>| {
         let pair = Arc::into_inner(pair).context("a pair is in use")?;
-        Ok(Arc::new(Pair { has_receipts: true, ..pair }))
+        anyhow::Ok(Arc::new(Pair { has_receipts: true, ..pair }))
     };
     pairs.into_iter().map(with).collect()
 }

@@ -38,7 +38,9 @@ impl Receipts {
     /// Waits until markers may be told again.
     pub async fn due(&mut self) {
         match &mut self.ticks {
-            Some(ticks) => drop(ticks.tick().await),
+            Some(ticks) => {
+                ticks.tick().await;
+            }
             None => pending().await,
         }
     }
