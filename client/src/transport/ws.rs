@@ -261,6 +261,7 @@ mod tests {
     }
 
     /// A server that says what it is given, and waits for the end. Answers the client's socket.
+    #[expect(clippy::result_large_err, reason = "the callback's type is the library's")]
     async fn told(messages: Vec<Message>) -> Socket {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = url::Url::parse(&format!("ws://{}", listener.local_addr().unwrap())).unwrap();
