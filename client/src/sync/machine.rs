@@ -149,6 +149,7 @@ impl Machine {
             generation: 0,
             epoch: None,
             user_seq: 0,
+            beyond: None,
             heads_at: None,
             logs: HashMap::new(),
             cursor: cursor::Cursor::default(),
@@ -218,7 +219,8 @@ impl Machine {
         if self.is_live() {
             sooner(self.outbox.deadline(self.now.mono));
             sooner(self.pull_deadline());
-            sooner(self.heads_at);
+            sooner(self.gate_at);
+            sooner(self.heads_deadline());
             sooner(self.cursor.full_due());
             sooner(self.check_deadline());
             sooner(self.live.deliver_deadline());

@@ -21,8 +21,7 @@ impl Machine {
         if !connected {
             return; // of a link that was given up
         }
-        let asked =
-            frame.reply_to().and_then(|request| self.requests.remove(&request)).map(|request| request.asked);
+        let asked = self.answered(&frame);
         match frame {
             ServerFrame::Welcome(welcome) => self.welcome(*welcome),
             ServerFrame::Heads(heads) => self.heads(heads, asked),
@@ -49,6 +48,19 @@ impl Machine {
             ServerFrame::Bye(bye) => self.live.bye_ms = Some(bye.after_ms),
             ServerFrame::Error(error) => self.error(error, asked),
         }
+    }
+
+    /// The request that a frame ends. Heads come in parts with one `reply_to`: the part with `more: false` ends the
+    /// request, the parts before it only prove that the answer is on its way (S2).
+    fn answered(&mut self, frame: &ServerFrame) -> Option<Asked> {
+        let number = frame.reply_to()?;
+        if matches!(frame, ServerFrame::Heads(heads) if heads.more) {
+            if let Some(request) = self.requests.get_mut(&number) {
+                request.deadline = self.now.mono + super::ANSWER_WITHIN_MS;
+            }
+            return None;
+        }
+        self.requests.remove(&number).map(|request| request.asked)
     }
 
     fn welcome(&mut self, welcome: Welcome) {
@@ -188,10 +200,13 @@ impl Machine {
             }
         }
         let lowest = own.items.iter().map(|item| item.version).min();
-        let continues = lowest.is_none_or(|version| version <= self.user_seq + 1);
-        if continues {
-            self.user_seq = self.user_seq.max(own.user_seq);
-        } else {
+        let missed = lowest.filter(|version| *version > self.user_seq.saturating_add(1));
+        let continues = missed.is_none();
+        if let Some(version) = missed {
+            self.beyond = Some(match self.beyond {
+                Some((low, high)) if version <= high.saturating_add(1) => (low, high.max(own.user_seq)),
+                _ => (version, own.user_seq),
+            });
             self.heads_at.get_or_insert(self.now.mono + MISSED_STATE_MS);
         }
         self.store(StoreOp::OwnState { user_seq: continues.then_some(self.user_seq), items: own.items });

@@ -28,9 +28,11 @@ impl Machine {
         }
         let whole = greeting || matches!(asked, Some(Asked::Heads));
         let last = whole && !heads.more;
+        if let (Link::Greeting { until }, true) = (&mut self.link, heads.more) {
+            *until = self.now.mono + super::ANSWER_WITHIN_MS;
+        }
         if last {
-            self.user_seq = heads.user_seq;
-            self.heads_at = None;
+            self.own_state_told(heads.user_seq, greeting);
             self.count(Counter::FullHeads, usize::from(heads.full));
             if greeting {
                 self.cursor.keep(heads.cursor, heads.full, self.now);
@@ -53,6 +55,20 @@ impl Machine {
             if !self.unheard.is_empty() {
                 self.store(StoreOp::Lost { conversations: self.unheard.iter().copied().collect() });
             }
+        }
+    }
+
+    /// The last part of heads: own state is complete up to `user_seq`, and with what was pushed meanwhile further.
+    /// A need for heads that came up after the request left stays.
+    fn own_state_told(&mut self, user_seq: u64, greeting: bool) {
+        if greeting {
+            (self.user_seq, self.beyond, self.heads_at) = (user_seq, None, None);
+            return;
+        }
+        self.user_seq = self.user_seq.max(user_seq);
+        if let Some((_, high)) = self.beyond.take_if(|(low, _)| *low <= self.user_seq.saturating_add(1)) {
+            self.user_seq = self.user_seq.max(high);
+            self.heads_at = None;
         }
     }
 

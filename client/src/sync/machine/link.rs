@@ -171,6 +171,7 @@ impl Machine {
         self.polling.queue.clear();
         self.catching_up = true;
         self.heads_at = None;
+        self.beyond = None;
         for log in self.logs.values_mut() {
             log.disconnected();
         }

@@ -154,13 +154,19 @@ impl Machine {
 
     /// Something was missed that only heads can tell (S4).
     pub(super) fn ask_heads_if_due(&mut self) {
-        if self.heads_at.is_some_and(|at| at <= self.now.mono) {
+        if self.heads_deadline().is_some_and(|at| at <= self.now.mono) {
             self.heads_at = None;
             let asked = self.requests.values().any(|request| matches!(request.asked, Asked::Heads));
             if !asked {
                 self.request(ClientFrame::Heads(HeadsRequest { full: None }), Asked::Heads);
             }
         }
+    }
+
+    /// When heads are to be asked for, monotonic ms; what is missed while an answer is under way waits for its end.
+    pub(super) fn heads_deadline(&self) -> Option<u64> {
+        let is_asked = || self.requests.values().any(|request| matches!(request.asked, Asked::Heads));
+        self.heads_at.filter(|_| !is_asked())
     }
 
     /// The conversations whose members' markers are asked for after an absence (R2).

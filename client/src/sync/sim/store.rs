@@ -292,6 +292,14 @@ impl MemoryStore {
                 self.outbox.remove(&item);
                 stored.ended.push(item);
             }
+            let missed: Vec<_> =
+                self.outbox.iter().filter(|(_, row)| row.lacks(event.id)).map(|(item, _)| *item).collect();
+            for item in missed {
+                if let Some(row) = self.outbox.get_mut(&item) {
+                    row.state = RowState::Queued;
+                }
+                freed.push(item);
+            }
         }
         kept.head = kept.head.max(run.high);
         kept.last_ts = kept.last_ts.max(events.last().map_or(TimestampMs(0), |event| event.ts));

@@ -189,6 +189,90 @@ fn s4_a_missed_change_of_own_state_is_asked_for() {
     assert!(asks(&bench.after(1_000)));
 }
 
+/// `own_state` with one change of this version.
+fn own_change(id: ConversationId, user_seq: u64) -> ServerFrame {
+    ServerFrame::OwnState(OwnStates { reply_to: None, user_seq, items: vec![own(id, user_seq)] })
+}
+
+/// The numbers of the requests for heads.
+fn heads_asked(actions: &[Action]) -> Vec<u64> {
+    let frames = sent(actions).into_iter();
+    frames
+        .filter(|(frame, _)| matches!(frame, ClientFrame::Heads(_)))
+        .filter_map(|(_, number)| number)
+        .collect()
+}
+
+/// Answers the requests for markers with which a connection begins.
+fn answer_markers(bench: &mut Bench, mut actions: Vec<Action>) {
+    loop {
+        let asked = sent(&actions).into_iter().find_map(|(frame, number)| match frame {
+            ClientFrame::Markers(asked) => Some((asked.conversation, number)),
+            _ => None,
+        });
+        let Some((conversation, reply_to)) = asked else { return };
+        let markers = frame::Markers { reply_to, conversation, markers: Vec::new() };
+        actions = bench.frame(ServerFrame::Markers(markers));
+    }
+}
+
+#[test]
+fn s2_s4_heads_in_parts_answer_their_request_with_the_last_part() {
+    let (first, second) = (conversation(1), conversation(2));
+    let (mut bench, actions) =
+        Bench::live(LocalState::default(), vec![item(first, &[], 1), item(second, &[], 1)]);
+    answer_markers(&mut bench, actions);
+    bench.frame(own_change(first, 3));
+    let asked = heads_asked(&bench.after(1_000));
+    let [number] = asked[..] else { panic!("{asked:?}") };
+    let part = |id, more| {
+        ServerFrame::Heads(Heads {
+            reply_to: Some(number),
+            more,
+            user_seq: 3,
+            ..heads(vec![item(id, &[], 1)])
+        })
+    };
+    bench.frame(part(first, true));
+    assert!(!bench.after(29_000).contains(&Action::Close), "each part shows that the answer is on its way");
+    bench.frame(part(first, true));
+    assert!(!bench.after(29_000).contains(&Action::Close), "each part shows that the answer is on its way");
+    // A change that leaves the server between two parts is behind their snapshot.
+    bench.frame(own_change(second, 4));
+    let actions = bench.frame(part(second, false));
+    let ends = |a: &Action| matches!(a, Action::Store(StoreOp::Heads { last: true, user_seq: 3, .. }));
+    assert!(actions.iter().any(ends), "{actions:?}");
+    let mut actions = bench.frame(own_change(second, 5));
+    actions.extend(bench.after(5_000));
+    assert_eq!(heads_asked(&actions), [0; 0], "own state is complete");
+}
+
+#[test]
+fn s4_what_is_missed_while_heads_are_under_way_is_asked_for_after_them() {
+    let id = conversation(1);
+    let (mut bench, _) = Bench::live(LocalState::default(), vec![item(id, &[], 1)]);
+    bench.frame(own_change(id, 3));
+    let asked = heads_asked(&bench.after(1_000));
+    bench.frame(own_change(id, 7));
+    assert_eq!(heads_asked(&bench.after(1_000)), [0; 0], "one request at a time");
+    let told = Heads { reply_to: Some(asked[0]), user_seq: 4, ..heads(vec![item(id, &[], 1)]) };
+    assert_eq!(heads_asked(&bench.frame(ServerFrame::Heads(told))).len(), 1, "5 and 6 are still missing");
+}
+
+#[test]
+fn s2_a_greeting_in_parts_may_take_long_while_parts_come() {
+    let mut bench = Bench::new(LocalState::default());
+    bench.feed(Input::Connected);
+    let welcome = bench.welcome(bench.me);
+    bench.frame(welcome);
+    for n in 1..=3 {
+        let part = Heads { more: true, ..heads(vec![item(conversation(n), &[], 1)]) };
+        bench.frame(ServerFrame::Heads(part));
+        assert!(!bench.after(20_000).contains(&Action::Close));
+    }
+    assert!(bench.after(10_000).contains(&Action::Close), "none has come for 30 s");
+}
+
 #[test]
 fn s7_a_log_of_another_lineage_is_probed_and_rewound() {
     let id = conversation(1);
