@@ -236,8 +236,11 @@ fn state_of(db: &Db<'_>, cid: i64) -> Result<String, ClientError> {
 pub(super) fn hide_gone(tx: &mut Tx<'_>, id: ConversationId) -> Result<(), ClientError> {
     let rows = tx
         .conn
-        .prepare_cached("UPDATE conversations SET hidden = 1 WHERE id = ?1 AND hidden = 0 AND is_local = 0")?
-        .execute([id.as_bytes()])?;
+        .prepare_cached(
+            "UPDATE conversations SET hidden = 1
+             WHERE id = ?1 AND hidden = 0 AND is_local = 0 AND version <= ?2",
+        )?
+        .execute(params![id.as_bytes(), as_of])?;
     if rows > 0 {
         tx.changes.row(id);
     }

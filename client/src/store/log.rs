@@ -74,6 +74,7 @@ fn take(
         }
         if has_unsent {
             outbox::end_event(tx, cid, event.id)?;
+            outbox::target_came(tx, cid, event.id)?;
         }
         if event.seq > facts.as_of {
             apply_facts(tx, cid, event.seq, &event.kind, event.body.as_ref())?;

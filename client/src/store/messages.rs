@@ -6,7 +6,7 @@ mod mids;
 use super::{
     Db, Tx,
     project::{self, EmojiUsers},
-    search, sql,
+    rewind, search, sql,
 };
 use crate::ClientError;
 use kith_protocol::{Event, EventId, Seq, TimestampMs, UserId};
@@ -233,6 +233,7 @@ pub(super) fn put_projected(
     cid: i64,
     row: &Projected<'_>,
 ) -> Result<(i64, bool), ClientError> {
+    rewind::make_room(tx, cid, row.seq, row.id)?;
     let known = place(tx, cid, row.id)?;
     let (mid, old) = match &known {
         Some(place) if place.is_numbered => (place.mid, place.text.as_str()),
@@ -316,6 +317,15 @@ pub(super) fn set_text(tx: &mut Tx<'_>, cid: i64, id: EventId, text: &str) -> Re
     ])?;
     tx.lines.insert(cid);
     search::put(tx, place.mid, &place.text, text);
+    Ok(())
+}
+
+/// Moves a message that is not numbered to another place in the local order.
+pub(super) fn set_local(tx: &mut Tx<'_>, cid: i64, id: EventId, item: i64) -> Result<(), ClientError> {
+    tx.lines.insert(cid);
+    tx.conn
+        .prepare_cached("UPDATE messages SET local = ?3 WHERE id = ?1 AND cid = ?2 AND seq IS NULL")?
+        .execute(params![id.as_bytes(), cid, item])?;
     Ok(())
 }
 

@@ -3,12 +3,15 @@
 
 mod fate;
 
-pub(super) use fate::{acked, done, end_edits, end_event, failed, queued, sending, take_states};
+pub(super) use fate::{acked, done, end, end_edits, end_event, failed, queued, sending, take_states};
 
-use super::{Db, Tx, conversations, sql};
+use super::{Db, Tx, apply, conversations, sql};
 use crate::{
     ClientError,
-    sync::ops::{EntryState, OutboxEntry, OutboxWhat},
+    sync::{
+        ops::{EntryState, OutboxEntry, OutboxWhat},
+        resend::Waiting,
+    },
 };
 use kith_protocol::{
     ErrorCode, EventContent, EventId, NewEvent, Seq, TimestampMs,
@@ -122,7 +125,6 @@ pub(crate) fn push_event(
 ) -> Result<i64, ClientError> {
     open_if_local(tx, cid)?;
     let (kind, target, body) = content.to_wire();
-    EventContent::parse(kind, target, &body).map_err(ClientError::Refused)?;
     let event =
         NewEvent { id, kind: kind.to_owned(), target, body, written_at: Some(tx.now), resubmitted: None };
     push(tx, cid, kind, Some(&event), &sql::write_json(&event)?)
@@ -201,6 +203,68 @@ fn push(
 /// Puts an event back that the server has lost (S7).
 pub(super) fn push_back(tx: &mut Tx<'_>, cid: i64, event: &NewEvent) -> Result<i64, ClientError> {
     push(tx, cid, &event.kind.clone(), Some(event), &sql::write_json(event)?)
+}
+
+/// The events of a conversation that wait, in order.
+pub(super) fn waiting(db: &Db<'_>, cid: i64) -> Result<Vec<Waiting>, ClientError> {
+    let mut query = db.conn.prepare_cached(
+        "SELECT item, kind, target, state, code FROM outbox
+         WHERE cid = ?1 AND kind NOT IN ('open', 'state') ORDER BY item",
+    )?;
+    let rows = query.query_map([cid], |row| {
+        let is_parked = row.get::<_, String>("state")? == "parked";
+        Ok(Waiting {
+            item: row.get("item")?,
+            kind: row.get("kind")?,
+            target: sql::event_opt(row, "target")?,
+            parked: sql::code_opt(row, "code")?.filter(|_| is_parked),
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Gives a row a new number behind all others; an answer that is on its way to it counts no more. `is_freed`: it is
+/// parked no longer.
+pub(super) fn move_to_end(tx: &mut Tx<'_>, item: i64, is_freed: bool) -> Result<(), ClientError> {
+    let Some(row) = get(tx, item)? else { return Ok(()) };
+    tx.conn
+        .prepare_cached(
+            "INSERT INTO outbox (cid, kind, target, content, state, code, seq, tries, written_at)
+             SELECT cid, kind, target, content, CASE WHEN state IN ('acked', 'parked') THEN state ELSE 'queued' END,
+                 code, seq, tries, written_at
+             FROM outbox WHERE item = ?1",
+        )?
+        .execute([item])?;
+    let moved = tx.conn.last_insert_rowid();
+    tx.conn.prepare_cached("DELETE FROM outbox WHERE item = ?1")?.execute([item])?;
+    tx.conn
+        .prepare_cached("UPDATE outbox SET id = ?2 WHERE item = ?1")?
+        .execute(params![moved, row.id.as_ref().map(EventId::as_bytes)])?;
+    if let (Some(id), "message") = (row.id, row.kind.as_str()) {
+        super::messages::set_local(tx, row.cid, id, moved)?;
+    }
+    if is_freed {
+        fate::set_state(tx, moved, "queued")?;
+    }
+    tx.changes.update.changed.retain(|entry| entry.item != item);
+    tx.changes.ended.push(item);
+    tell_changed(tx, moved)
+}
+
+/// The target of refused relations has come: they wait for their turn again.
+pub(super) fn target_came(tx: &mut Tx<'_>, cid: i64, target: EventId) -> Result<(), ClientError> {
+    let mut query = tx.conn.prepare_cached(
+        "SELECT item FROM outbox WHERE cid = ?1 AND state = 'parked' AND code = 'target_missing'
+           AND (target = ?2 OR content ->> '$.body.reply_to' = ?3)",
+    )?;
+    let bound = params![cid, target.as_bytes(), target.to_string()];
+    let items = query.query_map(bound, |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
+    drop(query);
+    for item in items {
+        fate::set_state(tx, item, "queued")?;
+        tell_changed(tx, item)?;
+    }
+    Ok(())
 }
 
 /// Changes what a row will send; it waits for its turn again.

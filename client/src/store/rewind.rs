@@ -1,10 +1,16 @@
 //! The server's log is of another lineage (S7): what both have in common stays, own events above it go out again.
 
 use super::{Tx, conversations, log, members, messages, outbox, own_state, project, ranges};
-use crate::ClientError;
-use kith_protocol::{Chain, ConversationId, NewEvent, Seq, event::Role};
+use crate::{
+    ClientError,
+    sync::resend::{self, Resend},
+};
+use kith_protocol::{
+    Chain, ConversationId, EventContent, EventId, NewEvent, Seq, TimestampMs,
+    event::{MessageBody, Role},
+};
 use rusqlite::params;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// Ends the stored log at the greatest seq up to which its chain is the server's.
 pub(super) fn rewind(
@@ -30,8 +36,7 @@ pub(super) fn rewind(
              WHERE cid = ?1",
         )?
         .execute(params![cid, keep.as_i64()])?;
-    // What was deleted is not written again, and neither is its deletion.
-    let erased: HashSet<_> = above.iter().filter(|event| event.redacted).map(|event| event.id).collect();
+    let plan = resend::plan(tx.me, &above, &outbox::waiting(tx, cid)?);
     messages::lost::keep(tx, cid, keep, &above)?;
     let own: HashSet<_> = above.iter().filter(|event| event.sender == tx.me).map(|event| event.id).collect();
     for id in messages::numbered_above(tx, cid, keep)? {
@@ -40,6 +45,7 @@ pub(super) fn rewind(
             messages::remove(tx, cid, id)?;
         }
     }
+    let times: HashMap<_, _> = above.iter().map(|event| (event.id, event.ts)).collect();
     for event in above {
         if event.kind == "message" && event.sender == tx.me {
             messages::remove(tx, cid, event.id)?;
@@ -47,29 +53,62 @@ pub(super) fn rewind(
         if let Some(target) = event.target {
             project::message(tx, cid, target)?;
         }
-        let is_about_erased = event.target.is_some_and(|target| erased.contains(&target));
-        let is_own = event.sender == tx.me && !is_about_erased;
-        let Some(body) = event.body.filter(|_| is_own) else { continue };
-        let again = NewEvent {
-            id: event.id,
-            kind: event.kind,
-            target: event.target,
-            body,
-            written_at: event.written_at,
-            resubmitted: Some(true),
-        };
-        let item = outbox::push_back(tx, cid, &again)?;
-        if again.kind == "message" {
-            let text = again.body.get("text").and_then(serde_json::Value::as_str).unwrap_or_default();
-            let reply_to = again.body.get("reply_to").and_then(serde_json::Value::as_str);
-            let reply_to = reply_to.and_then(|id| kith_protocol::EventId::parse(id).ok());
-            messages::put_unnumbered(tx, cid, again.id, item, text, reply_to, event.ts)?;
-        }
     }
+    put_back(tx, cid, &plan, &times)?;
     let left = conversations::load_one(tx, cid)?;
     tx.changes.rewound.push(left);
     tx.changes.timeline(conversation);
     Ok(())
+}
+
+/// Makes room for a message at its place in the log. Another one is there only if its event was given up as damaged and
+/// the server's log, which came instead, is another one: its place is not its own any more. One's own goes out again.
+pub(super) fn make_room(tx: &mut Tx<'_>, cid: i64, seq: Seq, id: EventId) -> Result<(), ClientError> {
+    let Some(stale) = messages::at(tx, cid, seq)?.filter(|message| message.id != id) else { return Ok(()) };
+    messages::remove(tx, cid, stale.id)?;
+    if project::stored_event(tx, cid, stale.id)?.is_some() {
+        return project::message(tx, cid, stale.id);
+    }
+    let is_lost =
+        stale.sender == tx.me && !stale.is_deleted && outbox::of_event(tx, cid, stale.id)?.is_none();
+    if !is_lost {
+        return Ok(());
+    }
+    let body = MessageBody { text: stale.text.clone(), reply_to: stale.reply_to, ..MessageBody::default() };
+    let (kind, target, body) = EventContent::Message(body).to_wire();
+    let again = NewEvent {
+        id: stale.id,
+        kind: kind.to_owned(),
+        target,
+        body,
+        written_at: None,
+        resubmitted: Some(true),
+    };
+    let item = outbox::push_back(tx, cid, &again)?;
+    messages::put_unnumbered(tx, cid, stale.id, item, &stale.text, stale.reply_to, stale.ts)
+}
+
+/// Puts own events back into the outbox, before what waits there.
+fn put_back(
+    tx: &mut Tx<'_>,
+    cid: i64,
+    plan: &Resend,
+    times: &HashMap<EventId, TimestampMs>,
+) -> Result<(), ClientError> {
+    for item in &plan.ended {
+        outbox::end(tx, *item)?;
+    }
+    for again in &plan.again {
+        let item = outbox::push_back(tx, cid, again)?;
+        if again.kind == "message" {
+            let text = again.body.get("text").and_then(serde_json::Value::as_str).unwrap_or_default();
+            let reply_to = again.body.get("reply_to").and_then(serde_json::Value::as_str);
+            let reply_to = reply_to.and_then(|id| EventId::parse(id).ok());
+            let ts = times.get(&again.id).copied().unwrap_or(tx.now);
+            messages::put_unnumbered(tx, cid, again.id, item, text, reply_to, ts)?;
+        }
+    }
+    plan.moved.iter().try_for_each(|(item, is_freed)| outbox::move_to_end(tx, *item, *is_freed))
 }
 
 /// Begins a conversation again that the server has lost, if that is this user's to do: either of a direct one, the owner

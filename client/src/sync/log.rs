@@ -44,6 +44,10 @@ pub(crate) struct Log {
     pub ranges: Ranges,
     /// The newest stored seq when the connection began: heads below it are of another log (S7).
     pub high_at_hello: Seq,
+    /// The server's log is known to continue what is stored (S7): nothing of the conversation is sent before.
+    pub is_confirmed: bool,
+    /// Monotonic ms; whether it does is not asked before. `None` while no answer is awaited or due.
+    pub confirm_after: Option<u64>,
     /// The newest seq that the server is known to have.
     pub head: Seq,
     /// The chain's value at a head that heads have told.
@@ -64,7 +68,7 @@ pub(crate) struct Log {
     /// Pulls in a row that brought nothing.
     fruitless: u32,
     /// Refused for good, until heads say otherwise.
-    denied: bool,
+    pub denied: bool,
     pub wants: VecDeque<Wanted>,
     /// The one that the pull in flight is for.
     want_in_flight: Option<Wanted>,
@@ -91,6 +95,8 @@ impl Log {
             head: local.head.max(ranges.high()),
             others_high: ranges.high(),
             high_at_hello: ranges.high(),
+            is_confirmed: ranges.all().is_empty(),
+            confirm_after: None,
             ranges,
             head_chain: None,
             floor: Seq(1),
@@ -133,13 +139,16 @@ impl Log {
     pub(crate) fn heads(&mut self, item: &HeadsItem, fresh: bool) -> Result<(), Mismatch> {
         self.visible.clone_from(&item.visible);
         self.denied = false;
-        self.floor = item.floor.max(Seq(1));
         self.last_ts = self.last_ts.max(item.last_ts);
         self.delivered = item.own.delivered;
         if item.head >= self.head || fresh {
             self.head = item.head.max(self.ranges.high());
             self.head_chain = Some((item.head, item.chain));
             self.wait_until = None;
+        }
+        if fresh {
+            self.greeted_head = item.head;
+            self.is_confirmed = self.ranges.is_continued_by(item.head, item.chain);
         }
         let differs = self
             .ranges
@@ -213,6 +222,7 @@ impl Log {
         }
         let run = run_of(self.conversation, before, &events)?;
         self.ranges.merge(run, |_| None)?;
+        self.confirm_if_continued();
         self.settle();
         Ok(Some(Continued { chain_before: before, events }))
     }
@@ -236,6 +246,7 @@ impl Log {
             page.events.get(usize::try_from(index).ok()?).map(|event| event.chain)
         };
         self.ranges.merge(run, at)?;
+        self.confirm_if_continued();
         self.fruitless = 0;
         let continued = self.drain()?;
         self.settle();
@@ -293,6 +304,7 @@ impl Log {
         self.wait_until = None;
         self.buffer.clear();
         (self.probing, self.probe_after) = (false, None);
+        self.confirm_after = None;
     }
 
     /// Whether nothing is open that only heads settle.
@@ -303,6 +315,11 @@ impl Log {
     /// Whether the newest part is missing.
     pub(crate) fn is_behind(&self) -> bool {
         !self.denied && !self.visible.is_empty() && self.head > self.ranges.high() && self.head >= self.floor
+    }
+
+    /// Whether something is missing of what was there when the connection began.
+    pub(crate) fn is_behind_greeting(&self) -> bool {
+        self.is_behind() && self.ranges.high() < self.greeted_head
     }
 
     /// Whether anything is to be pulled, now or later.

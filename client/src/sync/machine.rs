@@ -34,7 +34,7 @@ use super::{
     outbox::Outbox,
 };
 use crate::view::{Counter, LinkView};
-use kith_protocol::{ClientFrame, ConversationId, DeviceId, EventId, TimestampMs, UserId};
+use kith_protocol::{ClientFrame, ConversationId, DeviceId, ErrorCode, EventId, TimestampMs, UserId};
 use live::Live;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -71,6 +71,7 @@ enum Asked {
     Pull { conversation: ConversationId },
     Probe { conversation: ConversationId },
     Check { conversation: ConversationId },
+    Confirm { conversation: ConversationId },
     Heads,
     Profiles { users: Vec<UserId> },
     Members { conversation: ConversationId, first: bool },
@@ -120,6 +121,10 @@ pub(crate) struct Machine {
     /// Conversations with something to pull.
     attention: BTreeSet<ConversationId>,
     outbox: Outbox,
+    /// Until then events wait for what others wrote before this connection, monotonic ms.
+    caught_up_by: u64,
+    /// When something that is queued and held back is to be looked at again, monotonic ms.
+    gate_at: Option<u64>,
     requests: BTreeMap<u64, Request>,
     last_request: u64,
     live: Live,
@@ -157,6 +162,8 @@ impl Machine {
             unheard: BTreeSet::new(),
             attention: BTreeSet::new(),
             outbox: Outbox::default(),
+            caught_up_by: 0,
+            gate_at: None,
             requests: BTreeMap::new(),
             last_request: 0,
             live: Live::default(),
@@ -314,6 +321,9 @@ impl Machine {
         for local in stored.rewound {
             // Own state was cut where the logs part: heads tell what of it holds in this log (S7).
             self.heads_at.get_or_insert(self.now.mono);
+            if let Some(log) = self.logs.get_mut(&local.conversation) {
+                log.is_confirmed = true;
+            }
             forks += usize::from(self.rewound(local));
         }
         for local in stored.repaired {

@@ -298,7 +298,7 @@ pub struct Stored {
     pub notices: Vec<EngineEvent>,
     /// The content of the rows of [`StoreOp::Sending`], in its order.
     pub sending: Vec<OutboxItem>,
-    /// Outbox rows that ended because their event is stored.
+    /// Outbox rows that are no more: their event is stored, or a rewind ended them or gave them another number.
     pub ended: Vec<i64>,
     /// Outbox rows that came back (a rewind).
     pub queued: Vec<OutboxEntry>,

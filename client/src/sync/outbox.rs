@@ -49,6 +49,15 @@ struct Lane {
     state_after: u64,
 }
 
+/// What of a conversation may leave before all of it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gate {
+    /// Only the opening: the server does not have the conversation, or may have another log of it than the stored one.
+    Opening,
+    /// The opening and own state, no events: what others wrote meanwhile has not come yet.
+    States,
+}
+
 /// What the machine knows of the outbox.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
@@ -152,6 +161,7 @@ impl Outbox {
     pub(crate) fn take_turns(&mut self, unknown: &BTreeSet<ConversationId>, now: u64) -> Vec<i64> {
         let mut turns = Vec::new();
         for (conversation, lane) in &mut self.lanes {
+            let gate = gates.get(conversation).copied();
             let opens = |item| self.rows.get(item).is_some_and(|row| row.what == OutboxWhat::Open);
             if !unknown.contains(conversation) || lane.items.iter().any(opens) {
                 turns_of(&self.rows, lane, now, &mut turns);

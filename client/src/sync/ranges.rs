@@ -44,6 +44,16 @@ impl Ranges {
         &self.0
     }
 
+    /// Whether a log that ends there, with this chain value, is all that is stored. Of several ranges only the newest
+    /// one could be compared.
+    pub(crate) fn is_continued_by(&self, head: Seq, chain: Chain) -> bool {
+        match &self.0[..] {
+            [] => true,
+            [range] => range.high == head && range.chain_high == chain,
+            _ => false,
+        }
+    }
+
     /// Puts a run of events in; ranges that it touches become one.
     ///
     /// `inside` is the run's chain value at a seq of the run.

@@ -43,11 +43,29 @@ pub(in crate::store) fn sending(tx: &mut Tx<'_>, items: &[i64]) -> Result<(), Cl
 pub(in crate::store) fn queued(tx: &mut Tx<'_>, items: &[i64]) -> Result<(), ClientError> {
     for &item in items {
         if let Some(row) = get(tx, item)?.filter(|row| matches!(row.state.as_str(), "sending" | "acked")) {
+            if row.state == "acked" && end_if_deleted(tx, &row)? {
+                continue;
+            }
             set_state(tx, item, "queued")?;
             tell_place(tx, Some(&row))?;
         }
     }
     Ok(())
+}
+
+/// A message that the server has acknowledged and lost is not sent again if its author has deleted it meanwhile (S7);
+/// what is about it ends with it.
+fn end_if_deleted(tx: &mut Tx<'_>, row: &OutboxRow) -> Result<bool, ClientError> {
+    let Some(id) = row.id.filter(|_| row.kind == "message") else { return Ok(false) };
+    let about = super::waiting(tx, row.cid)?.into_iter().filter(|waiting| waiting.target == Some(id));
+    let about: Vec<_> = about.collect();
+    if about.iter().all(|waiting| waiting.kind != "delete") {
+        return Ok(false);
+    }
+    messages::remove(tx, row.cid, id)?;
+    end(tx, row.item)?;
+    about.into_iter().try_for_each(|waiting| end(tx, waiting.item))?;
+    Ok(true)
 }
 
 pub(super) fn set_state(tx: &Tx<'_>, item: i64, state: &str) -> Result<(), ClientError> {
@@ -124,12 +142,19 @@ pub(in crate::store) fn acked(
 
 /// Ends the row of an event that is stored (O2).
 pub(in crate::store) fn end_event(tx: &mut Tx<'_>, cid: i64, id: EventId) -> Result<(), ClientError> {
-    if let Some(row) = of_event(tx, cid, id)? {
-        tx.conn.prepare_cached("DELETE FROM outbox WHERE item = ?1")?.execute([row.item])?;
-        tx.changes.ended.push(row.item);
-        tell_place(tx, Some(&row))?;
+    match of_event(tx, cid, id)? {
+        Some(row) => end(tx, row.item),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// Ends a row, though the user has not cancelled it.
+pub(in crate::store) fn end(tx: &mut Tx<'_>, item: i64) -> Result<(), ClientError> {
+    let Some(row) = get(tx, item)? else { return Ok(()) };
+    tx.conn.prepare_cached("DELETE FROM outbox WHERE item = ?1")?.execute([item])?;
+    tx.changes.update.changed.retain(|entry| entry.item != item);
+    tx.changes.ended.push(item);
+    tell_place(tx, Some(&row))
 }
 
 /// Ends edits of a message that was deleted, unless the server may have them: it would refuse them, and their texts
@@ -142,10 +167,8 @@ pub(in crate::store) fn end_edits(tx: &mut Tx<'_>, cid: i64, target: EventId) ->
     let edits = query.query_map(params![cid, target.as_bytes()], row)?.collect::<Result<Vec<_>, _>>()?;
     drop(query);
     for row in edits.into_iter().filter(OutboxRow::is_ours_alone) {
-        tx.conn.prepare_cached("DELETE FROM outbox WHERE item = ?1")?.execute([row.item])?;
-        tx.changes.ended.push(row.item);
         tx.has_erased = true;
-        tell_place(tx, Some(&row))?;
+        end(tx, row.item)?;
     }
     Ok(())
 }

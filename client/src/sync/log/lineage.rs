@@ -2,7 +2,11 @@
 
 use super::{CONTRADICTIONS_MAX, Log};
 use crate::sync::{ops::LocalRange, ranges::Ranges};
-use kith_protocol::{Chain, Seq, frame::Chains, limits};
+use kith_protocol::{
+    Chain, Seq,
+    frame::{Chains, Direction},
+    limits,
+};
 use std::collections::BTreeSet;
 
 impl Log {
@@ -63,6 +67,18 @@ impl Log {
         let is_other =
             |range: &LocalRange| chains.chains.iter().any(|told: &(Seq, Chain)| differs(range, told));
         chains.head < self.ranges.high() || self.ranges.all().iter().any(is_other)
+    }
+
+    /// What came touches all that was stored when the connection began, and its chain fits: it is of the same log.
+    pub(crate) fn confirm_if_continued(&mut self) {
+        let [range] = self.ranges.all() else { return };
+        let continues = range.high > self.high_at_hello && range.low <= self.high_at_hello;
+        self.is_confirmed |= continues || self.head_chain == Some((range.high, range.chain_high));
+    }
+
+    /// Whether the next page of the catching up will tell if the server's log continues what is stored.
+    pub(crate) fn is_confirmed_by_pull(&self) -> bool {
+        self.is_behind() && self.ranges.all().len() == 1 && self.catch_up().direction == Direction::Forward
     }
 
     /// Events were not stored because of the one at `seq`; answers whether asking the server about it is worth while.

@@ -175,6 +175,7 @@ impl Machine {
             | Asked::Pull { .. }
             | Asked::Probe { .. }
             | Asked::Check { .. }
+            | Asked::Confirm { .. }
             | Asked::Heads
             | Asked::Profiles { .. }
             | Asked::Members { .. }
@@ -208,6 +209,8 @@ impl Machine {
                 _ => (version, own.user_seq),
             });
             self.heads_at.get_or_insert(self.now.mono + MISSED_STATE_MS);
+        } else {
+            self.user_seq = self.user_seq.max(own.user_seq);
         }
         self.store(StoreOp::OwnState { user_seq: continues.then_some(self.user_seq), items: own.items });
         if let Some(Asked::State { items, .. }) = asked {
@@ -268,7 +271,18 @@ impl Machine {
             Some(Asked::Heads) => {
                 self.heads_at = Some(now + retry.unwrap_or(limits::RECONNECT_MAX.as_millis() as u64))
             }
-            Some(Asked::Probe { conversation }) => self.probe_later(conversation, retry),
+            Some(Asked::Probe { conversation }) => {
+                if code.class() == ErrorClass::Permanent
+                    && let Some(log) = self.logs.get_mut(&conversation)
+                {
+                    log.deny();
+                }
+                self.probe_later(conversation, retry);
+            }
+            Some(Asked::Confirm { conversation }) => {
+                let again = code.class() != ErrorClass::Permanent;
+                self.confirm_later(conversation, again.then_some(retry.unwrap_or(super::ASK_AGAIN_MS)));
+            }
             Some(asked @ (Asked::Profiles { .. } | Asked::Members { .. } | Asked::Markers { .. })) => {
                 if code.class() != ErrorClass::Permanent {
                     self.ask_later(asked, retry);

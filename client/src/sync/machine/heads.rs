@@ -112,6 +112,7 @@ impl Machine {
             self.may_deliver(conversation);
         }
         if is_first {
+            self.caught_up_by = self.now.mono + super::sending::CATCH_UP_MS;
             self.greet_live();
             let apart = self.logs.iter().filter(|(_, log)| log.is_apart()).map(|(id, _)| *id);
             for conversation in apart.collect::<Vec<_>>() {

@@ -23,6 +23,37 @@ impl Machine {
         self.request(ClientFrame::Probe(Probe { conversation, seqs }), Asked::Probe { conversation });
     }
 
+    /// Asks whether the server's log continues the stored one, without suspicion: only what is queued waits for it.
+    pub(super) fn confirm(&mut self, conversation: ConversationId) {
+        let Some(log) = self.logs.get_mut(&conversation) else { return };
+        let seqs = log.probes();
+        if seqs.is_empty() {
+            log.is_confirmed = true;
+            return;
+        }
+        log.confirm_after = Some(u64::MAX);
+        self.request(ClientFrame::Probe(Probe { conversation, seqs }), Asked::Confirm { conversation });
+    }
+
+    /// It was not answered; what is queued goes on waiting. A server that refuses it for good refuses the rest as well.
+    pub(super) fn confirm_later(&mut self, conversation: ConversationId, wait_ms: Option<u64>) {
+        if let Some(log) = self.logs.get_mut(&conversation) {
+            match wait_ms {
+                Some(wait_ms) => log.confirm_after = Some(self.now.mono + wait_ms),
+                None => log.is_confirmed = true,
+            }
+        }
+    }
+
+    fn confirmed(&mut self, chains: &Chains) {
+        let Some(log) = self.logs.get_mut(&chains.conversation) else { return };
+        if log.differs_from(chains) {
+            self.fork(chains.conversation);
+        } else {
+            log.is_confirmed = true;
+        }
+    }
+
     /// The store holds another log than the one it was given (S7): the server is asked about the place that shows it.
     pub(super) fn contradicted(&mut self, local: LocalConversation, seq: Seq) {
         let conversation = local.conversation;
@@ -63,6 +94,7 @@ impl Machine {
         match asked {
             Some(Asked::Probe { .. }) => {}
             Some(Asked::Check { .. }) => return self.checked(&chains),
+            Some(Asked::Confirm { .. }) => return self.confirmed(&chains),
             _ => return,
         }
         let Chains { conversation, head, mut chains, .. } = chains;

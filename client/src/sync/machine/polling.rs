@@ -99,6 +99,7 @@ impl Machine {
                 return;
             }
             Asked::Probe { conversation } => return self.probe_later(conversation, None),
+            Asked::Confirm { conversation } => return self.confirm_later(conversation, Some(0)),
             Asked::Profiles { .. } | Asked::Members { .. } | Asked::Markers { .. } => {
                 return self.ask_later(asked, None);
             }

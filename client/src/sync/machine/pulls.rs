@@ -65,7 +65,8 @@ impl Machine {
         if !log.wants.is_empty() {
             Urgency::Wanted
         } else if log.is_behind() {
-            if self.live.focus.contains(&conversation) {
+            // What is queued waits for it.
+            if self.live.focus.contains(&conversation) || self.outbox.waits_in(conversation) {
                 Urgency::OnScreen
             } else if self.live.newest.contains(&conversation) {
                 Urgency::Newest
@@ -156,10 +157,7 @@ impl Machine {
     pub(super) fn ask_heads_if_due(&mut self) {
         if self.heads_deadline().is_some_and(|at| at <= self.now.mono) {
             self.heads_at = None;
-            let asked = self.requests.values().any(|request| matches!(request.asked, Asked::Heads));
-            if !asked {
-                self.request(ClientFrame::Heads(HeadsRequest { full: None }), Asked::Heads);
-            }
+            self.request(ClientFrame::Heads(HeadsRequest { full: None }), Asked::Heads);
         }
     }
 

@@ -1,9 +1,15 @@
 //! What leaves the outbox, and as which requests (O3–O5).
 
 use super::{Asked, Machine};
-use crate::sync::ops::{OutboxItem, OutboxOp, StoreOp};
+use crate::sync::{
+    ops::{OutboxItem, OutboxOp, StoreOp},
+    outbox::Gate,
+};
 use kith_protocol::{ClientFrame, ConversationId, ErrorCode, NewEvent, frame};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// Events of a conversation wait this long for what others wrote meanwhile, ms from the heads of a connection on.
+pub(super) const CATCH_UP_MS: u64 = 2_000;
 
 impl Machine {
     /// What has waited too long does not leave without the user's word (O5).

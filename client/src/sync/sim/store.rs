@@ -8,7 +8,7 @@ use crate::sync::{
     ranges::{Ranges, run_of},
 };
 use kith_protocol::{
-    Chain, ConversationId, ErrorCode, Event, EventId, NewEvent, Seq, TimestampMs, UserId,
+    Chain, ConversationId, ErrorCode, Event, EventId, Seq, TimestampMs, UserId,
     event::{MemberBody, MemberChange, Role},
     frame::{ConversationKind, HeadsItem, Open, OwnState},
 };
@@ -124,7 +124,7 @@ impl MemoryStore {
 
     fn one(&mut self, op: StoreOp, stored: &mut Stored) {
         match op {
-            StoreOp::Welcome { generation, epoch } => {
+            StoreOp::Welcome { generation, epoch, .. } => {
                 self.generation = generation;
                 self.epoch = Some(epoch);
             }
@@ -134,7 +134,7 @@ impl MemoryStore {
                     self.head(item, greeting);
                 }
                 if last {
-                    self.user_seq = user_seq;
+                    self.user_seq = if greeting { user_seq } else { self.user_seq.max(user_seq) };
                 }
             }
             StoreOp::Append { conversation, chain_before, events } => {
@@ -278,6 +278,7 @@ impl MemoryStore {
             stored.forked.push((local(conversation, kept), seq));
             return;
         }
+        let mut freed = Vec::new();
         for event in events {
             let is_known = kept.events.contains_key(&event.seq);
             if !is_known {
@@ -304,6 +305,8 @@ impl MemoryStore {
         kept.head = kept.head.max(run.high);
         kept.last_ts = kept.last_ts.max(events.last().map_or(TimestampMs(0), |event| event.ts));
         kept.catch_up_facts();
+        let left = freed.into_iter().filter(|item| self.outbox.contains_key(item));
+        stored.queued.extend(left.map(|item| self.entry(item)));
     }
 
     fn rewind(&mut self, conversation: ConversationId, chains: &[(Seq, Chain)], stored: &mut Stored) {
@@ -334,10 +337,38 @@ impl MemoryStore {
             own.read = own.read.min(keep);
         }
         stored.rewound.push(local(conversation, kept));
-        let me = self.me;
-        for event in above.into_values().filter(|event| Some(event.sender) == me) {
-            stored.queued.push(self.push(conversation, OutboxOp::Event(again(event))));
+        let Some(me) = self.me else { return };
+        let above: Vec<Event> = above.into_values().collect();
+        let plan = resend::plan(me, &above, &self.waiting(conversation));
+        stored.ended.extend(plan.ended.iter().chain(plan.moved.iter().map(|(item, _)| item)));
+        self.outbox.retain(|item, _| !plan.ended.contains(item));
+        for event in plan.again {
+            stored.queued.push(self.push(conversation, OutboxOp::Event(event)));
         }
+        for (item, is_freed) in plan.moved {
+            let Some(mut row) = self.outbox.remove(&item) else { continue };
+            if row.state == RowState::Sending || is_freed {
+                row.state = RowState::Queued;
+            }
+            self.last_item += 1;
+            self.outbox.insert(self.last_item, row);
+            stored.queued.push(self.entry(self.last_item));
+        }
+    }
+
+    /// The events of a conversation that wait.
+    fn waiting(&self, conversation: ConversationId) -> Vec<Waiting> {
+        let rows = self.outbox.iter().filter(|(_, row)| row.conversation == conversation);
+        let rows = rows.filter_map(|(item, row)| match &row.op {
+            OutboxOp::Event(event) => Some(Waiting {
+                item: *item,
+                kind: event.kind.clone(),
+                target: event.target,
+                parked: if let RowState::Parked(code) = row.state { Some(code) } else { None },
+            }),
+            OutboxOp::Open(_) | OutboxOp::State(_) => None,
+        });
+        rows.collect()
     }
 }
 
@@ -377,19 +408,13 @@ fn apply_member(members: &mut BTreeMap<UserId, Role>, event: &Event) {
     }
 }
 
-/// An event that the server has lost, as it is sent again (S7).
-fn again(event: Event) -> NewEvent {
-    NewEvent {
-        id: event.id,
-        kind: event.kind,
-        target: event.target,
-        body: event.body.unwrap_or_default(),
-        written_at: event.written_at,
-        resubmitted: Some(true),
-    }
-}
-
 impl Row {
+    /// It was refused for want of this event.
+    fn lacks(&self, id: EventId) -> bool {
+        let is_missed = self.state == RowState::Parked(ErrorCode::TargetMissing);
+        is_missed && matches!(&self.op, OutboxOp::Event(event) if event.target == Some(id))
+    }
+
     pub(crate) fn is(&self, id: EventId) -> bool {
         matches!(&self.op, OutboxOp::Event(event) if event.id == id)
     }
