@@ -87,8 +87,10 @@ fn apply(tx: &mut Tx<'_>, op: StoreOp) -> Result<(), ClientError> {
         }
         StoreOp::Heads { greeting, last, user_seq, items, gone, .. } => {
             put_heads(tx, &items, greeting)?;
-            gone.into_iter().try_for_each(|id| conversations::hide_gone(tx, id))?;
-            if last { set_meta(tx, "user_seq", &user_seq.to_string()) } else { Ok(()) }
+            let as_of = (!greeting).then_some(user_seq);
+            gone.into_iter().try_for_each(|id| conversations::hide_gone(tx, id, as_of))?;
+            let is_news = greeting || user_seq > meta_number(tx, "user_seq")?;
+            if last && is_news { set_meta(tx, "user_seq", &user_seq.to_string()) } else { Ok(()) }
         }
         StoreOp::Append { conversation, chain_before, events } => {
             log::store_run(tx, conversation, chain_before, &events)

@@ -137,7 +137,8 @@ pub(super) fn put_head(
     let known_before = cid(tx, id)?;
     let before = known_before.map(|cid| state_of(tx, cid)).transpose()?;
     let was_local = known_before.map_or(Ok(false), |cid| is_local(tx, cid))?;
-    // A snapshot that member events have overtaken does not undo them.
+    // A snapshot that the log has overtaken does not undo what its events said: every field that events change is
+    // guarded by the seq up to which it is known.
     let known_to = known_before.map(|cid| facts(tx, cid)).transpose()?.map(|facts| facts.as_of);
     let is_overtaken = source == own_state::Source::Change && known_to > Some(item.head);
     let context = item.context.as_ref().map(sql::write_json).transpose()?;
@@ -147,13 +148,16 @@ pub(super) fn put_head(
                  facts_as_of, announced, created_at)
              VALUES (:id, :kind, :title, :context, :head, :countable, :floor, :last_ts, :visible, :member_count,
                  :head, :announced, :now)
-             ON CONFLICT (id) DO UPDATE SET kind = excluded.kind, title = excluded.title, context = excluded.context,
+             ON CONFLICT (id) DO UPDATE SET kind = excluded.kind, context = excluded.context,
                  -- What is stored may be newer than a snapshot that was on its way.
-                 head = max(excluded.head, (SELECT ifnull(max(r.high), 0) FROM log_range r WHERE r.cid = conversations.cid)),
+                 head = max(excluded.head, CASE WHEN :greets THEN 0 ELSE head END,
+                     (SELECT ifnull(max(r.high), 0) FROM log_range r WHERE r.cid = conversations.cid)),
                  countable = CASE WHEN excluded.head >= head THEN excluded.countable ELSE countable END,
-                 floor = excluded.floor,
-                 last_ts = max(last_ts, excluded.last_ts), visible = excluded.visible,
-                 member_count = excluded.member_count,
+                 last_ts = max(last_ts, excluded.last_ts),
+                 title = CASE WHEN :is_overtaken THEN title ELSE excluded.title END,
+                 floor = CASE WHEN :is_overtaken THEN floor ELSE excluded.floor END,
+                 visible = CASE WHEN :is_overtaken THEN visible ELSE excluded.visible END,
+                 member_count = CASE WHEN :is_overtaken THEN member_count ELSE excluded.member_count END,
                  -- The word that begins a connection holds, also where an earlier log had come further.
                  facts_as_of = CASE WHEN :greets THEN excluded.facts_as_of
                      ELSE max(facts_as_of, excluded.facts_as_of) END,
@@ -172,6 +176,7 @@ pub(super) fn put_head(
             ":visible": sql::write_json(&item.visible)?,
             ":member_count": i64::from(item.member_count),
             ":announced": if is_first_sync { item.head.as_i64() } else { 0 },
+            ":is_overtaken": is_overtaken,
             ":greets": source == own_state::Source::Heads,
             ":now": if item.last_ts.0 == 0 { tx.now.as_i64() } else { item.last_ts.as_i64() },
         })?;
@@ -232,8 +237,10 @@ fn state_of(db: &Db<'_>, cid: i64) -> Result<String, ClientError> {
     Ok(query.query_row([cid], |row| row.get(0))?)
 }
 
-/// Hides a conversation that the user has hidden elsewhere.
-pub(super) fn hide_gone(tx: &mut Tx<'_>, id: ConversationId) -> Result<(), ClientError> {
+/// Hides a conversation that the user has hidden elsewhere, as of a `user_seq`; `None` if that counts in any case. One
+/// whose own state is newer has come back meanwhile.
+pub(super) fn hide_gone(tx: &mut Tx<'_>, id: ConversationId, as_of: Option<u64>) -> Result<(), ClientError> {
+    let as_of = as_of.map_or(i64::MAX, |seq| i64::try_from(seq).unwrap_or(i64::MAX));
     let rows = tx
         .conn
         .prepare_cached(

@@ -112,7 +112,8 @@ pub(super) fn put(
         .prepare_cached(
             "UPDATE conversations SET version = :version, unread = :unread, unread_head = :head,
                  unread_flag = :unread_flag, mute = :mute, pin = :pin, archive = :archive, hidden = :hidden
-             WHERE cid = :cid AND (:forced OR :version > version OR (:version = version AND NOT :must_be_news))",
+             WHERE cid = :cid AND (:forced OR :version > version
+                 OR (:version = version AND NOT :must_be_news AND :head >= unread_head))",
         )?
         .execute(named_params! {
             ":cid": cid,

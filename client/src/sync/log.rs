@@ -50,6 +50,10 @@ pub(crate) struct Log {
     pub confirm_after: Option<u64>,
     /// The newest seq that the server is known to have.
     pub head: Seq,
+    /// The head when the connection began.
+    greeted_head: Seq,
+    /// The head of the heads item that membership and floor are of.
+    told_at: Seq,
     /// The chain's value at a head that heads have told.
     head_chain: Option<(Seq, Chain)>,
     floor: Seq,
@@ -98,6 +102,8 @@ impl Log {
             is_confirmed: ranges.all().is_empty(),
             confirm_after: None,
             ranges,
+            greeted_head: Seq::ZERO,
+            told_at: Seq::ZERO,
             head_chain: None,
             floor: Seq(1),
             visible: local.visible,
@@ -137,10 +143,16 @@ impl Log {
     /// # Errors
     /// [`Mismatch`] if the server's log is not a continuation of the stored one (S7).
     pub(crate) fn heads(&mut self, item: &HeadsItem, fresh: bool) -> Result<(), Mismatch> {
-        self.visible.clone_from(&item.visible);
+        // A snapshot that a newer one has overtaken undoes nothing; only the word that begins a connection holds whatever
+        // was known.
+        if fresh || item.head >= self.told_at {
+            self.told_at = item.head;
+            self.visible.clone_from(&item.visible);
+            self.floor = item.floor.max(Seq(1));
+        }
         self.denied = false;
         self.last_ts = self.last_ts.max(item.last_ts);
-        self.delivered = item.own.delivered;
+        self.delivered = if fresh { item.own.delivered } else { self.delivered.max(item.own.delivered) };
         if item.head >= self.head || fresh {
             self.head = item.head.max(self.ranges.high());
             self.head_chain = Some((item.head, item.chain));

@@ -157,7 +157,7 @@ pub enum StoreOp {
         greeting: bool,
         /// The last part.
         last: bool,
-        /// Own state is complete up to here; to be stored with the last part.
+        /// Own state is as of here, and complete with the last part. What was pushed meanwhile may be newer.
         user_seq: u64,
         /// One each conversation.
         items: Vec<HeadsItem>,

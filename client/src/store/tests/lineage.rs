@@ -274,3 +274,201 @@ async fn s7_o7_what_goes_out_again_is_deleted_for_everybody_who_holds_it() {
     let kinds: Vec<_> = update.changed.iter().map(|entry| entry.what).collect();
     assert_eq!(kinds, [crate::sync::ops::OutboxWhat::Relation]);
 }
+
+/// What a conversation's outbox holds, in the order of sending: kind, text or nothing, state.
+async fn outbox(fixture: &Fixture) -> Vec<(String, String, String)> {
+    let rows = fixture.read(crate::store::outbox::all).await;
+    let text = |content: &str| {
+        let event: serde_json::Value = serde_json::from_str(content).unwrap();
+        event["body"]["text"].as_str().unwrap_or_default().to_owned()
+    };
+    rows.into_iter().map(|row| (row.kind, text(&row.content), row.state)).collect()
+}
+
+fn row(kind: &str, text: &str) -> (String, String, String) {
+    (kind.to_owned(), text.to_owned(), "queued".to_owned())
+}
+
+#[tokio::test]
+async fn s7_what_its_author_deleted_is_not_sent_again() {
+    let mut fixture = Fixture::new().await;
+    let (ada, bo) = (fixture.ada, fixture.bo);
+    fixture.says(bo, "b1");
+    let gone = fixture.says(ada, "regretted").id;
+    let kept = fixture.says(ada, "kept").id;
+    fixture.apply(vec![fixture.append(1, 3)]).await;
+    let (_, _, update) = fixture.write(move |tx| doing::edit(tx, gone, "regretted more")).await;
+    fixture.apply(vec![StoreOp::Sending { items: vec![update.changed[0].item] }]).await;
+    fixture.write(move |tx| doing::delete(tx, gone)).await;
+    // The server is set back before either was written.
+    fixture.log.truncate(1);
+    let chains = vec![(Seq(1), fixture.log[0].chain)];
+    let stored = fixture.apply(vec![StoreOp::Rewind { conversation: fixture.conversation, chains }]).await;
+    assert_eq!(outbox(&fixture).await, [row("message", "kept")]);
+    assert_eq!(stored.queued.len(), 1);
+    assert_eq!(stored.ended.len(), 2, "edit and deletion have nothing to be about");
+    assert_eq!(lines(&fixture, Anchor::Newest, 50).await, ["b1", "kept"]);
+    assert_eq!(found(&fixture, "regretted").await, 0);
+    fixture.number(ada, kept, &message("kept"));
+    fixture.apply(vec![fixture.append(2, 2)]).await;
+    assert_eq!(outbox(&fixture).await, []);
+}
+
+#[tokio::test]
+async fn s7_a_relation_follows_its_target_and_later_messages_what_goes_out_again() {
+    let mut fixture = Fixture::new().await;
+    let (ada, bo) = (fixture.ada, fixture.bo);
+    fixture.says(bo, "b1");
+    let mine = fixture.says(ada, "mine").id;
+    fixture.apply(vec![fixture.append(1, 2)]).await;
+    fixture.write(move |tx| doing::edit(tx, mine, "mine, edited")).await;
+    let conversation = fixture.conversation;
+    fixture.send("later").await;
+    fixture.write(move |tx| doing::react(tx, mine, "+", true)).await;
+    let before = fixture.read(crate::store::outbox::all).await;
+    // One has left already, one was refused: the server had lost the message by then.
+    let (edit, reaction) = (before[0].item, before[2].item);
+    fixture.apply(vec![StoreOp::Sending { items: vec![edit] }]).await;
+    let code = kith_protocol::ErrorCode::TargetMissing;
+    fixture.apply(vec![StoreOp::Parked { items: vec![reaction], code }]).await;
+    fixture.log.truncate(1);
+    let chains = vec![(Seq(1), fixture.log[0].chain)];
+    let stored = fixture.apply(vec![StoreOp::Rewind { conversation, chains }]).await;
+    let wanted =
+        [row("message", "mine"), row("edit", "mine, edited"), row("message", "later"), row("reaction", "")];
+    assert_eq!(outbox(&fixture).await, wanted);
+    assert_eq!(stored.ended, before.iter().map(|row| row.item).collect::<Vec<_>>(), "they have new numbers");
+    assert_eq!(stored.queued.len(), 4);
+    assert_eq!(lines(&fixture, Anchor::Newest, 50).await, ["b1", "mine, edited", "later"]);
+    // An answer to a row that was moved is void.
+    fixture.apply(vec![StoreOp::Parked { items: vec![edit], code }]).await;
+    assert_eq!(outbox(&fixture).await, wanted);
+}
+
+#[tokio::test]
+async fn s7_o5_what_was_refused_for_want_of_its_target_goes_on_when_the_target_comes() {
+    let mut fixture = Fixture::new().await;
+    let bo = fixture.bo;
+    let theirs = fixture.says(bo, "theirs").id;
+    fixture.apply(vec![fixture.append(1, 1)]).await;
+    fixture.write(move |tx| doing::react(tx, theirs, "+", true)).await;
+    let conversation = fixture.conversation;
+    fixture
+        .write(move |tx| {
+            let cid = conversations::known(tx, conversation)?;
+            doing::write_message(tx, cid, EventId::mint(), "an answer", Some(theirs))
+        })
+        .await;
+    fixture.log.clear();
+    fixture.apply(vec![StoreOp::Rewind { conversation, chains: Vec::new() }]).await;
+    let items: Vec<_> = fixture.read(crate::store::outbox::all).await.iter().map(|row| row.item).collect();
+    let code = kith_protocol::ErrorCode::TargetMissing;
+    fixture.apply(vec![StoreOp::Parked { items: items.clone(), code }]).await;
+    fixture.says(bo, "another");
+    let stored = fixture.apply(vec![fixture.append(1, 1)]).await;
+    assert_eq!(stored.queued, [], "that is not what they are about");
+    fixture.number(bo, theirs, &message("theirs"));
+    let stored = fixture.apply(vec![fixture.append(2, 2)]).await;
+    assert_eq!(stored.queued.iter().map(|entry| entry.item).collect::<Vec<_>>(), items);
+}
+
+#[tokio::test]
+async fn s7_what_was_acknowledged_lost_and_deleted_is_not_sent_again() {
+    let fixture = Fixture::new().await;
+    let (id, item) = fixture.send("regretted").await;
+    fixture.apply(vec![StoreOp::Sending { items: vec![item] }]).await;
+    fixture.apply(vec![StoreOp::Acked { item, id, seq: Seq(1), ts: TimestampMs(1) }]).await;
+    fixture.write(move |tx| doing::delete(tx, id)).await;
+    let stored = fixture.apply(vec![StoreOp::Queued { items: vec![item] }]).await;
+    assert_eq!((outbox(&fixture).await, stored.ended.len()), (Vec::new(), 2));
+    assert_eq!(fixture.texts().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn s7_a_log_that_came_instead_of_damaged_events_takes_their_places() {
+    let mut fixture = Fixture::new().await;
+    let (ada, bo) = (fixture.ada, fixture.bo);
+    for at in 1..=4 {
+        fixture.says(bo, &format!("m{at}"));
+    }
+    fixture.says(ada, "mine");
+    fixture.says(bo, "m6");
+    fixture.apply(vec![fixture.append(1, 6)]).await;
+    // A look through the rows has found the fifth damaged; the server has been set back to the fourth by then, so that
+    // what comes continues what is stored.
+    fixture
+        .write(|tx| {
+            tx.conn.execute("DELETE FROM events WHERE seq >= 5", [])?;
+            tx.conn.execute(
+                "UPDATE log_range SET high = 4, chain_high = (SELECT chain FROM events WHERE seq = 4)",
+                [],
+            )?;
+            Ok(())
+        })
+        .await;
+    fixture.log.truncate(4);
+    fixture.says(bo, "other 5");
+    fixture.says(bo, "other 6");
+    let stored = fixture.apply(vec![fixture.append(5, 6)]).await;
+    let texts = fixture.texts().await;
+    assert_eq!(texts, ["m1", "m2", "m3", "m4", "other 5", "other 6", "mine"]);
+    assert_eq!(outbox(&fixture).await, [row("message", "mine")]);
+    assert_eq!(stored.queued.len(), 1, "one's own goes out again");
+}
+
+/// What heads and the log both tell of a conversation: title, visible, member count, head, floor.
+async fn facts(fixture: &Fixture) -> (String, String, i64, i64, i64) {
+    let conversation = fixture.conversation;
+    let facts = fixture.read(move |db| {
+        let mut query = db
+            .conn
+            .prepare("SELECT title, visible, member_count, head, floor FROM conversations WHERE id = ?1")?;
+        let read =
+            |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?));
+        Ok(query.query_row([conversation.as_bytes()], read)?)
+    });
+    facts.await
+}
+
+#[tokio::test]
+async fn s3_heads_that_the_log_has_overtaken_change_neither_title_nor_visibility_nor_counts() {
+    let mut fixture = Fixture::new().await;
+    let (ada, bo) = (fixture.ada, fixture.bo);
+    fixture.says(bo, "one");
+    let early = HeadsItem { title: Some("old".to_owned()), members: None, member_count: 7, ..fixture.item() };
+    fixture.apply(vec![pushed(early.clone())]).await;
+    let title = kith_protocol::event::TitleBody { text: "new".to_owned() };
+    fixture.number(bo, EventId::mint(), &EventContent::Title(title));
+    let removed = kith_protocol::event::MemberBody {
+        change: kith_protocol::event::MemberChange::Removed,
+        user: ada,
+        role: None,
+    };
+    fixture.number(bo, EventId::mint(), &EventContent::Member(removed));
+    fixture.apply(vec![fixture.append(1, 3)]).await;
+    let known = facts(&fixture).await;
+    assert_eq!((known.0.as_str(), known.1.as_str(), known.2), ("new", "[[1,3]]", 1));
+    fixture.apply(vec![pushed(early)]).await;
+    assert_eq!(facts(&fixture).await, known);
+}
+
+#[tokio::test]
+async fn s4_a_snapshot_does_not_hide_what_has_come_back_since() {
+    let fixture = Fixture::new().await;
+    let conversation = fixture.conversation;
+    let back = OwnState { hidden: false, ..own_state(conversation, 5) };
+    fixture.apply(vec![StoreOp::OwnState { user_seq: Some(5), items: vec![back] }]).await;
+    let gone = |greeting, user_seq| StoreOp::Heads {
+        full: true,
+        greeting,
+        last: true,
+        user_seq,
+        items: Vec::new(),
+        gone: vec![conversation],
+    };
+    fixture.apply(vec![gone(false, 4)]).await;
+    let shown = fixture.read(crate::store::list::conversations).await;
+    assert_eq!(shown.len(), 1, "it was hidden when the snapshot was taken");
+    fixture.apply(vec![gone(false, 5)]).await;
+    assert_eq!(fixture.read(crate::store::list::conversations).await.len(), 0);
+}

@@ -101,6 +101,7 @@ impl Log {
         self.suspect = None;
         self.ranges = left;
         self.others_high = self.others_high.min(self.ranges.high());
+        self.told_at = self.told_at.min(self.ranges.high());
         self.buffer.clear();
         self.wants.clear();
         self.want_in_flight = None;

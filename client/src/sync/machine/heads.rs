@@ -42,7 +42,7 @@ impl Machine {
             full: heads.full,
             greeting,
             last,
-            user_seq: if last { heads.user_seq } else { self.user_seq },
+            user_seq: heads.user_seq,
             items: heads.items,
             gone: heads.gone,
         });

@@ -213,11 +213,14 @@ impl MemoryStore {
 
     fn head(&mut self, item: HeadsItem, greeting: bool) {
         let kept = self.conversations.entry(item.own.conversation).or_default();
-        kept.head = item.head.max(kept.ranges.high());
+        let known = if greeting { Seq::ZERO } else { kept.head };
+        kept.head = item.head.max(kept.ranges.high()).max(known);
         kept.kind = Some(item.kind);
-        kept.visible = item.visible;
         kept.last_ts = kept.last_ts.max(item.last_ts);
         let is_overtaken = !greeting && item.head < kept.facts_as_of;
+        if !is_overtaken {
+            kept.visible = item.visible;
+        }
         kept.facts_as_of = if greeting { item.head } else { kept.facts_as_of.max(item.head) };
         if let Some(members) = item.members.filter(|_| !is_overtaken) {
             kept.members = members.into_iter().map(|member| (member.user, member.role)).collect();

@@ -324,3 +324,18 @@ fn r5_own_typing_is_told_every_4_s_and_ends_a_second_after_the_last_key() {
     let off = frame::TypingChange { conversation: id, on: false };
     assert_eq!(sent(&actions), [(&ClientFrame::Typing(off), None)]);
 }
+
+#[test]
+fn s3_r6_heads_that_newer_ones_have_overtaken_change_nothing() {
+    let id = conversation(1);
+    let events = log(id, UserId::mint(), 40);
+    let (mut bench, actions) = Bench::live(LocalState::default(), vec![item(id, &events, 1)]);
+    bench.frame(page(id, &events, 21, 40, Some(pulls(&actions)[0].1)));
+    let pushed = |item| ServerFrame::Heads(Heads { full: false, ..heads(vec![item]) });
+    // The membership ended once at 12; a snapshot from before then is still on its way.
+    let newer = HeadsItem { visible: vec![(Seq(1), Some(Seq(12))), (Seq(18), None)], ..item(id, &events, 1) };
+    bench.frame(pushed(newer));
+    let older = HeadsItem { visible: vec![(Seq(1), Some(Seq(12)))], ..item(id, &events[..12], 1) };
+    bench.frame(pushed(older));
+    assert_eq!(bench.machine.logs[&id].visible, [(Seq(1), Some(Seq(12))), (Seq(18), None)]);
+}
