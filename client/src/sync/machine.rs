@@ -29,6 +29,7 @@ mod tests;
 use super::{
     Action, Input, Now, Want,
     backoff::Backoff,
+    delays,
     log::Log,
     ops::{LocalConversation, LocalState, StoreOp, Stored},
     outbox::Outbox,
@@ -93,6 +94,9 @@ pub(crate) struct Machine {
     polling: polling::Polling,
     backoff: Backoff,
     since: TimestampMs,
+    /// When an outdated version asks again, monotonic ms; and what made it stop, as it was told.
+    upgrade_at: Option<u64>,
+    told_stopped: Option<ErrorCode>,
     /// What the wall clock was ahead of the monotonic one, which stands still while the computer sleeps.
     ahead: Option<i128>,
     shown: Option<LinkView>,
@@ -143,6 +147,8 @@ impl Machine {
             polling: polling::Polling::default(),
             backoff,
             since: TimestampMs(0),
+            upgrade_at: None,
+            told_stopped: None,
             ahead: None,
             shown: None,
             token_is_stale: false,
@@ -178,7 +184,7 @@ impl Machine {
     pub(crate) fn handle(&mut self, input: Input, now: Now) -> Vec<Action> {
         self.now = now;
         self.notice_sleep();
-        match input {
+        match delays::bounded(input) {
             Input::Start => self.start(),
             Input::Timer => {}
             Input::Connected => self.connected(),

@@ -4,6 +4,7 @@
 //! again. Whatever it decides follows from these alone, so a run can be repeated from its seed.
 
 pub(crate) mod backoff;
+pub(crate) mod delays;
 mod log;
 mod machine;
 pub(crate) mod ops;

@@ -5,7 +5,7 @@ use super::{
     is_safe,
     tls::{Trust, is_about_certificate},
 };
-use crate::ClientError;
+use crate::{ClientError, sync::delays};
 use kith_protocol::{ErrorCode, api::ErrorBody, limits};
 use reqwest::{Method, RequestBuilder};
 use serde::{Serialize, de::DeserializeOwned};
@@ -128,7 +128,7 @@ async fn send(request: RequestBuilder) -> Result<reqwest::Response, ClientError>
     let body = body::read(answer, ANSWER_BYTES_MAX).await.ok();
     match body.and_then(|body| serde_json::from_slice::<ErrorBody>(&body).ok()) {
         Some(ErrorBody { code, retry_after_ms: Some(retry_after_ms), .. }) => {
-            Err(ClientError::RefusedFor { code, retry_after_ms })
+            Err(ClientError::RefusedFor { code, retry_after_ms: delays::capped(code, retry_after_ms) })
         }
         Some(ErrorBody { code, .. }) => Err(ClientError::Refused(code)),
         // Not one of ours: a proxy in between, or another server altogether.

@@ -47,9 +47,12 @@ impl Exchange {
             false => ConnectError::Unreachable,
         })?;
         let status = answer.status();
+        let named =
+            answer.headers().get("retry-after").and_then(|value| value.to_str().ok()).map(str::to_owned);
         let text = body::read(answer, INBOUND_BYTES_MAX).await.map_err(|_| ConnectError::Unreachable)?;
         if !status.is_success() {
-            return Err(refusal(status.as_u16(), serde_json::from_slice::<ErrorBody>(&text).ok().as_ref()));
+            let body = serde_json::from_slice::<ErrorBody>(&text).ok();
+            return Err(refusal(status.as_u16(), body.as_ref(), named.as_deref()));
         }
         // A proxy's page of its own, and no word of this server: only a code says what is wrong with this version.
         let answer: ExchangeAnswer = serde_json::from_slice(&text).map_err(|_| ConnectError::Unreachable)?;

@@ -7,7 +7,7 @@ use super::{
     INBOUND_BYTES_MAX,
     tls::{Trust, is_about_certificate},
 };
-use crate::sync::ConnectError;
+use crate::sync::{ConnectError, delays};
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
 use kith_protocol::{ClientFrame, ErrorCode, SUBPROTOCOL, ServerFrame, limits};
 use std::time::Duration;
@@ -192,7 +192,8 @@ fn failure(error: &Error) -> ConnectError {
     let Error::Http(response) = error else { return not_http(error) };
     let body = response.body().as_deref().unwrap_or_default();
     let body = serde_json::from_slice::<kith_protocol::api::ErrorBody>(body).ok();
-    refusal(response.status().as_u16(), body.as_ref())
+    let named = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
+    refusal(response.status().as_u16(), body.as_ref(), named)
 }
 
 fn not_http(error: &Error) -> ConnectError {
@@ -206,10 +207,15 @@ fn not_http(error: &Error) -> ConnectError {
     }
 }
 
-/// What an HTTP status other than success means for the link.
-pub(crate) fn refusal(status: u16, body: Option<&kith_protocol::api::ErrorBody>) -> ConnectError {
+/// What an HTTP status other than success means for the link; `named` is its `Retry-After`, for a proxy has no body of
+/// ours.
+pub(crate) fn refusal(
+    status: u16,
+    body: Option<&kith_protocol::api::ErrorBody>,
+    named: Option<&str>,
+) -> ConnectError {
     let code = body.map(|body| body.code);
-    let retry_after_ms = body.and_then(|body| body.retry_after_ms);
+    let retry_after_ms = body.and_then(|body| body.retry_after_ms).or(delays::retry_after_ms(named));
     match (StatusCode::from_u16(status).ok(), code) {
         (_, Some(ErrorCode::UpgradeRequired)) => ConnectError::Refused(ErrorCode::UpgradeRequired),
         (_, Some(ErrorCode::DeviceRevoked)) => ConnectError::Unauthorized(ErrorCode::DeviceRevoked),
@@ -237,27 +243,31 @@ mod tests {
     #[test]
     fn s12_a_server_without_sockets_is_told_from_one_that_is_away() {
         let body = |code| ErrorBody { code, message: String::new(), retry_after_ms: Some(7) };
-        assert_eq!(refusal(404, Some(&body(ErrorCode::Unsupported))), ConnectError::NoSocket { off: true });
-        assert_eq!(refusal(404, None), ConnectError::NoSocket { off: false });
-        assert_eq!(refusal(502, None), ConnectError::Unreachable);
         assert_eq!(
-            refusal(503, Some(&body(ErrorCode::Unavailable))),
+            refusal(404, Some(&body(ErrorCode::Unsupported)), None),
+            ConnectError::NoSocket { off: true }
+        );
+        assert_eq!(refusal(404, None, None), ConnectError::NoSocket { off: false });
+        assert_eq!(refusal(502, None, None), ConnectError::Unreachable);
+        assert_eq!(
+            refusal(503, Some(&body(ErrorCode::Unavailable)), Some("9")),
             ConnectError::Later { retry_after_ms: Some(7) }
         );
+        assert_eq!(refusal(503, None, Some("9")), ConnectError::Later { retry_after_ms: Some(9_000) });
     }
 
     #[test]
     fn s11_a_refused_token_is_told_from_a_revoked_device() {
         let body = |code| ErrorBody { code, message: String::new(), retry_after_ms: None };
         assert_eq!(
-            refusal(401, Some(&body(ErrorCode::TokenExpired))),
+            refusal(401, Some(&body(ErrorCode::TokenExpired)), None),
             ConnectError::Unauthorized(ErrorCode::TokenExpired)
         );
         assert_eq!(
-            refusal(401, Some(&body(ErrorCode::DeviceRevoked))),
+            refusal(401, Some(&body(ErrorCode::DeviceRevoked)), None),
             ConnectError::Unauthorized(ErrorCode::DeviceRevoked)
         );
-        assert_eq!(refusal(401, None), ConnectError::Unauthorized(ErrorCode::TokenInvalid));
+        assert_eq!(refusal(401, None, None), ConnectError::Unauthorized(ErrorCode::TokenInvalid));
     }
 
     /// A server that says what it is given, and waits for the end. Answers the client's socket.

@@ -71,6 +71,7 @@ impl Machine {
         }
         self.token_is_stale = false;
         self.token_is_untried = false;
+        self.told_stopped = None;
         self.generation = welcome.generation;
         self.epoch = Some(welcome.epoch.clone());
         self.store(StoreOp::Welcome { generation: welcome.generation, epoch: welcome.epoch });

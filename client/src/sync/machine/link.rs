@@ -2,7 +2,7 @@
 
 use super::polling::Polling;
 use super::{Asked, Machine};
-use crate::sync::{Action, ConnectError, TokenError, ops::LocalState};
+use crate::sync::{Action, ConnectError, TokenError, delays, ops::LocalState};
 use kith_protocol::{
     ClientFrame, DeviceId, ErrorCode, PROTOCOL_VERSION,
     error::{ErrorClass, close},
@@ -70,12 +70,8 @@ impl Machine {
         match self.link {
             Link::Waiting { until } | Link::Greeting { until } | Link::Broken { until } => Some(until),
             Link::Between { until } => Some(until.min(self.polling.socket_at)),
-            Link::Connecting
-            | Link::Live { .. }
-            | Link::Renewing
-            | Link::Exchanging
-            | Link::SignIn
-            | Link::Stopped { .. } => None,
+            Link::Stopped { .. } => self.upgrade_at,
+            Link::Connecting | Link::Live { .. } | Link::Renewing | Link::Exchanging | Link::SignIn => None,
         }
     }
 
@@ -98,6 +94,11 @@ impl Machine {
             Link::Broken { until } if until <= now => {
                 self.link = Link::Broken { until: now + BROKEN_MS };
                 self.actions.push(Action::Reload);
+            }
+            // Another server may stand there by then.
+            Link::Stopped { .. } if self.upgrade_at.is_some_and(|at| at <= now) => {
+                self.upgrade_at = None;
+                self.try_link();
             }
             Link::Waiting { .. }
             | Link::Greeting { .. }
@@ -238,10 +239,19 @@ impl Machine {
     }
 
     pub(super) fn stop(&mut self, code: ErrorCode) {
+        self.stop_for(code, None);
+    }
+
+    /// Stops: for good, but for an outdated version, which asks again when the server says, or after ten minutes.
+    fn stop_for(&mut self, code: ErrorCode, retry_after_ms: Option<u64>) {
         self.actions.push(Action::Close);
         self.break_link();
         self.link = Link::Stopped { code };
-        self.actions.push(Action::Stopped(code));
+        self.upgrade_at = (code == ErrorCode::UpgradeRequired)
+            .then(|| self.now.mono + retry_after_ms.unwrap_or(delays::UPGRADE_MS_MAX));
+        if self.told_stopped.replace(code) != Some(code) {
+            self.actions.push(Action::Stopped(code));
+        }
     }
 
     pub(super) fn closed(&mut self, code: Option<u16>) {
@@ -285,7 +295,7 @@ impl Machine {
                 self.break_link();
                 self.renew(true);
             }
-            ErrorCode::UpgradeRequired | ErrorCode::DeviceRevoked => self.stop(code),
+            ErrorCode::UpgradeRequired | ErrorCode::DeviceRevoked => self.stop_for(code, retry_after_ms),
             _ if code.class() == ErrorClass::SignIn => {
                 self.actions.push(Action::Close);
                 self.unauthorized(code);

@@ -2,6 +2,7 @@
 
 mod checking;
 mod cursor;
+mod delays;
 mod lineage;
 mod links;
 mod logs;
