@@ -37,7 +37,7 @@ impl Server {
             epoch: self.epoch.to_string(),
             now: TimestampMs(self.now),
             protocol: PROTOCOL_VERSION,
-            capabilities: Vec::new(),
+            capabilities: self.offered.clone(),
             limits: WelcomeLimits::default(),
             token_ms: 600_000,
         };

@@ -125,6 +125,8 @@ pub struct Server {
     pub chaos: Option<Random>,
     /// Events of a page at most.
     pub page_events: usize,
+    /// The optional abilities that `welcome` offers.
+    pub offered: Vec<String>,
     /// The clock, milliseconds.
     pub now: u64,
 }
@@ -147,6 +149,7 @@ impl Default for Server {
             forks: 0,
             chaos: None,
             page_events: limits::PAGE_EVENTS_MAX,
+            offered: Vec::new(),
             now: 0,
         }
     }

@@ -17,7 +17,7 @@ impl Server {
 
     pub(crate) fn open(&mut self, user: UserId, open: &Open) -> Answer {
         let id = open.conversation;
-        let first = open.first.as_ref().map(New::read).transpose()?;
+        let first = open.first.as_ref().map(|first| New::read(first, &self.offered)).transpose()?;
         let others: BTreeSet<UserId> = open.members.iter().copied().filter(|one| *one != user).collect();
         check(user, open, &others)?;
         match self.conversations.get(&id) {

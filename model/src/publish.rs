@@ -3,7 +3,7 @@
 use super::{Answer, Server};
 use kith_protocol::{
     Chain, ConversationId, ErrorCode, Event, EventContent, EventId, NewEvent, Seq, ServerFrame, TimestampMs,
-    UserId,
+    UserId, capability,
     event::{MemberChange, body_hash},
     frame::{Ack, AckResult, AckStatus, ConversationKind, Events, Hint, Send},
     limits,
@@ -18,9 +18,10 @@ pub(crate) struct New {
 }
 
 impl New {
-    pub(crate) fn read(value: &Value) -> Result<Self, ErrorCode> {
+    pub(crate) fn read(value: &Value, offered: &[String]) -> Result<Self, ErrorCode> {
         let event: NewEvent = serde_json::from_value(value.clone()).map_err(|_| ErrorCode::Invalid)?;
         let content = EventContent::parse(&event.kind, event.target, &event.body)?;
+        capability::check(&content, |name| offered.iter().any(|one| one == name))?;
         Ok(Self { event, content })
     }
 }
@@ -42,7 +43,12 @@ impl Server {
             return Err(ErrorCode::Unavailable.into());
         }
         let id_of = |value: &Value| value["id"].as_str().and_then(|text| EventId::parse(text).ok());
-        let results = self.take_all(user, send.conversation, send.events.iter().map(New::read));
+        let offered = self.offered.clone();
+        let results = self.take_all(
+            user,
+            send.conversation,
+            send.events.iter().map(|value| New::read(value, &offered)),
+        );
         let results = send.events.iter().zip(results).map(|(value, result)| {
             let refused = |status, code| refused(id_of(value), status, code);
             match result {

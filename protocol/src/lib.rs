@@ -9,6 +9,7 @@
 #![warn(missing_docs)]
 
 pub mod api;
+pub mod capability;
 pub mod chain;
 pub mod ephemeral;
 pub mod error;

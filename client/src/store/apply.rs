@@ -9,7 +9,10 @@ use super::{
 use crate::{
     ClientError,
     driver::{Boxed, SyncStore},
-    sync::ops::{LocalState, StoreOp, Stored},
+    sync::{
+        ops::{LocalState, StoreOp, Stored},
+        terms::Terms,
+    },
 };
 use kith_protocol::frame::{HeadsItem, Notification, OwnState};
 use rusqlite::{OptionalExtension, named_params, params};
@@ -68,6 +71,7 @@ fn load(tx: &mut Tx<'_>) -> Result<LocalState, ClientError> {
     Ok(LocalState {
         generation: meta_number(tx, "generation")?,
         epoch: meta(tx, "epoch")?,
+        terms: terms(tx)?,
         user_seq: meta_number(tx, "user_seq")?,
         conversations: conversations::load(tx)?,
         outbox: outbox::load(tx)?,
@@ -76,9 +80,10 @@ fn load(tx: &mut Tx<'_>) -> Result<LocalState, ClientError> {
 
 fn apply(tx: &mut Tx<'_>, op: StoreOp) -> Result<(), ClientError> {
     match op {
-        StoreOp::Welcome { generation, epoch } => {
+        StoreOp::Welcome { generation, epoch, terms } => {
             set_meta(tx, "generation", &generation.to_string())?;
-            set_meta(tx, "epoch", &epoch)
+            set_meta(tx, "epoch", &epoch)?;
+            set_meta(tx, "terms", &sql::write_json(&terms)?)
         }
         StoreOp::Device { device } => {
             set_meta(tx, "device", &device.to_string())?;
@@ -177,6 +182,12 @@ pub(super) fn meta(db: &Db<'_>, key: &str) -> Result<Option<String>, ClientError
     Ok(query.query_row([key], |row| row.get(0)).optional()?)
 }
 
+/// What the server offers and its limits, as its last `welcome` said. What cannot be read, for another version wrote it,
+/// is as if there had been none.
+pub(super) fn terms(db: &Db<'_>) -> Result<Terms, ClientError> {
+    Ok(meta(db, "terms")?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
+}
+
 fn meta_number(tx: &Tx<'_>, key: &str) -> Result<u64, ClientError> {
     Ok(meta(tx, key)?.and_then(|text| text.parse().ok()).unwrap_or_default())
 }
@@ -198,7 +209,10 @@ mod tests {
     #[test]
     fn s8_what_a_server_compares_or_would_see_twice_survives_a_power_cut() {
         let of = |op: StoreOp| durability(&[StoreOp::Profiles(Vec::new()), op]);
-        assert_eq!(of(StoreOp::Welcome { generation: 2, epoch: "e".into() }), Durability::Full);
+        assert_eq!(
+            of(StoreOp::Welcome { generation: 2, epoch: "e".into(), terms: Terms::default() }),
+            Durability::Full
+        );
         assert_eq!(of(StoreOp::Device { device: DeviceId::mint() }), Durability::Full);
         assert_eq!(of(StoreOp::Done { items: vec![1] }), Durability::Full);
         assert_eq!(of(StoreOp::Lost { conversations: Vec::new() }), Durability::Full);

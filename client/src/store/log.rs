@@ -3,7 +3,7 @@
 use super::{
     Tx, apply,
     conversations::{self, Facts},
-    members, messages, outbox, own_state, people, project, ranges, sql,
+    kinds, members, messages, outbox, own_state, people, project, ranges, sql,
 };
 use crate::{
     ClientError,
@@ -182,7 +182,7 @@ pub(super) struct Marks {
 impl Marks {
     pub(super) fn of(event: &Event, me: UserId) -> Self {
         Self {
-            is_shown: !matches!(event.kind.as_str(), "edit" | "delete" | "reaction" | "pin" | "settings"),
+            is_shown: kinds::has_entry(&event.kind),
             is_uncounted: event.kind == "message" && (event.sender == me || event.redacted),
         }
     }

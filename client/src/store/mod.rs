@@ -9,6 +9,7 @@ mod changes;
 pub(crate) mod conversations;
 pub(crate) mod drafts;
 mod health;
+mod kinds;
 mod lines;
 pub(crate) mod list;
 mod log;

@@ -127,6 +127,7 @@ pub(crate) fn push_event(
     let (kind, target, body) = content.to_wire();
     let event =
         NewEvent { id, kind: kind.to_owned(), target, body, written_at: Some(tx.now), resubmitted: None };
+    apply::terms(tx)?.check(&event).map_err(ClientError::Refused)?;
     push(tx, cid, kind, Some(&event), &sql::write_json(&event)?)
 }
 

@@ -5,7 +5,7 @@
 //! a search; whatever touches a message makes its row again. A version that cannot read the rows of an older one comes
 //! with a schema step.
 
-use super::{Db, Tx, Watch, apply, lines, log, messages, project, schema, search, sql, writer};
+use super::{Db, Tx, Watch, apply, kinds, lines, log, messages, project, schema, search, sql, writer};
 use crate::ClientError;
 use kith_protocol::{Event, UserId};
 use rusqlite::{Connection, params};
@@ -48,7 +48,7 @@ struct Row {
     is_changed: bool,
 }
 
-/// Begins a rebuild if another version made the projections; answers how far it has come, `None` if there is nothing to
+/// Begins a rebuild if another version made the projections, or one that knew other kinds of events; answers how far it has come, `None` if there is nothing to
 /// do. It goes on by [`step`].
 pub(super) fn begin(conn: &mut Connection, me: UserId) -> Result<Option<Progress>, ClientError> {
     let transaction = conn.transaction()?;
@@ -62,10 +62,14 @@ pub(super) fn begin(conn: &mut Connection, me: UserId) -> Result<Option<Progress
 }
 
 fn begin_in(tx: &mut Tx<'_>) -> Result<Option<Progress>, ClientError> {
-    if apply::meta(tx, VERSION)?.as_deref() == Some(&schema::PROJECTION.to_string()) {
+    let has_other_kinds = kinds::have_changed(tx)?;
+    if has_other_kinds {
+        // What is left of an earlier rebuild was made with other kinds too.
+        tx.conn.execute("DELETE FROM meta WHERE key = ?1", [VERSION])?;
+    } else if apply::meta(tx, VERSION)?.as_deref() == Some(&schema::PROJECTION.to_string()) {
         return Ok(None);
     }
-    let mut mark = mark(tx)?.unwrap_or_default();
+    let mut mark = mark(tx)?.filter(|_| !has_other_kinds).unwrap_or_default();
     if mark.version != schema::PROJECTION {
         search::clear(tx)?;
         mark = Mark { version: schema::PROJECTION, ..Mark::default() };

@@ -33,6 +33,7 @@ use super::{
     log::Log,
     ops::{LocalConversation, LocalState, StoreOp, Stored},
     outbox::Outbox,
+    terms::{Terms, UNDERSTOOD},
 };
 use crate::view::{Counter, LinkView};
 use kith_protocol::{ClientFrame, ConversationId, DeviceId, ErrorCode, EventId, TimestampMs, UserId};
@@ -113,7 +114,13 @@ pub(crate) struct Machine {
     catching_up: bool,
     generation: u64,
     epoch: Option<String>,
+    /// What the server offers, and its limits, as `welcome` said last.
+    terms: Terms,
+    /// The optional abilities that this version understands.
+    understood: &'static [&'static str],
     user_seq: u64,
+    /// Own-state versions that came above a missing one, without holes between them: the lowest and the highest (S4).
+    beyond: Option<(u64, u64)>,
     /// Monotonic ms; an own-state change was missed, ask for heads then (S4).
     heads_at: Option<u64>,
     logs: HashMap<ConversationId, Log>,
@@ -159,6 +166,8 @@ impl Machine {
             catching_up: true,
             generation: 0,
             epoch: None,
+            terms: Terms::default(),
+            understood: UNDERSTOOD,
             user_seq: 0,
             beyond: None,
             heads_at: None,
@@ -243,6 +252,13 @@ impl Machine {
         at
     }
 
+    /// The same machine of a version that understands these abilities.
+    #[cfg(test)]
+    pub(crate) const fn understanding(mut self, names: &'static [&'static str]) -> Self {
+        self.understood = names;
+        self
+    }
+
     /// The link's state.
     #[cfg(test)]
     pub(crate) const fn link(&self) -> Link {
@@ -252,6 +268,7 @@ impl Machine {
     fn load(&mut self, local: LocalState) {
         self.generation = local.generation;
         self.epoch = local.epoch;
+        self.terms = local.terms;
         self.user_seq = local.user_seq;
         self.logs = local.conversations.into_iter().map(|one| (one.conversation, Log::stored(one))).collect();
         self.outbox = Outbox::new(local.outbox);

@@ -10,6 +10,8 @@ mod machine;
 pub(crate) mod ops;
 mod outbox;
 pub(crate) mod ranges;
+pub(crate) mod resend;
+pub(crate) mod terms;
 #[cfg(test)]
 pub(crate) use log::Log;
 #[cfg(test)]

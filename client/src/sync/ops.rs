@@ -4,6 +4,7 @@
 //! `Store::apply` in one transaction and answers with one [`Stored`]. Applying the same op twice changes nothing (C3),
 //! but for counting.
 
+use super::terms::Terms;
 use crate::{events::EngineEvent, view::Counter};
 use kith_protocol::{
     Chain, ConversationId, DeviceId, ErrorCode, Event, EventId, NewEvent, Seq, TimestampMs, UserId,
@@ -18,6 +19,8 @@ pub struct LocalState {
     pub generation: u64,
     /// The last `welcome`'s.
     pub epoch: Option<String>,
+    /// The last `welcome`'s.
+    pub terms: Terms,
     /// How far own state is known.
     pub user_seq: u64,
     /// Every conversation that is stored, hidden ones included.
@@ -141,6 +144,8 @@ pub enum StoreOp {
         generation: u64,
         /// Of the server's database.
         epoch: String,
+        /// What the server offers, and its limits.
+        terms: Terms,
     },
     /// The device was replaced after a fork (S8): generation and `user_seq` start at 0 for the new one.
     Device {

@@ -10,9 +10,6 @@ use kith_protocol::{
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// Bytes of events in one `send`; the frame around them stays below [`limits::INBOUND_FRAME_BYTES_MAX`].
-pub(crate) const SEND_BYTES_MAX: usize = 192 * 1024;
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Queued,
@@ -156,15 +153,34 @@ impl Outbox {
         (!items.is_empty()).then_some(StoreOp::Queued { items })
     }
 
-    /// The rows whose turn it is, ascending; they count as on their way from here on. Of the conversations in
-    /// `unknown`, which the server does not have, only the opening leaves (S7).
-    pub(crate) fn take_turns(&mut self, unknown: &BTreeSet<ConversationId>, now: u64) -> Vec<i64> {
+    /// The conversations in which something is queued.
+    pub(crate) fn queued(&self) -> impl Iterator<Item = ConversationId> + '_ {
+        self.lanes.iter().filter(|(_, lane)| self.has_queued(lane)).map(|(conversation, _)| *conversation)
+    }
+
+    /// Whether something is queued in a conversation.
+    pub(crate) fn waits_in(&self, conversation: ConversationId) -> bool {
+        self.lanes.get(&conversation).is_some_and(|lane| self.has_queued(lane))
+    }
+
+    fn has_queued(&self, lane: &Lane) -> bool {
+        lane.items.iter().any(|item| self.rows.get(item).is_some_and(|row| row.phase == Phase::Queued))
+    }
+
+    /// The rows whose turn it is, ascending; they count as on their way from here on. A conversation that is not among
+    /// `gates` sends freely. `most`: events and bytes of one `send`.
+    pub(crate) fn take_turns(
+        &mut self,
+        gates: &HashMap<ConversationId, Gate>,
+        most: (usize, usize),
+        now: u64,
+    ) -> Vec<i64> {
         let mut turns = Vec::new();
         for (conversation, lane) in &mut self.lanes {
             let gate = gates.get(conversation).copied();
             let opens = |item| self.rows.get(item).is_some_and(|row| row.what == OutboxWhat::Open);
-            if !unknown.contains(conversation) || lane.items.iter().any(opens) {
-                turns_of(&self.rows, lane, now, &mut turns);
+            if gate != Some(Gate::Opening) || lane.items.iter().any(opens) {
+                turns_of(&self.rows, lane, gate.is_none().then_some(most), now, &mut turns);
             }
         }
         turns.sort_unstable();
@@ -326,8 +342,15 @@ impl Outbox {
     }
 }
 
-/// Collects the rows of one conversation that may leave.
-fn turns_of(rows: &BTreeMap<i64, Row>, lane: &mut Lane, now: u64, turns: &mut Vec<i64>) {
+/// Collects the rows of one conversation that may leave; `most` is how many events and how many bytes of them, `None` if
+/// no event may.
+fn turns_of(
+    rows: &BTreeMap<i64, Row>,
+    lane: &mut Lane,
+    most: Option<(usize, usize)>,
+    now: u64,
+    turns: &mut Vec<i64>,
+) {
     let of = |item: &i64| rows.get(item).map(|row| (*item, row));
     if let Some((item, open)) = lane.items.iter().filter_map(of).find(|(_, row)| row.what == OutboxWhat::Open)
     {
@@ -337,7 +360,8 @@ fn turns_of(rows: &BTreeMap<i64, Row>, lane: &mut Lane, now: u64, turns: &mut Ve
         return;
     }
     let (mut bytes, mut count, before) = (0, 0, turns.len());
-    let (mut events_open, mut state_busy) = (true, false);
+    let (mut events_open, (events_max, bytes_max)) = (most.is_some(), most.unwrap_or_default());
+    let mut state_busy = false;
     let mut states = Vec::new();
     for (item, row) in lane.items.iter().filter_map(of) {
         if row.what == OutboxWhat::State {
@@ -357,8 +381,7 @@ fn turns_of(rows: &BTreeMap<i64, Row>, lane: &mut Lane, now: u64, turns: &mut Ve
         }
         match row.phase {
             Phase::Queued => {
-                let full =
-                    count == limits::SEND_EVENTS_MAX || (count > 0 && bytes + row.bytes > SEND_BYTES_MAX);
+                let full = count == events_max || (count > 0 && bytes + row.bytes > bytes_max);
                 if full || row.retry_at > now {
                     events_open = false;
                 } else {

@@ -14,13 +14,13 @@ pub struct MessageBody {
     /// The message that this one answers, in the same conversation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply_to: Option<EventId>,
-    /// People named in the text.
+    /// People named in the text; needs `mentions.v1`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mentions: Option<Vec<UserId>>,
-    /// Uploaded files, by reference.
+    /// Uploaded files, by reference; needs `files.v1`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attachments: Option<Vec<Value>>,
-    /// Where a forwarded message came from.
+    /// Where a forwarded message came from; needs `forward.v1`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forwarded: Option<Forwarded>,
 }

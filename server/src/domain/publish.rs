@@ -4,6 +4,7 @@
 
 use super::{
     announce::Announcer,
+    capabilities,
     epoch::Epoch,
     fair::{FairQueue, Refused},
     lanes::Lane,
@@ -76,9 +77,10 @@ impl Item {
     /// Checks an event's content.
     ///
     /// # Errors
-    /// As [`EventContent::parse`].
+    /// As [`EventContent::parse`]; `unsupported` if it needs an ability that is not offered.
     pub fn check(event: NewEvent) -> Result<Self, ErrorCode> {
         let content = EventContent::parse(&event.kind, event.target, &event.body)?;
+        capabilities::check(&content)?;
         Ok(Self {
             id: event.id,
             resubmitted: event.resubmitted == Some(true),

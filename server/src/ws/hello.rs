@@ -5,6 +5,7 @@ use crate::{
     db,
     domain::{
         batch::now_ms,
+        capabilities::OFFERED,
         heads::{self, Snapshot},
     },
     error::ApiError,
@@ -23,9 +24,9 @@ use std::{sync::Arc, time::SystemTime};
 /// `name/version`
 pub const SERVER: &str = concat!("kith-server/", env!("CARGO_PKG_VERSION"));
 
-/// Optional abilities of this server; none yet.
+/// Optional abilities of this server.
 pub fn capabilities() -> Vec<String> {
-    Vec::new()
+    OFFERED.iter().map(|name| (*name).to_owned()).collect()
 }
 
 /// What a connection is held to.

@@ -103,6 +103,9 @@ async fn w5_nul_extra_and_large_content_of_an_event_is_refused_alone() {
         ("a seq", with("seq", json!(1)), "invalid"),
         ("a time", with("ts", json!(1)), "invalid"),
         ("a wrong id", with("id", json!("00000000-0000-4000-8000-000000000000")), "invalid"),
+        ("files", with("body", json!({"text": "hi", "attachments": []})), "unsupported"),
+        ("people named", with("body", json!({"text": "hi", "mentions": [bo.user]})), "unsupported"),
+        ("forwarded", with("body", json!({"text": "hi", "forwarded": {"from": bo.user}})), "unsupported"),
         ("an unknown kind", with("kind", json!("dance")), "unsupported"),
         ("a long text", with("body", json!({"text": "x".repeat(16_001)})), "too_large"),
         (

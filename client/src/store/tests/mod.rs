@@ -20,6 +20,7 @@ mod unsent;
 mod upgrade;
 mod upkeep;
 mod verify;
+mod versions;
 
 use super::{Changes, Db, Key, Store, Tx, conversations, people, unsent as doing};
 use crate::{

@@ -2,7 +2,7 @@
 
 use super::{Asked, Link, Machine};
 use crate::{
-    sync::{log::Continued, ops::StoreOp, ranges::Mismatch},
+    sync::{log::Continued, ops::StoreOp, ranges::Mismatch, terms::Terms},
     view::Counter,
 };
 use kith_protocol::{
@@ -74,7 +74,9 @@ impl Machine {
         self.told_stopped = None;
         self.generation = welcome.generation;
         self.epoch = Some(welcome.epoch.clone());
-        self.store(StoreOp::Welcome { generation: welcome.generation, epoch: welcome.epoch });
+        self.terms = Terms::of(&welcome);
+        let terms = self.terms.clone();
+        self.store(StoreOp::Welcome { generation: welcome.generation, epoch: welcome.epoch, terms });
     }
 
     // --- the log (C1, C2) ---

@@ -155,7 +155,7 @@ impl Machine {
             user_seq: self.user_seq,
             full: None,
             app: self.options.app.clone(),
-            capabilities: Vec::new(),
+            capabilities: self.understood.iter().map(|name| (*name).to_owned()).collect(),
         };
         self.request(ClientFrame::Hello(hello), Asked::Hello);
     }

@@ -22,12 +22,6 @@ enum Urgency {
     History,
 }
 
-/// A server takes 200 pulls a second of a device, and 400 at once. What nobody waits for stays below that, so that it is
-/// never refused and leaves room for what somebody does wait for: one in so many microseconds.
-const PACE_US: u64 = 5_500;
-/// So far ahead of the pace it may be, microseconds: what is asked for at once after a while without pulls.
-const SAVED_US: u64 = 250 * PACE_US;
-
 impl Urgency {
     /// How many pulls may be in flight for one of this kind to join them: what nobody waits for comes when idle.
     const fn joins_up_to(self) -> usize {
@@ -84,7 +78,7 @@ impl Machine {
     fn due(&self, log: &Log, urgency: Urgency) -> u64 {
         let closes = matches!(urgency, Urgency::OnScreen | Urgency::Newest | Urgency::Rest);
         let by_itself = log.wait_until.filter(|_| closes).unwrap_or(0);
-        let paced = self.live.paced_us.saturating_sub(SAVED_US).div_ceil(1_000);
+        let paced = self.live.paced_us.saturating_sub(self.terms.pull_saved_us()).div_ceil(1_000);
         let paced = if urgency.is_paced() { paced } else { 0 };
         log.pull_after.max(by_itself).max(paced)
     }
@@ -129,7 +123,7 @@ impl Machine {
         };
         let Some(pull) = pull else { return false };
         if urgency.is_paced() {
-            self.live.paced_us = self.live.paced_us.max(self.now.mono * 1_000) + PACE_US;
+            self.live.paced_us = self.live.paced_us.max(self.now.mono * 1_000) + self.terms.pull_pace_us();
         }
         self.count(Counter::GapPulls, usize::from(fills_gap));
         let number = self.request(ClientFrame::Pull(pull), Asked::Pull { conversation });

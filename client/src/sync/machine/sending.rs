@@ -21,18 +21,58 @@ impl Machine {
     }
 
     pub(super) fn send_outbox(&mut self) {
-        let items = self.outbox.take_turns(&self.unheard, self.now.mono);
+        let (mut gates, mut unconfirmed) = (HashMap::new(), Vec::new());
+        self.gate_at = None;
+        for conversation in self.outbox.queued() {
+            let Some((gate, until)) = self.gate(conversation) else { continue };
+            gates.insert(conversation, gate);
+            match until {
+                Some(until) if until <= self.now.mono => unconfirmed.push(conversation),
+                Some(until) => self.gate_at = Some(self.gate_at.map_or(until, |at| at.min(until))),
+                None => {}
+            }
+        }
+        for conversation in unconfirmed {
+            self.confirm(conversation);
+        }
+        let most = (self.terms.send_events(), self.terms.send_bytes());
+        let items = self.outbox.take_turns(&gates, most, self.now.mono);
         if !items.is_empty() {
             self.store(StoreOp::Sending { items });
         }
+    }
+
+    /// What holds the outbox of a conversation, and until when it is to be looked at again, monotonic ms; `None` if all
+    /// of it may leave.
+    ///
+    /// Nothing of a conversation leaves before the server's log is known to continue the stored one (S7): in another
+    /// lineage a relation would overtake its target, and a new message what goes out again. No event leaves before what
+    /// others wrote meanwhile has come, [`CATCH_UP_MS`] at most. Where the server refuses the conversation altogether,
+    /// its answer decides.
+    fn gate(&self, conversation: ConversationId) -> Option<(Gate, Option<u64>)> {
+        if self.unheard.contains(&conversation) {
+            return Some((Gate::Opening, None));
+        }
+        let log = self.logs.get(&conversation).filter(|log| !log.denied)?;
+        if log.probing {
+            return Some((Gate::Opening, None));
+        }
+        if !log.is_confirmed {
+            let pulled_by = if log.is_confirmed_by_pull() { self.caught_up_by } else { 0 };
+            let at = log.confirm_after.unwrap_or(pulled_by);
+            return Some((Gate::Opening, Some(at).filter(|at| *at < u64::MAX)));
+        }
+        let waits = log.is_behind_greeting() && self.now.mono < self.caught_up_by;
+        waits.then_some((Gate::States, Some(self.caught_up_by)))
     }
 
     /// The content of rows that leave (O4: all events of a conversation in one `send`).
     pub(super) fn send_items(&mut self, items: Vec<OutboxItem>) {
         let mut sends: BTreeMap<ConversationId, Vec<(i64, NewEvent)>> = BTreeMap::new();
         let mut states: BTreeMap<(ConversationId, bool), (Vec<i64>, frame::StateChange)> = BTreeMap::new();
+        let mut refused = BTreeSet::new();
         for OutboxItem { item, conversation, op } in items {
-            if !self.outbox.sent(item) {
+            if !self.outbox.sent(item) || !self.is_within_terms(item, conversation, &op, &mut refused) {
                 continue;
             }
             match op {
@@ -57,6 +97,29 @@ impl Machine {
         for ((_, draft), (items, change)) in states {
             self.request(ClientFrame::State(change), Asked::State { items, draft });
         }
+    }
+
+    /// Whether the server takes what a row says, by its own word. What it would refuse does not leave: it is parked as if
+    /// it had been refused, and what follows it in its conversation has its turn again (O4, O5).
+    fn is_within_terms(
+        &mut self,
+        item: i64,
+        conversation: ConversationId,
+        op: &OutboxOp,
+        refused: &mut BTreeSet<ConversationId>,
+    ) -> bool {
+        let OutboxOp::Event(event) = op else { return true };
+        if refused.contains(&conversation) {
+            if let Some(op) = self.outbox.requeued(vec![item]) {
+                self.store(op);
+            }
+            return false;
+        }
+        let Err(code) = self.terms.check(event) else { return true };
+        refused.insert(conversation);
+        let op = self.outbox.refused(item, code, None, self.now.mono, self.now.wall);
+        self.store(op);
+        false
     }
 
     fn send_events(&mut self, conversation: ConversationId, events: Vec<(i64, NewEvent)>) {

@@ -9,6 +9,7 @@ mod logs;
 mod offline;
 mod outbox;
 mod refused;
+mod versions;
 
 use super::*;
 use crate::sync::{

@@ -6,6 +6,8 @@ use crate::sync::{
         StoreOp, Stored,
     },
     ranges::{Ranges, run_of},
+    resend::{self, Waiting},
+    terms::Terms,
 };
 use kith_protocol::{
     Chain, ConversationId, ErrorCode, Event, EventId, Seq, TimestampMs, UserId,
@@ -108,6 +110,7 @@ impl MemoryStore {
         LocalState {
             generation: self.generation,
             epoch: self.epoch.clone(),
+            terms: Terms::default(),
             user_seq: self.user_seq,
             conversations: self.conversations.iter().map(|(id, kept)| local(*id, kept)).collect(),
             outbox: self.outbox.keys().map(|item| self.entry(*item)).collect(),

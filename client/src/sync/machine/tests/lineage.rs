@@ -96,7 +96,119 @@ fn s7_of_a_conversation_that_the_server_has_lost_only_the_opening_leaves() {
     assert_eq!(leaving(&actions), [2]);
     bench.feed(Input::Outbox(OutboxUpdate { changed: Vec::new(), removed: vec![2] }));
     let begun = Heads { full: false, ..heads(vec![item(id, &[], 1)]) };
-    assert_eq!(leaving(&bench.frame(ServerFrame::Heads(begun))), [1], "the server knows it again");
+    let actions = bench.frame(ServerFrame::Heads(begun));
+    assert_eq!(leaving(&actions), [0; 0], "what is stored above the new log goes out before it");
+    bench.frame(chains_of(id, probes(&actions)[0].1, 0, &[]));
+    let left = LocalConversation { ranges: Vec::new(), ..kept(id, &events, 1, 3) };
+    let again = entry(3, id, OutboxWhat::Message);
+    let moved = entry(4, id, OutboxWhat::Message);
+    let actions = bench.feed(Input::Stored(Stored {
+        rewound: vec![left],
+        ended: vec![1],
+        queued: vec![again, moved],
+        ..Stored::default()
+    }));
+    assert_eq!(leaving(&actions), [3, 4], "the server knows it again");
+}
+
+/// `chains`: the head, and the chain's values at these seqs of a log.
+fn chains_of(id: ConversationId, number: u64, head: u64, events: &[Event]) -> ServerFrame {
+    let chains = events.iter().map(|event| (event.seq, event.chain)).collect();
+    ServerFrame::Chains(frame::Chains { reply_to: Some(number), conversation: id, head: Seq(head), chains })
+}
+
+/// A message, a relation and own state wait in a conversation whose first `high` events are stored.
+fn with_outbox(id: ConversationId, events: &[Event], high: u64) -> LocalState {
+    let whats = [OutboxWhat::Relation, OutboxWhat::Message, OutboxWhat::State];
+    LocalState {
+        conversations: vec![kept(id, events, 1, high)],
+        outbox: (1..).zip(whats).map(|(item, what)| entry(item, id, what)).collect(),
+        ..LocalState::default()
+    }
+}
+
+#[test]
+fn s7_nothing_leaves_while_another_lineage_is_probed() {
+    let id = conversation(1);
+    let events = log(id, UserId::mint(), 5);
+    let (mut bench, actions) = Bench::live(with_outbox(id, &events, 5), vec![item(id, &events[..3], 1)]);
+    let number = probes(&actions)[0].1;
+    assert_eq!(leaving(&actions), [0; 0]);
+    assert_eq!(leaving(&bench.after(10_000)), [0; 0], "the wait has no end but the probe's");
+    assert_eq!(leaving(&bench.frame(chains_of(id, number, 3, &events[..3]))), [0; 0]);
+    let left = Stored { rewound: vec![kept(id, &events, 1, 3)], ..Stored::default() };
+    assert_eq!(leaving(&bench.feed(Input::Stored(left))), [1, 2, 3]);
+}
+
+#[test]
+fn s7_nothing_leaves_before_the_log_is_known_to_continue_the_stored_one() {
+    let id = conversation(1);
+    // The server was set back, and others have gone on: its head says nothing.
+    let (events, other) = (log(id, UserId::mint(), 40), log(conversation(2), UserId::mint(), 40));
+    let (mut bench, actions) = Bench::live(with_outbox(id, &events, 3), vec![item(id, &events, 1)]);
+    assert_eq!(leaving(&actions), [0; 0]);
+    let number = probes(&actions)[0].1;
+    assert_eq!(leaving(&bench.after(10_000)), [0; 0]);
+    let actions = bench.frame(chains_of(id, number, 40, &other[2..3]));
+    assert_eq!(leaving(&actions), [0; 0], "it does not");
+    assert_eq!(probes(&actions).len(), 1, "where do they part?");
+    // The same, and it does.
+    let (mut bench, actions) = Bench::live(with_outbox(id, &events, 3), vec![item(id, &events, 1)]);
+    let number = probes(&actions)[0].1;
+    bench.after(2_000);
+    assert_eq!(leaving(&bench.frame(chains_of(id, number, 40, &events[2..3]))), [1, 2, 3]);
+}
+
+#[test]
+fn s7_where_the_server_refuses_the_probe_for_good_its_answer_to_what_waits_decides() {
+    let id = conversation(1);
+    let events = log(id, UserId::mint(), 5);
+    let (mut bench, actions) = Bench::live(with_outbox(id, &events, 5), vec![item(id, &events[..3], 1)]);
+    let refused = ServerFrame::Error(frame::ErrorFrame {
+        reply_to: Some(probes(&actions)[0].1),
+        code: kith_protocol::ErrorCode::NotMember,
+        message: String::new(),
+        retry_after_ms: None,
+        current: None,
+    });
+    assert_eq!(leaving(&bench.frame(refused)), [1, 2, 3]);
+}
+
+#[test]
+fn s3_events_wait_for_what_others_wrote_meanwhile_and_own_state_does_not() {
+    let id = conversation(1);
+    let events = log(id, UserId::mint(), 8);
+    let (mut bench, actions) = Bench::live(with_outbox(id, &events, 3), vec![item(id, &events, 1)]);
+    assert_eq!(leaving(&actions), [0; 0]);
+    let asked = pulls(&actions)[0].1;
+    let actions = bench.frame(page(id, &events, 4, 6, Some(asked)));
+    assert_eq!(leaving(&actions), [3], "the log is the same, and goes on");
+    assert_eq!(leaving(&bench.frame(page(id, &events, 7, 8, Some(pulls(&actions)[0].1)))), [1, 2]);
+}
+
+#[test]
+fn s3_events_wait_two_seconds_at_most() {
+    let id = conversation(1);
+    let events = log(id, UserId::mint(), 8);
+    let (mut bench, actions) = Bench::live(with_outbox(id, &events, 3), vec![item(id, &events, 1)]);
+    let asked = pulls(&actions)[0].1;
+    bench.after(500);
+    assert_eq!(leaving(&bench.frame(page(id, &events, 4, 6, Some(asked)))), [3]);
+    let at = bench.machine.deadline().expect("a time at which they leave");
+    assert!(at <= 2_000, "{at}");
+    assert_eq!(leaving(&bench.after(1_499)), [0; 0]);
+    assert_eq!(leaving(&bench.after(1)), [1, 2]);
+}
+
+#[test]
+fn s3_in_a_connection_that_lasts_a_message_waits_for_nothing() {
+    let id = conversation(1);
+    let events = log(id, UserId::mint(), 8);
+    let local = LocalState { conversations: vec![kept(id, &events, 1, 3)], ..LocalState::default() };
+    let (mut bench, _) = Bench::live(local, vec![item(id, &events[..3], 1)]);
+    bench.after(2_000);
+    bench.events(id, &events[5..6]);
+    assert_eq!(leaving(&bench.queue(vec![entry(1, id, OutboxWhat::Message)])), [1], "a hole is open");
 }
 
 #[test]
