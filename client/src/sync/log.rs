@@ -161,6 +161,7 @@ impl Log {
         if fresh {
             self.greeted_head = item.head;
             self.is_confirmed = self.ranges.is_continued_by(item.head, item.chain);
+            self.confirm_after = None;
         }
         let differs = self
             .ranges

@@ -239,3 +239,50 @@ fn s3_what_somebody_asked_for_is_asked_for_again_when_it_was_refused() {
     let next = pulls(&actions);
     assert!(next.iter().all(|(pull, _)| pull.to != Some(Seq(3))), "{next:?}");
 }
+
+#[test]
+fn s7_s12_whoever_polls_confirms_a_log_of_several_parts_each_time_something_is_queued() {
+    let id = conversation(1);
+    let events = log(id, UserId::mint(), 9);
+    let mut holed = kept(id, &events, 1, 3);
+    holed.ranges.extend(kept(id, &events, 7, 9).ranges);
+    let mut bench = Bench::new(LocalState { conversations: vec![holed], ..LocalState::default() });
+    let off = ConnectError::NoSocket { off: true };
+    let mut frames = exchange(bench.feed(Input::ConnectFailed(off))).expect("an exchange");
+    for n in 1..=3 {
+        bench.queue(vec![entry(n, id, OutboxWhat::Message)]);
+        let end = bench.now + 30_000;
+        loop {
+            let mut answer = answers(&bench, &frames);
+            for frame in &mut answer {
+                if let ServerFrame::Heads(told) = frame {
+                    told.items = vec![item(id, &events, 1)];
+                }
+            }
+            answer.extend(frames.iter().filter_map(|(frame, number)| match frame {
+                ClientFrame::Probe(_) => Some(ServerFrame::Chains(frame::Chains {
+                    reply_to: *number,
+                    conversation: id,
+                    head: Seq(9),
+                    chains: vec![(Seq(3), events[2].chain), (Seq(9), events[8].chain)],
+                })),
+                _ => None,
+            }));
+            let mut actions = bench.feed(Input::Exchanged(answer));
+            let mut left = leaving(&actions);
+            frames = loop {
+                if let Some(frames) = exchange(actions) {
+                    break frames;
+                }
+                bench.now = bench.machine.deadline().expect("the next exchange").max(bench.now);
+                actions = bench.feed(Input::Timer);
+                left.extend(leaving(&actions));
+            };
+            if left == [n] {
+                break;
+            }
+            assert!(bench.now < end, "message {n} does not leave");
+        }
+        bench.feed(Input::Stored(Stored { ended: vec![n], ..Stored::default() }));
+    }
+}
