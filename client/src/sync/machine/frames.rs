@@ -208,8 +208,8 @@ impl Machine {
         let continues = missed.is_none();
         if let Some(version) = missed {
             self.beyond = Some(match self.beyond {
-                Some((low, high)) if version <= high.saturating_add(1) => (low, high.max(own.user_seq)),
-                _ => (version, own.user_seq),
+                Some((low, high)) if version <= high.saturating_add(1) => (low, high.max(version)),
+                _ => (version, version),
             });
             self.heads_at.get_or_insert(self.now.mono + MISSED_STATE_MS);
         } else {
