@@ -297,9 +297,9 @@ async fn s7_what_its_author_deleted_is_not_sent_again() {
     let gone = fixture.says(ada, "regretted").id;
     let kept = fixture.says(ada, "kept").id;
     fixture.apply(vec![fixture.append(1, 3)]).await;
-    let (_, _, update) = fixture.write(move |tx| doing::edit(tx, gone, "regretted more")).await;
+    let (_, _, update) = fixture.write(move |tx| doing::edit(tx, Fixture::CID, gone, "regretted more")).await;
     fixture.apply(vec![StoreOp::Sending { items: vec![update.changed[0].item] }]).await;
-    fixture.write(move |tx| doing::delete(tx, gone)).await;
+    fixture.write(move |tx| doing::delete(tx, Fixture::CID, gone)).await;
     // The server is set back before either was written.
     fixture.log.truncate(1);
     let chains = vec![(Seq(1), fixture.log[0].chain)];
@@ -321,10 +321,10 @@ async fn s7_a_relation_follows_its_target_and_later_messages_what_goes_out_again
     fixture.says(bo, "b1");
     let mine = fixture.says(ada, "mine").id;
     fixture.apply(vec![fixture.append(1, 2)]).await;
-    fixture.write(move |tx| doing::edit(tx, mine, "mine, edited")).await;
+    fixture.write(move |tx| doing::edit(tx, Fixture::CID, mine, "mine, edited")).await;
     let conversation = fixture.conversation;
     fixture.send("later").await;
-    fixture.write(move |tx| doing::react(tx, mine, "+", true)).await;
+    fixture.write(move |tx| doing::react(tx, Fixture::CID, mine, "+", true)).await;
     let before = fixture.read(crate::store::outbox::all).await;
     // One has left already, one was refused: the server had lost the message by then.
     let (edit, reaction) = (before[0].item, before[2].item);
@@ -351,7 +351,7 @@ async fn s7_o5_what_was_refused_for_want_of_its_target_goes_on_when_the_target_c
     let bo = fixture.bo;
     let theirs = fixture.says(bo, "theirs").id;
     fixture.apply(vec![fixture.append(1, 1)]).await;
-    fixture.write(move |tx| doing::react(tx, theirs, "+", true)).await;
+    fixture.write(move |tx| doing::react(tx, Fixture::CID, theirs, "+", true)).await;
     let conversation = fixture.conversation;
     fixture
         .write(move |tx| {
@@ -378,7 +378,7 @@ async fn s7_what_was_acknowledged_lost_and_deleted_is_not_sent_again() {
     let (id, item) = fixture.send("regretted").await;
     fixture.apply(vec![StoreOp::Sending { items: vec![item] }]).await;
     fixture.apply(vec![StoreOp::Acked { item, id, seq: Seq(1), ts: TimestampMs(1) }]).await;
-    fixture.write(move |tx| doing::delete(tx, id)).await;
+    fixture.write(move |tx| doing::delete(tx, Fixture::CID, id)).await;
     let stored = fixture.apply(vec![StoreOp::Queued { items: vec![item] }]).await;
     assert_eq!((outbox(&fixture).await, stored.ended.len()), (Vec::new(), 2));
     assert_eq!(fixture.texts().await, [""; 0]);
