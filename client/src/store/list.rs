@@ -30,7 +30,7 @@ const TITLE_NAMES_MAX: usize = 4;
 /// The numbers of the whole account.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Numbers {
-    /// Unread messages in conversations that are not muted.
+    /// Unread messages in conversations that are neither muted nor archived nor hidden.
     pub(crate) unread: u32,
     /// Items in the outbox.
     pub(crate) unsent: u32,
@@ -52,7 +52,7 @@ pub(crate) fn numbers(db: &Db<'_>) -> Result<Numbers, ClientError> {
     for row in behind.query_map([], read)? {
         let (cid, head, mut own) = row?;
         own.lay_over(db, cid, &waits)?;
-        if own.mute <= db.now && !own.hidden {
+        if own.mute <= db.now && !own.hidden && !own.archive {
             // A server may name any number.
             numbers.unread = numbers.unread.saturating_add(receipts::unread(db, cid, &own, head)?);
         }

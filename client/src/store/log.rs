@@ -12,7 +12,7 @@ use crate::{
 use kith_protocol::{
     Chain, ConversationId, Event, EventContent, EventId, Seq, UserId,
     event::{MemberBody, MemberChange},
-    frame::Page,
+    frame::{Page, StateChange},
 };
 use rusqlite::{OptionalExtension, named_params, params};
 use serde_json::Value;
@@ -87,7 +87,7 @@ fn take(
     // A relation speaks of a message that was here, or that comes with it.
     let surroundings = project::Surroundings::of(tx, cid)?;
     let mut targets: BTreeSet<_> = fresh.iter().filter_map(|event| event.target).collect();
-    let mut mid = None;
+    let (mut mid, mut has_news) = (None, false);
     for event in fresh.iter().filter(|event| event.kind == "message") {
         targets.remove(&event.id);
         let (at, was_here) = surroundings.put_new(tx, cid, event, mid)?;
@@ -96,7 +96,13 @@ fn take(
         let was_here = was_here || known.contains(&event.id);
         if is_news && !was_here && !event.redacted && own.mute <= tx.now {
             tx.changes.arrived(conversation, event.id);
+            has_news = true;
         }
+    }
+    if has_news && own.archive {
+        // Nobody looks for news in the archive. A muted conversation stays there.
+        let back = StateChange { archive: Some(false), ..StateChange::of(conversation) };
+        own_state::change(tx, cid, back)?;
     }
     targets.into_iter().try_for_each(|id| project::message(tx, cid, id))
 }

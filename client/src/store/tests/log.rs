@@ -1,5 +1,8 @@
 use super::*;
-use crate::view::{NoticeKind, SendState};
+use crate::{
+    sync::ops::OutboxWhat,
+    view::{NoticeKind, SendState},
+};
 use kith_protocol::{
     event::{MemberBody, MemberChange, ReactionBody, TitleBody},
     frame::MessageState,
@@ -407,4 +410,67 @@ async fn s7_a_rewind_queues_own_events_again_with_their_ids() {
     let stored = fixture.apply(vec![StoreOp::Sending { items }]).await;
     let crate::sync::ops::OutboxOp::Event(again) = &stored.sending[0].op else { panic!("an event") };
     assert_eq!((again.id, again.resubmitted), (mine.id, Some(true)));
+}
+
+fn with_own(fixture: &Fixture, change: impl FnOnce(&mut OwnState)) -> StoreOp {
+    let mut own = own_state(fixture.conversation, 2);
+    change(&mut own);
+    StoreOp::OwnState { user_seq: Some(2), items: vec![own] }
+}
+
+/// What is in the archive counts nowhere, and a new message brings it back, on every device.
+#[tokio::test]
+async fn an_archived_conversation_returns_with_a_new_message() {
+    let mut fixture = Fixture::new().await;
+    let (ada, bo) = (fixture.ada, fixture.bo);
+    fixture.says(bo, "before");
+    fixture.apply(vec![fixture.append(1, 1)]).await;
+    assert_eq!(fixture.store.numbers().await.unwrap().unread, 1);
+    fixture.apply(vec![with_own(&fixture, |own| own.archive = true)]).await;
+    assert!(fixture.row().await.archive);
+    assert_eq!(fixture.store.numbers().await.unwrap().unread, 0, "the archive counts");
+
+    // Neither one's own words nor what is no message bring it back.
+    fixture.says(ada, "my own");
+    let target = fixture.log[0].id;
+    fixture.number(bo, EventId::mint(), &reaction(target, "👍", true));
+    fixture.apply(vec![fixture.append(2, 3)]).await;
+    assert!(fixture.row().await.archive);
+
+    fixture.says(bo, "new");
+    let stored = fixture.apply(vec![fixture.append(4, 4)]).await;
+    assert!(!fixture.row().await.archive, "it stays out of sight");
+    assert_eq!(fixture.store.numbers().await.unwrap().unread, 2);
+    let told: Vec<_> = stored.queued.iter().map(|entry| entry.what).collect();
+    assert_eq!(told, [OutboxWhat::State], "the server is told");
+}
+
+/// What is muted stays in the archive, and counts nowhere.
+#[tokio::test]
+async fn an_archived_and_muted_conversation_stays_in_the_archive() {
+    let mut fixture = Fixture::new().await;
+    let bo = fixture.bo;
+    let muted = |own: &mut OwnState| {
+        (own.archive, own.mute) = (true, TimestampMs((1 << 53) - 1));
+    };
+    fixture.apply(vec![with_own(&fixture, muted)]).await;
+    fixture.says(bo, "new");
+    let stored = fixture.apply(vec![fixture.append(1, 1)]).await;
+    let row = fixture.row().await;
+    assert_eq!((row.archive, row.unread), (true, 1));
+    assert_eq!(fixture.store.numbers().await.unwrap().unread, 0);
+    assert!(stored.queued.is_empty());
+}
+
+/// A device that signs in does not bring everything back that has something unread.
+#[tokio::test]
+async fn what_was_archived_unread_stays_so_on_a_new_device() {
+    let mut fixture = Fixture::empty().await;
+    let bo = fixture.bo;
+    fixture.says(bo, "unread");
+    let mut item = fixture.item();
+    (item.own.archive, item.own.unread) = (true, 1);
+    fixture.apply(vec![heads_of(item, 1), StoreOp::Page(fixture.page(1, 1))]).await;
+    assert!(fixture.row().await.archive);
+    assert_eq!(fixture.store.numbers().await.unwrap().unread, 0);
 }

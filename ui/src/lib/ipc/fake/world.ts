@@ -177,7 +177,9 @@ export class World {
             next_try: Date.now() + 8_000,
             bad_certificate: false,
           },
-      unread: this.list().reduce((sum, view) => sum + view.unread, 0),
+      unread: this.list()
+        .filter((view) => !view.archive && view.mute <= Date.now())
+        .reduce((sum, view) => sum + view.unread, 0),
       unsent: this.outbox.length,
       parked: this.outbox.filter((item) => item.state.state === 'parked').length,
       rebuilding: this.rebuilding,
