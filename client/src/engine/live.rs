@@ -12,7 +12,7 @@ use kith_protocol::{
     ephemeral::{Presence, PresenceState},
 };
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -50,6 +50,8 @@ struct Now {
     typing: HashMap<ConversationId, Vec<UserId>>,
     /// Conversations whose typing has changed and was not told, each once: at most those that are stored.
     typing_untold: BTreeSet<ConversationId>,
+    /// Whose presence is shown: no other's is kept.
+    watched: HashSet<UserId>,
     presence: HashMap<UserId, (PresenceState, Option<TimestampMs>)>,
     told: Option<StatusView>,
 }
@@ -61,6 +63,7 @@ impl Live {
             link: LinkView::Connecting,
             typing: HashMap::new(),
             typing_untold: BTreeSet::new(),
+            watched: HashSet::new(),
             presence: HashMap::new(),
             told: None,
         };
@@ -115,6 +118,26 @@ impl Live {
     pub(crate) fn presence_of(&self, user: UserId) -> Option<PresenceView> {
         let (state, last_seen) = *self.now().presence.get(&user)?;
         Some(PresenceView { user, state, last_seen })
+    }
+
+    /// Replaces whose presence is shown. What is known of others is dropped: nobody says when it changes. False if these
+    /// are shown already.
+    pub(crate) fn watch(&self, users: &[UserId]) -> bool {
+        let watched: HashSet<_> = users.iter().copied().collect();
+        let has_dropped = {
+            let mut now = self.now();
+            if now.watched == watched {
+                return false;
+            }
+            let before = now.presence.len();
+            now.presence.retain(|user, _| watched.contains(user));
+            now.watched = watched;
+            now.presence.len() < before
+        };
+        if has_dropped {
+            self.hub.tell(EngineEvent::PresenceChanged);
+        }
+        true
     }
 
     fn now(&self) -> MutexGuard<'_, Now> {
@@ -237,6 +260,10 @@ impl DriverEvents for Live {
         {
             let mut now = self.now();
             for presence in changed {
+                // What was on its way when its user was not shown any more.
+                if !now.watched.contains(&presence.user) {
+                    continue;
+                }
                 now.presence.insert(presence.user, (presence.state, presence.last_seen));
             }
         }

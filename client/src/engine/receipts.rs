@@ -67,13 +67,17 @@ impl Engine {
         Ok(())
     }
 
-    /// Tells whose presence is shown; replaces what was watched before.
+    /// Tells whose presence is shown, at most 200; replaces what was watched before, and what is known of others is
+    /// forgotten.
     ///
     /// # Errors
     /// [`ClientError::SignedOut`].
     pub async fn watch_presence(&self, mut users: Vec<UserId>) -> Result<(), ClientError> {
         users.truncate(limits::USERS_PER_FRAME_MAX);
-        self.session()?.driver.watch(users);
+        let session = self.session()?;
+        if session.live.watch(&users) {
+            session.driver.watch(users);
+        }
         Ok(())
     }
 

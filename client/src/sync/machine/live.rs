@@ -28,6 +28,7 @@ pub(super) struct Live {
     pub focus: Vec<ConversationId>,
     /// The newest conversations at the last heads.
     pub newest: HashSet<ConversationId>,
+    /// Whose presence is shown, sorted.
     watch: Vec<UserId>,
     presence: Option<PresenceState>,
     own_typing: HashMap<ConversationId, OwnTyping>,
@@ -248,9 +249,9 @@ impl Machine {
 
     pub(super) fn watch(&mut self, mut users: Vec<UserId>) {
         users.truncate(limits::USERS_PER_FRAME_MAX);
-        if self.live.watch == users {
-            return;
-        }
+        users.sort_unstable();
+        users.dedup();
+        // Also where these were watched before: whoever asks has dropped what it knew, and the answer has all states.
         self.live.watch = users;
         if self.is_live() {
             self.send_watch();
@@ -288,8 +289,10 @@ impl Machine {
                 self.show_typing(conversation);
             }
         }
-        if !ephemeral.presence.is_empty() {
-            self.actions.push(Action::Presence(ephemeral.presence));
+        let mut presence = ephemeral.presence;
+        presence.retain(|presence| self.live.watch.binary_search(&presence.user).is_ok());
+        if !presence.is_empty() {
+            self.actions.push(Action::Presence(presence));
         }
     }
 
