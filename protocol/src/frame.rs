@@ -66,6 +66,25 @@ pub struct Context {
     pub link: Option<String>,
 }
 
+impl Context {
+    /// Checks the lengths and characters of all parts.
+    ///
+    /// # Errors
+    /// `invalid`.
+    pub fn check(&self) -> Result<(), ErrorCode> {
+        let is_kind = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-';
+        let is_plain =
+            |text: &str, max: usize| text.chars().count() <= max && !text.chars().any(char::is_control);
+        let fits = (1..=32).contains(&self.kind.len())
+            && self.kind.chars().all(is_kind)
+            && !self.id.is_empty()
+            && is_plain(&self.id, 128)
+            && self.title.as_deref().is_none_or(|title| is_plain(title, 128))
+            && self.link.as_deref().is_none_or(|link| link.starts_with("https://") && is_plain(link, 2_048));
+        if fits { Ok(()) } else { Err(ErrorCode::Invalid) }
+    }
+}
+
 /// Why a frame could not be read, and which request that answers.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {message}")]

@@ -212,6 +212,7 @@ const TEXTS: [&str; 28] = [
     "sign_up(server)",
     "sign_up(username)",
     "start_direct(text)",
+    "start_direct_about(text)",
     "unlock(passphrase)",
 ];
 

@@ -75,6 +75,7 @@ const ALLOWED: [&str; 75] = [
     "allow-sign-out-preview",
     "allow-sign-up",
     "allow-start-direct",
+    "allow-start-direct-about",
     "allow-status",
     "allow-suggested-server",
     "allow-take-back",

@@ -2,14 +2,12 @@
 //! window shows what it leads to.
 
 use crate::text::has_hidden;
-use kith_protocol::{ConversationId, EventId, UserId, limits};
+use kith_protocol::{ConversationId, EventId, UserId, frame::Context, limits};
 use serde::Serialize;
 use url::Url;
 
 /// No link is longer, in bytes.
 const LINK_BYTES_MAX: usize = 2_048;
-/// A context reference is no longer, in characters.
-const CONTEXT_CHARS_MAX: usize = 256;
 
 /// Where a link leads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -20,8 +18,8 @@ pub(crate) enum Link {
     Start {
         /// Their user name, or their id.
         with: String,
-        /// What it is about on the platform: `kind:id`.
-        context: Option<String>,
+        /// What it is about on the platform.
+        context: Option<Context>,
     },
     /// To a conversation.
     Conversation {
@@ -79,7 +77,7 @@ impl Link {
         match self {
             Self::Start { with, context: None } => format!("kith://start?with={with}"),
             Self::Start { with, context: Some(context) } => {
-                format!("kith://start?with={with}&context={context}")
+                format!("kith://start?with={with}&context={}:{}", context.kind, context.id)
             }
             Self::Conversation { id, message: None } => format!("kith://c/{id}"),
             Self::Conversation { id, message: Some(message) } => format!("kith://c/{id}?m={message}"),
@@ -95,9 +93,7 @@ impl Link {
         if !is_username(&with) && UserId::parse(&with).is_err() {
             return Err(BadLink::Parts);
         }
-        if context.as_ref().is_some_and(|context| !is_context(context)) {
-            return Err(BadLink::Parts);
-        }
+        let context = context.map(|text| about(&text).ok_or(BadLink::Parts)).transpose()?;
         Ok(Self::Start { with, context })
     }
 
@@ -130,12 +126,11 @@ fn is_username(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b))
 }
 
-fn is_context(text: &str) -> bool {
-    let Some((kind, id)) = text.split_once(':') else { return false };
-    (1..=32).contains(&kind.len())
-        && kind.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b))
-        && !id.is_empty()
-        && text.chars().count() <= CONTEXT_CHARS_MAX
+/// `KIND:ID`, as a server takes it.
+fn about(text: &str) -> Option<Context> {
+    let (kind, id) = text.split_once(':')?;
+    let context = Context { kind: kind.to_owned(), id: id.to_owned(), title: None, link: None };
+    context.check().is_ok().then_some(context)
 }
 
 #[cfg(test)]
@@ -144,7 +139,7 @@ mod tests {
     use kith_protocol::frame::spoil::{Spoiler, play};
 
     fn start(with: &str, context: Option<&str>) -> Link {
-        Link::Start { with: with.to_owned(), context: context.map(str::to_owned) }
+        Link::Start { with: with.to_owned(), context: context.map(|text| about(text).unwrap()) }
     }
 
     #[test]
@@ -262,6 +257,12 @@ mod tests {
                 assert!(Link::parse(&link).is_err(), "{link:?}");
             }
         }
+    }
+
+    #[test]
+    fn sec_056_the_worst_link_is_read_in_proportion_to_its_length() {
+        let before = ["", "kith://", "kith://c/", "kith://start?with=", "kith://start?with=ada&context=job:"];
+        crate::text::worst::check("kith: links", &before, |text| drop(Link::parse(text)));
     }
 
     /// Cases that failed once.

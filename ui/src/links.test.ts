@@ -8,6 +8,7 @@ function guard(shell: Fake) {
   const names = [
     'sendMessage',
     'startDirect',
+    'startDirectAbout',
     'openDirect',
     'createGroup',
     'leave',
@@ -25,11 +26,26 @@ describe('a link that the app was started with', () => {
   });
 
   it('sec_056 shows the person to start with, and writes nothing', async () => {
-    const shell = await start({ startLink: { kind: 'start', with: 'dana', context: 'job:7' } });
+    const shell = await start({
+      startLink: { kind: 'start', with: 'dana', context: { kind: 'job', id: '7' } },
+    });
     const untouched = guard(shell);
     await screen.findByTestId('first-message');
     expect(screen.getByRole('dialog').textContent).toContain('New chat with Dana');
     untouched();
+  });
+
+  it('begins a chat about what it names, and the header says so', async () => {
+    const shell = await start({
+      startLink: { kind: 'start', with: 'dana', context: { kind: 'job', id: '7' } },
+    });
+    const first = await screen.findByTestId('first-message');
+    expect(screen.getByTestId('new-chat-about').textContent).toBe('About job 7');
+    await write(first, 'Hello Dana');
+    const begin = vi.spyOn(shell, 'startDirectAbout');
+    await fireEvent.click(screen.getByTestId('first-message-send'));
+    await waitFor(() => expect(screen.getByTestId('header-context').textContent?.trim()).toBe('job 7'));
+    expect(begin).toHaveBeenCalledWith('p5', { kind: 'job', id: '7' }, 'Hello Dana');
   });
 
   it('says when the conversation is not here', async () => {

@@ -10,7 +10,7 @@ use crate::{
 use kith_protocol::{
     ConversationId, ErrorCode, EventContent, EventId, TimestampMs, UserId,
     event::{MemberBody, MemberChange, Role, TitleBody, check_text, check_title},
-    frame::{ConversationKind, StateChange},
+    frame::{Context, ConversationKind, StateChange},
     limits,
 };
 
@@ -65,6 +65,28 @@ impl Engine {
         .await
     }
 
+    /// The same, about something on the platform. A conversation that somebody else may know of stays about what it is
+    /// about.
+    ///
+    /// # Errors
+    /// As [`Engine::start_direct`]; `invalid` for a context that is not valid too.
+    pub async fn start_direct_about(
+        &self,
+        user: UserId,
+        context: Context,
+        text: String,
+    ) -> Result<ConversationId, ClientError> {
+        check_text(&text).map_err(ClientError::Refused)?;
+        context.check().map_err(ClientError::Refused)?;
+        self.write(move |tx| {
+            let (id, cid) = direct(tx, user)?;
+            conversations::begin_about(tx, cid, &context)?;
+            unsent::write_message(tx, cid, EventId::mint(), &text, None)?;
+            Ok(id)
+        })
+        .await
+    }
+
     /// Creates or finds the direct conversation. The server learns of it with the first message.
     ///
     /// # Errors
@@ -94,8 +116,8 @@ impl Engine {
             members.sort_unstable();
             members.dedup();
             let title = Some(title).filter(|title| !title.is_empty());
-            let new =
-                NewConversation { id: ConversationId::mint(), kind: ConversationKind::Group, title, members };
+            let (id, kind) = (ConversationId::mint(), ConversationKind::Group);
+            let new = NewConversation { id, kind, title, context: None, members };
             let cid = conversations::create_local(tx, &new)?;
             outbox::open_if_local(tx, cid)?;
             Ok(new.id)
@@ -257,7 +279,8 @@ fn direct(tx: &mut Tx<'_>, user: UserId) -> Result<(ConversationId, i64), Client
         own_state::change(tx, cid, StateChange { hidden: Some(false), ..StateChange::of(id) })?;
         return Ok((id, cid));
     }
-    let new = NewConversation { id, kind: ConversationKind::Direct, title: None, members: vec![user] };
+    let (kind, members) = (ConversationKind::Direct, vec![user]);
+    let new = NewConversation { id, kind, title: None, context: None, members };
     Ok((id, conversations::create_local(tx, &new)?))
 }
 

@@ -5,7 +5,7 @@ use crate::{ClientError, sync::ops::LocalConversation};
 use kith_protocol::{
     ConversationId, Seq, TimestampMs, UserId,
     event::Role,
-    frame::{ConversationKind, HeadsItem},
+    frame::{Context, ConversationKind, HeadsItem},
 };
 use rusqlite::{OptionalExtension, Row, named_params, params};
 
@@ -24,6 +24,8 @@ pub(crate) struct NewConversation {
     pub(crate) kind: ConversationKind,
     /// Groups only.
     pub(crate) title: Option<String>,
+    /// What it is about on the platform.
+    pub(crate) context: Option<Context>,
     /// Without oneself.
     pub(crate) members: Vec<UserId>,
 }
@@ -94,12 +96,13 @@ pub(super) fn set_visible(tx: &Tx<'_>, cid: i64, visible: &[(Seq, Option<Seq>)])
 /// Makes a conversation that the server does not know yet.
 pub(crate) fn create_local(tx: &mut Tx<'_>, new: &NewConversation) -> Result<i64, ClientError> {
     tx.conn.execute(
-        "INSERT INTO conversations (id, kind, title, member_count, is_local, created_at, visible)
-         VALUES (?1, ?2, ?3, ?4, 1, ?5, '[[1,null]]')",
+        "INSERT INTO conversations (id, kind, title, context, member_count, is_local, created_at, visible)
+         VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6, '[[1,null]]')",
         params![
             new.id.as_bytes(),
             new.kind.as_str(),
             new.title,
+            new.context.as_ref().map(sql::write_json).transpose()?,
             new.members.len() as i64 + 1,
             tx.now.as_i64()
         ],
@@ -113,6 +116,18 @@ pub(crate) fn create_local(tx: &mut Tx<'_>, new: &NewConversation) -> Result<i64
     }
     tx.changes.row(new.id);
     Ok(cid)
+}
+
+/// Says what a conversation is about, as long as nobody else can know of it: the server takes it with the opening.
+pub(crate) fn begin_about(tx: &mut Tx<'_>, cid: i64, context: &Context) -> Result<(), ClientError> {
+    if is_unused(tx, cid)? {
+        tx.conn
+            .prepare_cached("UPDATE conversations SET context = ?2 WHERE cid = ?1")?
+            .execute(params![cid, sql::write_json(context)?])?;
+        let id = id_of(tx, cid)?;
+        tx.changes.row(id);
+    }
+    Ok(())
 }
 
 /// Removes a conversation with everything in it; only one that the server never knew.

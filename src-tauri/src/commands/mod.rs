@@ -16,7 +16,7 @@ use kith_client::view::{
 };
 use kith_protocol::{
     ConversationId, DeviceId, EventId, Seq, TimestampMs, UserId, api::SessionItem, ephemeral::PresenceState,
-    event::Role,
+    event::Role, frame::Context,
 };
 use table::with_commands;
 use tauri::State;

@@ -37,6 +37,7 @@ macro_rules! with_commands {
                 conversation(id: ConversationId) -> ConversationDetail;
                 find_direct(user: UserId) -> Option<ConversationId>;
                 start_direct(user: UserId, text: String) -> ConversationId;
+                start_direct_about(user: UserId, context: Context, text: String) -> ConversationId;
                 open_direct(user: UserId) -> ConversationId;
                 create_group(title: String, members: Vec<UserId>) -> ConversationId;
                 add_members(conversation: ConversationId, members: Vec<UserId>) -> ();

@@ -76,3 +76,16 @@ export function names(all: string[]): string {
   const others = people.length - 2;
   return `${people[0]}, ${people[1]} and ${others} ${others === 1 ? 'other' : 'others'}`;
 }
+
+/** What a conversation is about on the platform: its title there, or its kind and number. */
+export function contextText({
+  kind,
+  id,
+  title,
+}: {
+  kind: string;
+  id: string;
+  title?: string | null;
+}): string {
+  return title || `${kind} ${id}`;
+}

@@ -121,7 +121,7 @@ describe('links in a text', () => {
     expect(inside('kith://start?with=bo.lind&context=job:7')).toEqual({
       kind: 'start',
       with: 'bo.lind',
-      context: 'job:7',
+      context: { kind: 'job', id: '7' },
     });
     expect(inside(`kith://c/${id}?m=${id}`)).toEqual({ kind: 'conversation', id, message: id });
     expect(inside(`kith://c/${id}`)).toEqual({ kind: 'conversation', id, message: null });

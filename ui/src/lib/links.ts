@@ -62,6 +62,9 @@ function trimmed(text: string): string {
   return text.slice(0, end);
 }
 
+/** What a chat is about on the platform: `job:7`. */
+const CONTEXT = /^([a-z0-9_-]{1,32}):(.{1,128})$/u;
+
 /** `kith://start?with=…[&context=…]` or `kith://c/…[?m=…]`, read as strictly as the shell reads them. */
 function place(url: URL): Link | null {
   const names = [...url.searchParams.keys()];
@@ -71,9 +74,11 @@ function place(url: URL): Link | null {
   const isId = (text: string) => /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(text);
   if (url.host === 'start' && path === '' && only('with', 'context')) {
     const who = url.searchParams.get('with') ?? '';
-    const context = url.searchParams.get('context');
-    const isContext = context === null || /^[a-z0-9_-]{1,32}:.{1,128}$/.test(context);
-    return /^[a-z0-9._-]{3,36}$/.test(who) && isContext ? { kind: 'start', with: who, context } : null;
+    const about = url.searchParams.get('context');
+    const [, kind = '', id = ''] = CONTEXT.exec(about ?? '') ?? [];
+    if (about !== null && !kind) return null;
+    const context = about === null ? null : { kind, id };
+    return /^[a-z0-9._-]{3,36}$/.test(who) ? { kind: 'start', with: who, context } : null;
   }
   if (url.host === 'c' && isId(path) && only('m')) {
     const message = url.searchParams.get('m');

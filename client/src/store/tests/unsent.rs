@@ -144,6 +144,7 @@ async fn o3_a_conversation_begun_offline_is_opened_before_its_first_message() {
         id: conversation,
         kind: ConversationKind::Direct,
         title: None,
+        context: None,
         members: vec![bo],
     };
     fixture.write(move |tx| conversations::create_local(tx, &new)).await;
@@ -174,6 +175,7 @@ async fn cancelling_an_opening_forgets_the_conversation() {
         id: conversation,
         kind: ConversationKind::Direct,
         title: None,
+        context: None,
         members,
     };
     fixture.write(move |tx| conversations::create_local(tx, &new)).await;

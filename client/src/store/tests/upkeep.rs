@@ -25,6 +25,7 @@ async fn start_chat(fixture: &Fixture) {
         id: conversation,
         kind: ConversationKind::Direct,
         title: None,
+        context: None,
         members: vec![bo],
     };
     fixture.write(move |tx| conversations::create_local(tx, &new).map(drop)).await;

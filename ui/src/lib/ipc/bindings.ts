@@ -420,9 +420,9 @@ export type Link = { "kind": "start",
  */
 with: string,
 /**
- * What it is about on the platform: `kind:id`.
+ * What it is about on the platform.
  */
-context: string | null, } | { "kind": "conversation",
+context: Context | null, } | { "kind": "conversation",
 /**
  * Which.
  */
@@ -1184,6 +1184,7 @@ export interface Commands {
   conversation(id: ConversationId): Promise<ConversationDetail>;
   findDirect(user: UserId): Promise<ConversationId | null>;
   startDirect(user: UserId, text: string): Promise<ConversationId>;
+  startDirectAbout(user: UserId, context: Context, text: string): Promise<ConversationId>;
   openDirect(user: UserId): Promise<ConversationId>;
   createGroup(title: string, members: Array<UserId>): Promise<ConversationId>;
   addMembers(conversation: ConversationId, members: Array<UserId>): Promise<void>;
@@ -1281,6 +1282,7 @@ export function createCommands(invoke: Invoke): Commands {
     conversation: (id) => invoke("conversation", { id }),
     findDirect: (user) => invoke("find_direct", { user }),
     startDirect: (user, text) => invoke("start_direct", { user, text }),
+    startDirectAbout: (user, context, text) => invoke("start_direct_about", { user, context, text }),
     openDirect: (user) => invoke("open_direct", { user }),
     createGroup: (title, members) => invoke("create_group", { title, members }),
     addMembers: (conversation, members) => invoke("add_members", { conversation, members }),

@@ -3,6 +3,7 @@ import { getContext, setContext } from 'svelte';
 import { explain, sentence } from '../errors';
 import type {
   AppState,
+  Context,
   ConversationId,
   EngineEvent,
   EventId,
@@ -279,6 +280,7 @@ export class App {
     const id = await this.try(this.shell.findDirect(person.id));
     if (id) return this.open(id);
     this.startWith = person;
+    this.startAbout = null;
     this.overlay = 'new-chat';
   }
 
@@ -295,6 +297,7 @@ export class App {
       return;
     }
     this.startWith = link.with;
+    this.startAbout = link.context;
     this.overlay = 'new-chat';
   }
 
@@ -307,6 +310,8 @@ export class App {
 
   /** Whom a chat is wanted with, or how a link calls them; the dialog takes it. */
   startWith = $state.raw<PersonView | string | null>(null);
+  /** What the chat that a link wants is about on the platform. */
+  startAbout = $state.raw<Context | null>(null);
 
   /** Keeps what is being written, then closes everything until the passphrase is given. */
   async lock(): Promise<void> {

@@ -25,6 +25,14 @@ export function conversations(world: World) {
       world.changed(id);
       return id;
     },
+    async startDirectAbout(user, context, text) {
+      const isNew = (await findDirect(user)) === null;
+      const id = await openDirect(user);
+      if (isNew) world.alter(id, { context });
+      world.push(id, ME, text);
+      world.changed(id);
+      return id;
+    },
     async createGroup(title, members) {
       const { id } = world.add(`g${world.next++}`, title, members.map(byId), 'group').view;
       world.changed(id);
