@@ -56,6 +56,18 @@ mod tests {
     }
 
     #[test]
+    fn sec_066_the_worst_link_is_checked_in_proportion_to_its_length() {
+        let before = ["", "https://", "https://a/", "mailto:a@", "mailto:a@b?"];
+        crate::text::worst::check("links that leave the app", &before, |text| drop(checked(text)));
+        // What is longer than a link may be is not read: the longest that is.
+        for part in [")", "\u{fdfa}", "日本語é", "a.", "%41"] {
+            let link =
+                |text: &str| checked(&format!("https://{}", text.chars().take(1_000).collect::<String>()));
+            crate::text::worst::check("hosts", &[part], |text| drop(link(text)));
+        }
+    }
+
+    #[test]
     fn sec_065_hosts_are_handed_on_in_punycode() {
         assert_eq!(checked("https://ex\u{430}mple.org").unwrap().host_str(), Some("xn--exmple-4nf.org"));
     }

@@ -306,6 +306,14 @@ mod tests {
     }
 
     #[test]
+    fn sec_068_the_worst_text_is_announced_in_proportion_to_its_length() {
+        crate::text::worst::check("notifications", &["", "<b>", "a "], |text| {
+            let (title, body) = announcement(text, &format!("{text}x"), text, 2).lines();
+            drop((escaped(&title), escaped(&body)));
+        });
+    }
+
+    #[test]
     fn what_was_announced_is_known_after_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("announced.json");
