@@ -156,7 +156,7 @@ async fn l2_routes_have_rates_by_device() {
     let answers = futures_util::future::join_all(asked).await;
     let refused: Vec<_> = answers.iter().filter(|(status, _)| *status == 429).collect();
     let served = answers.iter().filter(|(status, _)| *status == 200).count();
-    assert!(served >= 50 && !refused.is_empty() && served + refused.len() == 200, "{served}");
+    assert!(served >= 30 && !refused.is_empty() && served + refused.len() == 200, "{served}");
     assert_eq!(refused[0].1["code"], "rate_limited");
     assert!(refused[0].1["retry_after_ms"].as_u64().is_some_and(|ms| ms >= 1));
     two.get("/v1/users?query=a").await;
