@@ -27,7 +27,6 @@ mod tray;
 mod updates;
 mod window;
 
-use clap::Parser as _;
 use options::{Command, Options};
 use shell::Shell;
 use std::process::ExitCode;
@@ -39,7 +38,7 @@ use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 pub fn main() -> ExitCode {
     let filter = log_filter(std::env::var("KITH_LOG").ok());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    let options = Options::parse();
+    let options = Options::read(std::env::args_os()).unwrap_or_else(|refused| refused.exit());
     match &options.command {
         Some(Command::SignIn { username, .. }) => sign_in::run(&options, username),
         None => run(options),
@@ -105,7 +104,7 @@ fn single_instance(options: &Options) -> TauriPlugin<Wry> {
         .dbus_id(options.instance())
         .callback(|app, arguments, _| {
             window::show(app);
-            let Ok(started) = Options::try_parse_from(arguments) else { return };
+            let Ok(started) = Options::read(arguments) else { return };
             if let (Some(link), Some(shell)) = (started.link, app.try_state::<Shell>()) {
                 shell.follow_text(&link);
             }

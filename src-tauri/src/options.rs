@@ -1,7 +1,10 @@
 //! The command line.
 
-use clap::{Parser, Subcommand};
-use std::path::{Path, PathBuf};
+use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 use url::Url;
 
 /// A messenger that works without a network.
@@ -9,10 +12,11 @@ use url::Url;
 #[command(name = "kith", version)]
 pub(crate) struct Options {
     /// Which profile to open; each has an account, a folder and a window of its own.
-    #[arg(long, value_name = "NAME", default_value = "default", value_parser = profile_name, global = true)]
+    #[arg(long, value_name = "NAME", env = "KITH_PROFILE", default_value = "default", value_parser = profile_name,
+        global = true)]
     pub(crate) profile: String,
     /// The folder that holds the profiles.
-    #[arg(long, value_name = "DIR", global = true)]
+    #[arg(long, value_name = "DIR", env = "KITH_PROFILES_DIR", global = true)]
     data_dir: Option<PathBuf>,
     /// The server to sign in to.
     #[arg(long, value_name = "URL", global = true)]
@@ -33,7 +37,7 @@ pub(crate) struct Options {
     #[arg(long, env = "KITH_SAFE_RENDERING", value_name = "BOOL", num_args = 0..=1, require_equals = true,
         default_missing_value = "true", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) safe_rendering: Option<bool>,
-    /// A kith:// link to open.
+    /// A kith:// link to open. It must be the only argument; name a profile or a folder in the environment.
     #[arg(value_name = "LINK")]
     pub(crate) link: Option<String>,
     #[command(subcommand)]
@@ -54,6 +58,30 @@ pub(crate) enum Command {
 }
 
 impl Options {
+    /// Reads the arguments of a start.
+    ///
+    /// A link comes from a page or a message. Where the system puts it into a command line carelessly, it can bring options
+    /// of its own, for instance another server, so a start with a link takes nothing else.
+    ///
+    /// # Errors
+    /// As clap, and for a link that is not the only argument.
+    pub(crate) fn read<T: Into<OsString>>(
+        arguments: impl IntoIterator<Item = T>,
+    ) -> Result<Self, clap::Error> {
+        let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+        let options = Self::try_parse_from(&arguments)?;
+        let is_link = |argument: &OsString| {
+            let start: String = argument.to_string_lossy().trim_start().chars().take(5).collect();
+            start.eq_ignore_ascii_case("kith:")
+        };
+        let has_link = options.link.is_some() || arguments.iter().skip(1).any(is_link);
+        if has_link && arguments.len() > 2 {
+            let problem = "a start with a link takes no other option";
+            return Err(Self::command().error(ErrorKind::ArgumentConflict, problem));
+        }
+        Ok(options)
+    }
+
     /// The folder that holds the profiles.
     pub(crate) fn data_dir(&self) -> PathBuf {
         let dir = self.data_dir.clone().or_else(|| dirs::data_dir().map(|dir| dir.join("kith")));
@@ -95,7 +123,7 @@ mod tests {
     use super::*;
 
     fn read(line: &str) -> Result<Options, clap::Error> {
-        Options::try_parse_from(line.split(' '))
+        Options::read(line.split(' '))
     }
 
     #[test]
@@ -113,11 +141,9 @@ mod tests {
 
     #[test]
     fn a44_safe_rendering_can_be_forced_either_way() {
-        for (line, wanted) in [
-            ("kith --safe-rendering", Some(true)),
-            ("kith --safe-rendering=false", Some(false)),
-            ("kith --safe-rendering kith://start?with=bo", Some(true)),
-        ] {
+        for (line, wanted) in
+            [("kith --safe-rendering", Some(true)), ("kith --safe-rendering=false", Some(false))]
+        {
             assert_eq!(read(line).unwrap().safe_rendering, wanted, "{line}");
         }
         assert!(read("kith --safe-rendering=often").is_err());
@@ -125,14 +151,31 @@ mod tests {
 
     #[test]
     fn a_link_is_a_plain_argument() {
-        let options = read("kith --profile ada kith://start?with=bo").unwrap();
+        let options = read("kith kith://start?with=bo").unwrap();
         assert_eq!(options.link.as_deref(), Some("kith://start?with=bo"));
+    }
+
+    #[test]
+    fn sec_056_a_start_with_a_link_takes_no_other_option() {
+        for line in [
+            "kith --server https://evil.example kith://start?with=bo",
+            "kith kith://start?with=bo --server https://evil.example",
+            "kith --data-dir /tmp/evil kith://start?with=bo",
+            "kith --update-url https://evil.example KITH://start?with=bo",
+            "kith --hidden kith://start?with=bo",
+            "kith --profile kith://start?with=bo",
+            "kith --server kith://start?with=bo",
+            "kith kith://start?with=bo sign-in --username ada --password-stdin",
+        ] {
+            assert!(read(line).is_err(), "{line}");
+        }
+        assert!(read("kith --server https://chat.example").is_ok());
     }
 
     #[test]
     fn a_profile_is_never_a_path() {
         for name in ["../ada", "a/b", ".", "Ada", "", "-a", "a\u{e9}"] {
-            assert!(Options::try_parse_from(["kith", "--profile", name]).is_err(), "{name:?}");
+            assert!(Options::read(["kith", "--profile", name]).is_err(), "{name:?}");
         }
     }
 
@@ -162,12 +205,12 @@ mod tests {
             &["kith", "--hidden=1"],
             &["kith", "sign-in", "--username", "ada", "--password", "secret"],
         ] {
-            assert!(Options::try_parse_from(arguments).is_err(), "{arguments:?}");
+            assert!(Options::read(arguments).is_err(), "{arguments:?}");
         }
         for link in
             ["javascript:alert(1)", "https://evil.example", "/etc/passwd", "kith://\0", "", "\u{202e}", &long]
         {
-            let options = Options::try_parse_from(["kith", link]).unwrap();
+            let options = Options::read(["kith", link]).unwrap();
             assert!(crate::link::Link::parse(options.link.as_deref().unwrap()).is_err(), "{link:?}");
         }
     }

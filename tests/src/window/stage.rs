@@ -153,8 +153,14 @@ impl Stage {
 
     /// Starts the app once more on a profile, without a driver, and waits until that process has ended.
     pub async fn start_again(&self, profile: &str, more: &[&str]) -> Result<std::process::ExitStatus> {
-        let mut second =
-            Command::new(&self.app).args(self.arguments(profile, more)).kill_on_drop(true).spawn()?;
+        let mut second = Command::new(&self.app);
+        if more.iter().any(|argument| argument.starts_with("kith:")) {
+            // A link is the only argument of its start.
+            second.args(more).env("KITH_PROFILE", profile).env("KITH_PROFILES_DIR", self.data_dir());
+        } else {
+            second.args(self.arguments(profile, more));
+        }
+        let mut second = second.kill_on_drop(true).spawn()?;
         Ok(tokio::time::timeout(Duration::from_secs(30), second.wait())
             .await
             .context("a second process stayed")??)
