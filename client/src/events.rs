@@ -92,6 +92,13 @@ pub enum Problem {
     StoreFailed,
     /// The secret store cannot be used; the sign-in lasts until the app quits.
     NoSecretStore,
+    /// The account was signed in to on a further device.
+    NewDevice {
+        /// What the device calls itself.
+        name: String,
+        /// It goes on with a copy of a device's profile.
+        is_copy: bool,
+    },
     /// This device was signed out from elsewhere.
     DeviceRevoked,
     /// This version is too old for the server.

@@ -224,7 +224,11 @@ impl TokenSource for Tokens {
                 let secret = inner.secret.lock().await;
                 inner.exchange(secret, None).await
             });
-            renewed.await.map_err(|error| token_error(&error))
+            renewed.await.map_err(|error| match error {
+                // The original greeted the server in between. The next greeting tells what this copy is.
+                ClientError::Refused(ErrorCode::NotAllowed) => TokenError::Unreachable,
+                error => token_error(&error),
+            })
         })
     }
 }

@@ -3,9 +3,10 @@
 use super::{Answer, Conversation, Kept, Refused, Server, publish::New};
 use kith_protocol::{
     ConversationId, ErrorCode, Seq, ServerFrame, UserId,
-    event::{Role, check_title},
+    event::Role,
     frame::{ConversationKind, Open},
     limits,
+    text::check_title,
 };
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -138,6 +138,9 @@ pub struct UpdateProfile {
     /// 1–64 Unicode scalar values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub display_name: Option<String>,
+    /// Whether others see one online and when one was last seen. Who hides that does not see it of others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub show_presence: Option<bool>,
 }
 
 /// A person as others see them.
@@ -159,6 +162,9 @@ pub struct Profile {
     /// Only in one's own profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
+    /// Whether others see this person's presence. Only in one's own profile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub show_presence: Option<bool>,
     /// Rises with every change.
     pub version: u64,
 }

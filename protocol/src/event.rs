@@ -10,9 +10,9 @@ mod rules;
 use bodies::EmptyBody;
 pub use bodies::{EditBody, Forwarded, MemberBody, MessageBody, PinBody, ReactionBody, TitleBody};
 pub use canonical::{body_hash, canonical_json};
-pub use rules::{check_emoji, check_text, check_title};
+pub use rules::{check_emoji, check_text};
 
-use crate::{Chain, ErrorCode, EventId, Seq, TimestampMs, UserId, limits};
+use crate::{Chain, ErrorCode, EventId, Seq, TimestampMs, UserId, limits, text::check_title};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 

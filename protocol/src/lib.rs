@@ -18,6 +18,7 @@ pub mod frame;
 pub mod ids;
 pub mod limits;
 pub mod seq;
+pub mod text;
 
 pub use chain::Chain;
 pub use error::ErrorCode;

@@ -82,6 +82,7 @@ fn profile(is_full: bool) -> api::Profile {
         role: is_full.then(|| "recruiter".into()),
         avatar: is_full.then(|| "https://platform.example/alice.png".into()),
         email: is_full.then(|| "alice@platform.example".into()),
+        show_presence: is_full.then_some(false),
         version: 3,
     }
 }
@@ -404,7 +405,13 @@ fn requests() -> Vec<(&'static str, Value)> {
                 "Refresh",
                 value(&api::Refresh { refresh_token: "refresh".into(), device: is_full.then_some(DEVICE) }),
             ),
-            ("UpdateProfile", value(&api::UpdateProfile { display_name: text("Alice B.") })),
+            (
+                "UpdateProfile",
+                value(&api::UpdateProfile {
+                    display_name: text("Alice B."),
+                    show_presence: is_full.then_some(false),
+                }),
+            ),
             (
                 "CreateConversation",
                 value(&api::CreateConversation {

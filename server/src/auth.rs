@@ -4,18 +4,26 @@
 //! accept each other's. The algorithm is pinned, the key chosen by `kid` from the known ones alone; nothing else in
 //! a token's header is believed. A token comes in the `Authorization` header or in an `auth` frame, never in a URL.
 
-use crate::{config::ACCESS_TOKEN_MAX, db, error::ApiError, rates::Rate, state::AppState};
+use crate::{
+    config::{ACCESS_TOKEN_MAX, SecretKey},
+    db,
+    error::ApiError,
+    rates::Rate,
+    state::AppState,
+};
 use axum::{
     extract::FromRequestParts,
     http::{HeaderMap, header, request::Parts},
 };
+use hmac::{Hmac, KeyInit, Mac};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, errors::ErrorKind};
 use kith_protocol::{DeviceId, UserId, limits};
 use serde::{Deserialize, Serialize};
+use sha2::Sha256;
 use sqlx::{PgConnection, PgPool};
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -31,6 +39,8 @@ const TOKEN_TYPE: &str = "at+jwt";
 
 /// How often a running server reads the keys again.
 pub(crate) const KEYS_READ_EVERY: Duration = Duration::from_secs(3);
+/// Between two reads for tokens of unknown keys, so that made-up ones cost no more than one statement a second.
+const LOOK_UP_EVERY: Duration = Duration::from_secs(1);
 /// A retired key is good for this long: until the last token that was signed with it has ended, also on a server that
 /// had not yet read that it is retired, with time to spare for a slow read.
 pub(crate) const KEY_OUTLIVES: Duration = Duration::from_secs(
@@ -76,21 +86,29 @@ struct Keys {
 /// Signs and verifies access tokens and derives refresh tokens. Cheap to clone.
 #[derive(Clone)]
 pub struct Tokens {
+    secret: Option<SecretKey>,
     keys: Arc<RwLock<Arc<Keys>>>,
+    /// When the keys were last read for a token of an unknown one.
+    looked_up: Arc<Mutex<Option<Instant>>>,
     lifetime: Duration,
 }
 
 impl Tokens {
-    /// Reads the server's keys, making them if this database has none.
+    /// Reads the server's keys, making them if this database has none. With `secret`, the keys that work are derived from
+    /// it and the database's, so that whoever has a copy of the database has none of them.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn load(pool: &PgPool, lifetime: Duration) -> Result<Self, sqlx::Error> {
+    pub async fn load(
+        pool: &PgPool,
+        lifetime: Duration,
+        secret: Option<SecretKey>,
+    ) -> Result<Self, sqlx::Error> {
         let mut tx = db::begin(pool).await?;
         db::keys::ensure(&mut tx).await?;
-        let keys = read(&mut tx).await?;
+        let keys = read(&mut tx, secret.as_ref()).await?;
         tx.commit().await?;
-        Ok(Self { keys: Arc::new(RwLock::new(Arc::new(keys))), lifetime })
+        Ok(Self { secret, keys: Arc::new(RwLock::new(Arc::new(keys))), looked_up: Arc::default(), lifetime })
     }
 
     /// Reads the keys again, to learn what another process rotated.
@@ -98,9 +116,36 @@ impl Tokens {
     /// # Errors
     /// When the database fails; the keys stay as they were.
     pub async fn reload(&self, pool: &PgPool) -> Result<(), sqlx::Error> {
-        let keys = Arc::new(read(&mut *pool.acquire().await?).await?);
+        let keys = Arc::new(read(&mut *pool.acquire().await?, self.secret.as_ref()).await?);
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
         Ok(())
+    }
+
+    /// As [`Tokens::verify`]. For a token of a key that is not known here, the keys are read at once, at most one time in
+    /// [`LOOK_UP_EVERY`]: another instance may have rotated them a moment ago.
+    ///
+    /// # Errors
+    /// As [`Tokens::verify`], and when the database fails.
+    pub async fn verify_of_any_key(&self, pool: &PgPool, token: &str) -> Result<Authed, ApiError> {
+        if !self.knows_key_of(token) && self.may_look_up(Instant::now()) {
+            self.reload(pool).await?;
+        }
+        self.verify(token)
+    }
+
+    fn knows_key_of(&self, token: &str) -> bool {
+        let kid = jsonwebtoken::decode_header(token).ok().and_then(|header| header.kid);
+        // What is no token of this server is refused without a look.
+        kid.is_none_or(|kid| self.keys().access.contains_key(&kid))
+    }
+
+    fn may_look_up(&self, now: Instant) -> bool {
+        let mut looked_up = self.looked_up.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = looked_up.is_none_or(|at| now.saturating_duration_since(at) >= LOOK_UP_EVERY);
+        if may {
+            *looked_up = Some(now);
+        }
+        may
     }
 
     fn keys(&self) -> Arc<Keys> {
@@ -183,18 +228,29 @@ impl Succession {
     }
 }
 
-async fn read(conn: &mut PgConnection) -> Result<Keys, sqlx::Error> {
+/// The key that works: the database's own, or one that follows from it and the server's secret.
+fn working_key(secret: Option<&SecretKey>, stored: Vec<u8>) -> Vec<u8> {
+    let Some(secret) = secret else { return stored };
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.reveal())
+        .unwrap_or_else(|_| unreachable!("HMAC takes a key of any length"));
+    mac.update(b"kith key     ");
+    mac.update(&stored);
+    mac.finalize().into_bytes().to_vec()
+}
+
+async fn read(conn: &mut PgConnection, secret: Option<&SecretKey>) -> Result<Keys, sqlx::Error> {
     let rows = db::keys::live(conn, KEY_OUTLIVES.as_secs_f64()).await?;
     let mut keys = Keys { current: String::new(), access: HashMap::new(), refresh: Vec::new() };
     // Oldest first: the newest one that is not retired signs.
     for row in rows {
         if row.purpose == "refresh" {
-            keys.refresh = row.secret;
+            keys.refresh = working_key(secret, row.secret);
             continue;
         }
+        let bytes = working_key(secret, row.secret);
         let key = AccessKey {
-            encoding: EncodingKey::from_secret(&row.secret),
-            decoding: DecodingKey::from_secret(&row.secret),
+            encoding: EncodingKey::from_secret(&bytes),
+            decoding: DecodingKey::from_secret(&bytes),
         };
         if !row.is_retired {
             keys.current.clone_from(&row.kid);
@@ -238,7 +294,8 @@ impl FromRequestParts<AppState> for Authed {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let authed = state.tokens.verify(bearer(&parts.headers)?)?;
+        let token = bearer(&parts.headers)?;
+        let authed = state.tokens.verify_of_any_key(&state.pool, token).await?;
         if let Some(Rate(name)) = parts.extensions.get() {
             state.allowances.of(authed.device).take(name, Instant::now())?;
         }

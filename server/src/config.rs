@@ -1,9 +1,11 @@
 //! The server's settings, typed and checked once at the start. Where they come from is `cli`'s business.
 
+pub use crate::settings::SecretKey;
 use crate::settings::{BusUrl, Network};
+use chrono::{DateTime, TimeDelta, Utc};
 use kith_protocol::limits;
 use serde::{Deserialize, Serialize};
-use std::{str::FromStr, time::Duration};
+use std::{path::PathBuf, str::FromStr, time::Duration};
 
 /// The longest that an access token may live.
 pub const ACCESS_TOKEN_MAX: Duration = Duration::from_secs(600);
@@ -59,11 +61,28 @@ pub struct BusConfig {
     pub url: BusUrl,
     /// What every subject begins with.
     pub prefix: String,
+    /// Certificates (PEM) to believe besides the system's.
+    pub ca_file: Option<PathBuf>,
 }
 
 impl BusConfig {
     /// The prefix if none is set.
     pub const PREFIX: &str = "kith";
+}
+
+/// How many conversations a user may open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpeningBudget {
+    /// At once, at least 1.
+    pub at_once: u32,
+    /// In each hour after that, at least 1.
+    pub per_hour: u32,
+}
+
+impl Default for OpeningBudget {
+    fn default() -> Self {
+        Self { at_once: 20, per_hour: 60 }
+    }
 }
 
 /// Everything that can be set.
@@ -95,6 +114,12 @@ pub struct Config {
     pub database_within: Duration,
     /// The bus; without it there is no other instance.
     pub bus: Option<BusConfig>,
+    /// What the server's keys are derived from besides the database's.
+    pub secret_key: Option<SecretKey>,
+    /// When the database was set back to a backup.
+    pub restored_at: Option<DateTime<Utc>>,
+    /// How many conversations a user may open.
+    pub opening: OpeningBudget,
     /// How long `/readyz` fails before the server stops taking connections.
     pub drain: Duration,
     /// How long a shutdown may take, the draining included; at most [`SHUTDOWN_MAX`].
@@ -117,6 +142,9 @@ impl Default for Config {
             user_storage_bytes: Some(1024 * 1024 * 1024),
             database_within: Duration::from_secs(10),
             bus: None,
+            secret_key: None,
+            restored_at: None,
+            opening: OpeningBudget::default(),
             drain: Duration::ZERO,
             shutdown_within: SHUTDOWN_MAX,
         }
@@ -160,6 +188,22 @@ pub enum ConfigError {
     /// `KITH_BUS_PREFIX`
     #[error("bus_prefix (KITH_BUS_PREFIX) is words of letters, digits, - and _, with dots between")]
     BusPrefix,
+    /// A database elsewhere without a verified certificate.
+    #[error(
+        "what is said to the database on another machine could be read or changed on the way: leave sslmode out of its \
+         address, or say sslmode=verify-full (sslrootcert=FILE names an authority of one's own); in a network that is \
+         yours alone, trusted_network (KITH_TRUSTED_NETWORK) allows it"
+    )]
+    PlainDatabase,
+    /// A bus elsewhere without TLS.
+    #[error(
+        "what goes over the bus on another machine could be read on the way: write tls:// in its address; in a network \
+         that is yours alone, trusted_network (KITH_TRUSTED_NETWORK) allows it"
+    )]
+    PlainBus,
+    /// `KITH_CONVERSATIONS_AT_ONCE`, `KITH_CONVERSATIONS_PER_HOUR`
+    #[error("conversations_at_once and conversations_per_hour are at least 1")]
+    Opening,
     /// Plain HTTP beyond this machine.
     #[error(
         "the server would speak plain HTTP beyond this machine, and passwords could be read on the way. Say where the \
@@ -172,7 +216,16 @@ pub enum ConfigError {
 impl Config {
     /// Settings for tests: sign-up open, few database connections.
     pub fn for_tests() -> Self {
-        Self { signup: Signup::Open, database_connections: 10, ..Self::default() }
+        let opening = OpeningBudget { at_once: 10_000, per_hour: 10_000 };
+        // Tests set databases back whenever they like.
+        let restored_at = Some(Utc::now());
+        Self { signup: Signup::Open, database_connections: 10, opening, restored_at, ..Self::default() }
+    }
+
+    /// Whether sessions go on that the database does not know, for it was set back lately.
+    pub fn is_restored(&self, now: DateTime<Utc>) -> bool {
+        let window = TimeDelta::days(Self::SESSION_IDLE_DAYS.into());
+        self.restored_at.is_some_and(|at| now - at < window)
     }
 
     /// Refuses what would be weaker than promised.
@@ -192,6 +245,9 @@ impl Config {
         }
         if self.database_connections < 8 {
             return Err(ConfigError::DatabaseConnections);
+        }
+        if self.opening.at_once == 0 || self.opening.per_hour == 0 {
+            return Err(ConfigError::Opening);
         }
         let within = self.shutdown_within;
         if within.is_zero() || within > SHUTDOWN_MAX || self.drain >= within {

@@ -366,6 +366,11 @@ impl Hub {
         self.close_device_here(device, code);
     }
 
+    /// Has a device connect again whose connections are on other instances.
+    pub fn restart_elsewhere(&self, device: DeviceId) {
+        self.tell(|| Outward::Closed { device, code: close::RESTART });
+    }
+
     /// Closes the sockets of a device that are older than this generation: it has a newer one on another instance.
     pub fn close_replaced(&self, user: UserId, device: DeviceId, generation: u64) {
         let is_older = |one: &&Connection| {

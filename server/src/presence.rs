@@ -48,6 +48,8 @@ struct State {
     states: HashMap<UserId, HashMap<u64, PresenceState>>,
     /// Changes here that the other instances were told.
     version: u64,
+    /// Those of them who do not show their presence: they count as offline and watch nobody.
+    hidden: HashSet<UserId>,
     /// What the other instances say.
     elsewhere: HashMap<Uuid, Elsewhere>,
     /// Connections that watch, by number.
@@ -79,7 +81,29 @@ impl Presence {
         self.state().of(user)
     }
 
-    /// A connection came, or its person's state changed.
+    /// A connection came.
+    pub fn enter(&self, connection: &Connection, hides_presence: bool) {
+        self.hide(connection.user, hides_presence);
+        self.set(connection, PresenceState::Online);
+    }
+
+    /// From here on a user's presence is hidden, or shown again. Who hides it watches nobody (R5).
+    pub fn hide(&self, user: UserId, hides_presence: bool) {
+        let mut state = self.state();
+        let (before, here) = (state.of(user), state.here(user));
+        if hides_presence {
+            state.hidden.insert(user);
+            let own: Vec<u64> =
+                state.states.get(&user).into_iter().flat_map(HashMap::keys).copied().collect();
+            own.into_iter().for_each(|connection| state.unwatch(connection));
+        } else {
+            state.hidden.remove(&user);
+        }
+        state.tell(user, before, None);
+        self.tell_others(&mut state, user, here, None);
+    }
+
+    /// A person's state on a connection changed.
     pub fn set(&self, connection: &Connection, presence: PresenceState) {
         let mut state = self.state();
         let (before, here) = (state.of(connection.user), state.here(connection.user));
@@ -162,10 +186,10 @@ impl Presence {
         self.state().replace(instance, None);
     }
 
-    /// A connection went. True if it was the user's last one.
+    /// A connection went. True if it was the last one of a user who shows their presence.
     pub fn leave(&self, connection: &Connection, now: TimestampMs) -> bool {
         let mut state = self.state();
-        state.watch(connection, HashSet::new());
+        state.unwatch(connection.id);
         let (before, here) = (state.of(connection.user), state.here(connection.user));
         let Some(own) = state.states.get_mut(&connection.user) else { return false };
         own.remove(&connection.id);
@@ -175,12 +199,13 @@ impl Presence {
         }
         state.tell(connection.user, before, Some(now));
         self.tell_others(&mut state, connection.user, here, Some(now));
-        is_last
+        is_last && !state.hidden.remove(&connection.user)
     }
 
     /// From here on the connection is told of these users; replaces what it watched before. Answers their states.
     pub fn watch(&self, connection: &Connection, users: HashSet<UserId>) -> Vec<(UserId, PresenceState)> {
         let mut state = self.state();
+        let users = if state.hidden.contains(&connection.user) { HashSet::new() } else { users };
         let states = users.iter().map(|user| (*user, state.of(*user))).collect();
         state.watch(connection, users);
         states
@@ -210,20 +235,25 @@ impl State {
 
     /// By the connections to this instance alone.
     fn here(&self, user: UserId) -> PresenceState {
+        if self.hidden.contains(&user) {
+            return PresenceState::Offline;
+        }
         most_telling(self.states.get(&user).into_iter().flat_map(HashMap::values).copied())
     }
 
-    fn watch(&mut self, connection: &Connection, users: HashSet<UserId>) {
-        if let Some(old) = self.watchers.remove(&connection.id) {
-            for user in old.watches {
-                if let Some(by) = self.watched.get_mut(&user) {
-                    by.remove(&connection.id);
-                    if by.is_empty() {
-                        self.watched.remove(&user);
-                    }
+    fn unwatch(&mut self, connection: u64) {
+        for user in self.watchers.remove(&connection).into_iter().flat_map(|old| old.watches) {
+            if let Some(by) = self.watched.get_mut(&user) {
+                by.remove(&connection);
+                if by.is_empty() {
+                    self.watched.remove(&user);
                 }
             }
         }
+    }
+
+    fn watch(&mut self, connection: &Connection, users: HashSet<UserId>) {
+        self.unwatch(connection.id);
         if users.is_empty() {
             return;
         }
@@ -239,7 +269,7 @@ impl State {
         if after == before {
             return;
         }
-        let last_seen = last_seen.filter(|_| after == PresenceState::Offline);
+        let last_seen = last_seen.filter(|_| after == PresenceState::Offline).map(to_the_minute);
         let item = PresenceItem { user, state: after, last_seen };
         let frame: Arc<str> =
             ServerFrame::Ephemeral(Ephemeral { presence: vec![item], ..Default::default() }).encode().into();
@@ -256,6 +286,12 @@ fn note(states: &mut HashMap<UserId, PresenceState>, user: UserId, presence: Pre
     } else {
         states.insert(user, presence);
     }
+}
+
+/// Coarse enough not to follow a person by.
+fn to_the_minute(at: TimestampMs) -> TimestampMs {
+    const MINUTE_MS: u64 = 60_000;
+    TimestampMs(at.0 - at.0 % MINUTE_MS)
 }
 
 fn most_telling(states: impl Iterator<Item = PresenceState>) -> PresenceState {

@@ -4,7 +4,9 @@ use crate::{config::Config, error::ApiError, http, rates::Rate, state::AppState,
 use axum::{
     Extension, Json, Router,
     extract::DefaultBodyLimit,
+    http::{HeaderValue, header::CACHE_CONTROL},
     middleware,
+    response::Response,
     routing::{MethodRouter, delete, get, patch, post, put},
 };
 use kith_protocol::{api, frame};
@@ -211,8 +213,15 @@ pub fn router(state: AppState) -> Router {
         .fallback(unknown_route)
         .method_not_allowed_fallback(unknown_route)
         .layer(DefaultBodyLimit::max(Config::BODY_BYTES_MAX))
+        .layer(middleware::map_response(no_store))
         .layer(middleware::from_fn(telemetry::trace))
         .with_state(state)
+}
+
+/// No cache keeps an answer: nearly all are one user's alone, and some are tokens.
+async fn no_store(mut response: Response) -> Response {
+    response.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
 }
 
 async fn unknown_route() -> ApiError {

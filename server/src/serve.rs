@@ -104,7 +104,7 @@ pub async fn serve(
     config.check()?;
     let Listeners { clients: listener, tls, metrics } = listeners.into();
     let (drain, within) = (config.drain, config.shutdown_within);
-    let tokens = Tokens::load(&pool, config.access_token).await?;
+    let tokens = Tokens::load(&pool, config.access_token, config.secret_key.clone()).await?;
     clock::compare(&mut *pool.acquire().await?).await?;
     let ending = Ending { asked: shutdown, begun: CancellationToken::new() };
     let state = AppState::new(config, pool.clone(), tokens, ending.clone());

@@ -12,10 +12,11 @@ mod values;
 pub use bus::{BusCredentials, BusUrl};
 pub use document::{document, with_origins};
 pub use file::read_file;
-pub use secret::{DatabaseTls, DatabaseUrl, SecretFileError, database_url_from, read_private};
+pub use secret::{DatabaseTls, DatabaseUrl, SecretFileError, SecretKey, database_url_from, read_private};
 pub use values::{LogFormat, Network};
 
-use crate::config::{BusConfig, Config, ConfigError, PasswordCost, Signup};
+use crate::config::{BusConfig, Config, ConfigError, OpeningBudget, PasswordCost, Signup};
+use chrono::{DateTime, Utc};
 use clap::{ArgAction, Args};
 use serde::{Deserialize, Serialize};
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -29,8 +30,8 @@ const MIB: u64 = 1024 * 1024;
 #[derive(Debug, Clone, Default, Args, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// The database: postgres://user:password@host/database. A host elsewhere is spoken to through TLS, unless the
-    /// address says sslmode=disable.
+    /// The database: postgres://user:password@host/database. The certificate of a host elsewhere is verified
+    /// (sslmode=verify-full); sslrootcert=FILE in the address names an authority of one's own.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub database_url: Option<DatabaseUrl>,
@@ -57,8 +58,8 @@ pub struct Settings {
     #[arg(long, env = "KITH_USER_STORAGE_MIB", value_name = "MIB")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_storage_mib: Option<u64>,
-    /// The bus between several servers of one database: nats://user:password@host:4222, or tls://… Without it this
-    /// server is the only one.
+    /// The bus between several servers of one database: tls://user:password@host:4222, or nats://… on this machine.
+    /// Without it this server is the only one.
     #[arg(long, env = "KITH_BUS", hide_env_values = true, value_name = "URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bus: Option<BusUrl>,
@@ -70,6 +71,27 @@ pub struct Settings {
     #[arg(long, env = "KITH_BUS_PREFIX", value_name = "WORDS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bus_prefix: Option<String>,
+    /// A file of certificates (PEM) to believe besides the system's, for a bus with an authority of its own.
+    #[arg(long, env = "KITH_BUS_CA_FILE", value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bus_ca_file: Option<PathBuf>,
+    /// A file with the secret that the server's keys are derived from, at least 32 random bytes (openssl rand -hex 32), the
+    /// same for all servers of a database. Nobody else may read it, unless it lies in /run/secrets. Keep it apart from
+    /// backups of the database: without it a copy of the database holds keys that work.
+    #[arg(long, env = "KITH_SECRET_KEY_FILE", value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret_key_file: Option<PathBuf>,
+    /// When the database was set back to a backup (2026-11-22T14:00:00Z). For 30 days from then, sessions go on that began
+    /// or were renewed after the backup. Without it their people sign in again.
+    #[arg(long, env = "KITH_RESTORED_AT", value_name = "TIME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restored_at: Option<DateTime<Utc>>,
+    /// Allows a database or a bus on another machine without a verified certificate. For a network that is the operator's
+    /// alone: whoever is in it can read passwords and messages on the way.
+    #[arg(long, env = "KITH_TRUSTED_NETWORK", value_name = "on|off", value_parser = values::switch,
+          action = ArgAction::Set, num_args = 0..=1, default_missing_value = "on")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trusted_network: Option<bool>,
     /// Where to listen for clients; port 0 takes a free one.
     #[arg(long, env = "KITH_LISTEN", value_name = "ADDRESS")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -141,6 +163,14 @@ pub struct Settings {
     #[arg(long, env = "KITH_SHUTDOWN_SECONDS", value_name = "SECONDS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shutdown_seconds: Option<u64>,
+    /// Conversations that a user may open at once. Members that they add later do not count.
+    #[arg(long, env = "KITH_CONVERSATIONS_AT_ONCE", value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conversations_at_once: Option<u32>,
+    /// Conversations that a user may open in an hour after that, all servers of the database together.
+    #[arg(long, env = "KITH_CONVERSATIONS_PER_HOUR", value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conversations_per_hour: Option<u32>,
     /// What is logged on standard error: a level (error, warn, info, debug), also by module. Never a text, a name or a
     /// token.
     #[arg(long, env = "KITH_LOG", value_name = "FILTER")]
@@ -162,6 +192,7 @@ impl Settings {
             user_storage_mib: Some(config.user_storage_bytes.unwrap_or_default() / MIB),
             bus_prefix: Some(BusConfig::PREFIX.to_owned()),
             listen: Some(SocketAddr::from(([127, 0, 0, 1], 7480))),
+            trusted_network: Some(false),
             insecure: Some(false),
             signup: Some(config.signup),
             access_token_seconds: Some(config.access_token.as_secs()),
@@ -172,6 +203,8 @@ impl Settings {
             sockets: Some(config.sockets),
             drain_seconds: Some(config.drain.as_secs()),
             shutdown_seconds: Some(config.shutdown_within.as_secs()),
+            conversations_at_once: Some(config.opening.at_once),
+            conversations_per_hour: Some(config.opening.per_hour),
             log: Some("info,sqlx=warn".to_owned()),
             log_format: Some(LogFormat::Auto),
             ..Self::default()
@@ -195,6 +228,10 @@ impl Settings {
             bus_file: self.bus_file.or(if names_bus { None } else { lower.bus_file }),
             bus: self.bus.or(if names_bus { None } else { lower.bus }),
             bus_prefix: self.bus_prefix.or(lower.bus_prefix),
+            bus_ca_file: self.bus_ca_file.or(lower.bus_ca_file),
+            secret_key_file: self.secret_key_file.or(lower.secret_key_file),
+            restored_at: self.restored_at.or(lower.restored_at),
+            trusted_network: self.trusted_network.or(lower.trusted_network),
             listen: self.listen.or(lower.listen),
             tls_cert: self.tls_cert.or(lower.tls_cert),
             tls_key: self.tls_key.or(lower.tls_key),
@@ -211,6 +248,8 @@ impl Settings {
             allowed_origins: self.allowed_origins.or(lower.allowed_origins),
             drain_seconds: self.drain_seconds.or(lower.drain_seconds),
             shutdown_seconds: self.shutdown_seconds.or(lower.shutdown_seconds),
+            conversations_at_once: self.conversations_at_once.or(lower.conversations_at_once),
+            conversations_per_hour: self.conversations_per_hour.or(lower.conversations_per_hour),
             log: self.log.or(lower.log),
             log_format: self.log_format.or(lower.log_format),
         }
@@ -233,6 +272,12 @@ impl Settings {
         }
         if !whole.bus_prefix.as_deref().is_some_and(bus::is_prefix) {
             return Err(ConfigError::BusPrefix);
+        }
+        if let Some(url) = &whole.database_url {
+            whole.check_database(url)?;
+        }
+        if whole.bus.as_ref().is_some_and(|bus| !whole.may_reach(bus)) {
+            return Err(ConfigError::PlainBus);
         }
         let is_plain = whole.tls_cert.is_none() && whole.trusted_proxies.as_ref().is_none_or(Vec::is_empty);
         let is_far = whole.listen.is_some_and(|address| !address.ip().is_loopback());
@@ -261,6 +306,12 @@ impl Settings {
                 .map(|mib| mib.saturating_mul(MIB)),
             database_within: base.database_within,
             bus: base.bus,
+            secret_key: base.secret_key,
+            restored_at: whole.restored_at,
+            opening: OpeningBudget {
+                at_once: whole.conversations_at_once.unwrap_or(base.opening.at_once),
+                per_hour: whole.conversations_per_hour.unwrap_or(base.opening.per_hour),
+            },
             drain: seconds(whole.drain_seconds, base.drain),
             shutdown_within: seconds(whole.shutdown_seconds, base.shutdown_within),
         };
@@ -268,17 +319,49 @@ impl Settings {
         Ok(config)
     }
 
+    /// Refuses a database on another machine whose certificate would not be verified.
+    ///
+    /// # Errors
+    /// [`ConfigError::PlainDatabase`], unless the network is trusted.
+    pub fn check_database(&self, url: &DatabaseUrl) -> Result<(), ConfigError> {
+        if url.tls().is_safe() || self.trusted_network == Some(true) {
+            Ok(())
+        } else {
+            Err(ConfigError::PlainDatabase)
+        }
+    }
+
+    fn may_reach(&self, bus: &BusUrl) -> bool {
+        !bus.is_plain() || self.trusted_network == Some(true)
+    }
+
     /// The bus, if there is one; its address may be in a file.
     ///
     /// # Errors
-    /// [`SecretFileError`].
+    /// [`SecretFileError`], also for a plain address of another machine.
     pub fn bus(&self) -> Result<Option<BusConfig>, SecretFileError> {
         let url = match &self.bus_file {
-            Some(file) => Some(bus::url_from(file)?),
+            Some(file) => {
+                let url = bus::url_from(file)?;
+                if !self.may_reach(&url) {
+                    let problem = ConfigError::PlainBus.to_string();
+                    return Err(SecretFileError::Bad { path: file.clone(), problem });
+                }
+                Some(url)
+            }
             None => self.bus.clone(),
         };
         let prefix = self.bus_prefix.clone().unwrap_or_else(|| BusConfig::PREFIX.to_owned());
-        Ok(url.map(|url| BusConfig { url, prefix }))
+        let ca_file = self.bus_ca_file.clone();
+        Ok(url.map(|url| BusConfig { url, prefix, ca_file }))
+    }
+
+    /// The secret that the server's keys are derived from, if there is one.
+    ///
+    /// # Errors
+    /// [`SecretFileError`].
+    pub fn secret_key(&self) -> Result<Option<SecretKey>, SecretFileError> {
+        self.secret_key_file.as_deref().map(secret::secret_key_from).transpose()
     }
 
     /// Where clients are listened for.

@@ -13,7 +13,7 @@ use crate::{
     window,
 };
 use kith_client::{Engine, EngineOptions, secrets::KeyringSecrets, view::SignOutPreview};
-use kith_protocol::{ConversationId, Seq};
+use kith_protocol::{ConversationId, Seq, limits, text::check_name};
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -378,11 +378,9 @@ pub(crate) fn device_name() -> String {
         "windows" => "Windows",
         other => other,
     };
-    if name.is_empty() {
-        system.to_owned()
-    } else {
-        format!("{} ({system})", name.chars().take(40).collect::<String>())
-    }
+    let named = format!("{} ({system})", name.chars().take(40).collect::<String>());
+    let is_fit = !name.is_empty() && check_name(&named, limits::DEVICE_NAME_CHARS_MAX).is_ok();
+    if is_fit { named } else { system.to_owned() }
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ use crate::{
 use kith_protocol::{
     DeviceId, UserId,
     api::{self, SessionItem},
+    limits,
+    text::check_name,
 };
 use reqwest::Method;
 
@@ -115,11 +117,34 @@ impl Engine {
     /// Sets one's own name.
     ///
     /// # Errors
-    /// [`ClientError::Refused`] with `invalid`; [`ClientError::Offline`].
+    /// [`ClientError::Refused`] with `invalid` or `too_large`; [`ClientError::Offline`].
     pub async fn set_display_name(&self, name: String) -> Result<(), ClientError> {
-        let update = api::UpdateProfile { display_name: Some(name.clone()) };
+        check_name(&name, limits::DISPLAY_NAME_CHARS_MAX).map_err(ClientError::Refused)?;
+        let update = api::UpdateProfile { display_name: Some(name.clone()), ..api::UpdateProfile::default() };
         self.change(Method::PATCH, "/v1/me", &update).await?;
         self.inner.profile.renamed(&name)
+    }
+
+    /// Whether others see one online and when one was last seen, as the server has it.
+    ///
+    /// # Errors
+    /// [`ClientError::Offline`], [`ClientError::Refused`].
+    pub async fn shows_presence(&self) -> Result<bool, ClientError> {
+        let tokens = &self.session()?.tokens;
+        let ask = |token: zeroize::Zeroizing<String>| async move {
+            tokens.api().get::<api::Profile>("/v1/me", &[], &token).await
+        };
+        // A server of before the setting shows everybody's.
+        Ok(tokens.authorised(ask).await?.show_presence.unwrap_or(true))
+    }
+
+    /// Shows one's own presence to others, or hides it and sees nobody else's.
+    ///
+    /// # Errors
+    /// [`ClientError::Offline`], [`ClientError::Refused`].
+    pub async fn set_shows_presence(&self, on: bool) -> Result<(), ClientError> {
+        let update = api::UpdateProfile { show_presence: Some(on), ..api::UpdateProfile::default() };
+        self.change(Method::PATCH, "/v1/me", &update).await
     }
 
     async fn change(

@@ -9,9 +9,10 @@ use crate::{
 };
 use kith_protocol::{
     ConversationId, ErrorCode, EventContent, EventId, TimestampMs, UserId,
-    event::{MemberBody, MemberChange, Role, TitleBody, check_text, check_title},
+    event::{MemberBody, MemberChange, Role, TitleBody, check_text},
     frame::{Context, ConversationKind, StateChange},
     limits,
+    text::check_title,
 };
 
 impl Engine {

@@ -106,6 +106,7 @@ async fn answer(mut tcp: TcpStream, user: UserId, signed_out: Arc<AtomicBool>) -
             role: None,
             avatar: None,
             email: None,
+            show_presence: None,
             version: 1,
         };
         let session = api::Session {

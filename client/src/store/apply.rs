@@ -9,12 +9,17 @@ use super::{
 use crate::{
     ClientError,
     driver::{Boxed, SyncStore},
+    events::Problem,
     sync::{
         ops::{LocalState, StoreOp, Stored},
         terms::Terms,
     },
 };
-use kith_protocol::frame::{HeadsItem, Notification, OwnState};
+use kith_protocol::{
+    frame::{HeadsItem, Notification, OwnState},
+    limits,
+    text::check_name,
+};
 use rusqlite::{OptionalExtension, named_params, params};
 
 impl SyncStore for Store {
@@ -157,7 +162,12 @@ fn draft_conflict(tx: &mut Tx<'_>, items: &[i64], current: &OwnState) -> Result<
     rest.into_iter().try_for_each(|change| outbox::push_state(tx, cid, change))
 }
 
-fn put_notification(tx: &Tx<'_>, item: &Notification) -> Result<(), ClientError> {
+fn put_notification(tx: &mut Tx<'_>, item: &Notification) -> Result<(), ClientError> {
+    let known = "SELECT EXISTS (SELECT 1 FROM notifications WHERE id = ?1)";
+    let is_known: bool = tx.conn.prepare_cached(known)?.query_row([item.id.as_bytes()], |row| row.get(0))?;
+    if let Some(problem) = new_device(item).filter(|_| !is_known) {
+        tx.changes.problem(problem);
+    }
     tx.conn
         .prepare_cached(
             "INSERT INTO notifications (id, kind, title, text, data, link, at, is_acknowledged)
@@ -175,6 +185,15 @@ fn put_notification(tx: &Tx<'_>, item: &Notification) -> Result<(), ClientError>
             ":is_acknowledged": item.acknowledged,
         })?;
     Ok(())
+}
+
+/// What the user is told of a notification that came for the first time.
+fn new_device(item: &Notification) -> Option<Problem> {
+    let data = item.data.as_ref().filter(|_| item.kind == "new_device" && !item.acknowledged)?;
+    let name = data.get("name")?.as_str()?;
+    check_name(name, limits::DEVICE_NAME_CHARS_MAX).ok()?;
+    let is_copy = data.get("copy").and_then(serde_json::Value::as_bool).unwrap_or_default();
+    Some(Problem::NewDevice { name: name.to_owned(), is_copy })
 }
 
 pub(super) fn meta(db: &Db<'_>, key: &str) -> Result<Option<String>, ClientError> {

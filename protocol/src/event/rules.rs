@@ -18,20 +18,6 @@ pub fn check_text(text: &str) -> Result<(), ErrorCode> {
     Ok(())
 }
 
-/// Checks a title.
-///
-/// # Errors
-/// `invalid` with NUL or a line break, `too_large` above [`limits::TITLE_CHARS_MAX`].
-pub fn check_title(text: &str) -> Result<(), ErrorCode> {
-    if text.contains(['\0', '\n', '\r']) {
-        return Err(ErrorCode::Invalid);
-    }
-    if text.chars().nth(limits::TITLE_CHARS_MAX).is_some() {
-        return Err(ErrorCode::TooLarge);
-    }
-    Ok(())
-}
-
 /// Checks an emoji: exactly one grapheme cluster, no white space or control characters.
 ///
 /// # Errors

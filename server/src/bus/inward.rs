@@ -119,8 +119,8 @@ impl Listener {
                     }
                 }
                 Item::Frame { users, frame } => self.frame(&users, wire::told(&frame)),
-                Item::Closed { device, code: close::REVOKED } => {
-                    state.hub.close_device_here(device, close::REVOKED);
+                Item::Closed { device, code: code @ (close::REVOKED | close::RESTART) } => {
+                    state.hub.close_device_here(device, code);
                 }
                 Item::Closed { .. } => state.metrics.bus.message("refused"),
                 Item::Replaced { user, device, generation } => {

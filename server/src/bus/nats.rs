@@ -1,10 +1,7 @@
 //! The connection to NATS.
 
 use super::Shared;
-use crate::{
-    config::BusConfig,
-    settings::{BusCredentials, BusUrl},
-};
+use crate::{config::BusConfig, settings::BusCredentials};
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event};
 use std::time::Duration;
 use tokio::time::sleep;
@@ -20,12 +17,16 @@ const INWARD_MAX: usize = 4_096;
 /// Messages that wait for the network.
 const WAITING_MAX: usize = 256;
 
-fn options(url: &BusUrl) -> ConnectOptions {
-    let options = ConnectOptions::new()
+fn options(config: &BusConfig) -> ConnectOptions {
+    let url = &config.url;
+    let mut options = ConnectOptions::new()
         .name("kith-server")
         .no_echo()
         .connection_timeout(CONNECT_WITHIN)
         .require_tls(url.address().starts_with("tls:"));
+    if let Some(file) = &config.ca_file {
+        options = options.add_root_certificates(file.clone());
+    }
     match url.credentials() {
         BusCredentials::Nothing => options,
         BusCredentials::Token(token) => options.token(token),
@@ -36,7 +37,7 @@ fn options(url: &BusUrl) -> ConnectOptions {
 /// Connects, however long it takes; `None` at the shutdown. What happens to the connection afterwards is in the metrics.
 pub(super) async fn connect(shared: &Shared, config: &BusConfig) -> Option<Client> {
     let (here, metrics) = (shared.clone(), shared.state.metrics.clone());
-    let options = options(&config.url)
+    let options = options(config)
         .retry_on_initial_connect()
         .max_reconnects(None)
         .ping_interval(PING_EVERY)
@@ -84,7 +85,8 @@ async fn options_again(options: &ConnectOptions, address: &str) -> Result<Client
 ///
 /// # Errors
 /// What the connection failed at.
-pub async fn reach(url: &BusUrl) -> Result<(), String> {
-    let client = options_again(&options(url), &url.address()).await.map_err(|kind| kind.to_string())?;
+pub async fn reach(config: &BusConfig) -> Result<(), String> {
+    let address = config.url.address();
+    let client = options_again(&options(config), &address).await.map_err(|kind| kind.to_string())?;
     client.flush().await.map_err(|_| "it does not answer".to_owned())
 }

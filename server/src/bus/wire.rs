@@ -170,7 +170,7 @@ pub(super) fn items(outward: Outward) -> Vec<(Item, usize)> {
 /// What of a frame may go from instance to instance.
 #[derive(Debug)]
 pub(super) enum Told {
-    /// One's own state.
+    /// One's own state, or a notification.
     Own(Arc<str>),
     /// Only the newest counts.
     Latest(crate::hub::Latest),
@@ -185,6 +185,7 @@ pub(super) fn told(frame: &RawValue) -> Option<Told> {
     let json: Arc<str> = frame.encode().into();
     match &frame {
         ServerFrame::OwnState(own) if own.reply_to.is_none() => Some(Told::Own(json)),
+        ServerFrame::Notification(_) => Some(Told::Own(json)),
         ServerFrame::Markers(told) => match told.markers.as_slice() {
             [(of, delivered, read)] => {
                 let topic = Topic::Markers(told.conversation, *of);

@@ -13,7 +13,7 @@ pub(super) fn check(common: &Common) -> anyhow::Result<()> {
         Tls::load(certificate, key)?;
     }
     crate::telemetry::filter(settings.log.as_deref()).context("the setting log")?;
-    println!("the settings are well");
+    say!("the settings are well");
     Ok(())
 }
 
@@ -21,6 +21,6 @@ pub(super) fn print(common: &Common) -> anyhow::Result<()> {
     let (said, file) = common.layers()?;
     let defaults = settings::Settings::defaults();
     let layers = [("flag or environment", &said), ("file", &file), ("default", &defaults)];
-    print!("{}", settings::with_origins(&layers));
+    say!("{}", settings::with_origins(&layers).trim_end());
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The database that the settings name: one of the operator's, or the server's own.
 
-use crate::settings::{DatabaseTls, DatabaseUrl, Settings, database_url_from};
+use crate::settings::{DatabaseUrl, Settings, database_url_from};
 use anyhow::{Context, bail};
 use kith_pgbox::{Cluster, Options, PgBoxError};
 use sqlx::PgPool;
@@ -28,13 +28,15 @@ pub(super) fn address(settings: &Settings) -> anyhow::Result<Address> {
         };
         return Ok(Address::Embedded(dir));
     }
-    if let Some(file) = &settings.database_url_file {
-        return Ok(Address::Given(database_url_from(file)?));
-    }
-    settings.database_url.clone().map(Address::Given).context(
-        "no database: set DATABASE_URL (postgres://user:password@host/database), \
-         or let the server run its own with --embedded-db --data-dir DIR",
-    )
+    let url = match &settings.database_url_file {
+        Some(file) => database_url_from(file)?,
+        None => settings.database_url.clone().context(
+            "no database: set DATABASE_URL (postgres://user:password@host/database), \
+             or let the server run its own with --embedded-db --data-dir DIR",
+        )?,
+    };
+    settings.check_database(&url)?;
+    Ok(Address::Given(url))
 }
 
 /// An open database.
@@ -62,8 +64,10 @@ impl Database {
 pub(super) async fn open(settings: &Settings, connections: u32) -> anyhow::Result<Database> {
     let (cluster, url) = match address(settings)? {
         Address::Given(url) => {
-            if url.tls() == DatabaseTls::Renounced {
-                tracing::warn!("what is said to the database can be read on the way (sslmode=disable)");
+            if !url.tls().is_safe() {
+                tracing::warn!(
+                    "what is said to the database can be read or changed on the way (trusted_network)"
+                );
             }
             (None, url.reveal())
         }

@@ -30,16 +30,16 @@ struct Report {
 
 impl Report {
     fn well(&self, what: impl Display) {
-        println!("ok    {what}");
+        say!("ok    {what}");
     }
 
     fn warn(&self, what: impl Display, advice: &str) {
-        println!("warn  {what}\n      {advice}");
+        say!("warn  {what}\n      {advice}");
     }
 
     fn bad(&mut self, what: impl Display, advice: &str) {
         self.bad += 1;
-        println!("BAD   {what}\n      {advice}");
+        say!("BAD   {what}\n      {advice}");
     }
 }
 
@@ -50,6 +50,7 @@ pub(super) async fn run(common: &Common) -> anyhow::Result<()> {
         Ok(_) => report.well("settings"),
         Err(error) => report.bad(error, "kith-server config print shows what holds and where it was said"),
     }
+    secret_key(&settings, &mut report);
     certificate(&settings, &mut report);
     listeners(&settings, &mut report).await;
     open_files(&report);
@@ -59,6 +60,17 @@ pub(super) async fn run(common: &Common) -> anyhow::Result<()> {
         bail!("{} to be mended", report.bad);
     }
     Ok(())
+}
+
+fn secret_key(settings: &Settings, report: &mut Report) {
+    match settings.secret_key() {
+        Ok(Some(_)) => report.well("the secret key"),
+        Ok(None) => report.warn(
+            "no secret key: a copy of the database holds keys that work",
+            "docs/operations.md, The secret key, says how to set secret_key_file",
+        ),
+        Err(error) => report.bad(error, "the server does not start without it"),
+    }
 }
 
 fn certificate(settings: &Settings, report: &mut Report) {
@@ -92,6 +104,18 @@ async fn listeners(settings: &Settings, report: &mut Report) {
             report.bad(
                 format!("{listen}: {error}"),
                 "another program has the port, or the address is not this machine's",
+            );
+        }
+    }
+    let proxies = settings.trusted_proxies.as_deref().unwrap_or_default();
+    if settings.tls_cert.is_none() && listen.ip().is_loopback() {
+        if proxies.iter().any(|network| network.contains(listen.ip())) {
+            report.well("a proxy on this machine is trusted");
+        } else {
+            report.warn(
+                format!("plain HTTP on {listen}, and no proxy on this machine is trusted"),
+                "if a proxy serves clients from here, set trusted_proxies to its address (127.0.0.1, ::1): else all of them \
+                 have this machine's address, and limits by address do not hold",
             );
         }
     }
@@ -172,7 +196,7 @@ async fn bus(settings: &Settings, report: &mut Report) {
         );
     }
     let shown = bus.url.shown();
-    match crate::bus::reach(&bus.url).await {
+    match crate::bus::reach(&bus).await {
         Ok(()) => report.well(format!("the bus at {shown}")),
         Err(problem) => report.bad(
             format!("the bus at {shown}: {problem}"),
@@ -228,9 +252,9 @@ fn of_others(tls: DatabaseTls, row: &HealthRow, report: &mut Report) {
         );
     }
     match (tls, row.is_tls) {
-        (DatabaseTls::Renounced, _) => report.warn(
-            "what is said to the database can be read on the way",
-            "leave sslmode=disable out, unless the network is yours alone",
+        (DatabaseTls::Renounced | DatabaseTls::Unverified | DatabaseTls::Vague, _) => report.warn(
+            "what is said to the database can be read or changed on the way",
+            "leave sslmode out of its address, unless the network is yours alone",
         ),
         (DatabaseTls::Local, _) => report.well("the database is on this machine"),
         (_, true) => report.well("TLS to the database"),

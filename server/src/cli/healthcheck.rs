@@ -26,7 +26,7 @@ const ANSWER_BYTES: u64 = 512;
 
 pub(super) async fn run(settings: &Settings) -> anyhow::Result<()> {
     run_quietly(settings).await?;
-    println!("ready");
+    say!("ready");
     Ok(())
 }
 

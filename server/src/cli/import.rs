@@ -85,7 +85,10 @@ pub(super) async fn run(import: Import) -> anyhow::Result<()> {
         return database.close().await;
     }
     let tokens = match &import.sessions {
-        Some(_) => Some(Tokens::load(&database.pool, config.access_token).await?),
+        Some(_) => {
+            let secret = import.common.settings()?.secret_key()?;
+            Some(Tokens::load(&database.pool, config.access_token, secret).await?)
+        }
         None => None,
     };
     let sessions = import.sessions.as_deref().map(SessionsFile::create).transpose()?;
@@ -131,20 +134,20 @@ fn refused(name: &str, faults: &[Fault]) -> anyhow::Error {
 fn tell(entries: &[Entry], is_added: impl Fn(&str) -> bool, verb: &str) {
     let (added, others): (Vec<_>, Vec<_>) =
         entries.iter().map(|entry| &entry.newcomer).partition(|newcomer| is_added(&newcomer.username));
-    println!("{} {verb}", counted(added.len(), "account"));
+    say!("{} {verb}", counted(added.len(), "account"));
     let locked = added.iter().filter(|newcomer| newcomer.password.is_none()).count();
     if locked > 0 {
-        println!("{locked} of them without a password: kith-server user passwd NAME sets one");
+        say!("{locked} of them without a password: kith-server user passwd NAME sets one");
     }
     if others.is_empty() {
         return;
     }
-    println!("{} there already and left as they are:", counted(others.len(), "account"));
+    say!("{} there already and left as they are:", counted(others.len(), "account"));
     for newcomer in others.iter().take(LISTED_MAX) {
-        println!("  {}", newcomer.username);
+        say!("  {}", newcomer.username);
     }
     if let Some(more) = others.len().checked_sub(LISTED_MAX).filter(|more| *more > 0) {
-        println!("  and {more} more");
+        say!("  and {more} more");
     }
 }
 

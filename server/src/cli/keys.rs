@@ -25,6 +25,6 @@ pub(super) async fn run(command: KeysCommand) -> anyhow::Result<()> {
     let database = common.ready_database().await?;
     let old = if drop_old { OldKeys::Drop } else { OldKeys::Outlive };
     let dropped = keys::rotate(&database.pool, old).await?;
-    println!("access tokens are signed with a fresh key; old keys removed: {dropped}");
+    say!("access tokens are signed with a fresh key; old keys removed: {dropped}");
     database.close().await
 }

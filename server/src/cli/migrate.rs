@@ -6,15 +6,15 @@ pub(super) async fn run(common: &Common, is_dry: bool) -> anyhow::Result<()> {
     let database = common.database().await?;
     let missing = crate::migrate::missing(&database.pool).await?;
     if missing.is_empty() {
-        println!("the schema is up to date");
+        say!("the schema is up to date");
     } else if is_dry {
-        println!("{} to be done:", missing.len());
+        say!("{} to be done:", missing.len());
         for (version, description) in &missing {
-            println!("  {version} {description}");
+            say!("  {version} {description}");
         }
     } else {
         crate::migrate(&database.pool).await?;
-        println!("{} done; the schema is up to date", missing.len());
+        say!("{} done; the schema is up to date", missing.len());
     }
     database.close().await
 }

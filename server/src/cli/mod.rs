@@ -1,5 +1,8 @@
 //! The command line: settings in, one function of the library called, a sentence out.
 
+#[macro_use]
+mod say;
+
 mod config;
 mod database;
 mod doctor;
@@ -185,7 +188,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Chore::Invite(common) => {
             let database = common.ready_database().await?;
             let code = crate::domain::accounts::invite(&database.pool).await?;
-            println!("{code}");
+            say!("{code}");
             database.close().await
         }
         Chore::Config(ConfigCommand::Check(common)) => config::check(&common),

@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 pub(super) async fn run(settings: &Settings) -> anyhow::Result<()> {
-    let config = Config { bus: settings.bus()?, ..settings.config()? };
+    let config = Config { bus: settings.bus()?, secret_key: settings.secret_key()?, ..settings.config()? };
     raise_open_files();
     let tls = match (&settings.tls_cert, &settings.tls_key) {
         (Some(certificate), Some(key)) => Some(Arc::new(Tls::load(certificate, key)?)),
@@ -27,7 +27,7 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<()> {
     if config.signup == Signup::Invite
         && let Some(code) = accounts::first_invite(&database.pool).await?
     {
-        println!("the first invitation, shown this once: {code}");
+        say!("the first invitation, shown this once: {code}");
     }
     let listen = settings.listen();
     let clients = crate::serve::listen(listen).with_context(|| format!("cannot listen on {listen}"))?;
@@ -35,7 +35,7 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<()> {
     let metrics = metrics(settings.metrics_listen).await?;
     warn(settings, address, tls.is_some());
     // For whoever started the server with port 0.
-    println!("listening on {}://{address}", if tls.is_some() { "https" } else { "http" });
+    say!("listening on {}://{address}", if tls.is_some() { "https" } else { "http" });
     let Database { pool, .. } = &database;
     crate::serve(Listeners { clients, tls, metrics }, config, pool.clone(), shutdown).await?;
     database.close().await
@@ -62,6 +62,9 @@ fn warn(settings: &Settings, address: SocketAddr, has_tls: bool) {
     }
     if settings.bus().ok().flatten().is_some_and(|bus| bus.url.is_plain()) {
         tracing::warn!("what goes over the bus can be read on the way: tls:// in its address demands TLS");
+    }
+    if settings.secret_key_file.is_none() {
+        tracing::warn!("a copy of the database holds keys that work: docs/operations.md, The secret key");
     }
     if settings.metrics_listen.is_some_and(|address| !address.ip().is_loopback()) {
         tracing::warn!("the metrics can be read from beyond this machine");

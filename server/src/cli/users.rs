@@ -100,6 +100,11 @@ pub(super) enum UserCommand {
         #[command(flatten)]
         common: Common,
     },
+    /// Lists all accounts by user name: when each was made and last seen, and whether it is disabled
+    List {
+        #[command(flatten)]
+        common: Common,
+    },
     /// Shows on which devices an account is signed in, and ends sessions
     ///
     /// A device that is signed out keeps what is stored on it. Running servers close its connections within seconds.
@@ -126,7 +131,7 @@ pub(super) async fn run(command: UserCommand) -> anyhow::Result<()> {
             let new = NewUser::check(username, display_name, password)?;
             let database = common.ready_database().await?;
             let user = accounts::add(&database.pool, &passwords, new, None).await?;
-            println!("added {} ({})", user.username, user.id);
+            say!("added {} ({})", user.username, user.id);
             database.close().await
         }
         UserCommand::Import(import) => import::run(import).await,
@@ -137,9 +142,9 @@ pub(super) async fn run(command: UserCommand) -> anyhow::Result<()> {
             accounts::reset_password(&database.pool, &passwords, &username, password)
                 .await
                 .map_err(|error| named(error, &username))?;
-            println!("changed; all sessions of {username} have ended");
+            say!("changed; all sessions of {username} have ended");
             if accounts::is_disabled(&database.pool, &username).await? {
-                println!("the account is still disabled: kith-server user enable {username}");
+                say!("the account is still disabled: kith-server user enable {username}");
             }
             database.close().await
         }
@@ -150,36 +155,59 @@ pub(super) async fn run(command: UserCommand) -> anyhow::Result<()> {
                 .await
                 .map_err(|error| named(error, &username))?;
             let text = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-            println!("display name  {}", profile.display_name);
-            println!("role          {}", text(profile.role));
-            println!("avatar        {}", text(profile.avatar));
-            println!("email         {}", text(profile.email));
+            say!("display name  {}", profile.display_name);
+            say!("role          {}", text(profile.role));
+            say!("avatar        {}", text(profile.avatar));
+            say!("email         {}", text(profile.email));
             database.close().await
         }
         UserCommand::Delete { username, yes: _, common } => {
             let database = common.ready_database().await?;
             let left =
                 accounts::delete(&database.pool, &username).await.map_err(|error| named(error, &username))?;
-            println!("deleted {username}, who left {left} groups");
+            say!("deleted {username}, who left {left} groups");
             database.close().await
         }
         UserCommand::Disable { username, common } => {
             let database = common.ready_database().await?;
             accounts::disable(&database.pool, &username).await.map_err(|error| named(error, &username))?;
-            println!("disabled {username}");
+            say!("disabled {username}");
             database.close().await
         }
         UserCommand::Enable { username, common } => {
             let database = common.ready_database().await?;
             accounts::enable(&database.pool, &username).await.map_err(|error| named(error, &username))?;
-            println!("enabled {username}: signs in with the same password as before");
+            say!("enabled {username}: signs in with the same password as before");
             database.close().await
+        }
+        UserCommand::List { common } => {
+            let database = common.ready_database().await?;
+            let done = list(&database.pool).await;
+            database.close().await?;
+            done
         }
         UserCommand::Sessions { username, end, end_all, common } => {
             let database = common.ready_database().await?;
             let done = list_or_end(&database.pool, &username, end, end_all).await;
             database.close().await?;
             done
+        }
+    }
+}
+
+async fn list(pool: &sqlx::PgPool) -> anyhow::Result<()> {
+    say!("{:<32}  {:<16}  {:<16}  {:<8}  name", "user", "made", "last seen", "");
+    let mut after = String::new();
+    loop {
+        let part = accounts::list(pool, &after).await?;
+        let Some(last) = part.last() else { return Ok(()) };
+        after.clone_from(&last.username);
+        for user in part {
+            let minute = |at: chrono::DateTime<chrono::Utc>| at.format("%Y-%m-%d %H:%M").to_string();
+            let seen = user.last_seen.map_or_else(|| "never".to_owned(), minute);
+            let state = if user.is_disabled { "disabled" } else { "" };
+            let made = minute(user.created_at);
+            say!("{:<32}  {made}  {seen:<16}  {state:<8}  {}", user.username, user.display_name);
         }
     }
 }
@@ -198,14 +226,14 @@ async fn list_or_end(
                 }
                 (error, _) => named(error, username),
             })?;
-        println!("{ended} ended");
+        say!("{ended} ended");
         return Ok(());
     }
     let rows = sessions::of_operator(pool, username).await.map_err(|error| named(error, username))?;
-    println!("{:<36}  {:<16}  {:<16}  device", "id", "signed in", "last seen");
+    say!("{:<36}  {:<16}  {:<16}  device", "id", "signed in", "last seen");
     for row in rows {
         let (began, seen) = (row.created_at.format("%Y-%m-%d %H:%M"), row.last_seen.format("%Y-%m-%d %H:%M"));
-        println!("{}  {began}  {seen}  {}", row.id, row.name);
+        say!("{}  {began}  {seen}  {}", row.id, row.name);
     }
     Ok(())
 }

@@ -11,16 +11,13 @@ pub struct PersonRow {
     pub id: Uuid,
     /// Whose platform's.
     pub tenant: String,
-    /// Milliseconds since 1970.
-    pub last_seen: Option<i64>,
 }
 
 /// Those of `ids` who exist and are not disabled.
 pub async fn people(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<PersonRow>, sqlx::Error> {
     sqlx::query_as!(
         PersonRow,
-        r#"SELECT id, tenant, (extract(epoch FROM last_seen) * 1000)::bigint AS last_seen
-           FROM users WHERE id = ANY($1) AND disabled_at IS NULL"#,
+        "SELECT id, tenant FROM users WHERE id = ANY($1) AND disabled_at IS NULL",
         ids,
     )
     .fetch_all(conn)
@@ -80,4 +77,71 @@ pub async fn note_last_seen(
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// Counts a conversation that a user opens, all instances together: `at_once` of them, then one each `step_s` seconds.
+/// Answers how long to wait where that is too many, in seconds. The row is to be locked already.
+pub async fn count_opening(
+    conn: &mut PgConnection,
+    user: UserId,
+    at_once: f64,
+    step_s: f64,
+) -> Result<Option<f64>, sqlx::Error> {
+    let wait = sqlx::query_scalar!(
+        r#"SELECT extract(epoch FROM opened_until - clock_timestamp())::float8 - ($2::float8 - 1) * $3::float8 AS wait
+           FROM users WHERE id = $1"#,
+        user.as_uuid(),
+        at_once,
+        step_s,
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    if let Some(wait) = wait.filter(|wait| *wait > 0.0) {
+        return Ok(Some(wait));
+    }
+    sqlx::query!(
+        "UPDATE users SET opened_until = GREATEST(opened_until, clock_timestamp()) + make_interval(secs => $2)
+         WHERE id = $1",
+        user.as_uuid(),
+        step_s,
+    )
+    .execute(conn)
+    .await?;
+    Ok(None)
+}
+
+/// Whom a user may watch, and when they were last seen, to the minute, in ms since 1970.
+pub struct WatchableRow {
+    /// The person.
+    pub id: Uuid,
+    /// Absent for somebody who was never seen.
+    pub last_seen: Option<i64>,
+}
+
+/// Those of `asked` who share a conversation with the user, show their presence, and are not disabled. Nobody, for a user
+/// who does not show their own. A direct conversation without events is its creator's alone and is not shared.
+pub async fn watchable(
+    conn: &mut PgConnection,
+    user: UserId,
+    asked: &[Uuid],
+) -> Result<Vec<WatchableRow>, sqlx::Error> {
+    sqlx::query_as!(
+        WatchableRow,
+        r#"SELECT u.id, (floor(extract(epoch FROM u.last_seen) / 60) * 60000)::bigint AS last_seen
+           FROM users u
+           WHERE u.id = ANY($2) AND u.shows_presence AND u.disabled_at IS NULL
+             AND (SELECT shows_presence FROM users WHERE id = $1)
+             AND (u.id = $1 OR u.id IN (
+                 SELECT other.user_id
+                 FROM members other
+                 JOIN members own ON own.conversation_key = other.conversation_key
+                 JOIN conversation_head h ON h.conversation_key = other.conversation_key
+                 JOIN conversations c ON c.key = other.conversation_key
+                 WHERE other.user_id = ANY($2) AND other.is_active AND own.user_id = $1 AND own.is_active
+                   AND (c.kind <> 'direct' OR h.head > 0)))"#,
+        user.as_uuid(),
+        asked,
+    )
+    .fetch_all(conn)
+    .await
 }

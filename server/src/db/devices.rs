@@ -111,6 +111,27 @@ pub async fn insert(
     Ok(done.rows_affected() == 1)
 }
 
+/// Adds the device that parts from another one (S8): of the same user and name, and with the age of its session. False
+/// when there is one of this id.
+pub async fn insert_parted(
+    conn: &mut PgConnection,
+    id: DeviceId,
+    from: DeviceId,
+    number: i64,
+) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query!(
+        "INSERT INTO devices (id, user_id, name, created_at, family, tokens_issued)
+         SELECT $1, user_id, name, created_at, family, $3 FROM devices WHERE id = $2
+         ON CONFLICT DO NOTHING",
+        id.as_uuid(),
+        from.as_uuid(),
+        number,
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
 /// Devices by column.
 #[derive(Default)]
 pub struct DeviceColumns {
@@ -206,7 +227,8 @@ pub async fn renew(
     name: &str,
 ) -> Result<bool, sqlx::Error> {
     let done = sqlx::query!(
-        "UPDATE devices SET name = $3, created_at = now(), last_seen = now()
+        "UPDATE devices
+         SET name = $3, created_at = now(), last_seen = now(), family = gen_random_uuid(), forked_at = NULL
          WHERE id = $1 AND user_id = $2 AND revoked_at IS NULL",
         id.as_uuid(),
         user.as_uuid(),
@@ -227,6 +249,23 @@ pub async fn revoke(conn: &mut PgConnection, user: UserId, id: DeviceId) -> Resu
     .execute(conn)
     .await?;
     Ok(done.rows_affected() == 1)
+}
+
+/// Signs all devices of one family out; answers which.
+pub async fn revoke_family(
+    conn: &mut PgConnection,
+    user: UserId,
+    family: Uuid,
+) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "UPDATE devices SET revoked_at = now()
+         WHERE user_id = $1 AND family = $2 AND revoked_at IS NULL
+         RETURNING id",
+        user.as_uuid(),
+        family,
+    )
+    .fetch_all(conn)
+    .await
 }
 
 /// Signs all devices of the user out but `keep`; answers which.

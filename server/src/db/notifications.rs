@@ -1,8 +1,95 @@
 //! `notifications`: what the platform tells its users.
 
-use kith_protocol::{EventId, UserId};
+use chrono::{DateTime, Utc};
+use kith_protocol::{DeviceId, EventId, TimestampMs, UserId, frame::Notification};
+use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
+
+/// A notification to be stored.
+pub struct New<'a> {
+    /// Its id.
+    pub id: EventId,
+    /// What it is about.
+    pub kind: &'a str,
+    /// One line.
+    pub title: &'a str,
+    /// The rest.
+    pub text: &'a str,
+    /// For programs.
+    pub data: &'a Value,
+}
+
+/// Stores a notification about a device, if the user has another one that is signed in. Answers when; `None` if not.
+pub async fn insert_of_device(
+    conn: &mut PgConnection,
+    user: UserId,
+    device: DeviceId,
+    new: New<'_>,
+) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "INSERT INTO notifications (id, user_id, kind, title, text, data)
+         SELECT $1, $2, $4, $5, $6, $7
+         WHERE EXISTS (SELECT FROM devices WHERE user_id = $2 AND id <> $3 AND revoked_at IS NULL)
+         RETURNING created_at",
+        new.id.as_uuid(),
+        user.as_uuid(),
+        device.as_uuid(),
+        new.kind,
+        new.title,
+        new.text,
+        new.data,
+    )
+    .fetch_optional(conn)
+    .await
+}
+
+/// Deletes the user's oldest notifications, until `kept` are left.
+pub async fn delete_beyond(conn: &mut PgConnection, user: UserId, kept: i64) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "DELETE FROM notifications
+         WHERE id IN (SELECT id FROM notifications WHERE user_id = $1 ORDER BY created_at DESC, id DESC OFFSET $2)",
+        user.as_uuid(),
+        kept,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The newest of the user's notifications of the last 30 days that were not seen, oldest first, as a device is told: not
+/// what came before its session began, nor what is about itself.
+pub async fn unseen(
+    conn: &mut PgConnection,
+    device: DeviceId,
+    limit: i64,
+) -> Result<Vec<Notification>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "SELECT n.id, n.kind, n.title, n.text, n.data, n.link, n.created_at
+         FROM devices d
+         JOIN notifications n ON n.user_id = d.user_id AND n.acknowledged_at IS NULL
+              AND n.created_at > GREATEST(d.created_at, now() - interval '30 days')
+              AND n.data ->> 'device' IS DISTINCT FROM d.id::text
+         WHERE d.id = $1
+         ORDER BY n.created_at DESC, n.id DESC
+         LIMIT $2",
+        device.as_uuid(),
+        limit,
+    )
+    .fetch_all(conn)
+    .await?;
+    let one = rows.into_iter().rev().map(|row| Notification {
+        id: EventId::from_uuid(row.id),
+        kind: row.kind,
+        title: row.title,
+        text: row.text,
+        data: row.data,
+        link: row.link,
+        at: TimestampMs::from_i64(row.created_at.timestamp_millis()),
+        acknowledged: false,
+    });
+    Ok(one.collect())
+}
 
 /// Marks notifications of the user as seen.
 pub async fn acknowledge(conn: &mut PgConnection, user: UserId, ids: &[EventId]) -> Result<(), sqlx::Error> {

@@ -30,6 +30,8 @@ const RANGES: &[(&str, &str, &str)] = &[
     ("", "refresh_tokens_device_idx", "the tokens of one device: those of the last days"),
     ("AS gone", "users_disabled_idx", "who was disabled in the last minute"),
     ("AS gone", "devices_revoked_idx", "who was signed out in the last minute"),
+    ("", "notifications_user_idx", "the notifications of one person: 50 are kept"),
+    ("", "notifications_unseen_idx", "the notifications of one person: 50 are kept"),
     ("", "pins_pkey", "the pins of one conversation: at most 50"),
     (
         "",
@@ -53,6 +55,7 @@ const RANGES: &[(&str, &str, &str)] = &[
     ("SET body = NULL", "events_relation_idx", "the edits of one message"),
     ("FROM user_words", "user_words_pkey", "LIMIT"),
     ("username > $2", "users_username_key", "LIMIT: a page"),
+    ("username > $1", "users_username_key", "LIMIT: a page"),
     ("FROM devices WHERE id > $1 ORDER BY id LIMIT", "devices_pkey", "LIMIT: a step of cleaning"),
     ("FROM invites WHERE hash > $1 ORDER BY hash LIMIT", "invites_pkey", "LIMIT: a step of cleaning"),
     (FIRST_ROW, "users_changed_idx", "the first row is enough"),

@@ -15,23 +15,29 @@ pub struct TokenRow {
     pub user_id: Uuid,
     /// The number of the device's newest token.
     pub newest_number: i64,
+    /// The sign-in that its device descends from.
+    pub family: Uuid,
+    /// The device's last greeting was answered `device_forked` (S8).
+    pub is_forked: bool,
     /// When it was exchanged.
     pub exchanged_at: Option<DateTime<Utc>>,
     /// The device was signed out or the user disabled.
     pub is_revoked: bool,
     /// Idle or old beyond what a session may be.
     pub is_over: bool,
-    /// It was exchanged, its successor was not, and the time for a lost answer is not over (S11).
+    /// It was exchanged in the same way, its successor was not, and the time for a lost answer is not over (S11).
     pub is_replayable: bool,
 }
 
-/// Finds a token and locks its device, so that two exchanges of one device follow each other.
+/// Finds a token and locks its device, so that two exchanges of one device follow each other. `parts` says that the
+/// token is to part a new device from its own.
 pub async fn lock(
     conn: &mut PgConnection,
     hash: &[u8],
     idle_days: i32,
     absolute_days: i32,
     replay_s: f64,
+    parts: bool,
 ) -> Result<Option<TokenRow>, sqlx::Error> {
     sqlx::query!(
         "SELECT devices.id FROM devices JOIN refresh_tokens ON refresh_tokens.device_id = devices.id
@@ -43,7 +49,8 @@ pub async fn lock(
     sqlx::query_as!(
         TokenRow,
         r#"SELECT token.device_id, devices.name AS device_name, devices.user_id, token.exchanged_at,
-                  devices.tokens_issued AS newest_number,
+                  devices.tokens_issued AS newest_number, devices.family,
+                  devices.forked_at IS NOT NULL AS "is_forked!",
                   devices.revoked_at IS NOT NULL OR users.disabled_at IS NOT NULL AS "is_revoked!",
                   token.issued_at < now() - make_interval(days => $2)
                       OR devices.created_at < now() - make_interval(days => $3) AS "is_over!",
@@ -52,6 +59,7 @@ pub async fn lock(
                       AND EXISTS (
                           SELECT FROM refresh_tokens AS next
                           WHERE next.hash = token.successor AND next.exchanged_at IS NULL
+                            AND (next.device_id <> token.device_id) = $5
                       ) AS "is_replayable!"
            FROM refresh_tokens AS token
            JOIN devices ON devices.id = token.device_id
@@ -61,6 +69,7 @@ pub async fn lock(
         idle_days,
         absolute_days,
         replay_s,
+        parts,
     )
     .fetch_optional(conn)
     .await
@@ -126,17 +135,6 @@ pub async fn exchange_all_of_device(conn: &mut PgConnection, device: DeviceId) -
     .execute(conn)
     .await?;
     Ok(())
-}
-
-/// Whose device holds this token, and whether it was exchanged.
-pub async fn device_of(conn: &mut PgConnection, hash: &[u8]) -> Result<Option<(Uuid, bool)>, sqlx::Error> {
-    let row = sqlx::query!(
-        r#"SELECT device_id, exchanged_at IS NOT NULL AS "is_exchanged!" FROM refresh_tokens WHERE hash = $1"#,
-        hash,
-    )
-    .fetch_optional(conn)
-    .await?;
-    Ok(row.map(|row| (row.device_id, row.is_exchanged)))
 }
 
 /// Ends all tokens of a device.

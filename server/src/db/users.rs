@@ -1,5 +1,6 @@
 //! `users`: accounts and profiles.
 
+use chrono::{DateTime, Utc};
 use kith_protocol::{DeviceId, UserId, api::Profile};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -24,13 +25,14 @@ pub struct ProfileRow {
     role: Option<String>,
     avatar: Option<String>,
     email: Option<String>,
+    shows_presence: bool,
     version: i64,
 }
 
 impl ProfileRow {
     /// As others see it.
     pub fn public(self) -> Profile {
-        Profile { email: None, ..self.own() }
+        Profile { email: None, show_presence: None, ..self.own() }
     }
 
     /// As its owner sees it.
@@ -42,6 +44,7 @@ impl ProfileRow {
             role: self.role,
             avatar: self.avatar,
             email: self.email,
+            show_presence: Some(self.shows_presence),
             version: self.version.unsigned_abs(),
         }
     }
@@ -212,7 +215,7 @@ pub async fn set_disabled(
 pub async fn profile(conn: &mut PgConnection, id: UserId) -> Result<Option<ProfileRow>, sqlx::Error> {
     sqlx::query_as!(
         ProfileRow,
-        "SELECT id, username, display_name, role, avatar, email, version FROM users WHERE id = $1",
+        "SELECT id, username, display_name, role, avatar, email, shows_presence, version FROM users WHERE id = $1",
         id.as_uuid(),
     )
     .fetch_optional(conn)
@@ -227,7 +230,7 @@ pub async fn profiles(
 ) -> Result<Vec<ProfileRow>, sqlx::Error> {
     sqlx::query_as!(
         ProfileRow,
-        "SELECT id, username, display_name, role, avatar, email, version FROM users
+        "SELECT id, username, display_name, role, avatar, email, shows_presence, version FROM users
          WHERE id = ANY($2) AND tenant = (SELECT tenant FROM users WHERE id = $1)
          ORDER BY id",
         asker.as_uuid(),
@@ -248,12 +251,61 @@ pub async fn set_display_name(
         "UPDATE users SET display_name = $2, version = version + (display_name <> $2)::int,
                 changed = pg_current_xact_id()
          WHERE id = $1
-         RETURNING id, username, display_name, role, avatar, email, version",
+         RETURNING id, username, display_name, role, avatar, email, shows_presence, version",
         id.as_uuid(),
         display_name,
     )
     .fetch_optional(conn)
     .await
+}
+
+/// An account as the operator lists it.
+pub struct ListedRow {
+    /// Its user name.
+    pub username: String,
+    /// What others read.
+    pub display_name: String,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// When its last connection ended.
+    pub last_seen: Option<DateTime<Utc>>,
+    /// The operator has disabled it.
+    pub is_disabled: bool,
+}
+
+/// Accounts by user name, after the name `after`.
+pub async fn accounts(
+    conn: &mut PgConnection,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<ListedRow>, sqlx::Error> {
+    sqlx::query_as!(
+        ListedRow,
+        r#"SELECT username, display_name, created_at, last_seen, disabled_at IS NOT NULL AS "is_disabled!"
+           FROM users WHERE tenant = '' AND username > $1
+           ORDER BY username
+           LIMIT $2"#,
+        after,
+        limit,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// Shows the user's presence to others, or hides it; answers whether that is a change.
+pub async fn set_shows_presence(
+    conn: &mut PgConnection,
+    id: UserId,
+    shows: bool,
+) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query!(
+        "UPDATE users SET shows_presence = $2 WHERE id = $1 AND shows_presence <> $2",
+        id.as_uuid(),
+        shows,
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
 }
 
 /// Whoever shares a conversation with the user, the user included.
@@ -279,7 +331,7 @@ pub async fn list(
 ) -> Result<Vec<ProfileRow>, sqlx::Error> {
     sqlx::query_as!(
         ProfileRow,
-        "SELECT id, username, display_name, role, avatar, email, version FROM users
+        "SELECT id, username, display_name, role, avatar, email, shows_presence, version FROM users
          WHERE tenant = (SELECT tenant FROM users WHERE id = $1) AND disabled_at IS NULL AND username > $2
          ORDER BY username
          LIMIT $3",
@@ -307,7 +359,7 @@ pub async fn search(
     let end = format!("{prefix}\u{10FFFF}");
     sqlx::query_as!(
         ProfileRow,
-        "SELECT id, username, display_name, role, avatar, email, version FROM users
+        "SELECT id, username, display_name, role, avatar, email, shows_presence, version FROM users
          WHERE id = ANY (ARRAY(
                    SELECT user_id FROM user_words
                    WHERE tenant = (SELECT tenant FROM users WHERE id = $1) AND word >= $2 AND word < $3
@@ -367,7 +419,7 @@ pub async fn set_profile(
     .await?;
     sqlx::query_as!(
         ProfileRow,
-        "SELECT id, username, display_name, role, avatar, email, version FROM users
+        "SELECT id, username, display_name, role, avatar, email, shows_presence, version FROM users
          WHERE tenant = '' AND username = $1",
         username,
     )

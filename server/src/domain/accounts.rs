@@ -20,6 +20,7 @@ use kith_protocol::{
     api::{CreateAccount, Profile},
     frame::Profiles,
     limits,
+    text::check_name,
 };
 use rand::RngExt;
 use serde_json::json;
@@ -105,6 +106,7 @@ pub async fn add(
         role: None,
         avatar: None,
         email: None,
+        show_presence: Some(true),
         version: 1,
     })
 }
@@ -153,7 +155,7 @@ pub async fn change_password(
     current: String,
     new: String,
 ) -> Result<(), ApiError> {
-    sessions::ask_password_again(state, user, current).await?;
+    sessions::ask_password_again(state, user, keep, current).await?;
     let profile = profile(state, user).await?;
     let hash = state.passwords.hash_chosen(new, vec![profile.username, profile.display_name]).await?;
     let mut tx = db::begin(&state.pool).await?;
@@ -296,7 +298,7 @@ pub async fn rename(state: &AppState, user: UserId, display_name: &str) -> Resul
     let changed = db::users::set_display_name(&mut conn, user, display_name).await?;
     let own = changed.ok_or(ApiError::DeviceRevoked)?.own();
     if own.version != before.version {
-        let public = Profile { email: None, ..own.clone() };
+        let public = Profile { email: None, show_presence: None, ..own.clone() };
         let frame = ServerFrame::Profiles(Profiles { reply_to: None, items: vec![public] });
         let topic = Topic::Profile(user);
         let fact = Latest { topic, version: (own.version, 0), json: frame.encode().into() };
@@ -311,6 +313,34 @@ pub async fn rename(state: &AppState, user: UserId, display_name: &str) -> Resul
         );
     }
     Ok(own)
+}
+
+/// Accounts for the operator, by user name, after the name `after`; none at the end.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list(pool: &PgPool, after: &str) -> Result<Vec<db::users::ListedRow>, ApiError> {
+    const PART: i64 = 1_000;
+    Ok(db::users::accounts(&mut *pool.acquire().await?, after, PART).await?)
+}
+
+/// Shows one's own presence to others, or hides it. Takes effect at once on this instance; one's devices on other instances
+/// connect again, and it does there.
+///
+/// # Errors
+/// When the database fails.
+pub async fn show_presence(state: &AppState, user: UserId, shows: bool) -> Result<(), ApiError> {
+    let mut conn = state.pool.acquire().await?;
+    if !db::users::set_shows_presence(&mut conn, user, shows).await? {
+        return Ok(());
+    }
+    if state.hub.is_connected(user) {
+        state.presence.hide(user, !shows);
+    }
+    for device in db::devices::of_user(&mut conn, user).await? {
+        state.hub.restart_elsewhere(DeviceId::from_uuid(device.id));
+    }
+    Ok(())
 }
 
 pub(crate) fn check_username(name: &str) -> Result<(), ApiError> {
@@ -342,12 +372,11 @@ fn check_avatar(avatar: &str) -> Result<(), ApiError> {
 }
 
 pub(crate) fn check_display_name(name: &str) -> Result<(), ApiError> {
-    let is_short = name.chars().count() <= limits::DISPLAY_NAME_CHARS_MAX;
-    if is_short && !name.trim().is_empty() && !name.chars().any(char::is_control) {
-        Ok(())
-    } else {
-        Err(ApiError::invalid("a display name has 1 to 64 characters and no control characters"))
-    }
+    check_name(name, limits::DISPLAY_NAME_CHARS_MAX).map_err(|_| {
+        ApiError::invalid(
+            "a display name has 1 to 64 characters, no control characters or invisible ones, and at most 4 combining marks in a row",
+        )
+    })
 }
 
 #[cfg(test)]
@@ -362,7 +391,7 @@ mod tests {
         for bad in ["", "ab", "Ada", "a b c", "čapek", &"x".repeat(33), "a\0bc"] {
             assert!(check_username(bad).is_err(), "{bad:?}");
         }
-        for bad in ["", "   ", "a\nb", &"x".repeat(65)] {
+        for bad in ["", "   ", "a\nb", "a\u{202e}b", "ada\u{200b}", &"x".repeat(65)] {
             assert!(check_display_name(bad).is_err(), "{bad:?}");
         }
         assert!(check_display_name(&"č".repeat(64)).is_ok());

@@ -158,6 +158,7 @@ async fn insert(conn: &mut PgConnection, part: &[(Newcomer, String)]) -> Result<
             role: None,
             avatar: None,
             email: newcomer.email.clone(),
+            show_presence: Some(true),
             version: 1,
         };
         profiles.insert(id.as_uuid(), profile);

@@ -6,18 +6,20 @@ use super::{
     publish::Item,
 };
 use crate::{
+    config::OpeningBudget,
     db::{self, conversations::NewConversation},
     error::ApiError,
     state::AppState,
 };
 use kith_protocol::{
     ConversationId, UserId,
-    event::{Role, check_title},
+    event::Role,
     frame::{AckStatus, Context, ConversationKind, HeadsItem},
     limits,
+    text::check_title,
 };
 use sqlx::{Acquire, PgConnection};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 use uuid::Uuid;
 
 /// What somebody wants to start.
@@ -50,7 +52,7 @@ pub struct Opened {
 ///
 /// # Errors
 /// `invalid` for a form that does not fit, `target_missing` for unknown people, `not_allowed` by policy,
-/// `id_conflict` if the id is used elsewhere, and whatever the first event meets.
+/// `id_conflict` if the id is used elsewhere, `rate_limited` for too many new ones, and whatever the first event meets.
 pub async fn open(state: &AppState, user: UserId, opening: Opening) -> Result<Opened, ApiError> {
     let handle = state.clone();
     state.to_the_end(async move { open_and_tell(&handle, user, opening).await }).await
@@ -63,7 +65,7 @@ async fn open_and_tell(state: &AppState, user: UserId, opening: Opening) -> Resu
     let mut conn = state.pool.acquire().await?;
     let is_new = match found(&mut conn, user, &opening).await? {
         true => false,
-        false => create(&mut conn, user, &opening, &others).await?,
+        false => create(&mut conn, state.config.opening, user, &opening, &others).await?,
     };
     if is_new {
         // It exists; whoever is not told now learns of it by the next heads.
@@ -135,8 +137,12 @@ async fn found(conn: &mut PgConnection, user: UserId, opening: &Opening) -> Resu
 }
 
 /// Creates it; false if another one was faster and it is the caller's as well.
+///
+/// # Errors
+/// Among others [`ApiError::RateLimited`] for somebody who has opened more than `budget` allows.
 async fn create(
     conn: &mut PgConnection,
+    budget: OpeningBudget,
     user: UserId,
     opening: &Opening,
     others: &[UserId],
@@ -167,6 +173,14 @@ async fn create(
     };
     db::heads::insert(&mut tx, key, opening.id).await?;
     let versions = db::contacts::raise_user_seqs(&mut tx, &everybody).await?;
+    // All rows of users are locked in order by now.
+    let step_s = 3_600.0 / f64::from(budget.per_hour);
+    let at_once = f64::from(budget.at_once);
+    if let Some(wait_s) = db::contacts::count_opening(&mut tx, user, at_once, step_s).await? {
+        let wait = Duration::from_secs_f64(wait_s.max(0.001));
+        let retry_after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
+        return Err(ApiError::RateLimited { retry_after_ms });
+    }
     let roles: Vec<String> = everybody
         .iter()
         .map(|one| match opening.kind {

@@ -14,6 +14,11 @@ const GUESSES_MIN: u64 = 100_000;
 /// takes a millisecond, but 100 ms for 20 characters all of which may stand for letters, and more for each further one.
 const COUNTED_CHARS: usize = 20;
 
+/// Parts of names that are looked for have at least so many characters.
+const NAME_PART_CHARS_MIN: usize = 3;
+/// Letters and digits that a password has besides the user's names.
+const REST_CHARS_MIN: usize = 5;
+
 /// Checks the length alone, which costs nothing.
 ///
 /// # Errors
@@ -37,15 +42,38 @@ pub(super) fn check_guesses(names: &[String], password: &str) -> Result<(), ApiE
     if names.iter().any(|name| name.to_lowercase() == password.to_lowercase()) {
         return Err(ApiError::invalid("the password may not be the user name"));
     }
+    if is_made_of(names, password) {
+        return Err(ApiError::invalid("the password may not be made of the user's names"));
+    }
     let counted: String = password.chars().take(COUNTED_CHARS).collect();
+    let plain = counted.to_lowercase();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    if zxcvbn(&counted, &names).guesses() < GUESSES_MIN {
+    let is_weak = |text: &str| zxcvbn(text, &names).guesses() < GUESSES_MIN;
+    // Another case adds little: whoever guesses tries it, too.
+    if is_weak(&counted) || (plain != counted && is_weak(&plain)) {
         return Err(ApiError::invalid(
             "the password is too easy to guess: it is one of the most used, or like them. \
              Four or more words that do not belong together make a good one",
         ));
     }
     Ok(())
+}
+
+/// Whether little is left of a password without the names' parts, whatever their case and order.
+fn is_made_of(names: &[String], password: &str) -> bool {
+    let fold = |text: &str| text.to_lowercase();
+    let plain = |text: &str| text.chars().filter(|c| c.is_alphanumeric()).collect::<String>();
+    let mut parts: Vec<String> = Vec::new();
+    for name in names {
+        let name = fold(name);
+        parts.extend(name.split(|c: char| !c.is_alphanumeric()).map(str::to_owned));
+        parts.push(plain(&name));
+    }
+    parts.retain(|part| part.chars().count() >= NAME_PART_CHARS_MIN);
+    parts.sort_by_key(|part| std::cmp::Reverse(part.len()));
+    let whole = plain(&fold(password));
+    let rest = parts.iter().fold(whole.clone(), |rest, part| rest.replace(part.as_str(), ""));
+    rest.len() < whole.len() && rest.chars().count() < REST_CHARS_MIN
 }
 
 #[cfg(test)]
@@ -89,6 +117,15 @@ mod tests {
             "Ada.Lovelace",
             "Ada Lovelace",
             "ecalevol.ada",
+            "PASSWORD",
+            "PASSWORD1",
+            "ILOVEYOU",
+            "adalovelace",
+            "ADALOVELACE",
+            "lovelace.ada",
+            "Lovelace2026",
+            "Ada_Lovelace!1",
+            "adaadaada",
             &"a".repeat(200),
         ] {
             assert!(check(bad).is_err(), "{bad:?}");

@@ -1,24 +1,27 @@
 //! Sessions: signing in, renewing, devices, signing out.
 //!
 //! A refresh token is exchanged once. Its successor is derived from it, so that a client whose answer was lost gets
-//! the same one again; any later use of an exchanged token means that there are two holders, and the device is
-//! signed out (S11).
+//! the same one again; any later use of an exchanged token means that there are two holders, and every device that
+//! descends from the same sign-in is signed out (S11).
 
 mod returned;
 
-use super::accounts;
+use super::{accounts, notices, sign_in_limits::Guesser};
 use crate::{auth::Told, config::Config, db, error::ApiError, state::AppState};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use chrono::Utc;
 use kith_failpoint::places;
 use kith_protocol::{
     DeviceId, TimestampMs, UserId,
     api::{DeviceRef, DeviceRequest, Refresh, Session, SessionItem, SignIn},
     error::close,
+    frame::Notification,
     limits,
+    text::check_name,
 };
 use sha2::{Digest, Sha256};
 use sqlx::{PgConnection, PgPool};
-use std::collections::HashSet;
+use std::{collections::HashSet, net::IpAddr};
 use uuid::Uuid;
 
 /// Writes random or derived bytes as a token.
@@ -31,12 +34,17 @@ pub(crate) fn hash_token(token: &str) -> Vec<u8> {
     Sha256::digest(token.as_bytes()).to_vec()
 }
 
-/// Signs a user in on a device.
+/// Signs a user in on a device. Wrong passwords count for the device if the account knows it, else for the account and
+/// `network`.
 ///
 /// # Errors
 /// [`ApiError::CredentialsInvalid`], the same for an unknown user, a wrong password and a disabled account;
 /// [`ApiError::RateLimited`] after many wrong ones.
-pub async fn sign_in(state: &AppState, request: SignIn) -> Result<Session, ApiError> {
+pub async fn sign_in(
+    state: &AppState,
+    request: SignIn,
+    network: Option<IpAddr>,
+) -> Result<Session, ApiError> {
     check_device_name(&request.device)?;
     // A name of a bad form is nobody's, and takes as long to be refused.
     let is_name = accounts::check_username(&request.username).is_ok();
@@ -49,18 +57,18 @@ pub async fn sign_in(state: &AppState, request: SignIn) -> Result<Session, ApiEr
     };
     // A stranger who guesses must not lock the owner's own devices out, those that were signed out included.
     let is_known_device = found.as_ref().is_some_and(|user| user.knows_device);
-    let key = match request.device.id.filter(|_| is_known_device) {
-        Some(device) => device.to_string(),
-        None => request.username.chars().take(limits::USERNAME_CHARS_MAX + 1).collect(),
+    let guesser = match request.device.id.filter(|_| is_known_device) {
+        Some(device) => Guesser::Known(device),
+        None => Guesser::Stranger(&request.username, network),
     };
-    state.sign_in_limits.attempt(&key)?;
+    state.sign_in_limits.attempt(guesser)?;
     let stored = found.as_ref().map(|user| user.password_hash.clone());
     let verified = state.passwords.verify(request.password.clone(), stored).await?;
     let user = match found {
         Some(user) if verified.fits && !user.is_disabled => user,
         _ => return Err(ApiError::CredentialsInvalid),
     };
-    state.sign_in_limits.succeeded(&key);
+    state.sign_in_limits.succeeded(guesser);
     let id = UserId::from_uuid(user.id);
     if verified.is_weak {
         let stronger = state.passwords.hash(request.password).await?;
@@ -83,17 +91,17 @@ async fn begin(
     if !db::users::lock_with(&mut tx, user, password_hash).await? {
         return Err(ApiError::CredentialsInvalid);
     }
-    let id = match device.id {
+    let (id, notice) = match device.id {
         Some(id) if db::devices::renew(&mut tx, id, user, &device.name).await? => {
             db::refresh_tokens::delete_of_device(&mut tx, id).await?;
-            id
+            (id, None)
         }
         _ => {
             let id = DeviceId::mint();
             if !db::devices::insert(&mut tx, id, user, &device.name).await? {
                 return Err(ApiError::Unavailable);
             }
-            id
+            (id, notices::new_device(&mut tx, user, id, &device.name, false).await?)
         }
     };
     let most = i64::try_from(limits::DEVICES_PER_USER_MAX).unwrap_or(i64::MAX);
@@ -104,6 +112,9 @@ async fn begin(
     let session = session(state, &mut tx, user, DeviceRef { id, name: device.name }, refresh_token).await?;
     tx.commit().await?;
     close(state, &ended);
+    if let Some(notice) = notice {
+        notices::tell(state, user, notice);
+    }
     Ok(session)
 }
 
@@ -129,6 +140,7 @@ async fn session(
 /// # Errors
 /// [`ApiError::TokenInvalid`] for an unknown token, one of another device, or a session that has lasted its time;
 /// [`ApiError::DeviceRevoked`] after signing out, and when an exchanged token comes back too late;
+/// [`ApiError::NotAllowed`] for a new device where the old one's last greeting was not answered `device_forked`;
 /// [`ApiError::RateLimited`] for a device that comes again and again.
 pub async fn refresh(state: &AppState, request: Refresh) -> Result<Session, ApiError> {
     let old = hash_token(&request.refresh_token);
@@ -136,13 +148,16 @@ pub async fn refresh(state: &AppState, request: Refresh) -> Result<Session, ApiE
     if let Some(told) = &told {
         state.sign_in_limits.refresh_of(told.device)?;
     }
+    let parts = request.device.is_none();
     let mut tx = db::begin(&state.pool).await?;
-    let row = match (find(&mut tx, &old).await?, told) {
+    let row = match (find(&mut tx, &old, parts).await?, told) {
         (Some(row), _) => row,
         (None, Some(told)) => {
             // Of two askers at once the second takes nothing back, and then sees what the first did.
-            returned::take_back(&mut tx, told, &old).await?;
-            find(&mut tx, &old).await?.ok_or(ApiError::TokenInvalid)?
+            if state.config.is_restored(Utc::now()) {
+                returned::take_back(&mut tx, told, &old).await?;
+            }
+            find(&mut tx, &old, parts).await?.ok_or(ApiError::TokenInvalid)?
         }
         (None, None) => return Err(ApiError::TokenInvalid),
     };
@@ -153,66 +168,75 @@ pub async fn refresh(state: &AppState, request: Refresh) -> Result<Session, ApiE
     if request.device.is_some_and(|asked| asked != device) || row.is_over {
         return Err(ApiError::TokenInvalid);
     }
-    if row.exchanged_at.is_some() && !row.is_replayable {
-        db::devices::revoke(&mut tx, user, device).await?;
+    let is_first = row.exchanged_at.is_none();
+    if !is_first && !row.is_replayable {
+        let ended = db::devices::revoke_family(&mut tx, user, row.family).await?;
         tx.commit().await?;
-        tracing::warn!(user.id = %user, device.id = %device, "an exchanged refresh token came back");
-        state.hub.close_device(device, close::REVOKED);
+        tracing::warn!(user.id = %user, device.id = %device, devices = ended.len(), "an exchanged refresh token came back");
+        close(state, &ended);
         return Err(ApiError::DeviceRevoked);
     }
-    let name = row.device_name;
+    if parts && is_first && !row.is_forked {
+        return Err(ApiError::NotAllowed);
+    }
     // A token that bears no mark of this key says no number: the next one is the device's next.
     let number = match told {
         Some(told) => told.number.saturating_add(1),
-        None => row.newest_number.saturating_add(i64::from(row.exchanged_at.is_none())),
+        None => row.newest_number.saturating_add(i64::from(is_first)),
     };
-    let session = if request.device.is_some() {
-        let next = state.tokens.successor(&request.refresh_token, Told { user, device, number });
-        if row.exchanged_at.is_none() {
-            let hash = hash_token(&next);
-            db::refresh_tokens::insert(&mut tx, &hash, device).await?;
-            db::refresh_tokens::mark_exchanged(&mut tx, &old, &hash, device, Config::SESSION_IDLE_DAYS)
-                .await?;
-            db::devices::touch(&mut tx, device, number).await?;
-        }
-        session(state, &mut tx, user, DeviceRef { id: device, name }, next).await?
+    let (id, next) = if parts {
+        state.tokens.fork(&request.refresh_token, user, number)
     } else {
-        let (id, next) = state.tokens.fork(&request.refresh_token, user, number);
-        fork(&mut tx, Told { user, device: id, number }, &name, &next).await?;
-        session(state, &mut tx, user, DeviceRef { id, name }, next).await?
+        (device, state.tokens.successor(&request.refresh_token, Told { user, device, number }))
     };
+    let mut notice = None;
+    if is_first {
+        let told = Told { user, device: id, number };
+        notice = exchange(&mut tx, (device, &row.device_name, &old), told, &next).await?;
+    }
+    let session = session(state, &mut tx, user, DeviceRef { id, name: row.device_name }, next).await?;
     let most = i64::try_from(limits::DEVICES_PER_USER_MAX).unwrap_or(i64::MAX);
     let ended = db::devices::revoke_beyond(&mut tx, user, session.device.id, most).await?;
     tx.commit().await?;
     kith_failpoint::pass(places::REFRESH_AFTER_COMMIT);
     close(state, &ended);
+    if let Some(notice) = notice {
+        notices::tell(state, user, notice);
+    }
     Ok(session)
 }
 
 async fn find(
     conn: &mut PgConnection,
     hash: &[u8],
+    parts: bool,
 ) -> Result<Option<db::refresh_tokens::TokenRow>, sqlx::Error> {
     let (idle, absolute) = (Config::SESSION_IDLE_DAYS, Config::SESSION_ABSOLUTE_DAYS);
-    db::refresh_tokens::lock(conn, hash, idle, absolute, limits::REFRESH_REPLAY.as_secs_f64()).await
+    db::refresh_tokens::lock(conn, hash, idle, absolute, limits::REFRESH_REPLAY.as_secs_f64(), parts).await
 }
 
-/// Enters the device that parts from another one with this token: once, and good while its token is unused. A device
-/// that is known without this token has newer ones.
-async fn fork(conn: &mut PgConnection, told: Told, name: &str, token: &str) -> Result<(), ApiError> {
-    let hash = hash_token(token);
-    match db::refresh_tokens::device_of(conn, &hash).await? {
-        Some((_, true)) => Err(ApiError::TokenInvalid),
-        Some((_, false)) => Ok(()),
-        None => {
-            if !db::devices::insert(conn, told.device, told.user, name).await? {
-                return Err(ApiError::TokenInvalid);
-            }
-            db::devices::touch(conn, told.device, told.number).await?;
-            db::refresh_tokens::insert(conn, &hash, told.device).await?;
-            Ok(())
+/// Enters the successor of a token of this device, and the device itself where it is a new one that parts; answers the
+/// notice of it.
+async fn exchange(
+    conn: &mut PgConnection,
+    (device, name, old): (DeviceId, &str, &[u8]),
+    next: Told,
+    token: &str,
+) -> Result<Option<Notification>, ApiError> {
+    let mut notice = None;
+    if next.device != device {
+        // One that is known already came back by a newer token after a restore.
+        if !db::devices::insert_parted(conn, next.device, device, next.number).await? {
+            return Err(ApiError::TokenInvalid);
         }
+        db::generations::set_forked(conn, device, false).await?;
+        notice = notices::new_device(conn, next.user, next.device, name, true).await?;
     }
+    let hash = hash_token(token);
+    db::refresh_tokens::insert(conn, &hash, next.device).await?;
+    db::refresh_tokens::mark_exchanged(conn, old, &hash, device, Config::SESSION_IDLE_DAYS).await?;
+    db::devices::touch(conn, next.device, next.number).await?;
+    Ok(notice)
 }
 
 /// The user's devices.
@@ -285,19 +309,25 @@ pub async fn revoke_others(state: &AppState, user: UserId, keep: DeviceId) -> Re
     Ok(())
 }
 
-/// Asks a signed-in user for the password again.
+/// Asks a signed-in user for the password again. Wrong ones count for the device that says them: a thief's guesses do not
+/// keep the owner from signing the thief out.
 ///
 /// # Errors
 /// [`ApiError::CredentialsInvalid`] when it does not fit, [`ApiError::RateLimited`] after many wrong ones.
-pub async fn ask_password_again(state: &AppState, user: UserId, password: String) -> Result<(), ApiError> {
-    let key = user.to_string();
-    state.sign_in_limits.attempt(&key)?;
+pub async fn ask_password_again(
+    state: &AppState,
+    user: UserId,
+    device: DeviceId,
+    password: String,
+) -> Result<(), ApiError> {
+    let guesser = Guesser::Again(user, device);
+    state.sign_in_limits.attempt(guesser)?;
     let found = db::users::credentials_of(&mut *state.pool.acquire().await?, user).await?;
     let verified = state.passwords.verify(password, found.map(|user| user.password_hash)).await?;
     if !verified.fits {
         return Err(ApiError::CredentialsInvalid);
     }
-    state.sign_in_limits.succeeded(&key);
+    state.sign_in_limits.succeeded(guesser);
     Ok(())
 }
 
@@ -347,10 +377,6 @@ pub async fn close_dead(state: &AppState) -> Result<(), ApiError> {
 }
 
 fn check_device_name(device: &DeviceRequest) -> Result<(), ApiError> {
-    let chars = device.name.chars().count();
-    if (1..=limits::DEVICE_NAME_CHARS_MAX).contains(&chars) && !device.name.chars().any(char::is_control) {
-        Ok(())
-    } else {
-        Err(ApiError::invalid("a device's name has 1 to 64 characters and no control characters"))
-    }
+    check_name(&device.name, limits::DEVICE_NAME_CHARS_MAX)
+        .map_err(|_| ApiError::invalid("a device's name has 1 to 64 characters, none of them invisible"))
 }

@@ -3,7 +3,7 @@
 use crate::{
     domain,
     error::ApiError,
-    http::{extract::JsonBody, limits::CountedSignIn},
+    http::{extract::JsonBody, peer::CountedSignIn},
     state::AppState,
 };
 use axum::{Json, extract::State, http::StatusCode};

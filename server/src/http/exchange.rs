@@ -16,7 +16,6 @@ use axum::{Json, extract::State};
 use kith_protocol::{
     ClientFrame,
     api::{ExchangeAnswer, ExchangeRequest},
-    ephemeral::PresenceState,
     error::close,
     limits,
 };
@@ -54,7 +53,7 @@ pub async fn exchange(
     let greeted = hello::greet(&state, &authed, &hello, received.request, outbox).await?;
     drop(turn);
     let present = Present { state: &state, connection: greeted.connection.clone() };
-    state.presence.set(&greeted.connection, PresenceState::Online);
+    state.presence.enter(&greeted.connection, greeted.hides_presence);
     let mut frames: Vec<Value> = Vec::new();
     for frame in &greeted.frames {
         frames.push(parse(&frame.encode())?);

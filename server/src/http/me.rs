@@ -15,10 +15,13 @@ pub async fn update(
     authed: Authed,
     JsonBody(request): JsonBody<UpdateProfile>,
 ) -> Result<Json<Profile>, ApiError> {
-    match request.display_name {
-        Some(name) => accounts::rename(&state, authed.user, &name).await.map(Json),
-        None => accounts::profile(&state, authed.user).await.map(Json),
+    if let Some(name) = request.display_name {
+        accounts::rename(&state, authed.user, &name).await?;
     }
+    if let Some(shows) = request.show_presence {
+        accounts::show_presence(&state, authed.user, shows).await?;
+    }
+    accounts::profile(&state, authed.user).await.map(Json)
 }
 
 /// `PUT /v1/me/password`

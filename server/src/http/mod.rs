@@ -6,7 +6,6 @@ pub mod exchange;
 pub mod extract;
 pub mod health;
 pub mod info;
-pub mod limits;
 pub mod me;
 pub mod messages;
 pub mod origin;

@@ -81,6 +81,30 @@ impl FromRequestParts<AppState> for PeerAddress {
     }
 }
 
+/// A request to a route that hashes passwords, counted for its address before its body is read.
+pub struct CountedSignIn;
+
+impl FromRequestParts<AppState> for CountedSignIn {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        let peer = PeerAddress::from_request_parts(parts, state).await?;
+        state.sign_in_limits.address(peer.counted).map(|()| Self)
+    }
+}
+
+/// An exchange of a refresh token, counted for its address before its body is read.
+pub struct CountedRefresh;
+
+impl FromRequestParts<AppState> for CountedRefresh {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        let peer = PeerAddress::from_request_parts(parts, state).await?;
+        state.sign_in_limits.refresh_by(peer.counted).map(|()| Self)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

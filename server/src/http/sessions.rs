@@ -6,7 +6,7 @@ use crate::{
     error::ApiError,
     http::{
         extract::{JsonBody, PathId},
-        limits::{CountedRefresh, CountedSignIn},
+        peer::{CountedRefresh, CountedSignIn, PeerAddress},
     },
     state::AppState,
 };
@@ -20,9 +20,10 @@ use kith_protocol::{
 pub async fn create(
     State(state): State<AppState>,
     _counted: CountedSignIn,
+    peer: PeerAddress,
     JsonBody(request): JsonBody<SignIn>,
 ) -> Result<Json<Session>, ApiError> {
-    sessions::sign_in(&state, request).await.map(Json)
+    sessions::sign_in(&state, request, peer.counted).await.map(Json)
 }
 
 /// `POST /v1/sessions/refresh`
@@ -55,7 +56,7 @@ pub async fn revoke_others(
     authed: Authed,
     JsonBody(request): JsonBody<RevokeSession>,
 ) -> Result<StatusCode, ApiError> {
-    sessions::ask_password_again(&state, authed.user, request.password).await?;
+    sessions::ask_password_again(&state, authed.user, authed.device, request.password).await?;
     sessions::revoke_others(&state, authed.user, authed.device).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -67,7 +68,7 @@ pub async fn revoke(
     PathId(device): PathId<DeviceId>,
     JsonBody(request): JsonBody<RevokeSession>,
 ) -> Result<StatusCode, ApiError> {
-    sessions::ask_password_again(&state, authed.user, request.password).await?;
+    sessions::ask_password_again(&state, authed.user, authed.device, request.password).await?;
     sessions::revoke(&state, authed.user, device).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -27,12 +27,12 @@ const FILE_BYTES_MAX: u64 = 64 * 1024;
 pub struct DatabaseUrl(Url);
 
 impl DatabaseUrl {
-    /// The address to connect to, with the password in it. A host elsewhere is spoken to through TLS unless it says
-    /// otherwise.
+    /// The address to connect to, with the password in it. The certificate of a host elsewhere is verified unless the
+    /// address says otherwise.
     pub fn reveal(&self) -> String {
         let mut url = self.0.clone();
         if self.tls() == DatabaseTls::Unsaid {
-            url.query_pairs_mut().append_pair("sslmode", "require");
+            url.query_pairs_mut().append_pair("sslmode", "verify-full");
         }
         url.to_string()
     }
@@ -80,7 +80,8 @@ impl DatabaseUrl {
     pub fn tls(&self) -> DatabaseTls {
         match (self.is_local(), self.setting("sslmode").or_else(|| self.setting("ssl-mode")).as_deref()) {
             (true, _) => DatabaseTls::Local,
-            (false, Some("require" | "verify-ca" | "verify-full")) => DatabaseTls::Demanded,
+            (false, Some("verify-full")) => DatabaseTls::Verified,
+            (false, Some("require" | "verify-ca")) => DatabaseTls::Unverified,
             (false, Some("disable")) => DatabaseTls::Renounced,
             (false, Some("allow" | "prefer")) => DatabaseTls::Vague,
             (false, _) => DatabaseTls::Unsaid,
@@ -93,14 +94,23 @@ impl DatabaseUrl {
 pub enum DatabaseTls {
     /// On this machine; it needs none.
     Local,
-    /// Said, and demanded.
-    Demanded,
+    /// Demanded, with a certificate that is made for the host.
+    Verified,
+    /// Demanded, but another host's certificate will do.
+    Unverified,
     /// Said to be done without.
     Renounced,
     /// Said in a way that lets anybody in between do without it.
     Vague,
-    /// Nothing said: it is demanded.
+    /// Nothing said: as [`DatabaseTls::Verified`].
     Unsaid,
+}
+
+impl DatabaseTls {
+    /// Whether nobody between here and the database can read or change what is said.
+    pub fn is_safe(self) -> bool {
+        matches!(self, Self::Local | Self::Verified | Self::Unsaid)
+    }
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -130,11 +140,9 @@ impl FromStr for DatabaseUrl {
             return Err("the database's password is one of the examples: choose one".to_owned());
         }
         if url.tls() == DatabaseTls::Vague {
-            return Err(
-                "sslmode=allow and prefer let anybody in between switch TLS off: say require or verify-full \
-                        (or disable, in a network of your own)"
-                    .to_owned(),
-            );
+            return Err("sslmode=allow and prefer let anybody in between switch TLS off: say verify-full \
+                        (or disable, with trusted_network = true)"
+                .to_owned());
         }
         Ok(url)
     }
@@ -169,6 +177,40 @@ impl fmt::Debug for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.shown())
     }
+}
+
+/// What the server's keys are derived from besides the database's.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretKey(Vec<u8>);
+
+impl SecretKey {
+    /// The shortest, in bytes.
+    pub const BYTES_MIN: usize = 32;
+
+    /// The bytes.
+    pub fn reveal(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Reads the server's secret key from a file; white space around it does not count.
+///
+/// # Errors
+/// [`SecretFileError`], also for one of fewer than [`SecretKey::BYTES_MIN`] bytes and for one of a single byte repeated.
+pub(super) fn secret_key_from(path: &Path) -> Result<SecretKey, SecretFileError> {
+    let bytes = read_private(path)?.trim_ascii().to_vec();
+    let is_same = bytes.windows(2).all(|pair| pair[0] == pair[1]);
+    if bytes.len() < SecretKey::BYTES_MIN || is_same {
+        let problem = "a secret key has at least 32 random bytes: openssl rand -hex 32".to_owned();
+        return Err(SecretFileError::Bad { path: path.to_path_buf(), problem });
+    }
+    Ok(SecretKey(bytes))
 }
 
 /// Why a secret's file is not read.

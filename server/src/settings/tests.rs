@@ -83,9 +83,36 @@ fn sec_092_example_secrets_and_vague_tls_are_refused() {
     assert_eq!(tls("postgres://kith:secret@localhost/kith"), DatabaseTls::Local);
     assert_eq!(tls("postgres://kith@localhost/kith?host=/run/postgresql"), DatabaseTls::Local);
     assert_eq!(tls("postgres://kith@10.0.0.2/kith"), DatabaseTls::Unsaid);
+    assert_eq!(tls("postgres://kith@10.0.0.2/kith?sslmode=verify-ca"), DatabaseTls::Unverified);
     assert_eq!(tls("postgres://kith@db/kith?sslmode=disable"), DatabaseTls::Renounced);
-    assert!(url("postgres://kith@10.0.0.2/kith").unwrap().reveal().ends_with("?sslmode=require"));
+    assert!(url("postgres://kith@10.0.0.2/kith").unwrap().reveal().ends_with("?sslmode=verify-full"));
     assert!(!url("postgres://kith@localhost/kith").unwrap().reveal().contains("sslmode"));
+}
+
+#[test]
+fn sec_092_a_database_or_a_bus_elsewhere_needs_a_verified_certificate_or_a_trusted_network() {
+    let config = |rest: &str| flags(&format!("kith {rest}")).config();
+    for url in ["postgres://kith@localhost/kith", "postgres://kith@db.example.org/kith?sslmode=verify-full"] {
+        assert!(config(&format!("--database-url {url}")).is_ok(), "{url}");
+    }
+    for mode in ["disable", "require", "verify-ca"] {
+        let url = format!("--database-url postgres://kith@db.example.org/kith?sslmode={mode}");
+        assert_eq!(config(&url).unwrap_err(), ConfigError::PlainDatabase, "{mode}");
+        assert!(config(&format!("{url} --trusted-network")).is_ok(), "{mode}");
+    }
+    for bus in ["tls://bus.example.org", "nats://127.0.0.1:4222"] {
+        assert!(config(&format!("--bus {bus}")).is_ok(), "{bus}");
+    }
+    assert_eq!(config("--bus nats://10.0.0.3").unwrap_err(), ConfigError::PlainBus);
+    assert!(config("--bus nats://10.0.0.3 --trusted-network").is_ok());
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("bus");
+    fs::write(&file, "nats://10.0.0.3").unwrap();
+    #[cfg(unix)]
+    fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let from_file = |rest: &str| flags(&format!("kith --bus-file {}{rest}", file.display())).bus();
+    assert!(matches!(from_file(""), Err(SecretFileError::Bad { .. })));
+    assert!(from_file(" --trusted-network").unwrap().is_some());
 }
 
 #[test]
@@ -121,6 +148,26 @@ fn sec_092_a_password_is_shown_nowhere() {
         assert!(!text.contains("hunter") && text.contains("***"), "{text}");
     }
     assert!(printed.contains("# flag or environment") && printed.contains("signup = \"closed\"  # default"));
+}
+
+#[cfg(unix)]
+#[test]
+fn sec_092_a_secret_key_is_long_and_private() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("key");
+    let key = |text: &str, mode: u32| {
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        flags(&format!("kith --secret-key-file {}", path.display())).secret_key()
+    };
+    let good = "0f1e2d3c4b5a69788796a5b4c3d2e1f0";
+    assert_eq!(key(&format!("{good}\n"), 0o600).unwrap().unwrap().reveal(), good.as_bytes());
+    assert!(matches!(key(good, 0o644), Err(SecretFileError::Open { .. })));
+    for bad in [&good[1..], "", &"x".repeat(64)] {
+        assert!(matches!(key(bad, 0o600), Err(SecretFileError::Bad { .. })), "{bad}");
+    }
+    assert_eq!(format!("{:?}", key(good, 0o600).unwrap().unwrap()), "***");
 }
 
 #[cfg(unix)]

@@ -17,7 +17,6 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use futures_util::{FutureExt, Stream, StreamExt, stream::SplitStream};
 use kith_protocol::{
     ClientFrame, ErrorCode, ServerFrame, TimestampMs,
-    ephemeral::PresenceState,
     error::close,
     frame::{AuthExpiring, Hello},
     limits,
@@ -130,8 +129,8 @@ fn code_of(error: &axum::Error) -> u16 {
 
 #[tracing::instrument(skip_all, fields(connection.id = greeted.connection.id, user.id = %authed.user))]
 async fn serve(state: AppState, authed: Authed, socket: WebSocket, greeted: Greeted) {
-    let Greeted { connection, frames } = greeted;
-    state.presence.set(&connection, PresenceState::Online);
+    let Greeted { connection, frames, hides_presence } = greeted;
+    state.presence.enter(&connection, hides_presence);
     let (sink, mut stream) = socket.split();
     let mut writing = state.tasks.spawn(writer::run(sink, Arc::clone(&connection.outbox), frames));
     let mut session = Session::new(state.clone(), connection.clone(), authed.expires_at);

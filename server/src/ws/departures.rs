@@ -62,8 +62,14 @@ mod tests {
         departures.note(&pool).await;
         assert!(departures.gone().is_empty());
         let ids: Vec<_> = people.iter().map(|user| user.as_uuid()).collect();
-        let rows = db::contacts::people(&mut pool.acquire().await.unwrap(), &ids).await.unwrap();
-        let seen = |user: UserId| rows.iter().find(|row| row.id == user.as_uuid()).unwrap().last_seen;
-        assert_eq!(people.map(seen), [Some(1_000), Some(3_000), None]);
+        let seen: Vec<Option<i64>> = sqlx::query_scalar(
+            "SELECT (extract(epoch FROM last_seen) * 1000)::bigint FROM UNNEST($1::uuid[]) WITH ORDINALITY AS asked (id, at)
+             JOIN users USING (id) ORDER BY at",
+        )
+        .bind(&ids)
+        .fetch_all(&pool)
+        .await
+        .unwrap();
+        assert_eq!(seen, [Some(1_000), Some(3_000), None]);
     }
 }

@@ -24,7 +24,7 @@ use kith_protocol::{
     limits,
 };
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -221,7 +221,7 @@ impl Session {
 
     /// A fresh token of the same user and device moves the end (S11).
     async fn renew(&mut self, auth: &Auth) -> Result<Answer, ApiError> {
-        let authed: Authed = self.state.tokens.verify(&auth.token)?;
+        let authed: Authed = self.state.tokens.verify_of_any_key(&self.state.pool, &auth.token).await?;
         if authed.user != self.connection.user || authed.device != self.connection.device {
             return Err(ApiError::TokenInvalid);
         }
@@ -313,22 +313,19 @@ impl Session {
         Ok(Answer::Done)
     }
 
-    /// Watches people of one's own tenant; unknown ones are left out. Their states come at once.
+    /// Watches people who share a conversation and show their presence; others are left out. Their states come at once.
     async fn watch(&mut self, watch: PresenceWatch) -> Result<Answer, ApiError> {
         if watch.users.len() > limits::USERS_PER_FRAME_MAX {
             return Err(ApiError::invalid("too many users"));
         }
-        let own = self.user();
-        let asked: BTreeSet<Uuid> = watch.users.iter().chain([&own]).map(|user| user.as_uuid()).collect();
+        let asked: BTreeSet<Uuid> = watch.users.iter().map(|user| user.as_uuid()).collect();
         let asked: Vec<Uuid> = asked.into_iter().collect();
-        let rows = db::contacts::people(&mut *self.state.pool.acquire().await?, &asked).await?;
-        let tenant = rows.iter().find(|row| row.id == own.as_uuid()).map(|row| row.tenant.clone());
-        let wanted: HashSet<UserId> = watch.users.into_iter().collect();
+        let mut conn = self.state.pool.acquire().await?;
+        let rows = db::contacts::watchable(&mut conn, self.user(), &asked).await?;
+        drop(conn);
         let last_seen: HashMap<UserId, Option<TimestampMs>> = rows
             .into_iter()
-            .filter(|row| Some(&row.tenant) == tenant.as_ref())
             .map(|row| (UserId::from_uuid(row.id), row.last_seen.map(TimestampMs::from_i64)))
-            .filter(|(user, _)| wanted.contains(user))
             .collect();
         let states = self.state.presence.watch(&self.connection, last_seen.keys().copied().collect());
         let presence: Vec<Presence> = states

@@ -7,6 +7,7 @@ use crate::{
         batch::now_ms,
         capabilities::OFFERED,
         heads::{self, Snapshot},
+        notices,
     },
     error::ApiError,
     hub::{Connected, Outbox},
@@ -15,7 +16,7 @@ use crate::{
 };
 use kith_protocol::{
     PROTOCOL_VERSION, ServerFrame, TimestampMs,
-    frame::{Hello, Welcome, WelcomeLimits},
+    frame::{Hello, Notification, Notifications, Welcome, WelcomeLimits},
     limits,
 };
 use sqlx::PgConnection;
@@ -45,6 +46,8 @@ pub struct Greeted {
     pub connection: Connected,
     /// `welcome` and `heads`, to be written before anything of the outbox.
     pub frames: Vec<ServerFrame>,
+    /// Whether nobody is to see that the user is there.
+    pub hides_presence: bool,
 }
 
 /// Greets a connection: subscribes it to live frames, then reads the heads, so that nothing falls between (S2).
@@ -68,7 +71,7 @@ pub async fn greet(
         return Err(ApiError::invalid("the token is another device's"));
     }
     let epoch = state.publisher.epoch.get().await?;
-    let (connection, generation, snapshot) = enter(state, authed, hello, outbox).await?;
+    let Entered { connection, device, snapshot, notices } = enter(state, authed, hello, outbox).await?;
     let cursor = hello.cursor.as_deref().filter(|_| hello.full != Some(true));
     let is_full = snapshot.parts.first().is_none_or(|part| part.full);
     state.metrics.heads(is_full, cursor.is_some());
@@ -79,7 +82,7 @@ pub async fn greet(
         server: SERVER.to_owned(),
         user: authed.user,
         device: authed.device,
-        generation,
+        generation: device.generation,
         epoch: epoch.to_string(),
         now: TimestampMs::from_i64(now_ms()),
         protocol: PROTOCOL_VERSION,
@@ -89,7 +92,26 @@ pub async fn greet(
     };
     let mut frames = vec![ServerFrame::Welcome(Box::new(welcome))];
     frames.extend(snapshot.parts.into_iter().map(ServerFrame::Heads));
-    Ok(Greeted { connection, frames })
+    if !notices.is_empty() {
+        frames.push(ServerFrame::Notification(Notifications { items: notices }));
+    }
+    Ok(Greeted { connection, frames, hides_presence: device.hides_presence })
+}
+
+/// A device that presented a valid generation.
+struct Presented {
+    generation: u64,
+    /// The user has notifications to see.
+    has_notices: bool,
+    hides_presence: bool,
+}
+
+struct Entered {
+    connection: Connected,
+    device: Presented,
+    snapshot: Snapshot,
+    /// What the user has not seen.
+    notices: Vec<Notification>,
 }
 
 /// Checks the generation, subscribes, reads the heads: on one connection to the database, since thousands come at once
@@ -99,12 +121,12 @@ async fn enter(
     authed: &Authed,
     hello: &Hello,
     outbox: Arc<Outbox>,
-) -> Result<(Connected, u64, Snapshot), ApiError> {
+) -> Result<Entered, ApiError> {
     let is_socket = outbox.is_socket();
     let mut steps = db::Steps::begin(&state.pool).await?;
-    let generation = generation(steps.conn()?, authed, hello.generation, is_socket).await;
-    let generation = match generation {
-        Ok(generation) => generation,
+    let checked = generation(steps.conn()?, authed, hello.generation, is_socket).await;
+    let device = match checked {
+        Ok(checked) => checked,
         Err(error) => {
             steps.end();
             if matches!(error, ApiError::DeviceForked) {
@@ -113,13 +135,16 @@ async fn enter(
             return Err(error);
         }
     };
-    let connection = state.hub.connect(authed.user, authed.device, outbox, is_socket.then_some(generation));
+    let connection =
+        state.hub.connect(authed.user, authed.device, outbox, is_socket.then_some(device.generation));
     let cursor = hello.cursor.as_deref().filter(|_| hello.full != Some(true));
     let mut tx = steps.snapshot().await?;
     let snapshot = heads::snapshot_in(&mut tx, authed.user, cursor).await?;
     tx.commit().await?;
+    let notices =
+        if device.has_notices { notices::unseen(steps.conn()?, authed.device).await? } else { Vec::new() };
     steps.end();
-    Ok((connection, generation, snapshot))
+    Ok(Entered { connection, device, snapshot, notices })
 }
 
 fn token_ms(expires_at: SystemTime) -> u64 {
@@ -136,15 +161,24 @@ async fn generation(
     authed: &Authed,
     presented: u64,
     rotates: bool,
-) -> Result<u64, ApiError> {
+) -> Result<Presented, ApiError> {
     let (user, device) = (authed.user, authed.device);
     let presented = i64::try_from(presented).map_err(|_| ApiError::invalid("not a generation"))?;
     if rotates && let Some(issued) = db::generations::rotate(conn, user, device, presented).await? {
-        return Ok(issued.unsigned_abs());
+        return Ok(Presented {
+            generation: issued.issued.unsigned_abs(),
+            has_notices: issued.has_notices,
+            hides_presence: issued.hides_presence,
+        });
     }
     let row = db::generations::read(conn, user, device).await?.ok_or(ApiError::DeviceRevoked)?;
-    if rotates || presented < row.issued && presented != row.presented {
+    let is_forked = rotates || presented < row.issued && presented != row.presented;
+    if is_forked != row.is_forked {
+        db::generations::set_forked(conn, device, is_forked).await?;
+    }
+    if is_forked {
         return Err(ApiError::DeviceForked);
     }
-    Ok(presented.unsigned_abs())
+    let generation = presented.unsigned_abs();
+    Ok(Presented { generation, has_notices: row.has_notices, hides_presence: row.hides_presence })
 }

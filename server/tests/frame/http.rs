@@ -3,6 +3,7 @@
 use crate::support::{World, answer};
 use kith_protocol::ErrorCode;
 use kith_server::router::{Access, route_list};
+use serde_json::json;
 use std::time::Duration;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -124,4 +125,19 @@ async fn sec_037_headers_over_16_kib_are_refused() {
         Err(error) => assert!(!error.is_timeout(), "{error}"),
     }
     assert_eq!(world.client.get(world.server.url("/healthz")).send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn no_cache_keeps_an_answer_with_tokens() {
+    let world = World::start().await;
+    let ada = world.person("ada").await;
+    let body = json!({"refresh_token": ada.refresh_token, "device": ada.device.id});
+    let url = world.server.url("/v1/sessions/refresh");
+    let answer = world.client.post(url).json(&body).send().await.unwrap();
+    assert_eq!(answer.headers()["cache-control"], "no-store");
+    let refused = world.client.get(world.server.url("/v1/me")).send().await.unwrap();
+    assert_eq!(
+        (refused.status().as_u16(), &refused.headers()["cache-control"]),
+        (401, &"no-store".parse().unwrap())
+    );
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     command_line::{run, server, stderr},
-    support::PASSWORD,
+    support::{PASSWORD, World},
 };
 use kith_server::testing;
 use std::{
@@ -272,4 +272,47 @@ async fn anybody_may_ask_what_a_server_is_and_offers() {
     let info: kith_protocol::api::ServerInfo = answer.json().await.unwrap();
     assert!(info.server.starts_with("kith-server/") && info.sockets && info.signup == "open");
     assert_eq!(info.limits.frame_bytes, 262_144);
+}
+
+#[tokio::test]
+async fn a_command_whose_reader_has_gone_ends_as_it_would() {
+    let world = World::start().await;
+    let url = Some(world.server.database_url());
+    for arguments in [&["doctor"][..], &["user", "list"], &["config", "print"]] {
+        let mut child = server(arguments, url).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().await.unwrap();
+        assert!(!stderr(&output).contains("panicked"), "{arguments:?}: {}", stderr(&output));
+        // Doctor finds much to be mended in a database for tests.
+        assert!(matches!(output.status.code(), Some(0 | 1)), "{arguments:?}: {}", stderr(&output));
+    }
+}
+
+#[tokio::test]
+async fn accounts_are_listed_with_their_state() {
+    let world = World::start().await;
+    for name in ["ada", "bob"] {
+        world.person(name).await;
+    }
+    kith_server::domain::accounts::disable(&world.server.pool, "bob").await.unwrap();
+    let output = run(&["user", "list"], Some(world.server.database_url()), "").await;
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines.len(), 3, "{text}");
+    assert_eq!((lines[1][0], lines[1].contains(&"never")), ("ada", true));
+    assert_eq!((lines[2][0], lines[2].contains(&"disabled")), ("bob", true));
+}
+
+#[tokio::test]
+async fn doctor_warns_of_a_proxy_on_this_machine_that_is_not_trusted() {
+    let world = World::start().await;
+    let doctor = async |proxies: &str| {
+        let mut command = server(&["doctor"], Some(world.server.database_url()));
+        if !proxies.is_empty() {
+            command.env("KITH_TRUSTED_PROXIES", proxies);
+        }
+        String::from_utf8(command.output().await.unwrap().stdout).unwrap()
+    };
+    assert!(doctor("").await.contains("no proxy on this machine is trusted"));
+    assert!(doctor("127.0.0.1").await.contains("a proxy on this machine is trusted"));
 }

@@ -7,6 +7,7 @@ use crate::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
 use kith_protocol::{DeviceId, ErrorCode};
+use kith_server::Config;
 use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::Sha256;
@@ -61,11 +62,14 @@ async fn s11_two_refreshes_at_once_with_a_token_from_before_a_restore_get_one_su
 async fn s8_s11_a_copied_profile_whose_device_came_back_by_a_newer_token_is_refused() {
     let world = World::start().await;
     let copied = world.person("ada").await;
-    let parted = world.refresh_with(&copied.refresh_token, Value::Null).await.session();
+    let parted = world.fork(&copied).await;
     let newer = world.refresh(&parted).await.session();
     forget(&world, parted.device.id).await;
+    let unused = "UPDATE refresh_tokens SET exchanged_at = NULL, successor = NULL WHERE device_id = $1";
+    sqlx::query(unused).bind(copied.device.id.as_uuid()).execute(&world.server.pool).await.unwrap();
     let back = world.refresh(&newer).await.session();
     assert_eq!(back.device.id, parted.device.id);
+    world.greet_as_a_copy(&copied).await;
     let again = world.refresh_with(&copied.refresh_token, Value::Null).await;
     again.refused(401, ErrorCode::TokenInvalid);
     assert!(world.is_live(&back).await);
@@ -141,4 +145,20 @@ async fn s11_a_device_that_changed_the_password_stays_and_unknown_ones_do_not() 
         sqlx::query(sql).execute(&world.server.pool).await.unwrap();
     }
     assert!(world.is_live(&world.refresh(&newest).await.session()).await);
+}
+
+#[tokio::test]
+async fn sec_092_s11_tokens_that_the_database_does_not_know_count_only_after_a_restore_that_was_told() {
+    let since = |days: i64| Some(chrono::Utc::now() - chrono::TimeDelta::days(days));
+    for (restored_at, goes_on) in [(None, false), (since(31), false), (since(29), true)] {
+        let world = World::start_with(Config { restored_at, ..Config::for_tests() }).await;
+        let ada = world.person("ada").await;
+        forget(&world, ada.device.id).await;
+        let answer = world.refresh(&ada).await;
+        if goes_on {
+            answer.session();
+        } else {
+            answer.refused(401, ErrorCode::TokenInvalid);
+        }
+    }
 }

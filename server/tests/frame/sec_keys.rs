@@ -4,12 +4,17 @@ use crate::{
     command_line::{run, server, stderr},
     restored::of_days_ago,
     sockets::{connect, upgrade},
-    support::World,
+    support::{Inside, World},
+    tokens::Forge,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures_util::{SinkExt, StreamExt};
 use kith_protocol::{ErrorCode, api::Session};
-use kith_server::domain::keys::{OldKeys, rotate};
+use kith_server::{
+    Config,
+    domain::keys::{OldKeys, rotate},
+    settings::{SecretKey, Settings},
+};
 use serde_json::json;
 use std::{process::Stdio, time::Duration};
 use tokio::{
@@ -113,4 +118,71 @@ async fn sec_024_a_dropped_key_ends_its_tokens_and_devices_take_fresh_ones() {
     world.refresh(&world.refresh(&second).await.session()).await.session();
     socket.send(Message::Ping("still there".into())).await.unwrap();
     while !matches!(socket.next().await.unwrap().unwrap(), Message::Pong(_)) {}
+}
+
+#[tokio::test]
+async fn sec_024_another_instance_takes_a_fresh_token_at_once_after_a_rotation() {
+    let world = World::start().await;
+    let ada = world.person("ada").await;
+    // An instance that read the keys before, and reads them for nobody until it is asked.
+    let before =
+        kith_server::auth::Tokens::load(&world.server.pool, Duration::from_secs(600), None).await.unwrap();
+    rotate(&world.server.pool, OldKeys::Outlive).await.unwrap();
+    let elsewhere =
+        kith_server::auth::Tokens::load(&world.server.pool, Duration::from_secs(600), None).await.unwrap();
+    let fresh = elsewhere.sign(ada.user.id, ada.device.id).unwrap();
+    assert!(before.verify(&fresh).is_err(), "its key is unknown here");
+    before.verify_of_any_key(&world.server.pool, &fresh).await.unwrap();
+    // Made-up keys are looked up once a second at most.
+    rotate(&world.server.pool, OldKeys::Outlive).await.unwrap();
+    elsewhere.reload(&world.server.pool).await.unwrap();
+    let newer = elsewhere.sign(ada.user.id, ada.device.id).unwrap();
+    assert!(before.verify_of_any_key(&world.server.pool, &newer).await.is_err());
+}
+
+fn secret_key() -> Option<SecretKey> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("secret-key");
+    std::fs::write(&path, "a7e01f4c5b9d3826a7e01f4c5b9d3826\n").unwrap();
+    #[cfg(unix)]
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    Settings { secret_key_file: Some(path), ..Settings::default() }.secret_key().unwrap()
+}
+
+#[tokio::test]
+async fn sec_092_a_copy_of_the_database_holds_no_key_that_works() {
+    for has_secret in [false, true] {
+        let secret_key = has_secret.then(secret_key).flatten();
+        let world = World::start_with(Config { secret_key, ..Config::for_tests() }).await;
+        // Signed and marked with what stands in the database.
+        let access = Forge::new(&world).await.ended_s_ago(-60);
+        let session = world.sign_in("ada").await;
+        let refresh = of_days_ago(&world, &session.refresh_token, -1).await;
+        let me = world.get("/v1/me", &access).await;
+        let renewed = world.refresh_with(&refresh, json!(session.device.id)).await;
+        if has_secret {
+            me.refused(401, ErrorCode::TokenInvalid);
+            renewed.refused(401, ErrorCode::TokenInvalid);
+            world.refresh(&session).await.session();
+        } else {
+            assert_eq!(
+                (me.status.as_u16(), renewed.status.as_u16()),
+                (200, 200),
+                "which is why there is a secret"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn sec_092_sessions_go_on_when_an_installation_gets_its_secret_key() {
+    let world = World::start().await;
+    let ada = world.person("ada").await;
+    let inside = Inside::with(Config { secret_key: secret_key(), ..Config::for_tests() }, &world).await;
+    let body = json!({"refresh_token": ada.refresh_token, "device": ada.device.id});
+    let renewed = inside.post("192.0.2.1", "/v1/sessions/refresh", body).await.session();
+    assert!(!world.is_live(&renewed).await, "the access token is of the other key");
+    inside.state.tokens.verify(&renewed.access_token).unwrap();
+    let body = json!({"refresh_token": renewed.refresh_token, "device": ada.device.id});
+    inside.post("192.0.2.1", "/v1/sessions/refresh", body).await.session();
 }

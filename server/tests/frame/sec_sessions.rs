@@ -20,7 +20,7 @@ async fn sec_017_a_refresh_token_has_256_bits_that_no_other_one_has() {
     let first = world.person("ada").await;
     let second = world.refresh(&first).await.session();
     let other = world.sign_in("ada").await;
-    let fork = world.refresh_with(&other.refresh_token, serde_json::Value::Null).await.session();
+    let fork = world.fork(&other).await;
     let nonces: HashSet<Vec<u8>> = [&first, &second, &other, &fork]
         .iter()
         .map(|session| URL_SAFE_NO_PAD.decode(&session.refresh_token).unwrap())

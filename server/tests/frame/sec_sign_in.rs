@@ -4,7 +4,7 @@ use crate::{
     command_line::{run, stderr},
     support::{Inside, PASSWORD, World},
 };
-use kith_protocol::{DeviceId, ErrorCode};
+use kith_protocol::{DeviceId, ErrorCode, api::Session};
 use kith_server::{
     Config,
     config::Signup,
@@ -116,7 +116,7 @@ async fn sec_007_whoever_guesses_from_many_addresses_locks_no_known_device_out()
     let token = Some(left.access_token.as_str());
     assert_eq!(world.ask(Method::DELETE, "/v1/sessions/current", token, None).await.status, 204);
     let inside = Inside::of(&world).await;
-    for number in 1..=10 {
+    for number in 0..100 {
         let from = format!("198.51.100.{number}");
         let answer = inside.sign_in(&from, "ada", "not the password", None).await;
         answer.refused(401, ErrorCode::CredentialsInvalid);
@@ -140,6 +140,41 @@ async fn sec_007_whoever_guesses_from_many_addresses_locks_no_known_device_out()
     }
     let slowed = inside.sign_in("203.0.113.9", "ada", PASSWORD, Some(ada.device.id)).await;
     slowed.refused(429, ErrorCode::RateLimited);
+}
+
+#[tokio::test]
+async fn sec_007_whoever_guesses_from_one_network_slows_that_network_alone() {
+    let world = World::start().await;
+    world.person("ada").await;
+    let inside = Inside::of(&world).await;
+    for number in 1..=10 {
+        let from = format!("2001:db8:1:2::{number}");
+        let answer = inside.sign_in(&from, "ada", "not the password", None).await;
+        answer.refused(401, ErrorCode::CredentialsInvalid);
+    }
+    let slowed = inside.sign_in("2001:db8:1:2::ffff", "ada", PASSWORD, None).await;
+    slowed.refused(429, ErrorCode::RateLimited);
+    inside.sign_in("2001:db8:1:3::1", "ada", PASSWORD, None).await.session();
+}
+
+#[tokio::test]
+async fn sec_007_a_thiefs_guesses_do_not_keep_the_owner_from_signing_the_thief_out() {
+    let world = World::start().await;
+    let (own, stolen) = (world.person("ada").await, world.sign_in("ada").await);
+    let revoke = async |by: &Session, device: DeviceId, password: &str| {
+        let body = Some(json!({"password": password}));
+        world.ask(Method::DELETE, &format!("/v1/sessions/{device}"), Some(&by.access_token), body).await
+    };
+    for _ in 0..10 {
+        let answer = revoke(&stolen, own.device.id, "not the password").await;
+        answer.refused(401, ErrorCode::CredentialsInvalid);
+    }
+    revoke(&stolen, own.device.id, PASSWORD).await.refused(429, ErrorCode::RateLimited);
+    let body = json!({"current": PASSWORD, "new": "another password"});
+    let change = world.ask(Method::PUT, "/v1/me/password", Some(&stolen.access_token), Some(body)).await;
+    change.refused(429, ErrorCode::RateLimited);
+    assert_eq!(revoke(&own, stolen.device.id, PASSWORD).await.status, 204);
+    assert!(!world.is_live(&stolen).await);
 }
 
 #[tokio::test]

@@ -1,10 +1,19 @@
 //! Sessions: rotation, replay, devices, signing out (S8, S11).
 
-use crate::support::{PASSWORD, World};
-use kith_protocol::{ErrorCode, api::SessionItem};
+use crate::{
+    sockets::{Socket, connect},
+    support::{PASSWORD, World},
+};
+use futures_util::StreamExt;
+use kith_protocol::{
+    ErrorCode,
+    api::{Session, SessionItem},
+};
 use reqwest::Method;
 use serde_json::{Value, json};
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
 
 #[tokio::test]
 async fn sec_017_s11_refresh_gives_a_successor_and_stores_only_hashes() {
@@ -100,17 +109,110 @@ async fn sec_020_s11_idle_and_old_sessions_end() {
 }
 
 #[tokio::test]
-async fn s8_refresh_without_a_device_mints_its_successor_once() {
+async fn sec_018_s8_a_stolen_token_parts_no_device_unless_the_server_saw_a_copy() {
     let world = World::start().await;
-    let copied = world.person("ada").await;
-    let fork = world.refresh_with(&copied.refresh_token, Value::Null).await.session();
+    let ada = world.person("ada").await;
+    world.refresh_with(&ada.refresh_token, Value::Null).await.refused(403, ErrorCode::NotAllowed);
+    // A good greeting after the one that was refused takes the permission back.
+    world.greet_as_a_copy(&ada).await;
+    assert_eq!(world.greet(&ada, 9).await.status, 200);
+    world.refresh_with(&ada.refresh_token, Value::Null).await.refused(403, ErrorCode::NotAllowed);
+    // None of this used the token up.
+    world.refresh(&ada).await.session();
+    assert_eq!(devices(&world, &ada).await.len(), 1);
+}
+
+async fn devices(world: &World, session: &Session) -> Vec<SessionItem> {
+    let list = world.get("/v1/sessions", &session.access_token).await;
+    serde_json::from_value(list.body["items"].clone()).unwrap()
+}
+
+#[tokio::test]
+async fn s8_a_copy_becomes_a_device_of_the_same_age_once_and_uses_the_token_up() {
+    let world = World::start().await;
+    let (copied, other) = (world.person("ada").await, world.sign_in("ada").await);
+    sqlx::query("UPDATE devices SET created_at = now() - interval '179 days' WHERE id = $1")
+        .bind(copied.device.id.as_uuid())
+        .execute(&world.server.pool)
+        .await
+        .unwrap();
+    let fork = world.fork(&copied).await;
     assert_ne!(fork.device.id, copied.device.id);
-    assert_eq!(fork.user, copied.user);
-    assert_eq!(fork.device.name, copied.device.name);
+    assert_eq!((&fork.user, &fork.device.name), (&copied.user, &copied.device.name));
     let again = world.refresh_with(&copied.refresh_token, Value::Null).await.session();
     assert_eq!((again.device, again.refresh_token), (fork.device.clone(), fork.refresh_token.clone()));
-    let (one, two) = (world.refresh(&copied).await.session(), world.refresh(&fork).await.session());
-    assert!(world.is_live(&one).await && world.is_live(&two).await, "both copies go on, as two devices");
+    let list = devices(&world, &fork).await;
+    let began = |device| list.iter().find(|item| item.device == device).unwrap().created_at;
+    assert_eq!(began(fork.device.id), began(copied.device.id), "the age of the session goes with it");
+    let next = world.refresh(&fork).await.session();
+    // The copied profile goes on with the same token: there are two holders.
+    world.refresh(&copied).await.refused(401, ErrorCode::DeviceRevoked);
+    world.refresh(&next).await.refused(401, ErrorCode::DeviceRevoked);
+    assert!(!world.is_live(&copied).await && !world.is_live(&next).await);
+    assert!(world.is_live(&other).await, "devices of other sign-ins stay");
+}
+
+#[tokio::test]
+async fn sec_018_s8_of_a_copy_and_its_original_at_once_the_second_ends_both() {
+    let world = World::start().await;
+    let copied = world.person("ada").await;
+    let renewed = world.refresh(&copied).await.session();
+    world.greet_as_a_copy(&copied).await;
+    // Within a minute the answer could be given again, but to the same device alone.
+    world.refresh_with(&copied.refresh_token, Value::Null).await.refused(401, ErrorCode::DeviceRevoked);
+    assert!(!world.is_live(&renewed).await);
+    let parted = world.fork(&world.sign_in("ada").await).await;
+    assert!(world.is_live(&parted).await);
+}
+
+#[tokio::test]
+async fn sec_021_all_devices_of_a_user_are_told_of_a_further_one() {
+    let world = World::start().await;
+    let ada = world.person("ada").await;
+    let notices = async |session: &Session| {
+        let answer = world.greet(session, 0).await;
+        let frames = answer.body["frames"].as_array().unwrap().clone();
+        let notices = frames.into_iter().filter(|frame| frame["type"] == "notification");
+        notices.flat_map(|frame| frame["items"].as_array().unwrap().clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(notices(&ada).await, Vec::<Value>::new(), "nobody else is there to be told");
+    let mut socket = connect(&world, &ada).await;
+    let second = world.sign_in("ada").await;
+    let told = notification(&mut socket).await;
+    assert_eq!((&told["kind"], &told["data"]["device"]), (&json!("new_device"), &json!(second.device.id)));
+    assert_eq!((&told["data"]["name"], &told["data"]["copy"]), (&json!("a laptop"), &json!(false)));
+    let third = world.fork(&second).await;
+    let told = notification(&mut socket).await;
+    assert_eq!((&told["data"]["device"], &told["data"]["copy"]), (&json!(third.device.id), &json!(true)));
+    // Who was away learns of it at the next greeting, until somebody has seen it; nobody is told of itself, nor of what
+    // came before it.
+    assert_eq!(notices(&third).await, Vec::<Value>::new());
+    let unseen = notices(&ada).await;
+    assert_eq!(unseen.len(), 2);
+    let ids: Vec<&Value> = unseen.iter().map(|item| &item["id"]).collect();
+    let hello = json!({"type": "hello", "request": 1, "protocol": 1, "device": ada.device.id,
+                       "generation": 0, "user_seq": 0, "app": "test/0"});
+    let ack = json!({"type": "notification.ack", "request": 2, "ids": ids});
+    let body = Some(json!({"frames": [hello, ack]}));
+    let seen = world.ask(Method::POST, "/v1/exchange", Some(&ada.access_token), body).await;
+    assert_eq!(seen.status, 200);
+    assert_eq!(notices(&ada).await, Vec::<Value>::new());
+    // A device that signs in again is no further one.
+    let device = json!({"id": third.device.id, "name": "a laptop"});
+    let body = json!({"username": "ada", "password": PASSWORD, "device": device});
+    let again = world.post("/v1/sessions", body).await.session();
+    assert_eq!(notices(&again).await, Vec::<Value>::new());
+}
+
+async fn notification(socket: &mut Socket) -> Value {
+    loop {
+        let message = timeout(Duration::from_secs(10), socket.next()).await.unwrap().unwrap().unwrap();
+        let Message::Text(text) = message else { continue };
+        let frame: Value = serde_json::from_str(&text).unwrap();
+        if frame["type"] == "notification" {
+            return frame["items"][0].clone();
+        }
+    }
 }
 
 #[tokio::test]

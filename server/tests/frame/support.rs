@@ -110,6 +110,31 @@ impl World {
         self.post("/v1/sessions/refresh", json!({"refresh_token": token, "device": device})).await
     }
 
+    /// Shows the server a generation that is neither the one last issued nor the one last presented, as a copy of the
+    /// profile would; the server answers `device_forked`.
+    pub async fn greet_as_a_copy(&self, session: &Session) {
+        sqlx::query("UPDATE devices SET generation_issued = 9, generation_presented = 8 WHERE id = $1")
+            .bind(session.device.id.as_uuid())
+            .execute(&self.server.pool)
+            .await
+            .unwrap();
+        self.greet(session, 3).await.refused(409, ErrorCode::DeviceForked);
+    }
+
+    /// Greets the server with a generation, without a socket.
+    pub async fn greet(&self, session: &Session, generation: u64) -> Answer {
+        let hello = json!({"type": "hello", "request": 1, "protocol": 1, "device": session.device.id,
+                           "generation": generation, "user_seq": 0, "app": "test/0"});
+        let body = Some(json!({"frames": [hello]}));
+        self.ask(Method::POST, "/v1/exchange", Some(&session.access_token), body).await
+    }
+
+    /// Parts a new device from a copied profile.
+    pub async fn fork(&self, copied: &Session) -> Session {
+        self.greet_as_a_copy(copied).await;
+        self.refresh_with(&copied.refresh_token, Value::Null).await.session()
+    }
+
     /// Whether the session's access token is accepted.
     pub async fn is_live(&self, session: &Session) -> bool {
         self.get("/v1/me", &session.access_token).await.status == 200
@@ -139,7 +164,8 @@ impl Inside {
 
     pub async fn with(config: Config, world: &World) -> Self {
         let pool = world.server.pool.clone();
-        let tokens = Tokens::load(&pool, Duration::from_secs(600)).await.unwrap();
+        let secret = config.secret_key.clone();
+        let tokens = Tokens::load(&pool, Duration::from_secs(600), secret).await.unwrap();
         let state = AppState::new(config, pool, tokens, Ending::default());
         // The hash for unknown users is made before it is asked for, as a server does when it starts.
         state.passwords.verify(String::new(), None).await.unwrap();

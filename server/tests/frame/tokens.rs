@@ -217,13 +217,15 @@ async fn sec_024_a_rotated_key_is_accepted_until_its_tokens_have_ended() {
     let world = World::start().await;
     let forge = Forge::new(&world).await;
     let pool = &world.server.pool;
-    let tokens = kith_server::auth::Tokens::load(pool, std::time::Duration::from_secs(600)).await.unwrap();
+    let tokens =
+        kith_server::auth::Tokens::load(pool, std::time::Duration::from_secs(600), None).await.unwrap();
     let old = forge.sign(&forge.header(), &forge.claims);
     sqlx::query("UPDATE server_keys SET retired_at = now() WHERE purpose = 'access'")
         .execute(pool)
         .await
         .unwrap();
-    let rotated = kith_server::auth::Tokens::load(pool, std::time::Duration::from_secs(600)).await.unwrap();
+    let rotated =
+        kith_server::auth::Tokens::load(pool, std::time::Duration::from_secs(600), None).await.unwrap();
     let authed = rotated.verify(&old).expect("an old key is good until its tokens have ended");
     let new = rotated.sign(authed.user, authed.device).unwrap();
     assert!(tokens.verify(&new).is_err(), "signed by a key that the other instance has not read");

@@ -1,7 +1,7 @@
 //! What reaches live connections, in which order, and what does not: S2, L1–L3, R5.
 
-use crate::support::{Line, World, message};
-use kith_protocol::ConversationId;
+use crate::support::{Line, World, member, message};
+use kith_protocol::{ConversationId, UserId};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -136,6 +136,8 @@ async fn r5_presence_is_told_to_who_watches_with_last_seen() {
     let world = World::start().await;
     let [ada, bo] = world.people(["ada", "bo"]).await;
     let mut ada_line = ada.online().await;
+    ada_line.start_chat(bo.user, "1").await;
+    ada_line.everything().await;
     ada_line.call(json!({"type": "presence.watch", "users": [bo.user, kith_protocol::UserId::mint()]})).await;
     let first = ada_line.until_type("ephemeral").await;
     assert_eq!(
@@ -156,7 +158,8 @@ async fn r5_presence_is_told_to_who_watches_with_last_seen() {
     assert_eq!(ada_line.until_type("ephemeral").await["presence"], json!([[bo.user, "away"]]));
     bo_line.socket.close(None).await.unwrap();
     let gone = ada_line.until_type("ephemeral").await;
-    assert_eq!((&gone["presence"][0][1], gone["presence"][0][2].is_u64()), (&json!("offline"), true));
+    assert_eq!(gone["presence"][0][1], "offline");
+    assert_eq!(gone["presence"][0][2].as_u64().unwrap() % 60_000, 0, "to the minute");
     ada_line.call(json!({"type": "presence.watch", "users": []})).await;
     let _again = bo.online_as(1).await;
     assert!(ada_line.everything().await.iter().all(|frame| frame["type"] != "ephemeral"), "watches nobody");
@@ -167,6 +170,8 @@ async fn r5_whoever_polls_is_present_between_two_polls() {
     let world = World::start().await;
     let [ada, bo] = world.people(["ada", "bo"]).await;
     let mut ada_line = ada.online().await;
+    ada_line.start_chat(bo.user, "1").await;
+    ada_line.everything().await;
     ada_line.call(json!({"type": "presence.watch", "users": [bo.user]})).await;
     ada_line.until_type("ephemeral").await;
     for _ in 0..2 {
@@ -177,4 +182,61 @@ async fn r5_whoever_polls_is_present_between_two_polls() {
         ada_line.everything().await.into_iter().filter(|one| one["type"] == "ephemeral").collect();
     assert_eq!(told.len(), 1, "{told:?}");
     assert_eq!(told[0]["presence"], json!([[bo.user, "online"]]));
+}
+
+/// Whom a watcher is told of, with the state.
+async fn watched(line: &mut Line, users: &[UserId]) -> Vec<(Value, Value)> {
+    line.call(json!({"type": "presence.watch", "users": users})).await;
+    let told = line.everything().await.into_iter().filter(|frame| frame["type"] == "ephemeral");
+    let items = told.flat_map(|frame| frame["presence"].as_array().cloned().unwrap_or_default());
+    items.map(|item| (item[0].clone(), item[1].clone())).collect()
+}
+
+#[tokio::test]
+async fn sec_047_r5_nobody_watches_strangers() {
+    let world = World::start().await;
+    let [ada, bo, cyn] = world.people(["ada", "bo", "cyn"]).await;
+    let (mut ada_line, mut bo_line) = (ada.online().await, bo.online().await);
+    assert_eq!(watched(&mut ada_line, &[bo.user, cyn.user]).await, [], "no conversation is shared");
+    // One without events is its creator's alone.
+    let id = kith_protocol::ConversationId::direct(ada.user, bo.user);
+    let open = json!({"type": "open", "conversation": id, "kind": "direct", "members": [bo.user]});
+    ada_line.call(open).await;
+    assert_eq!(watched(&mut ada_line, &[bo.user]).await, []);
+    ada_line.start_chat(bo.user, "1").await;
+    assert_eq!(watched(&mut ada_line, &[bo.user, cyn.user]).await, [(json!(bo.user), json!("online"))]);
+    let group = ada_line.start_group(&[cyn.user]).await;
+    assert_eq!(watched(&mut ada_line, &[cyn.user]).await, [(json!(cyn.user), json!("offline"))]);
+    ada_line.ok(group, member(cyn.user, "removed")).await;
+    assert_eq!(watched(&mut ada_line, &[cyn.user]).await, []);
+    bo_line.everything().await;
+}
+
+#[tokio::test]
+async fn sec_047_r5_who_hides_their_presence_is_not_seen_and_sees_nobody() {
+    let world = World::start().await;
+    let [ada, bo] = world.people(["ada", "bo"]).await;
+    let (mut ada_line, mut bo_line) = (ada.online().await, bo.online().await);
+    ada_line.start_chat(bo.user, "1").await;
+    assert_eq!(watched(&mut ada_line, &[bo.user]).await, [(json!(bo.user), json!("online"))]);
+    assert_eq!(watched(&mut bo_line, &[ada.user]).await, [(json!(ada.user), json!("online"))]);
+    let hide = Some(json!({"show_presence": false}));
+    let (status, profile) = bo.ask(reqwest::Method::PATCH, "/v1/me", hide).await;
+    assert_eq!((status, &profile["show_presence"]), (200, &json!(false)));
+    let told = ada_line.until_type("ephemeral").await;
+    assert_eq!(told["presence"], json!([[bo.user, "offline"]]), "at once, and without a time");
+    assert_eq!(watched(&mut ada_line, &[bo.user]).await, []);
+    assert_eq!(watched(&mut bo_line, &[ada.user]).await, [], "reciprocal");
+    drop(ada_line);
+    let public = bo.get(&format!("/v1/users/{}", ada.user)).await;
+    assert_eq!(public.get("show_presence"), None, "only in one's own profile");
+    // It holds for a connection that comes later.
+    let mut ada_line = ada.online_as(1).await;
+    drop(bo_line);
+    let mut bo_line = bo.online_as(1).await;
+    assert_eq!(watched(&mut ada_line, &[bo.user]).await, []);
+    let show = Some(json!({"show_presence": true}));
+    assert_eq!(bo.ask(reqwest::Method::PATCH, "/v1/me", show).await.0, 200);
+    assert_eq!(watched(&mut ada_line, &[bo.user]).await, [(json!(bo.user), json!("online"))]);
+    assert_eq!(watched(&mut bo_line, &[ada.user]).await, [(json!(ada.user), json!("online"))]);
 }

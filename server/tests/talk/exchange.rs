@@ -138,7 +138,7 @@ async fn s12_an_exchange_that_is_given_up_while_it_is_greeted_leaves_the_hub() {
     let world = World::start().await;
     let [ada] = world.people(["ada"]).await;
     let pool = world.server.pool.clone();
-    let tokens = Tokens::load(&pool, Duration::from_secs(60)).await.unwrap();
+    let tokens = Tokens::load(&pool, Duration::from_secs(60), None).await.unwrap();
     let state = AppState::new(Config::for_tests(), pool.clone(), tokens, Ending::default());
     let authed = state.tokens.verify(&ada.token).unwrap();
     let ClientFrame::Hello(hello) = ClientFrame::decode(&ada.hello(0).to_string()).unwrap().frame else {

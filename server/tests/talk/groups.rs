@@ -312,3 +312,31 @@ async fn an_event_of_the_future_is_unsupported_and_stops_nothing_else() {
     assert_eq!(ada.refused(chat, foreign).await, "target_missing");
     ada.ok(chat, message("y")).await;
 }
+
+#[tokio::test]
+async fn a_user_opens_so_many_conversations_at_once_and_then_so_many_an_hour() {
+    let opening = kith_server::config::OpeningBudget { at_once: 3, per_hour: 60 };
+    let world = World::start_with(kith_server::Config { opening, ..kith_server::Config::for_tests() }).await;
+    let [ada, bo] = world.people(["ada", "bo"]).await;
+    let mut line = ada.online().await;
+    let first = line.start_group(&[bo.user]).await;
+    for _ in 0..2 {
+        line.start_group(&[bo.user]).await;
+    }
+    let open = |id: ConversationId| json!({"type": "open", "conversation": id, "kind": "group", "members": [bo.user]});
+    let refused = line.call(open(ConversationId::mint())).await;
+    assert_eq!((&refused["type"], &refused["code"]), (&json!("error"), &json!("rate_limited")));
+    let wait = refused["retry_after_ms"].as_u64().unwrap();
+    assert!((50_000..=60_000).contains(&wait), "{wait}");
+    assert_eq!(line.call(open(first)).await["type"], "heads", "one that exists is found");
+    let body = json!({"kind": "group", "members": [bo.user]});
+    assert_eq!(ada.ask(reqwest::Method::POST, "/v1/conversations", Some(body)).await.0, 429);
+    bo.online().await.start_group(&[ada.user]).await;
+    // A minute later there is room for one.
+    sqlx::query("UPDATE users SET opened_until = opened_until - interval '1 minute'")
+        .execute(&world.server.pool)
+        .await
+        .unwrap();
+    line.start_group(&[bo.user]).await;
+    assert_eq!(line.error(open(ConversationId::mint())).await, "rate_limited");
+}

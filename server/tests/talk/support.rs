@@ -81,7 +81,7 @@ impl World {
             .execute(&self.server.pool)
             .await
             .unwrap();
-        let tokens = Tokens::load(&self.server.pool, Duration::from_secs(600)).await.unwrap();
+        let tokens = Tokens::load(&self.server.pool, Duration::from_secs(600), None).await.unwrap();
         person.with(device, tokens.sign(person.user, device).unwrap())
     }
 

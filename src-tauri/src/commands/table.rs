@@ -30,6 +30,8 @@ macro_rules! with_commands {
                 revoke_other_sessions(password: String) -> ();
                 change_password(current: String, new_password: String) -> ();
                 set_display_name(name: String) -> ();
+                shows_presence() -> bool;
+                set_shows_presence(on: bool) -> ();
                 find_people(query: String) -> Vec<PersonView>;
                 person(user: UserId) -> PersonView;
 

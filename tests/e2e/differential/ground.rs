@@ -21,7 +21,7 @@ impl Ground {
     pub async fn lay() -> Result<Self> {
         let server = TestServer::start().await?;
         let pool = PgPool::connect(server.database_url()).await?;
-        let tokens = Tokens::load(&pool, Config::for_tests().access_token).await?;
+        let tokens = Tokens::load(&pool, Config::for_tests().access_token, None).await?;
         Ok(Self { server, pool, tokens })
     }
 

@@ -177,6 +177,8 @@ mod tests {
             "--volume /s:/run/postgresql:ro",
             "--volume /x/database_url:/run/secrets/database_url:ro",
             "--env DATABASE_URL_FILE=/run/secrets/database_url",
+            "--volume /x/secret_key:/run/secrets/secret_key:ro",
+            "--env KITH_SECRET_KEY_FILE=/run/secrets/secret_key",
         ] {
             assert!(said.contains(wanted), "{wanted} is not in {said}");
         }

@@ -87,6 +87,9 @@ impl Database {
     }
 }
 
+/// For this container alone.
+const SECRET_KEY: &str = "3b1f0c9ad27e4586b1f03c9ad27e4586";
+
 impl Drop for Database {
     fn drop(&mut self) {
         self.process.end();
@@ -95,14 +98,19 @@ impl Drop for Database {
     }
 }
 
-/// Writes the server's secret as the head of compose.yaml says: for its user alone.
+/// Writes the server's secrets as the head of compose.yaml says: for its user alone.
 pub fn secret(_: &Database, dir: &Path) -> Result<()> {
     let secrets = dir.join("secrets");
     fs::create_dir(&secrets)?;
-    let path = secrets.join("database_url");
-    fs::write(&path, URL.replace("%s", PASSWORD))?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o400))?;
-    chown(&path, Some(super::USER), None).context("giving the secret to the container's user")
+    for (name, content) in
+        [("database_url", URL.replace("%s", PASSWORD)), ("secret_key", SECRET_KEY.to_owned())]
+    {
+        let path = secrets.join(name);
+        fs::write(&path, content)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o400))?;
+        chown(&path, Some(super::USER), None).context("giving the secret to the container's user")?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

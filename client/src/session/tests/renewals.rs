@@ -55,6 +55,7 @@ fn session_body(user: UserId, access_token: &str, refresh_token: &str) -> String
         role: None,
         avatar: None,
         email: None,
+        show_presence: None,
         version: 1,
     };
     let session = api::Session {

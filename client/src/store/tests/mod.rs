@@ -9,6 +9,7 @@ mod file;
 mod fuzz;
 mod lineage;
 mod log;
+mod notices;
 mod panics;
 mod plans;
 mod rebuild;
@@ -61,6 +62,7 @@ pub(super) fn profile(id: UserId, name: &str) -> Profile {
         role: None,
         avatar: None,
         email: None,
+        show_presence: None,
         version: 1,
     }
 }

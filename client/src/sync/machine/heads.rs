@@ -18,6 +18,11 @@ impl Machine {
             let stored = self.logs.iter().filter(|(_, log)| heads.full && log.high_at_hello > Seq::ZERO);
             self.unheard = stored.map(|(id, _)| *id).collect();
         }
+        let begins = |item: &HeadsItem| {
+            let known = self.logs.get(&item.own.conversation);
+            known.is_none_or(|log| log.head == Seq::ZERO && item.head > Seq::ZERO)
+        };
+        let meets_people = !greeting && heads.items.iter().any(begins);
         for item in &heads.items {
             // One that was lost and comes again begins anew.
             let is_new = self.unheard.remove(&item.own.conversation);
@@ -46,6 +51,9 @@ impl Machine {
             items: heads.items,
             gone: heads.gone,
         });
+        if meets_people {
+            self.watch_again();
+        }
         if let Some(Asked::Open { item }) = asked {
             self.outbox.remove(item);
             self.store(StoreOp::Done { items: vec![item] });

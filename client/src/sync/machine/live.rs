@@ -258,6 +258,13 @@ impl Machine {
         }
     }
 
+    /// A conversation has begun: the server left out whom nobody of the watched shared one with until then (R5).
+    pub(super) fn watch_again(&mut self) {
+        if self.is_live() && !self.live.watch.is_empty() {
+            self.send_watch();
+        }
+    }
+
     fn send_watch(&mut self) {
         self.send(ClientFrame::PresenceWatch(PresenceWatch { users: self.live.watch.clone() }), None);
     }

@@ -19,7 +19,11 @@ async fn start(cluster: &Cluster) -> World {
     let pool = connect(&url, 2).await.unwrap();
     migrate(&pool).await.unwrap();
     pool.close().await;
-    let bus = BusConfig { url: "nats://127.0.0.1:1".parse().unwrap(), prefix: "kith-test".to_owned() };
+    let bus = BusConfig {
+        url: "nats://127.0.0.1:1".parse().unwrap(),
+        prefix: "kith-test".to_owned(),
+        ca_file: None,
+    };
     let config = Config { bus: Some(bus), ..Config::for_tests() };
     World {
         server: TestServer::start_on(&url, &url, None, config).await.unwrap(),

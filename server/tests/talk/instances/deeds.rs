@@ -64,6 +64,7 @@ async fn l4_r5_people_of_an_instance_that_is_gone_are_offline() {
     let Some(mut two) = Two::start().await else { return };
     let [ada, bo] = two.world.people(["ada", "bo"]).await;
     let mut at_a = ada.online().await;
+    at_a.start_chat(bo.user, "hello").await;
     let _at_b = two.over_there(&bo).online().await;
     at_a.write(&json!({"type": "presence.watch", "users": [bo.user]})).await;
     at_a.until(|frame| is_presence(frame, &bo, "online")).await;

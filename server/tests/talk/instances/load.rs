@@ -58,7 +58,7 @@ struct Crowd {
 impl Crowd {
     /// Neighbours sit at different instances, and all are in a group.
     async fn gather(pool: &PgPool, instance: &Instance) -> Self {
-        let tokens = Tokens::load(pool, Duration::from_secs(600)).await.unwrap();
+        let tokens = Tokens::load(pool, Duration::from_secs(600), None).await.unwrap();
         let mut people = Vec::new();
         for number in 0..PEOPLE {
             people.push(person(pool, &tokens, number).await);

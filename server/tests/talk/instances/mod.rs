@@ -3,6 +3,7 @@
 mod deeds;
 mod load;
 mod member;
+mod tls;
 
 use kith_server::{Config, config::BusConfig};
 use std::{
@@ -89,7 +90,8 @@ impl Nats {
 
     /// Settings of a server in this process.
     fn config(&self) -> Config {
-        let bus = BusConfig { url: self.url().parse().unwrap(), prefix: "kith-test".to_owned() };
+        let bus =
+            BusConfig { url: self.url().parse().unwrap(), prefix: "kith-test".to_owned(), ca_file: None };
         Config { bus: Some(bus), ..Config::for_tests() }
     }
 }

@@ -52,7 +52,9 @@ pub fn route(name: &str) -> Option<Route> {
             )
         }
         "post /v1/sessions/refresh" => {
-            open(["200", "200", "200", "200", "401 device_revoked", "401 token_invalid", "200"])
+            // Without a device it parts a new one, and the server has met no copy.
+            let refused = "403 not_allowed";
+            open([refused, refused, refused, refused, "401 device_revoked", "401 token_invalid", refused])
                 .with(|cell| json!({"refresh_token": cell.refresh_token, "device": null}))
         }
         "get /v1/sessions" => everybody("200"),

@@ -805,7 +805,15 @@ conversation: ConversationId | null,
 /**
  * Why.
  */
-code: ErrorCode, } | { "kind": "disk_full" } | { "kind": "read_only" } | { "kind": "store_failed" } | { "kind": "no_secret_store" } | { "kind": "device_revoked" } | { "kind": "upgrade_required" } | { "kind": "engine_failed" };
+code: ErrorCode, } | { "kind": "disk_full" } | { "kind": "read_only" } | { "kind": "store_failed" } | { "kind": "no_secret_store" } | { "kind": "new_device",
+/**
+ * What the device calls itself.
+ */
+name: string,
+/**
+ * It goes on with a copy of a device's profile.
+ */
+is_copy: boolean, } | { "kind": "device_revoked" } | { "kind": "upgrade_required" } | { "kind": "engine_failed" };
 
 /**
  * Quitting would lose something.
@@ -1178,6 +1186,8 @@ export interface Commands {
   revokeOtherSessions(password: string): Promise<void>;
   changePassword(current: string, new_password: string): Promise<void>;
   setDisplayName(name: string): Promise<void>;
+  showsPresence(): Promise<boolean>;
+  setShowsPresence(on: boolean): Promise<void>;
   findPeople(query: string): Promise<Array<PersonView>>;
   person(user: UserId): Promise<PersonView>;
   conversations(): Promise<Array<ConversationView>>;
@@ -1276,6 +1286,8 @@ export function createCommands(invoke: Invoke): Commands {
     revokeOtherSessions: (password) => invoke("revoke_other_sessions", { password }),
     changePassword: (current, new_password) => invoke("change_password", { current, new_password }),
     setDisplayName: (name) => invoke("set_display_name", { name }),
+    showsPresence: () => invoke("shows_presence"),
+    setShowsPresence: (on) => invoke("set_shows_presence", { on }),
     findPeople: (query) => invoke("find_people", { query }),
     person: (user) => invoke("person", { user }),
     conversations: () => invoke("conversations"),

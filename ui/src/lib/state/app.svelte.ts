@@ -352,6 +352,10 @@ function problemText(problem: Problem): string {
       return sentence('store_failed');
     case 'no_secret_store':
       return 'The secret store cannot be used: this sign-in lasts until Kith quits.';
+    case 'new_device':
+      return problem.is_copy
+        ? `A copy of this account's data signed in as a new device: ${problem.name}. Not you? Sign the device out in the settings.`
+        : `A new device signed in: ${problem.name}. Not you? Sign the device out in the settings, then change your password.`;
     case 'device_revoked':
       return sentence('device_revoked');
     case 'upgrade_required':

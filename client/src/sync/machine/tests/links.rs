@@ -236,3 +236,22 @@ fn the_link_is_catching_up_until_nothing_is_behind() {
     let actions = bench.frame(page(id, &events, 1, 2, Some(number)));
     assert!(actions.contains(&Action::Link(LinkView::Connected { polling: false })));
 }
+
+#[test]
+fn r5_people_are_watched_again_when_a_conversation_begins() {
+    let (id, bo) = (conversation(1), UserId::mint());
+    let (mut bench, _) = Bench::live(LocalState::default(), Vec::new());
+    let watches = |actions: &[Action]| {
+        let is_watch =
+            |frame: &ClientFrame| matches!(frame, ClientFrame::PresenceWatch(watch) if watch.users == [bo]);
+        sent(actions).into_iter().filter(|(frame, _)| is_watch(frame)).count()
+    };
+    assert_eq!(watches(&bench.feed(Input::Watch(vec![bo]))), 1);
+    let mut announced = |events: &[Event]| {
+        bench.frame(ServerFrame::Heads(Heads { full: false, ..heads(vec![item(id, events, 1)]) }))
+    };
+    assert_eq!(watches(&announced(&[])), 1, "made");
+    assert_eq!(watches(&announced(&[])), 0, "known");
+    assert_eq!(watches(&announced(&log(id, bo, 1))), 1, "its first event shows it to both");
+    assert_eq!(watches(&announced(&log(id, bo, 2))), 0);
+}

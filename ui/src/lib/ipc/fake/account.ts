@@ -14,6 +14,7 @@ export function account(world: World) {
     lock_after_minutes: 0,
   };
   let name = ME.display_name;
+  let showsPresence = true;
   let sessions: SessionItem[] = [
     {
       device: 'd1',
@@ -122,6 +123,10 @@ export function account(world: World) {
     async setDisplayName(text) {
       name = text;
       world.tell({ type: 'app_changed' });
+    },
+    showsPresence: async () => showsPresence,
+    async setShowsPresence(on) {
+      showsPresence = on;
     },
     findPeople: async (query) =>
       PEOPLE.filter((p) => `${p.display_name} ${p.username}`.toLowerCase().includes(query.toLowerCase())),

@@ -1,9 +1,8 @@
 //! Limits on trying to sign in and on renewing: per account with a growing wait, per address and device with a bucket.
 
-use crate::{error::ApiError, http::peer::PeerAddress, state::AppState};
-use axum::{extract::FromRequestParts, http::request::Parts};
+use crate::error::ApiError;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock};
-use kith_protocol::DeviceId;
+use kith_protocol::{DeviceId, UserId, limits};
 use std::{
     collections::HashMap,
     hash::Hash,
@@ -15,6 +14,8 @@ use std::{
 
 /// Wrong passwords that cost nothing.
 const FREE_ATTEMPTS: u32 = 10;
+/// The same for one account from strangers of all networks together.
+const FREE_ATTEMPTS_OF_STRANGERS: u32 = 100;
 /// The longest wait between two attempts.
 const WAIT_MAX: Duration = Duration::from_secs(300);
 /// Attempts are forgotten after this long without one.
@@ -33,6 +34,52 @@ const DEVICE_REFRESHES_BURST: NonZeroU32 = NonZeroU32::new(60).unwrap();
 struct Attempts {
     count: u32,
     last: Instant,
+}
+
+impl Attempts {
+    /// Whether another attempt may be made.
+    fn may_follow(&mut self, free: u32, now: Instant) -> Result<(), ApiError> {
+        let since = now.saturating_duration_since(self.last);
+        if since >= FORGET_AFTER {
+            self.count = 0;
+        }
+        let Some(over) = self.count.checked_sub(free) else { return Ok(()) };
+        let wait = Duration::from_secs(1_u64 << over.min(16)).min(WAIT_MAX);
+        if since >= wait {
+            return Ok(());
+        }
+        let retry_after_ms = u64::try_from((wait - since).as_millis()).unwrap_or(u64::MAX);
+        Err(ApiError::RateLimited { retry_after_ms })
+    }
+}
+
+/// Who says a password. Each kind counts for itself, so that nobody's guesses slow an owner down on another device.
+#[derive(Debug, Clone, Copy)]
+pub enum Guesser<'a> {
+    /// A device that the account knows signs in, also one that was signed out.
+    Known(DeviceId),
+    /// A device that is signed in says the password again.
+    Again(UserId, DeviceId),
+    /// Anybody else who names the account, from this network; `None` for this machine.
+    Stranger(&'a str, Option<IpAddr>),
+}
+
+impl Guesser<'_> {
+    /// What is counted, and how many attempts cost nothing.
+    fn keys(self) -> Vec<(String, u32)> {
+        match self {
+            Self::Known(device) => vec![(format!("device {device}"), FREE_ATTEMPTS)],
+            Self::Again(user, device) => vec![(format!("again {user} {device}"), FREE_ATTEMPTS)],
+            Self::Stranger(name, network) => {
+                let name: String = name.chars().take(limits::USERNAME_CHARS_MAX + 1).collect();
+                let network = network.map_or_else(|| "here".to_owned(), |network| network.to_string());
+                vec![
+                    (format!("network {network} {name}"), FREE_ATTEMPTS),
+                    (format!("account {name}"), FREE_ATTEMPTS_OF_STRANGERS),
+                ]
+            }
+        }
+    }
 }
 
 /// Who has tried how often. In memory: another instance counts for itself.
@@ -60,35 +107,36 @@ impl SignInLimits {
     ///
     /// # Errors
     /// [`ApiError::RateLimited`] when the last one is too recent.
-    pub fn attempt(&self, key: &str) -> Result<(), ApiError> {
-        self.attempt_at(key, Instant::now())
+    pub fn attempt(&self, who: Guesser<'_>) -> Result<(), ApiError> {
+        self.attempt_at(who, Instant::now())
     }
 
-    fn attempt_at(&self, key: &str, now: Instant) -> Result<(), ApiError> {
+    fn attempt_at(&self, who: Guesser<'_>, now: Instant) -> Result<(), ApiError> {
         let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
         if attempts.len() >= KEYS_MAX {
             forget(&mut attempts, now);
         }
-        let entry = attempts.entry(key.to_owned()).or_insert(Attempts { count: 0, last: now });
-        let since = now.saturating_duration_since(entry.last);
-        if since >= FORGET_AFTER {
-            entry.count = 0;
-        }
-        if let Some(over) = entry.count.checked_sub(FREE_ATTEMPTS) {
-            let wait = Duration::from_secs(1_u64 << over.min(16)).min(WAIT_MAX);
-            if since < wait {
-                let retry_after_ms = u64::try_from((wait - since).as_millis()).unwrap_or(u64::MAX);
-                return Err(ApiError::RateLimited { retry_after_ms });
+        let keys = who.keys();
+        // All are looked at before any is counted: a refused attempt was none.
+        for (key, free) in &keys {
+            if let Some(entry) = attempts.get_mut(key) {
+                entry.may_follow(*free, now)?;
             }
         }
-        entry.count = entry.count.saturating_add(1);
-        entry.last = now;
+        for (key, _) in keys {
+            let entry = attempts.entry(key).or_insert(Attempts { count: 0, last: now });
+            entry.count = entry.count.saturating_add(1);
+            entry.last = now;
+        }
         Ok(())
     }
 
-    /// Forgets the attempts after a right password.
-    pub fn succeeded(&self, key: &str) {
-        self.attempts.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    /// Forgets the attempts after a right password; those of other strangers stay.
+    pub fn succeeded(&self, who: Guesser<'_>) {
+        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        for (key, _) in who.keys().into_iter().filter(|(_, free)| *free == FREE_ATTEMPTS) {
+            attempts.remove(&key);
+        }
     }
 
     /// Counts a request of an address to a route that hashes passwords; `None` is not counted.
@@ -127,30 +175,6 @@ impl SignInLimits {
     }
 }
 
-/// A request to a route that hashes passwords, counted for its address before its body is read.
-pub struct CountedSignIn;
-
-impl FromRequestParts<AppState> for CountedSignIn {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let peer = PeerAddress::from_request_parts(parts, state).await?;
-        state.sign_in_limits.address(peer.counted).map(|()| Self)
-    }
-}
-
-/// An exchange of a refresh token, counted for its address before its body is read.
-pub struct CountedRefresh;
-
-impl FromRequestParts<AppState> for CountedRefresh {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let peer = PeerAddress::from_request_parts(parts, state).await?;
-        state.sign_in_limits.refresh_by(peer.counted).map(|()| Self)
-    }
-}
-
 fn take<K: Hash + Eq + Clone>(limiter: &DefaultKeyedRateLimiter<K>, key: &K) -> Result<(), ApiError> {
     limiter.check_key(key).map_err(|refused| {
         let wait = refused.wait_time_from(limiter.clock().now());
@@ -178,20 +202,45 @@ mod tests {
         }
     }
 
+    fn stranger(name: &str, network: u8) -> Guesser<'_> {
+        Guesser::Stranger(name, Some(IpAddr::from([192, 0, 2, network])))
+    }
+
     #[test]
     fn sec_007_the_eleventh_wrong_password_waits_and_each_further_one_longer() {
         let (limits, start) = (SignInLimits::default(), Instant::now());
+        let ada = stranger("ada", 1);
         for _ in 0..10 {
-            assert_eq!(wait(limits.attempt_at("ada", start)), None);
+            assert_eq!(wait(limits.attempt_at(ada, start)), None);
         }
-        assert_eq!(wait(limits.attempt_at("ada", start)), Some(1_000));
-        assert_eq!(wait(limits.attempt_at("bo", start)), None, "each account for itself");
+        assert_eq!(wait(limits.attempt_at(ada, start)), Some(1_000));
+        assert_eq!(wait(limits.attempt_at(stranger("bo", 1), start)), None, "each account for itself");
+        assert_eq!(wait(limits.attempt_at(stranger("ada", 2), start)), None, "each network for itself");
         let later = start + Duration::from_secs(1);
-        assert_eq!(wait(limits.attempt_at("ada", later)), None);
-        assert_eq!(wait(limits.attempt_at("ada", later)), Some(2_000));
-        assert_eq!(wait(limits.attempt_at("ada", later + FORGET_AFTER)), None);
-        limits.succeeded("ada");
-        assert_eq!(wait(limits.attempt_at("ada", later)), None);
+        assert_eq!(wait(limits.attempt_at(ada, later)), None);
+        assert_eq!(wait(limits.attempt_at(ada, later)), Some(2_000));
+        assert_eq!(wait(limits.attempt_at(ada, later + FORGET_AFTER)), None);
+        limits.succeeded(ada);
+        assert_eq!(wait(limits.attempt_at(ada, later)), None);
+    }
+
+    #[test]
+    fn sec_007_many_networks_together_are_slowed_down_and_devices_of_the_account_are_not() {
+        let (limits, start) = (SignInLimits::default(), Instant::now());
+        for network in 0..100 {
+            assert_eq!(wait(limits.attempt_at(stranger("ada", network), start)), None);
+        }
+        assert_eq!(wait(limits.attempt_at(stranger("ada", 200), start)), Some(1_000));
+        limits.succeeded(stranger("ada", 1));
+        assert_eq!(wait(limits.attempt_at(stranger("ada", 200), start)), Some(1_000));
+        let (user, thief, own) = (UserId::mint(), DeviceId::mint(), DeviceId::mint());
+        assert_eq!(wait(limits.attempt_at(Guesser::Known(own), start)), None);
+        for _ in 0..10 {
+            assert_eq!(wait(limits.attempt_at(Guesser::Again(user, thief), start)), None);
+        }
+        assert_eq!(wait(limits.attempt_at(Guesser::Again(user, thief), start)), Some(1_000));
+        assert_eq!(wait(limits.attempt_at(Guesser::Again(user, own), start)), None);
+        assert_eq!(wait(limits.attempt_at(Guesser::Known(thief), start)), None);
     }
 
     #[test]
