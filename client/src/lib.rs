@@ -6,6 +6,7 @@ mod driver;
 mod engine;
 pub mod error;
 pub mod events;
+mod mutation;
 mod profile;
 mod restarts;
 pub mod secrets;

@@ -1,10 +1,10 @@
 //! The greeting: generations (S8), then heads (S2).
 
-use super::{Connection, Server, answering};
+use super::{Connection, REFUSED_ONE_IN, Server, answering};
 use kith_protocol::{
     DeviceId, ErrorCode, PROTOCOL_VERSION, ServerFrame, TimestampMs, UserId,
     error::close,
-    frame::{Heads, Hello, Welcome, WelcomeLimits},
+    frame::{Hello, Welcome, WelcomeLimits},
 };
 
 impl Server {
@@ -42,14 +42,10 @@ impl Server {
             token_ms: 600_000,
         };
         self.out.push((connection, ServerFrame::Welcome(Box::new(welcome))));
-        let mut heads = self.heads_since(user, hello.cursor.as_deref());
-        if heads.items.len() > 1 && self.strikes(2) {
-            let rest = heads.items.split_off(1);
-            let first = Heads { more: true, cursor: None, gone: Vec::new(), ..heads.clone() };
-            self.out.push((connection, ServerFrame::Heads(first)));
-            heads.items = rest;
+        let heads = self.heads_since(user, hello.cursor.as_deref());
+        for part in self.parts(ServerFrame::Heads(heads)) {
+            self.out.push((connection, part));
         }
-        self.out.push((connection, ServerFrame::Heads(heads)));
     }
 
     fn greet(&mut self, connection: u64, device: DeviceId, hello: &Hello) -> Result<u64, ErrorCode> {
@@ -58,6 +54,9 @@ impl Server {
         }
         if hello.device != device {
             return Err(ErrorCode::Invalid);
+        }
+        if self.strikes(REFUSED_ONE_IN) {
+            return Err(self.transient_code());
         }
         self.generation(connection, device, hello.generation).ok_or(ErrorCode::DeviceForked)
     }

@@ -87,3 +87,23 @@ fn title_at(conversation: &Conversation, seq: Seq) -> Option<String> {
         titles.next_back().and_then(|event| event.body.as_ref()).and_then(|body| body["text"].as_str());
     newest.map_or(conversation.title.clone(), |text| Some(text.to_owned()).filter(|text| !text.is_empty()))
 }
+
+/// Splits heads into frames of at most `items_max` items; cursor and hidden conversations come with the last.
+pub(crate) fn parts(mut heads: Heads, items_max: usize) -> Vec<ServerFrame> {
+    let mut frames = Vec::new();
+    while heads.items.len() > items_max {
+        let rest = heads.items.split_off(items_max);
+        let items = std::mem::replace(&mut heads.items, rest);
+        frames.push(ServerFrame::Heads(Heads {
+            reply_to: heads.reply_to,
+            full: heads.full,
+            more: true,
+            user_seq: heads.user_seq,
+            cursor: None,
+            items,
+            gone: Vec::new(),
+        }));
+    }
+    frames.push(ServerFrame::Heads(heads));
+    frames
+}

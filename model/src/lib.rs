@@ -8,6 +8,7 @@ mod backup;
 mod greeting;
 mod heads;
 mod members;
+mod mutation;
 mod open;
 mod own;
 mod pages;
@@ -16,7 +17,11 @@ mod random;
 mod rights;
 
 pub use backup::Backup;
+pub use mutation::Mutation;
 pub use random::Random;
+
+#[cfg(all(feature = "mutants", not(debug_assertions)))]
+compile_error!("mutants are for tests: a release is built without this feature");
 
 use kith_protocol::{
     ClientFrame, ConversationId, DeviceId, ErrorCode, Event, EventId, Seq, ServerFrame, UserId,
@@ -26,16 +31,20 @@ use kith_protocol::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
+/// With chaos, one request in so many is refused for now.
+const REFUSED_ONE_IN: u64 = 24;
+
 /// The intervals of one membership, both ends inclusive (R6).
 pub type Visible = Vec<(Seq, Option<Seq>)>;
 
 /// A conversation with its log.
 #[derive(Debug, Clone)]
 pub struct Conversation {
-    kind: ConversationKind,
+    /// Direct or group.
+    pub kind: ConversationKind,
     creator: UserId,
     /// The title that it began with.
-    title: Option<String>,
+    pub title: Option<String>,
     context: Option<Context>,
     /// Who is in it.
     pub members: BTreeMap<UserId, Role>,
@@ -127,8 +136,13 @@ pub struct Server {
     pub page_events: usize,
     /// The optional abilities that `welcome` offers.
     pub offered: Vec<String>,
+    /// Items of an answered `heads` frame at most; longer answers come in parts.
+    pub heads_items: usize,
     /// The clock, milliseconds.
     pub now: u64,
+    /// The fault that is in.
+    #[cfg(feature = "mutants")]
+    pub mutation: Option<Mutation>,
 }
 
 impl Default for Server {
@@ -150,7 +164,10 @@ impl Default for Server {
             chaos: None,
             page_events: limits::PAGE_EVENTS_MAX,
             offered: Vec::new(),
+            heads_items: usize::MAX,
             now: 0,
+            #[cfg(feature = "mutants")]
+            mutation: None,
         }
     }
 }
@@ -195,10 +212,15 @@ impl Server {
         if let ClientFrame::Hello(hello) = frame {
             return self.hello(connection, (user, device), &hello, request);
         }
-        let answer = self.answer(connection, user, frame);
+        let answer = match self.refusal(&frame, request) {
+            Some(code) => Err(code.into()),
+            None => self.answer(connection, user, frame),
+        };
         if request.is_some() {
             let frame = answer.unwrap_or_else(|refused| self.error(refused));
-            self.out.push((connection, answering(frame, request)));
+            for part in self.parts(frame) {
+                self.out.push((connection, answering(part, request)));
+            }
         }
     }
 
@@ -226,6 +248,27 @@ impl Server {
         }
     }
 
+    /// A request of any kind may be refused for now. A frame without a number has no answer that could say so.
+    fn refusal(&mut self, frame: &ClientFrame, request: Option<u64>) -> Option<ErrorCode> {
+        let is_refused =
+            request.is_some() && !matches!(frame, ClientFrame::Auth(_)) && self.strikes(REFUSED_ONE_IN);
+        is_refused.then(|| self.transient_code())
+    }
+
+    fn transient_code(&mut self) -> ErrorCode {
+        const CODES: [ErrorCode; 3] = [ErrorCode::Unavailable, ErrorCode::Busy, ErrorCode::RateLimited];
+        let index = self.chaos.as_mut().map_or(0, |random| random.up_to(2));
+        CODES[usize::try_from(index).unwrap_or_default()]
+    }
+
+    /// The frames of an answer: heads come in parts, all but the last with `more`.
+    fn parts(&self, frame: ServerFrame) -> Vec<ServerFrame> {
+        match frame {
+            ServerFrame::Heads(heads) => heads::parts(heads, self.heads_items),
+            whole => vec![whole],
+        }
+    }
+
     fn error(&mut self, Refused { code, current }: Refused) -> ServerFrame {
         let chaos = self.chaos.as_mut().filter(|_| code.is_retryable());
         ServerFrame::Error(ErrorFrame {
@@ -235,6 +278,18 @@ impl Server {
             retry_after_ms: chaos.map(|random| random.up_to(3_000)),
             current,
         })
+    }
+
+    /// Whether a fault is in.
+    #[cfg(feature = "mutants")]
+    fn has(&self, mutation: Mutation) -> bool {
+        self.mutation == Some(mutation)
+    }
+
+    /// Whether a fault is in: never.
+    #[cfg(not(feature = "mutants"))]
+    const fn has(&self, _: Mutation) -> bool {
+        false
     }
 
     /// Whether something goes wrong that does so once in `of` times.

@@ -1,6 +1,6 @@
 //! Who is in a conversation: the list, changes by events, and what only members may do (R5, R6).
 
-use super::{Answer, Kept, Server, ack};
+use super::{Answer, Kept, Mutation, Server, ack};
 use kith_protocol::{
     ConversationId, ErrorCode, Seq, ServerFrame, UserId,
     ephemeral::Typing,
@@ -27,6 +27,7 @@ impl Server {
 
     /// What a member event changes, at its seq; both belong to the interval.
     pub(crate) fn change_members(&mut self, id: ConversationId, seq: Seq, body: &MemberBody) {
+        let stays_visible = self.has(Mutation::RemovedReads);
         let Some(conversation) = self.conversations.get_mut(&id) else { return };
         let role = body.role.unwrap_or(Role::Member);
         match body.change {
@@ -41,6 +42,9 @@ impl Server {
             }
             MemberChange::Removed | MemberChange::Left => {
                 conversation.members.remove(&body.user);
+                if stays_visible {
+                    return;
+                }
                 let intervals = conversation.visible.get_mut(&body.user);
                 if let Some((_, to)) = intervals.and_then(|all| all.last_mut()) {
                     *to = Some(seq);

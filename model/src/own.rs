@@ -1,6 +1,6 @@
 //! Own state, and markers that others are told of (R1, R2, R4, S4, W7).
 
-use super::{Answer, Conversation, Kept, Refused, Server, ack};
+use super::{Answer, Conversation, Kept, Mutation, Refused, Server, ack};
 use kith_protocol::{
     ConversationId, ErrorCode, Event, Seq, ServerFrame, TimestampMs, UserId,
     frame::{ConversationKind, Draft, DraftChange, Markers, OwnState, OwnStates, StateChange},
@@ -84,15 +84,20 @@ impl Kept {
 
 impl Server {
     /// Own state as it is told: unread follows from the log (W7).
-    pub(crate) fn own(&self, user: UserId, id: ConversationId) -> OwnState {
+    pub fn own(&self, user: UserId, id: ConversationId) -> OwnState {
         let kept = &self.states[&(user, id)];
         let conversation = &self.conversations[&id];
         let head = conversation.head_of(user);
         OwnState {
-            unread: unread(conversation, user, kept.own.read, head),
+            unread: unread(conversation, user, kept.own.read, head, self.has(Mutation::DeletedIsUnread)),
             hidden: kept.is_hidden(head),
             ..kept.own.clone()
         }
+    }
+
+    /// How far a user's own counter has come (S4).
+    pub fn user_seq(&self, user: UserId) -> u64 {
+        self.user_seqs.get(&user).copied().unwrap_or_default()
     }
 
     /// The next value of a user's own counter (S4).
@@ -120,11 +125,16 @@ impl Server {
         }
         let mut kept = before.clone();
         let is_changed = kept.change(change, head);
+        if let Some(read) = change.read.filter(|_| self.has(Mutation::ReadMarkerFalls)) {
+            kept.own.read = read.previous();
+        }
         if is_changed {
             kept.own.version = self.raise_user_seq(user);
         }
         let marker_rose = (kept.own.read, kept.own.delivered) != (before.own.read, before.own.delivered);
-        self.states.insert((user, id), kept);
+        if !self.has(Mutation::StateIsForgotten) {
+            self.states.insert((user, id), kept);
+        }
         let user_seq = self.user_seqs.get(&user).copied().unwrap_or_default();
         let own = OwnStates { reply_to: None, user_seq, items: vec![self.own(user, id)] };
         if is_changed {
@@ -200,7 +210,7 @@ impl Server {
 }
 
 /// Others' messages in `(read, head]`, less those of them that were deleted in it (W7).
-fn unread(conversation: &Conversation, user: UserId, read: Seq, head: Seq) -> u64 {
+fn unread(conversation: &Conversation, user: UserId, read: Seq, head: Seq, counts_deleted: bool) -> u64 {
     let is_between = |event: &&Event| read < event.seq && event.seq <= head;
     let is_unread = |event: &Event| event.kind == "message" && event.sender != user;
     let is_undone = |event: &Event| {
@@ -209,6 +219,6 @@ fn unread(conversation: &Conversation, user: UserId, read: Seq, head: Seq) -> u6
     };
     let events: Vec<&Event> = conversation.log.iter().filter(is_between).collect();
     let written = events.iter().filter(|event| is_unread(event)).count();
-    let undone = events.iter().filter(|event| is_undone(event)).count();
+    let undone = events.iter().filter(|event| !counts_deleted && is_undone(event)).count();
     written.saturating_sub(undone) as u64
 }

@@ -1,6 +1,6 @@
 //! Pages, what their messages have become, and chain values (W9, R6, S7).
 
-use super::{Answer, Conversation, Server};
+use super::{Answer, Conversation, Mutation, Server};
 use kith_protocol::{
     Chain, ErrorCode, Event, EventContent, EventId, Seq, ServerFrame, UserId,
     frame::{Chains, Direction, MessageState, Page, Probe, Pull},
@@ -38,7 +38,7 @@ impl Server {
             low,
             high,
             head,
-            states: states(conversation, user, &events),
+            states: states(conversation, user, &events, self.has(Mutation::StatesAreOld)),
             events,
             as_of: head,
             end,
@@ -66,7 +66,7 @@ impl Server {
         let (mut messages, mut bytes, mut events) = (0, 0, Vec::new());
         for event in within.into_iter().take(self.page_events) {
             messages += u32::from(event.kind == "message");
-            let state = (event.kind == "message").then(|| state(conversation, user, event));
+            let state = (event.kind == "message").then(|| state(conversation, user, event, false));
             bytes += Page::bytes_of(event, state.as_ref());
             if messages > max || (bytes > limits::PAGE_BYTES_MAX && !events.is_empty()) {
                 break;
@@ -100,17 +100,25 @@ impl Server {
 }
 
 /// What the messages among these events have become by the relations that a reader sees.
-fn states(conversation: &Conversation, user: UserId, page: &[Event]) -> BTreeMap<EventId, MessageState> {
+fn states(
+    conversation: &Conversation,
+    user: UserId,
+    page: &[Event],
+    are_old: bool,
+) -> BTreeMap<EventId, MessageState> {
     let messages = page.iter().filter(|event| event.kind == "message");
-    messages.map(|message| (message.id, state(conversation, user, message))).collect()
+    messages.map(|message| (message.id, state(conversation, user, message, are_old))).collect()
 }
 
-fn state(conversation: &Conversation, user: UserId, message: &Event) -> MessageState {
+fn state(conversation: &Conversation, user: UserId, message: &Event, is_old: bool) -> MessageState {
     let mut state = MessageState { deleted: message.redacted, ..MessageState::default() };
     if message.redacted {
         return state;
     }
     state.text = message.body.as_ref().and_then(|body| body["text"].as_str()).map(str::to_owned);
+    if is_old {
+        return state;
+    }
     let about = |event: &&Event| event.target == Some(message.id) && conversation.shows(user, event.seq);
     for event in conversation.log.iter().filter(about) {
         let body = event.body.clone().unwrap_or_default();

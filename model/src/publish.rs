@@ -1,6 +1,6 @@
 //! Writing the log (W2, W3, W9): known ids first, then rights, then numbers; then everybody is told.
 
-use super::{Answer, Server};
+use super::{Answer, Mutation, Server};
 use kith_protocol::{
     Chain, ConversationId, ErrorCode, Event, EventContent, EventId, NewEvent, Seq, ServerFrame, TimestampMs,
     UserId, capability,
@@ -87,6 +87,19 @@ impl Server {
         results
     }
 
+    /// What the server says to an event that it does not have; nothing is changed.
+    pub fn refuses(&self, user: UserId, id: ConversationId, event: &NewEvent) -> Option<ErrorCode> {
+        let value = serde_json::to_value(event).unwrap_or_default();
+        let Some(conversation) = self.conversations.get(&id) else { return Some(ErrorCode::NotMember) };
+        if let Some(known) = conversation.by_id(event.id) {
+            let hash = body_hash(&event.kind, event.target, &event.body);
+            let is_known = known.sender == user && conversation.hashes.get(&known.id) == Some(&hash);
+            return (!is_known).then_some(ErrorCode::IdConflict);
+        }
+        let checked = New::read(&value, &self.offered).and_then(|new| self.may_add(id, user, &new.content));
+        checked.err()
+    }
+
     /// The members who have hidden a conversation.
     fn hidden(&self, id: ConversationId) -> BTreeSet<UserId> {
         let members = self.conversations.get(&id).into_iter().flat_map(|one| one.members.keys());
@@ -103,7 +116,8 @@ impl Server {
     ) -> Result<AckResult, ErrorCode> {
         let conversation = self.conversations.get(&id).ok_or(ErrorCode::NotMember)?;
         let hash = body_hash(&new.event.kind, new.event.target, &new.event.body);
-        if let Some(known) = conversation.by_id(new.event.id) {
+        let known = conversation.by_id(new.event.id);
+        if let Some(known) = known.filter(|_| !self.has(Mutation::KnownIsNumbered)) {
             if known.sender == user && conversation.hashes.get(&known.id) == Some(&hash) {
                 return Ok(stored(known, AckStatus::Duplicate));
             }
@@ -159,9 +173,11 @@ impl Server {
 
     /// A message and its edits lose their payload; the positions stay (W9).
     fn redact(&mut self, id: ConversationId, target: EventId) {
+        let keeps_edits = self.has(Mutation::EditsStay);
         let log = self.conversations.get_mut(&id).into_iter().flat_map(|one| &mut one.log);
         for event in log {
-            if event.id == target || (event.kind == "edit" && event.target == Some(target)) {
+            let is_edit = event.kind == "edit" && event.target == Some(target);
+            if event.id == target || (is_edit && !keeps_edits) {
                 (event.body, event.redacted) = (None, true);
             }
         }

@@ -1,6 +1,6 @@
 //! Who may add which event.
 
-use super::{Conversation, Server, pages::reactions};
+use super::{Conversation, Mutation, Server, pages::reactions};
 use kith_protocol::{
     ConversationId, ErrorCode, Event, EventContent, EventId, UserId,
     event::{MemberBody, MemberChange, ReactionBody, Role},
@@ -25,7 +25,10 @@ impl Server {
                 Some(id) => conversation.target(sender, id).map(|_| true)?,
                 None => true,
             },
-            EventContent::Edit { target, .. } => conversation.target(sender, *target)?.sender == sender,
+            EventContent::Edit { target, .. } => {
+                let is_own = conversation.target(sender, *target)?.sender == sender;
+                is_own || self.has(Mutation::AllMayEdit)
+            }
             EventContent::Delete { target } => {
                 let is_own = conversation.target(sender, *target)?.sender == sender;
                 is_own || (is_group && role.may_manage())

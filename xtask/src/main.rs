@@ -73,6 +73,9 @@ enum Chore {
         /// The first seed; a run each from there on
         #[arg(long, default_value_t = 1_000_000)]
         seed: u64,
+        /// Puts known faults in, one at a time, and fails if no seed finds one; `--runs` is for each
+        #[arg(long, conflicts_with = "seed")]
+        mutants: bool,
     },
     /// Feeds arbitrary input to the frame parsers, an engine's store, its search, and the readers of links, markup and settings
     Fuzz {
@@ -131,7 +134,8 @@ fn run() -> Result<()> {
         Chore::Sbom => sbom::write(),
         Chore::Supply => supply::check(),
         Chore::Bench { arguments } => bench::bench(&arguments),
-        Chore::Simulate { runs, seed } => tests::simulate(runs, seed),
+        Chore::Simulate { runs, mutants: true, .. } => tests::mutants(runs),
+        Chore::Simulate { runs, seed, mutants: false } => tests::simulate(runs, seed),
         Chore::Fuzz { seconds, seed } => tests::fuzz(seconds, seed),
         Chore::Bindings { check } => generated::bindings(check),
         Chore::Sqlx { check } => generated::sqlx(check),

@@ -19,7 +19,8 @@ use crate::{
 const WINDOWS: &str = "binary(e2e) & test(/^window/)";
 
 /// The simulation's thousands of seeds.
-const SEEDS: &str = "package(kith-client) & (test(seeded_interleavings) | test(both_stores))";
+const SEEDS: &str =
+    "package(kith-client) & (test(seeded_interleavings) | test(every_mutation) | test(both_stores))";
 
 /// Everything but real windows.
 pub fn headless(cluster: &TestCluster, steps: &mut Steps) -> Result<()> {
@@ -56,19 +57,33 @@ pub fn unit(steps: &mut Steps) -> Result<()> {
     tests.args(FEATURES);
     leave_out(&mut tests);
     if !has_nextest() {
-        tests.args(["--", "--skip", "seeded_interleavings", "--skip", "both_stores"]);
+        let seeds = ["seeded_interleavings", "every_mutation", "both_stores"];
+        tests.arg("--").args(seeds.iter().flat_map(|name| ["--skip", name]));
     }
     judge(&mut tests, steps)
 }
 
 /// Seeded runs of the sync rules against a model of the server (`client/src/sync/sim`).
 pub fn simulate(runs: u64, seed: u64) -> Result<()> {
-    let name = "sync::sim::runs::simulate";
-    let mut tests = cargo(&["test", "-p", "kith-client", "--lib", "--", "--exact", name]);
-    tests.args(["--ignored", "--nocapture"]);
-    tests.env("KITH_SIM_RUNS", runs.to_string()).env("KITH_SIM_FIRST", seed.to_string());
+    let mut tests = simulation("sync::sim::runs::simulate", runs);
+    tests.env("KITH_SIM_FIRST", seed.to_string());
     ensure!(tests.status()?.success(), "a run failed: the seed is above");
     Ok(())
+}
+
+/// The simulation with known faults in: the judge has to find each.
+pub fn mutants(runs: u64) -> Result<()> {
+    let mut tests = simulation("sync::sim::mutants::mutants", runs);
+    // Each fault found is a panic that was caught: the table says what it was.
+    tests.env("RUST_BACKTRACE", "0");
+    ensure!(tests.status()?.success(), "a fault was not found: its name is above");
+    Ok(())
+}
+
+fn simulation(name: &str, runs: u64) -> Command {
+    let mut tests = cargo(&["test", "-p", "kith-client", "--lib", "--", "--exact", name]);
+    tests.args(["--ignored", "--nocapture"]).env("KITH_SIM_RUNS", runs.to_string());
+    tests
 }
 
 /// What is fed with arbitrary input: the package, and the test that plays its cases.

@@ -37,42 +37,11 @@ impl SyncStore for Store {
     }
 }
 
-/// A power cut may take back what the server sends again. It may not take back what the server has concluded from this
-/// device, or what would make this device repeat itself:
-/// - the generation and the device, which a server compares (S8): an older one looks like a copied profile;
-/// - that a row has left (O7): the user could change in place what others have read;
-/// - that a row of own state has ended: sent again, it would undo a later change of another device;
-/// - that a row was refused, or put into the outbox here (O1).
-fn durability(ops: &[StoreOp]) -> Durability {
-    let is_kept = ops.iter().any(|op| match op {
-        StoreOp::Welcome { .. }
-        | StoreOp::Device { .. }
-        | StoreOp::Sending { .. }
-        | StoreOp::Done { .. }
-        | StoreOp::Parked { .. }
-        | StoreOp::Rewind { .. }
-        | StoreOp::Lost { .. }
-        | StoreOp::DraftConflict { .. } => true,
-        // A row that is not known to have been acknowledged, or to wait, is sent again with its id. Without the newest
-        // `user_seq` the server sends own state again.
-        StoreOp::Heads { .. }
-        | StoreOp::Append { .. }
-        | StoreOp::Page(_)
-        | StoreOp::Queued { .. }
-        | StoreOp::Retry { .. }
-        | StoreOp::Acked { .. }
-        | StoreOp::OwnState { .. }
-        | StoreOp::Markers { .. }
-        | StoreOp::Profiles(_)
-        | StoreOp::Members { .. }
-        | StoreOp::Count { .. }
-        | StoreOp::Verify { .. }
-        | StoreOp::Notifications(_) => false,
-    });
-    if is_kept { Durability::Full } else { Durability::Normal }
+pub(super) fn durability(ops: &[StoreOp]) -> Durability {
+    if ops.iter().any(StoreOp::is_durable) { Durability::Full } else { Durability::Normal }
 }
 
-fn load(tx: &mut Tx<'_>) -> Result<LocalState, ClientError> {
+pub(super) fn load(tx: &mut Tx<'_>) -> Result<LocalState, ClientError> {
     Ok(LocalState {
         generation: meta_number(tx, "generation")?,
         epoch: meta(tx, "epoch")?,
@@ -83,7 +52,7 @@ fn load(tx: &mut Tx<'_>) -> Result<LocalState, ClientError> {
     })
 }
 
-fn apply(tx: &mut Tx<'_>, op: StoreOp) -> Result<(), ClientError> {
+pub(super) fn apply(tx: &mut Tx<'_>, op: StoreOp) -> Result<(), ClientError> {
     match op {
         StoreOp::Welcome { generation, epoch, terms } => {
             set_meta(tx, "generation", &generation.to_string())?;
@@ -98,6 +67,14 @@ fn apply(tx: &mut Tx<'_>, op: StoreOp) -> Result<(), ClientError> {
         StoreOp::Heads { greeting, last, user_seq, items, gone, .. } => {
             put_heads(tx, &items, greeting)?;
             let as_of = (!greeting).then_some(user_seq);
+            if greeting {
+                // No version is above `user_seq`: a server that was set back counts from there again (S7).
+                for cid in
+                    gone.iter().filter_map(|id| conversations::cid(tx, *id).transpose()).collect::<Vec<_>>()
+                {
+                    own_state::lower_version(tx, cid?, user_seq)?;
+                }
+            }
             gone.into_iter().try_for_each(|id| conversations::hide_gone(tx, id, as_of))?;
             let is_news = greeting || user_seq > meta_number(tx, "user_seq")?;
             if last && is_news { set_meta(tx, "user_seq", &user_seq.to_string()) } else { Ok(()) }

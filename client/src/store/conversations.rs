@@ -1,7 +1,11 @@
 //! `conversations`: where each stands, as the server says; own state in them is `own_state`'s.
 
 use super::{Db, Tx, drafts, log, members, own_state, people, ranges, sql};
-use crate::{ClientError, sync::ops::LocalConversation};
+use crate::{
+    ClientError,
+    mutation::{self, Mutation},
+    sync::ops::LocalConversation,
+};
 use kith_protocol::{
     ConversationId, Seq, TimestampMs, UserId,
     event::Role,
@@ -191,7 +195,7 @@ pub(super) fn put_head(
             ":visible": sql::write_json(&item.visible)?,
             ":member_count": i64::from(item.member_count),
             ":announced": if is_first_sync { item.head.as_i64() } else { 0 },
-            ":is_overtaken": is_overtaken,
+            ":is_overtaken": is_overtaken && !mutation::is(Mutation::OldHeadsUndo),
             ":greets": source == own_state::Source::Heads,
             ":now": if item.last_ts.0 == 0 { tx.now.as_i64() } else { item.last_ts.as_i64() },
         })?;

@@ -1,12 +1,11 @@
 //! `events`: the log as it came, and what follows from an event the moment it is stored.
 
 use super::{
-    Tx, apply,
-    conversations::{self, Facts},
-    kinds, members, messages, outbox, own_state, people, project, ranges, sql,
+    Tx, apply, conversations, kinds, members, messages, outbox, own_state, people, project, ranges, sql,
 };
 use crate::{
     ClientError,
+    mutation::{self, Mutation},
     sync::{ops::LocalRange, ranges::Ranges},
 };
 use kith_protocol::{
@@ -81,7 +80,7 @@ fn take(
         }
     }
     let count = fresh.iter().filter(|event| event.kind == "message").count();
-    advance(tx, cid, &facts, last, count as i64)?;
+    advance(tx, cid, last, count as i64)?;
     catch_up_facts(tx, cid, facts.as_of)?;
     tx.changes.timeline(conversation);
     // A relation speaks of a message that was here, or that comes with it.
@@ -92,9 +91,14 @@ fn take(
         targets.remove(&event.id);
         let (at, was_here) = surroundings.put_new(tx, cid, event, mid)?;
         mid = Some(at);
-        let is_news = event.seq > facts.announced && event.seq > own.read && event.sender != tx.me;
+        let announced = if mutation::is(Mutation::HistoryIsAnnounced) { Seq::ZERO } else { facts.announced };
+        let is_news = event.seq > announced && event.seq > own.read && event.sender != tx.me;
         let was_here = was_here || known.contains(&event.id);
-        if is_news && !was_here && !event.redacted && own.mute <= tx.now {
+        if is_news
+            && !was_here
+            && !event.redacted
+            && (own.mute <= tx.now || mutation::is(Mutation::MuteIsIgnored))
+        {
             tx.changes.arrived(conversation, event.id);
             has_news = true;
         }
@@ -225,13 +229,11 @@ fn insert(tx: &Tx<'_>, cid: i64, event: &Event) -> Result<bool, ClientError> {
 }
 
 /// Moves the conversation's head, its order in the list, and what counts as announced.
-fn advance(tx: &mut Tx<'_>, cid: i64, facts: &Facts, last: &Event, messages: i64) -> Result<(), ClientError> {
-    let is_newest = last.seq > facts.head;
+fn advance(tx: &mut Tx<'_>, cid: i64, last: &Event, messages: i64) -> Result<(), ClientError> {
     tx.conn
         .prepare_cached(
             "UPDATE conversations SET
                  countable = CASE WHEN :seq >= head THEN :countable ELSE countable END,
-                 hidden = CASE WHEN :is_newest THEN 0 ELSE hidden END,
                  head = max(head, :seq), last_ts = max(last_ts, :ts), announced = max(announced, :seq),
                  stored = stored + :messages, is_local = 0
              WHERE cid = :cid",
@@ -240,7 +242,6 @@ fn advance(tx: &mut Tx<'_>, cid: i64, facts: &Facts, last: &Event, messages: i64
             ":cid": cid,
             ":seq": last.seq.as_i64(),
             ":countable": i64::try_from(last.countable).unwrap_or(i64::MAX),
-            ":is_newest": is_newest,
             ":ts": last.ts.as_i64(),
             ":messages": messages,
         })?;

@@ -35,7 +35,7 @@ mod sql;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
-pub(crate) use tests::below;
+pub(crate) use tests::{below, disk};
 mod tidy;
 pub(crate) mod timeline;
 mod tokens;
@@ -338,6 +338,10 @@ impl Store {
 
 /// The local clock.
 pub(crate) fn now() -> TimestampMs {
+    #[cfg(test)]
+    if let Some(set) = disk::clock() {
+        return set;
+    }
     TimestampMs(kith_failpoint::clock::now_ms())
 }
 

@@ -8,6 +8,7 @@ pub(super) use fate::{acked, done, end, end_edits, end_event, failed, queued, se
 use super::{Db, Tx, apply, conversations, sql};
 use crate::{
     ClientError,
+    mutation::{self, Mutation},
     sync::{
         ops::{EntryState, OutboxEntry, OutboxWhat},
         resend::Waiting,
@@ -343,10 +344,12 @@ pub(super) fn entry(db: &Db<'_>, row: &OutboxRow) -> Result<OutboxEntry, ClientE
 
 /// What the machine starts from; what was `sending` when the process ended is `queued` (O2).
 pub(super) fn load(tx: &mut Tx<'_>) -> Result<Vec<OutboxEntry>, ClientError> {
-    tx.conn.execute(
-        "UPDATE outbox SET state = 'queued', retry_at = NULL WHERE state IN ('sending', 'retry')",
-        [],
-    )?;
+    if !mutation::is(Mutation::SendingStays) {
+        tx.conn.execute(
+            "UPDATE outbox SET state = 'queued', retry_at = NULL WHERE state IN ('sending', 'retry')",
+            [],
+        )?;
+    }
     all(tx)?.iter().map(|row| entry(tx, row)).collect()
 }
 

@@ -2,7 +2,10 @@
 //! waits in the outbox is laid over it when it is read, so an item that is cancelled undoes itself.
 
 use super::{Db, Tx, conversations, drafts, outbox, sql};
-use crate::ClientError;
+use crate::{
+    ClientError,
+    mutation::{self, Mutation},
+};
 use kith_protocol::{
     Seq, TimestampMs,
     frame::{OwnState, StateChange},
@@ -117,7 +120,7 @@ pub(super) fn put(
         )?
         .execute(named_params! {
             ":cid": cid,
-            ":forced": source == Source::Heads,
+            ":forced": source == Source::Heads || mutation::is(Mutation::OlderStateCounts),
             ":must_be_news": source == Source::News,
             ":version": i64::try_from(own.version).unwrap_or(i64::MAX),
             ":unread": i64::try_from(own.unread).unwrap_or(i64::MAX),
@@ -128,6 +131,9 @@ pub(super) fn put(
             ":archive": own.archive,
             ":hidden": own.hidden,
         })?;
+    if mutation::is(Mutation::MarkerGoesBack) {
+        tx.conn.execute("UPDATE conversations SET read = 0 WHERE cid = ?1", [cid])?;
+    }
     tx.conn
         .prepare_cached(
             "UPDATE conversations SET read = max(read, :read), delivered = max(delivered, :delivered) WHERE cid = :cid",

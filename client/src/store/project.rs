@@ -4,7 +4,10 @@
 //! relation that comes before its target waits by itself (C4), and a projection rebuilt is equal (I8).
 
 use super::{Db, Tx, messages, outbox, sql};
-use crate::ClientError;
+use crate::{
+    ClientError,
+    mutation::{self, Mutation},
+};
 use kith_protocol::{
     Event, EventContent, EventId, Seq, TimestampMs, UserId, event::MessageBody, frame::MessageState,
 };
@@ -165,7 +168,13 @@ impl Surroundings {
         after: Option<i64>,
     ) -> Result<(i64, bool), ClientError> {
         let state = if self.has_states { state_of(tx, cid, base.id)? } else { None };
-        let relations = if self.has_relations { relations(tx, cid, base.id)? } else { Vec::new() };
+        let mut relations = if self.has_relations { relations(tx, cid, base.id)? } else { Vec::new() };
+        if mutation::is(Mutation::RelationIsForgotten) {
+            relations.clear();
+        }
+        if mutation::is(Mutation::DeleteIsForgotten) {
+            relations.retain(|relation| relation.kind != "delete");
+        }
         write(tx, cid, base, state, &relations, |tx, cid, row| {
             if self.has_unnumbered {
                 messages::put_projected(tx, cid, row)

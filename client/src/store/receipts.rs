@@ -5,7 +5,11 @@ use super::{
     own_state::{self, Own},
     ranges,
 };
-use crate::{ClientError, view::SendState};
+use crate::{
+    ClientError,
+    mutation::{self, Mutation},
+    view::SendState,
+};
 use kith_protocol::{ConversationId, Seq, UserId, frame::StateChange};
 use rusqlite::{named_params, params};
 use std::collections::HashMap;
@@ -93,7 +97,8 @@ pub(super) fn unread(db: &Db<'_>, cid: i64, own: &Own, head: Seq) -> Result<u32,
         return Ok(0);
     }
     if ranges::is_covered(db, cid, own.read.next(), head)? {
-        return count_others(db, cid, own.read, head);
+        let counted = count_others(db, cid, own.read, head)?;
+        return Ok(counted + u32::from(mutation::is(Mutation::UnreadOffByOne)));
     }
     let since = count_others(db, cid, own.unread_head.max(own.read), head)?;
     let before = u32::try_from(own.server_unread).unwrap_or(u32::MAX);

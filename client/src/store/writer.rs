@@ -230,7 +230,7 @@ fn close(conn: Connection, is_tidied: bool) {
     }
 }
 
-fn transact<T>(
+pub(super) fn transact<T>(
     conn: &mut Connection,
     me: UserId,
     durability: Durability,

@@ -1,5 +1,6 @@
 //! How long to wait before the next try (S10, O6). Randomness comes from a seed, so a run can be repeated.
 
+use crate::mutation::{self, Mutation};
 use kith_protocol::limits;
 
 /// A small generator (SplitMix64): jitter needs spread, not secrecy.
@@ -46,8 +47,10 @@ impl Backoff {
     }
 
     /// The next try is a first one again.
-    pub(crate) const fn reset(&mut self) {
-        self.attempt = 0;
+    pub(crate) fn reset(&mut self) {
+        if !mutation::is(Mutation::BackoffIsNeverReset) {
+            self.attempt = 0;
+        }
     }
 
     /// Counts a failure and answers how many milliseconds to wait.

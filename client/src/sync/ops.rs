@@ -5,7 +5,11 @@
 //! but for counting.
 
 use super::terms::Terms;
-use crate::{events::EngineEvent, view::Counter};
+use crate::{
+    events::EngineEvent,
+    mutation::{self, Mutation},
+    view::Counter,
+};
 use kith_protocol::{
     Chain, ConversationId, DeviceId, ErrorCode, Event, EventId, NewEvent, Seq, TimestampMs, UserId,
     api::Profile,
@@ -294,6 +298,42 @@ pub enum StoreOp {
         /// Which part of a long range.
         salt: u64,
     },
+}
+
+impl StoreOp {
+    /// Whether a power cut may not take it back. It may take back what the server sends again. It may not take back what
+    /// the server has concluded from this device, or what would make this device repeat itself:
+    /// - the generation and the device, which a server compares (S8): an older one looks like a copied profile;
+    /// - that a row has left (O7): the user could change in place what others have read;
+    /// - that a row of own state has ended: sent again, it would undo a later change of another device;
+    /// - that a row was refused, or put into the outbox here (O1).
+    pub(crate) fn is_durable(&self) -> bool {
+        match self {
+            Self::Welcome { .. } => !mutation::is(Mutation::WelcomeIsNotSynced),
+            Self::Sending { .. } => !mutation::is(Mutation::SendingIsNotSynced),
+            Self::Device { .. }
+            | Self::Done { .. }
+            | Self::Parked { .. }
+            | Self::Rewind { .. }
+            | Self::Lost { .. }
+            | Self::DraftConflict { .. } => true,
+            // A row that is not known to have been acknowledged, or to wait, is sent again with its id. Without the
+            // newest `user_seq` the server sends own state again.
+            Self::Heads { .. }
+            | Self::Append { .. }
+            | Self::Page(_)
+            | Self::Queued { .. }
+            | Self::Retry { .. }
+            | Self::Acked { .. }
+            | Self::OwnState { .. }
+            | Self::Markers { .. }
+            | Self::Profiles(_)
+            | Self::Members { .. }
+            | Self::Count { .. }
+            | Self::Verify { .. }
+            | Self::Notifications(_) => false,
+        }
+    }
 }
 
 /// What the store answers after the commit.

@@ -4,6 +4,7 @@ use super::{
     backoff::item_wait_ms,
     ops::{EntryState, OutboxEntry, OutboxUpdate, OutboxWhat, StoreOp},
 };
+use crate::mutation::{self, Mutation};
 use kith_protocol::frame::AckStatus;
 use kith_protocol::{
     ConversationId, ErrorCode, EventId, Seq, TimestampMs, error::ErrorClass, frame::AckResult, limits,
@@ -265,6 +266,10 @@ impl Outbox {
         let mut skipped = Vec::new();
         for (index, (item, id)) in sent.iter().enumerate() {
             match results.get(index) {
+                Some(result) if mutation::is(Mutation::AckEndsRow) && result.seq.is_some() => {
+                    self.remove(*item);
+                    ops.push(StoreOp::Done { items: vec![*item] });
+                }
                 Some(result) => match (result.status, result.seq) {
                     (AckStatus::Ok | AckStatus::Duplicate, Some(seq)) => {
                         if let Some(row) = self.rows.get_mut(item) {
@@ -309,7 +314,7 @@ impl Outbox {
         wall: TimestampMs,
     ) -> StoreOp {
         let Some(row) = self.rows.get_mut(&item) else { return StoreOp::Queued { items: Vec::new() } };
-        if code.class() != ErrorClass::Permanent {
+        if code.class() != ErrorClass::Permanent || mutation::is(Mutation::PermanentIsRetried) {
             let cap = limits::RECONNECT_MAX.as_millis() as u64;
             let wait = retry_after_ms.unwrap_or_else(|| item_wait_ms(row.tries)).min(cap);
             row.phase = Phase::Queued;

@@ -3,6 +3,7 @@
 //! Invariant: ascending, and between two ranges at least one seq is missing.
 
 use super::ops::LocalRange;
+use crate::mutation::{self, Mutation};
 use kith_protocol::{Chain, ConversationId, Event, Seq};
 
 /// Two logs differ where they should be the same (S7).
@@ -67,7 +68,11 @@ impl Ranges {
     ) -> Result<(), Mismatch> {
         let value_at =
             |seq: Seq| if seq == run.low.previous() { Some(run.chain_before) } else { inside(seq) };
-        let touches = |range: &LocalRange| range.low <= run.high.next() && run.low <= range.high.next();
+        let leaps = mutation::is(Mutation::RangeLeapsHole);
+        let touches = |range: &LocalRange| {
+            let is_near = leaps && run.low == range.high.next().next();
+            is_near || (range.low <= run.high.next() && run.low <= range.high.next())
+        };
         let mut merged = run;
         for range in self.0.iter().filter(|range| touches(range)) {
             let ends = [(range.low.previous(), range.chain_before), (range.high, range.chain_high)];

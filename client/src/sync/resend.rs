@@ -3,6 +3,7 @@
 //! Two rules hold whatever was queued when the log was cut: a relation follows its target in the outbox, and a message
 //! that its author deleted is not sent again, nor is anything about it.
 
+use crate::mutation::{self, Mutation};
 use kith_protocol::{ErrorCode, Event, EventId, NewEvent, UserId};
 use std::collections::BTreeSet;
 
@@ -38,6 +39,7 @@ pub(crate) fn plan(me: UserId, above: &[Event], waiting: &[Waiting]) -> Resend {
     let redacted = above.iter().filter(|event| event.redacted).map(|event| event.id);
     let numbered = above.iter().filter(|event| event.kind == "delete").filter_map(|event| event.target);
     let queued = waiting.iter().filter(|row| row.kind == "delete").filter_map(|row| row.target);
+    let queued = queued.filter(|_| !mutation::is(Mutation::RelationOvertakes));
     let deleted: BTreeSet<EventId> =
         redacted.chain(numbered.chain(queued).filter(|target| own.contains(target))).collect();
     let is_about_deleted = |target: Option<EventId>| target.is_some_and(|target| deleted.contains(&target));
@@ -57,6 +59,9 @@ pub(crate) fn plan(me: UserId, above: &[Event], waiting: &[Waiting]) -> Resend {
         });
     }
     let comes_again = |target: EventId| plan.again.iter().any(|event| event.id == target);
+    if mutation::is(Mutation::RelationOvertakes) {
+        return plan;
+    }
     for row in waiting {
         if is_about_deleted(row.target) {
             plan.ended.push(row.item);

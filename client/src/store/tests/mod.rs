@@ -3,6 +3,7 @@
 pub(crate) mod below;
 mod contract;
 mod damage;
+pub(crate) mod disk;
 mod drafts;
 mod erased;
 mod file;

@@ -2,6 +2,7 @@
 
 use super::{Asked, Link, Machine};
 use crate::{
+    mutation::{self, Mutation},
     sync::{log::Continued, ops::StoreOp, ranges::Mismatch, terms::Terms},
     view::Counter,
 };
@@ -54,7 +55,8 @@ impl Machine {
     /// request, the parts before it only prove that the answer is on its way (S2).
     fn answered(&mut self, frame: &ServerFrame) -> Option<Asked> {
         let number = frame.reply_to()?;
-        if matches!(frame, ServerFrame::Heads(heads) if heads.more) {
+        let ends_early = mutation::is(Mutation::FirstPartEndsRequest);
+        if matches!(frame, ServerFrame::Heads(heads) if heads.more && !ends_early) {
             if let Some(request) = self.requests.get_mut(&number) {
                 request.deadline = self.now.mono + super::ANSWER_WITHIN_MS;
             }

@@ -2,6 +2,7 @@
 
 use super::{Asked, Link, Machine};
 use crate::{
+    mutation::{self, Mutation},
     sync::{log::Log, ops::StoreOp},
     view::Counter,
 };
@@ -37,7 +38,9 @@ impl Machine {
             *until = self.now.mono + super::ANSWER_WITHIN_MS;
         }
         if last {
-            self.own_state_told(heads.user_seq, greeting);
+            if !mutation::is(Mutation::UserSeqStays) {
+                self.own_state_told(heads.user_seq, greeting);
+            }
             self.count(Counter::FullHeads, usize::from(heads.full));
             if greeting {
                 self.cursor.keep(heads.cursor, heads.full, self.now);
@@ -47,9 +50,9 @@ impl Machine {
             full: heads.full,
             greeting,
             last,
-            user_seq: heads.user_seq,
+            user_seq: if mutation::is(Mutation::UserSeqStays) { self.user_seq } else { heads.user_seq },
             items: heads.items,
-            gone: heads.gone,
+            gone: if mutation::is(Mutation::GoneIsIgnored) { Vec::new() } else { heads.gone },
         });
         if meets_people {
             self.watch_again();

@@ -19,10 +19,13 @@ pub(super) struct Counts {
     pub renewals: u64,
     pub exchanges: u64,
     pub failed_writes: u64,
+    pub slow_writes: u64,
+    pub power_cuts: u64,
+    pub on_disk: u64,
 }
 
 impl Counts {
-    fn named(&mut self) -> [(&'static str, &mut u64); 14] {
+    fn named(&mut self) -> [(&'static str, &mut u64); 17] {
         [
             ("runs", &mut self.runs),
             ("messages", &mut self.messages),
@@ -38,6 +41,9 @@ impl Counts {
             ("renewals", &mut self.renewals),
             ("exchanges", &mut self.exchanges),
             ("failed writes", &mut self.failed_writes),
+            ("slow writes", &mut self.slow_writes),
+            ("power cuts", &mut self.power_cuts),
+            ("runs on the real store", &mut self.on_disk),
         ]
     }
 

@@ -4,6 +4,11 @@ use super::world::{Happening, World};
 use crate::sync::{ConnectError, Input};
 use kith_protocol::{ClientFrame, ErrorCode, Seq, ServerFrame};
 
+/// Instances of the server; a connection's number says whose it is.
+const INSTANCES: u64 = 2;
+/// How often an instance looks at what others have committed, ms.
+const LOOK_EVERY_MS: u64 = 1_000;
+
 impl World {
     pub(super) fn connected(&mut self, client: usize, life: u32) {
         let one = &mut self.clients[client];
@@ -63,6 +68,7 @@ impl World {
         self.server.connect_exchange(connection, user, one.device);
         for (frame, request) in frames {
             self.check_delivered(connection, &frame);
+            self.heads_asked += u64::from(matches!(frame, ClientFrame::Heads(_)));
             self.server.handle(connection, frame, request);
         }
         let out = std::mem::take(&mut self.server.out);
@@ -116,6 +122,21 @@ impl World {
         *last
     }
 
+    /// What an event spends between two instances of the server: the bus is late, or loses it, and the next look at what
+    /// committed brings it (L4).
+    fn bus_delay(&mut self, connection: u64, frame: &ServerFrame) -> u64 {
+        let is_live = matches!(frame, ServerFrame::Events(_) | ServerFrame::Hint(_));
+        let is_elsewhere = connection % INSTANCES != self.last_sender % INSTANCES;
+        if !self.faults || !is_live || !is_elsewhere {
+            return 0;
+        }
+        match self.rng.up_to(15) {
+            0 => LOOK_EVERY_MS,
+            1 | 2 => self.rng.up_to(LOOK_EVERY_MS),
+            _ => self.rng.up_to(5),
+        }
+    }
+
     /// How many copies of a frame arrive.
     pub(super) fn copies(&mut self) -> usize {
         match if self.faults { self.rng.up_to(24) } else { 9 } {
@@ -134,7 +155,7 @@ impl World {
             let is_part = matches!(&frame, ServerFrame::Heads(heads) if heads.more || heads.cursor.is_some());
             let copies = if is_part { 1 } else { self.copies() };
             for _ in 0..copies {
-                let at = self.arrival(connection, false, is_part);
+                let at = self.arrival(connection, false, is_part) + self.bus_delay(connection, &frame);
                 self.at(at, Happening::Down { client, connection, frame: Box::new(frame.clone()) });
             }
         }

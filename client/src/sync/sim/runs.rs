@@ -6,28 +6,34 @@ use kith_protocol::UserId;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Runs of each of the parts below.
-const PART: u64 = 2_500;
+const PART: u64 = 25;
 
-/// Seeds that found something once.
-const FOUND: [u64; 26] = [
-    269, 1_788, 3_209, 3_434, 4_039, 4_616, 4_690, 5_648, 7_438, 7_559, 9_366, 9_498, 10_092, 14_784, 17_472,
-    18_953, 20_002, 20_466, 2_005_977, 2_010_756, 2_015_041, 2_029_523, 2_032_777, 3_006_753, 3_029_237,
-    3_036_343,
-];
+/// Seeds that found something once, in the world as it is.
+const FOUND: [u64; 7] = [20, 81, 104, 131, 159, 173, 233];
 
 fn play(seed: u64) -> Counts {
-    let mut world = World::new(seed);
+    play_with(seed, None, None)
+}
+
+/// Plays a seed, on the real store or its twin, with a fault of the server in.
+pub(super) fn play_with(
+    seed: u64,
+    is_on_disk: Option<bool>,
+    mutation: Option<kith_model::Mutation>,
+) -> Counts {
+    let mut world = World::new(seed, is_on_disk);
+    world.server.mutation = mutation;
     world.chaos();
     world.heal();
-    world.judge();
     world.counts.runs = 1;
+    world.counts.on_disk = u64::from(world.clients[0].store.as_disk().is_some());
     world.counts.messages = world.server.conversations.values().map(|one| one.log.len() as u64).sum();
     world.counts
 }
 
 /// What a run wrote to the first client's store, by transaction.
 pub(crate) fn recorded(seed: u64) -> (UserId, Vec<Vec<StoreOp>>) {
-    let mut world = World::new(seed);
+    let mut world = World::new(seed, Some(false));
     world.clients[0].record = Some(Vec::new());
     world.chaos();
     world.heal();

@@ -10,10 +10,11 @@ use crate::sync::{
     terms::Terms,
 };
 use kith_protocol::{
-    Chain, ConversationId, ErrorCode, Event, EventId, Seq, TimestampMs, UserId,
-    event::{MemberBody, MemberChange, Role},
+    Chain, ConversationId, ErrorCode, Event, EventContent, EventId, Seq, TimestampMs, UserId,
+    event::{MemberChange, Role},
     frame::{ConversationKind, HeadsItem, Open, OwnState},
 };
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -35,16 +36,23 @@ pub(crate) struct Row {
 
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Kept {
-    kind: Option<ConversationKind>,
+    pub kind: Option<ConversationKind>,
     pub ranges: Ranges,
     pub events: BTreeMap<Seq, Event>,
     pub head: Seq,
     pub visible: Vec<(Seq, Option<Seq>)>,
     pub last_ts: TimestampMs,
     pub own: Option<OwnState>,
+    /// Two drafts wait for the user to choose (R4).
+    pub has_draft_conflict: bool,
     pub members: BTreeMap<UserId, Role>,
-    /// How far member events are known.
-    facts_as_of: Seq,
+    /// As heads count them; the list of a large group comes by itself.
+    pub member_count: u32,
+    /// The parts of the list that have come.
+    pub listed: BTreeMap<UserId, Role>,
+    pub title: Option<String>,
+    /// How far member and title events are known.
+    pub facts_as_of: Seq,
 }
 
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -59,8 +67,6 @@ pub(crate) struct MemoryStore {
     pub conversations: BTreeMap<ConversationId, Kept>,
     pub outbox: BTreeMap<i64, Row>,
     pub last_item: i64,
-    /// Every acknowledgement ever (I1).
-    pub acked: Vec<(ConversationId, EventId, Seq)>,
 }
 
 pub(crate) fn what(op: &OutboxOp) -> OutboxWhat {
@@ -132,9 +138,17 @@ impl MemoryStore {
                 self.epoch = Some(epoch);
             }
             StoreOp::Device { .. } => (self.generation, self.user_seq) = (0, 0),
-            StoreOp::Heads { last, greeting, user_seq, items, .. } => {
+            StoreOp::Heads { last, greeting, user_seq, items, gone, .. } => {
                 for item in items {
-                    self.head(item, greeting);
+                    self.head(item, greeting, stored);
+                }
+                for id in gone {
+                    let own = self.conversations.get_mut(&id).and_then(|kept| kept.own.as_mut());
+                    // One whose own state is newer has come back meanwhile.
+                    if let Some(own) = own.filter(|own| greeting || own.version <= user_seq) {
+                        own.hidden = true;
+                        own.version = own.version.min(user_seq);
+                    }
                 }
                 if last {
                     self.user_seq = if greeting { user_seq } else { self.user_seq.max(user_seq) };
@@ -169,9 +183,7 @@ impl MemoryStore {
             StoreOp::Parked { items, code } => self.set(&items, &RowState::Parked(code)),
             StoreOp::Acked { item, id, seq, .. } => {
                 let Some(row) = self.outbox.get(&item) else { return };
-                let conversation = row.conversation;
-                self.acked.push((conversation, id, seq));
-                let kept = self.conversations.get(&conversation);
+                let kept = self.conversations.get(&row.conversation);
                 let stored_already =
                     kept.is_some_and(|kept| kept.events.values().any(|event| event.id == id));
                 if stored_already {
@@ -198,10 +210,20 @@ impl MemoryStore {
                 let claimed = kept.ranges.all().iter().flat_map(|range| range.low.0..=range.high.0).map(Seq);
                 assert_eq!(here, claimed.collect::<Vec<_>>(), "C2: what is claimed is there");
             }
+            StoreOp::Members { conversation, items, first, last } => {
+                let Some(kept) = self.conversations.get_mut(&conversation) else { return };
+                if first {
+                    kept.listed.clear();
+                }
+                kept.listed.extend(items.into_iter().map(|member| (member.user, member.role)));
+                if last {
+                    kept.members = std::mem::take(&mut kept.listed);
+                    kept.member_count = kept.members.len() as u32;
+                }
+            }
             StoreOp::Count { .. }
             | StoreOp::Markers { .. }
             | StoreOp::Profiles(_)
-            | StoreOp::Members { .. }
             | StoreOp::Notifications(_) => {}
         }
     }
@@ -214,23 +236,30 @@ impl MemoryStore {
         }
     }
 
-    fn head(&mut self, item: HeadsItem, greeting: bool) {
+    fn head(&mut self, item: HeadsItem, greeting: bool, stored: &mut Stored) {
+        let me = self.me;
         let kept = self.conversations.entry(item.own.conversation).or_default();
         let known = if greeting { Seq::ZERO } else { kept.head };
         kept.head = item.head.max(kept.ranges.high()).max(known);
         kept.kind = Some(item.kind);
         kept.last_ts = kept.last_ts.max(item.last_ts);
         let is_overtaken = !greeting && item.head < kept.facts_as_of;
-        if !is_overtaken {
-            kept.visible = item.visible;
-        }
         kept.facts_as_of = if greeting { item.head } else { kept.facts_as_of.max(item.head) };
-        if let Some(members) = item.members.filter(|_| !is_overtaken) {
-            kept.members = members.into_iter().map(|member| (member.user, member.role)).collect();
-            for event in kept.events.range(kept.facts_as_of.next()..).map(|(_, event)| event) {
-                apply_member(&mut kept.members, event);
+        if !is_overtaken {
+            (kept.visible, kept.title) = (item.visible, item.title);
+            kept.member_count = item.member_count;
+            match item.members {
+                Some(members) => {
+                    kept.members = members.into_iter().map(|member| (member.user, member.role)).collect();
+                }
+                None if kept.members.len() != item.member_count as usize => {
+                    stored.members_wanted.push(item.own.conversation);
+                }
+                None => {}
             }
-            kept.catch_up_facts();
+            let above = Seq(u64::MAX);
+            kept.take_facts(kept.facts_as_of, above, me);
+            kept.catch_up_facts(me);
         }
         let has_left = kept.visible.last().is_none_or(|(_, to)| to.is_some());
         if greeting
@@ -259,7 +288,8 @@ impl MemoryStore {
         }
         let (kind, members) = (kept.kind.unwrap_or(ConversationKind::Direct), kept.members.keys().copied());
         let members = members.filter(|member| *member != me).collect();
-        let open = Open { conversation, kind, members, title: None, context: None, first: None };
+        let title = kept.title.clone();
+        let open = Open { conversation, kind, members, title, context: None, first: None };
         stored.queued.push(self.push(conversation, OutboxOp::Open(open)));
     }
 
@@ -276,6 +306,7 @@ impl MemoryStore {
 
     fn events(&mut self, conversation: ConversationId, before: Chain, events: &[Event], stored: &mut Stored) {
         let run = run_of(conversation, before, events).expect("the machine has checked the chain");
+        let me = self.me;
         let kept = self.conversations.entry(conversation).or_default();
         let at = |seq: Seq| events.iter().find(|event| event.seq == seq).map(|event| event.chain);
         let elsewhere = events.iter().find_map(|event| kept.contradicts(event));
@@ -291,7 +322,10 @@ impl MemoryStore {
                 kept.events.insert(event.seq, event.clone());
             }
             if !is_known && event.seq > kept.facts_as_of {
-                apply_member(&mut kept.members, event);
+                kept.take_fact(event, me);
+            }
+            if !is_known {
+                kept.erase_deleted(event);
             }
             let ended: Vec<_> =
                 self.outbox.iter().filter(|(_, row)| row.is(event.id)).map(|(item, _)| *item).collect();
@@ -310,7 +344,7 @@ impl MemoryStore {
         }
         kept.head = kept.head.max(run.high);
         kept.last_ts = kept.last_ts.max(events.last().map_or(TimestampMs(0), |event| event.ts));
-        kept.catch_up_facts();
+        kept.catch_up_facts(me);
         let left = freed.into_iter().filter(|item| self.outbox.contains_key(item));
         stored.queued.extend(left.map(|item| self.entry(item)));
     }
@@ -385,31 +419,70 @@ impl Kept {
         self.events.iter().find(differs).map(|(seq, _)| *seq)
     }
 
-    /// Where the log goes on without a hole, all member events are taken again in their order.
-    fn catch_up_facts(&mut self) {
+    /// Where the log goes on without a hole, all facts are taken again in their order.
+    fn catch_up_facts(&mut self, me: Option<UserId>) {
         let as_of = self.facts_as_of;
         let range = self.ranges.all().iter().find(|range| range.low <= as_of.next() && as_of < range.high);
         if let Some(high) = range.map(|range| range.high) {
-            for event in self.events.range(as_of.next()..=high).map(|(_, event)| event) {
-                apply_member(&mut self.members, event);
-            }
+            self.take_facts(as_of, high, me);
             self.facts_as_of = high;
         }
     }
-}
 
-fn apply_member(members: &mut BTreeMap<UserId, Role>, event: &Event) {
-    if event.kind != "member" {
-        return;
+    /// Takes the stored facts above one seq, up to another.
+    fn take_facts(&mut self, above: Seq, to: Seq, me: Option<UserId>) {
+        let is_fact = |event: &&Event| matches!(event.kind.as_str(), "member" | "title");
+        let within = self.events.range(above.next()..).map(|(_, event)| event);
+        let facts: Vec<Event> = within.take_while(|event| event.seq <= to).filter(is_fact).cloned().collect();
+        facts.iter().for_each(|event| self.take_fact(event, me));
     }
-    let body = event.body.clone().unwrap_or_default();
-    let body: MemberBody = serde_json::from_value(body).expect("the model writes bodies");
-    match body.change {
-        MemberChange::Added | MemberChange::Role => {
-            members.insert(body.user, body.role.unwrap_or(Role::Member));
+
+    /// Title, members and one's own intervals, as an event changes them.
+    fn take_fact(&mut self, event: &Event, me: Option<UserId>) {
+        match EventContent::parse(&event.kind, None, event.body.as_ref().unwrap_or(&Value::Null)) {
+            Ok(EventContent::Title(title)) => self.title = Some(title.text).filter(|text| !text.is_empty()),
+            Ok(EventContent::Member(body)) => {
+                let is_in = matches!(body.change, MemberChange::Added | MemberChange::Role);
+                if is_in {
+                    self.members.insert(body.user, body.role.unwrap_or(Role::Member));
+                } else {
+                    self.members.remove(&body.user);
+                }
+                self.member_count = self.members.len() as u32;
+                if Some(body.user) == me && body.change != MemberChange::Role {
+                    self.enter_or_leave(event.seq, is_in);
+                }
+            }
+            _ => {}
         }
-        MemberChange::Removed | MemberChange::Left => {
-            members.remove(&body.user);
+    }
+
+    fn enter_or_leave(&mut self, seq: Seq, is_in: bool) {
+        match self.visible.last_mut() {
+            Some((from, to @ None)) if !is_in && *from <= seq => *to = Some(seq),
+            Some((_, None)) => {}
+            Some((from, _)) if *from >= seq => {}
+            _ if is_in => self.visible.push((seq, None)),
+            _ => {}
+        }
+    }
+
+    /// What a delete among the stored events is about loses its payload, in whatever order they came (W9, C4).
+    fn erase_deleted(&mut self, fresh: &Event) {
+        let is_delete = |event: &Event, of| event.kind == "delete" && event.target == Some(of);
+        let deleted = match (fresh.kind.as_str(), fresh.target) {
+            ("delete", Some(target)) => Some(target),
+            ("edit", Some(target)) => {
+                self.events.values().any(|one| is_delete(one, target)).then_some(target)
+            }
+            ("message", _) => self.events.values().any(|one| is_delete(one, fresh.id)).then_some(fresh.id),
+            _ => None,
+        };
+        let Some(deleted) = deleted else { return };
+        for event in self.events.values_mut() {
+            if event.id == deleted || (event.kind == "edit" && event.target == Some(deleted)) {
+                (event.body, event.redacted) = (None, true);
+            }
         }
     }
 }

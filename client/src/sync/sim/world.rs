@@ -9,7 +9,7 @@ use super::{counts::Counts, store::RowState};
 use crate::sync::{Input, Link, Machine, backoff::Jitter};
 use kith_model::{Backup, Random, Server};
 use kith_protocol::{
-    ClientFrame, ConversationId, DeviceId, ErrorCode, ServerFrame, UserId,
+    ClientFrame, ConversationId, DeviceId, ErrorCode, EventId, Seq, ServerFrame, UserId,
     error::close,
     frame::{ConversationKind, Open},
 };
@@ -17,10 +17,20 @@ use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::{Builder, Uuid, Version};
 
+/// I6: within this time after healing a client has everything and its outbox is empty, ms.
+const CAUGHT_UP_MS: u64 = 5_000;
+/// By then also what nobody waits for has come, ms.
+const REST_MS: u64 = 40_000;
+/// The first try comes within two seconds; then heads, ms.
+const RECONNECTED_MS: u64 = 3_000;
+/// By then a marker is sent and answered, and what a missed one would ask for, ms.
+const MARKED_MS: u64 = 3_000;
 /// How long the bad time lasts, ms.
 const CHAOS_MS: u64 = 60_000;
 /// Small pages, so that a short log has many.
 const PAGE_EVENTS: usize = 4;
+/// One seed in so many plays on the real store.
+const DISK_ONE_IN: u64 = 10;
 /// Clients at most, copies included.
 pub(super) const CLIENTS_MAX: usize = 6;
 
@@ -69,8 +79,16 @@ pub(super) enum Happening {
     Timer {
         client: usize,
     },
+    PowerCut {
+        client: usize,
+    },
     User {
         client: usize,
+    },
+    /// The store has carried out what the machine had decided.
+    Written {
+        client: usize,
+        life: u32,
     },
     Fault,
 }
@@ -84,14 +102,31 @@ impl Happening {
             | Self::Answer { client, .. }
             | Self::Broken { client, .. }
             | Self::Timer { client }
+            | Self::Written { client, .. }
             | Self::User { client } => Some(*client),
             Self::Up { .. }
             | Self::Exchange { .. }
             | Self::Renewal { .. }
             | Self::TokenEnds { .. }
+            | Self::PowerCut { .. }
             | Self::Fault => None,
         }
     }
+}
+
+/// What restores have taken from the server.
+#[derive(Debug, Default)]
+pub(super) struct Lost {
+    /// Events, whether or not they came back.
+    pub events: BTreeSet<EventId>,
+    /// The lowest seq from which a log was another one.
+    pub from: BTreeMap<ConversationId, Seq>,
+    /// Messages whose deletion was lost: whoever had seen it keeps to it.
+    pub undeleted: BTreeSet<EventId>,
+    /// Conversations that did not exist at the moment of the backup.
+    pub whole: BTreeSet<ConversationId>,
+    /// Own states that had changed since the backup.
+    pub states: BTreeSet<(UserId, ConversationId)>,
 }
 
 pub(super) struct World {
@@ -107,20 +142,33 @@ pub(super) struct World {
     pub clients: Vec<Client>,
     pub conversations: Vec<(ConversationId, ConversationKind, Vec<UserId>)>,
     pub users: Vec<UserId>,
+    /// People without a client, for groups with more members than heads list.
+    pub crowd: Vec<UserId>,
+    /// What restores have taken from the server.
+    pub lost: Lost,
+    /// What each relation of a user is about.
+    pub targets: BTreeMap<EventId, EventId>,
+    /// Messages that some user has deleted, whether or not the server knows.
+    pub deleted: BTreeSet<EventId>,
     pub last_connection: u64,
+    /// Whose frame the server handled last.
+    pub last_sender: u64,
     last_device: u128,
     /// Connections through which nothing goes any more, without either side knowing.
     pub half_open: BTreeSet<u64>,
     /// For the order on each connection: upwards, downwards.
     pub last_arrival: BTreeMap<(u64, bool), u64>,
     pub faults: bool,
+    /// How often heads were asked for within a connection.
+    pub heads_asked: u64,
     pub counts: Counts,
     /// Prints what happens.
     is_traced: bool,
 }
 
 impl World {
-    pub(super) fn new(seed: u64) -> Self {
+    /// A world; `is_on_disk` says whether its clients have the real store, else the seed does.
+    pub(super) fn new(seed: u64, is_on_disk: Option<bool>) -> Self {
         let mut rng = Jitter::new(seed);
         let people = 2 + u128::from(rng.up_to(2));
         let users: Vec<UserId> = (0..people).map(|n| UserId::from_uuid(Uuid::from_u128(0x10 + n))).collect();
@@ -128,6 +176,12 @@ impl World {
         let group =
             ConversationId::from_uuid(Builder::from_u128(0x77).with_version(Version::SortRand).into_uuid());
         let pair = vec![users[0], users[1]];
+        // Some groups have more members than heads list.
+        let silent = if rng.up_to(15) == 0 { 6 + rng.up_to(30) } else { 0 };
+        let crowd: Vec<UserId> =
+            (0..u128::from(silent)).map(|n| UserId::from_uuid(Uuid::from_u128(0x100 + n))).collect();
+        let everybody = users.iter().chain(&crowd).copied().collect();
+        let is_on_disk = is_on_disk.unwrap_or(seed % DISK_ONE_IN == 0);
         let direct = ConversationId::direct(users[0], users[1]);
         let mut world = Self {
             seed,
@@ -142,19 +196,26 @@ impl World {
             clients: Vec::new(),
             conversations: vec![
                 (direct, ConversationKind::Direct, pair),
-                (group, ConversationKind::Group, users.clone()),
+                (group, ConversationKind::Group, everybody),
             ],
             users,
+            crowd,
+            lost: Lost::default(),
+            targets: BTreeMap::new(),
+            deleted: BTreeSet::new(),
             last_connection: 0,
+            last_sender: 0,
             last_device: 0x20,
             half_open: BTreeSet::new(),
             last_arrival: BTreeMap::new(),
             faults: true,
+            heads_asked: 0,
             counts: Counts::default(),
             is_traced: std::env::var_os("KITH_SIM_TRACE").is_some(),
         };
         world.server.page_events = PAGE_EVENTS;
-        world.users.iter().for_each(|user| world.server.sign_up(*user));
+        world.server.heads_items = 1 + world.rng.up_to(2) as usize;
+        world.users.iter().chain(&world.crowd).for_each(|user| world.server.sign_up(*user));
         if world.rng.up_to(2) > 0 {
             world.open_all();
         }
@@ -162,7 +223,7 @@ impl World {
         for n in 0..clients {
             let user = world.users[n % world.users.len()];
             let device = world.next_device();
-            world.clients.push(Client::new(user, device));
+            world.clients.push(Client::new(user, device, is_on_disk));
             world.start(n);
         }
         world
@@ -201,7 +262,8 @@ impl World {
         self.run_until(CHAOS_MS);
     }
 
-    /// The network is good again, everybody is awake and signed in, and settles some of what was refused.
+    /// The network is good again, everybody is awake and signed in, and settles some of what was refused. Then all that
+    /// must hold is judged: what I6 gives [`CAUGHT_UP_MS`] for, after that time; the rest at rest.
     pub(super) fn heal(&mut self) {
         self.faults = false;
         self.server.chaos = None;
@@ -220,14 +282,68 @@ impl World {
             self.feed(client, Input::SendNow);
             self.feed(client, Input::NetworkChanged);
         }
-        // I6 gives five seconds from being online; a renewal or a poll under way ends first.
-        self.run_until(self.now + 45_000);
+        self.run_until(self.now + CAUGHT_UP_MS);
+        self.judge_caught_up();
+        self.run_until(self.now + REST_MS);
+        self.judge();
+        self.judge_reconnects();
+        self.judge_own_state();
+    }
+
+    /// S10: a connection that was good and is cut begins the backoff anew, so it is there again soon.
+    fn judge_reconnects(&mut self) {
+        for client in 0..self.clients.len() {
+            self.cut(client, Some(close::INTERNAL));
+        }
+        self.run_until(self.now + RECONNECTED_MS);
+        for client in 0..self.clients.len() {
+            let link = self.clients[client].machine.as_ref().map(Machine::link);
+            let is_there = matches!(link, Some(Link::Live { .. } | Link::Between { .. } | Link::Exchanging));
+            assert!(is_there, "seed {}: S10, client {client}: {}", self.seed, self.state_of(client));
+        }
+    }
+
+    /// I10, S4: where nothing is missed, a change of own state costs no heads, and own state is known to be complete. What
+    /// was hidden and came back raises `user_seq` without a word to whoever did not ask: the first rounds ask.
+    fn judge_own_state(&mut self) {
+        for client in 0..self.clients.len() {
+            let (conversation, ..) = self.conversations[client % self.conversations.len()];
+            self.hide(client, conversation);
+        }
+        self.run_until(self.now + MARKED_MS);
+        for client in 0..self.clients.len() {
+            for (conversation, ..) in self.conversations.clone() {
+                self.write_to_members(client, conversation);
+            }
+        }
+        self.run_until(self.now + MARKED_MS);
+        for round in 0..4 {
+            let asked = self.heads_asked;
+            for client in 0..self.clients.len() {
+                for (conversation, ..) in self.conversations.clone() {
+                    self.mark_unread(client, conversation, round % 2 == 0);
+                }
+            }
+            self.run_until(self.now + MARKED_MS);
+            let is_quiet = round <= 1 || self.heads_asked == asked;
+            assert!(is_quiet, "seed {}: I10, heads were asked for", self.seed);
+        }
+        for client in 0..self.clients.len() {
+            let known = self.clients[client].store.image().user_seq;
+            let user_seq = self.server.user_seq(self.clients[client].user);
+            assert_eq!(
+                known, user_seq,
+                "seed {}: S4, client {client}, how far own state is known",
+                self.seed
+            );
+        }
+        self.judge();
     }
 
     fn settle_parked(&mut self, client: usize) {
-        let rows = self.clients[client].store.outbox.iter();
+        let rows = self.clients[client].store.outbox().into_iter();
         let parked = rows.filter_map(|(item, row)| match row.state {
-            RowState::Parked(code) => Some((*item, code)),
+            RowState::Parked(code) => Some((item, code)),
             RowState::Queued | RowState::Sending | RowState::Acked(_) => None,
         });
         for (item, code) in parked.collect::<Vec<_>>() {
@@ -311,6 +427,9 @@ impl World {
             Happening::TokenEnds { client, connection, now } => self.token_ends(client, connection, now),
             Happening::Timer { client } => self.feed(client, Input::Timer),
             Happening::User { client } => self.act(client),
+            Happening::Written { client, life } => self.written(client, life),
+            Happening::PowerCut { client } if self.faults => self.cut_power(client),
+            Happening::PowerCut { .. } => {}
             Happening::Fault => self.fault(),
         }
     }
@@ -325,6 +444,8 @@ impl World {
             return self.restart_server(Some(close::GOING_AWAY));
         }
         self.check_delivered(connection, &frame);
+        self.heads_asked += u64::from(matches!(frame, ClientFrame::Heads(_)));
+        self.last_sender = connection;
         self.server.handle(connection, frame, request);
         if falls == 1 {
             // Committed and not answered.

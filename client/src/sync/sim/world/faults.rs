@@ -2,8 +2,7 @@
 
 use super::{CLIENTS_MAX, Happening, World};
 use crate::sync::{Input, TokenError};
-use kith_model::Backup;
-use kith_protocol::{ErrorCode, ServerFrame, error::close, frame::AuthExpiring};
+use kith_protocol::{ConversationId, ErrorCode, Event, Seq, ServerFrame, error::close, frame::AuthExpiring};
 
 /// How long before its end a token is announced to end, ms.
 const EXPIRING_MS: u64 = 5_000;
@@ -12,7 +11,7 @@ const DAY_MS: i64 = 86_400_000;
 impl World {
     pub(super) fn fault(&mut self) {
         let client = self.rng.up_to(self.clients.len() as u64 - 1) as usize;
-        match self.rng.up_to(15) {
+        match self.rng.up_to(17) {
             0..=2 => self.cut(client, None),
             3 => {
                 self.server_is_up = !self.server_is_up;
@@ -27,28 +26,66 @@ impl World {
                 self.sockets_are_off = !self.sockets_are_off;
                 self.restart_server(Some(close::RESTART));
             }
-            11 => self.backup = self.whole_backup(),
+            11 => self.backup = Some(self.server.backup()),
             12 => self.restore(),
             13 => self.copy_profile(client),
+            14 | 15 => self.endanger_power(client),
             _ if self.clients[client].machine.is_none() => self.start(client),
             _ => self.feed(client, Input::NetworkChanged),
         }
-    }
-
-    /// A server that has lost a conversation is another matter than one that has lost events. One that has not begun
-    /// is lost to those who did not make it.
-    fn whole_backup(&mut self) -> Option<Backup> {
-        let is_whole = self.conversations.iter().all(|(id, ..)| self.server.conversations.contains_key(id));
-        if is_whole { Some(self.server.backup()) } else { self.backup.take() }
     }
 
     fn restore(&mut self) {
         let Some(backup) = self.backup.take() else { return };
         self.counts.restores += 1;
         let is_new = self.rng.up_to(1) == 0;
+        let logs = self.server.conversations.iter().map(|(id, one)| (*id, one.log.clone()));
+        let logs: Vec<_> = logs.collect();
+        let states = self.server.states.clone();
         self.server.restore(&backup, is_new);
         self.backup = Some(backup);
+        for (id, log) in logs {
+            self.note_lost(id, &log);
+        }
+        for (key, kept) in states {
+            if self.server.states.get(&key).is_none_or(|now| now.own != kept.own) {
+                self.lost.states.insert(key);
+            }
+        }
         self.restart_server(is_new.then_some(close::EPOCH));
+    }
+
+    /// What was in a log and is not any more.
+    fn note_lost(&mut self, id: ConversationId, log: &[Event]) {
+        let kept = self.server.conversations.get(&id);
+        if kept.is_none() {
+            self.lost.whole.insert(id);
+            self.lost.from.insert(id, Seq::ZERO);
+        }
+        let kept = kept.map_or(0, |one| one.log.len());
+        self.lost.events.extend(log.iter().skip(kept).map(|event| event.id));
+        let deletes = log.iter().skip(kept).filter(|event| event.kind == "delete");
+        self.lost.undeleted.extend(deletes.filter_map(|event| event.target));
+        if kept < log.len() {
+            let first = Seq(kept as u64 + 1);
+            let from = self.lost.from.entry(id).or_insert(first);
+            *from = first.min(*from);
+        }
+    }
+
+    /// From now on it is known what a power cut would leave; it comes soon.
+    fn endanger_power(&mut self, client: usize) {
+        self.clients[client].store.watch_power();
+        let at = self.now + self.rng.up_to(8_000);
+        self.at(at, Happening::PowerCut { client });
+    }
+
+    /// The newest commits that were not synced are lost, and the machine with them.
+    pub(super) fn cut_power(&mut self, client: usize) {
+        self.counts.power_cuts += 1;
+        self.crash(client);
+        self.clients[client].power_cuts += 1;
+        self.clients[client].store.lose_power();
     }
 
     pub(super) fn restart_server(&mut self, code: Option<u16>) {

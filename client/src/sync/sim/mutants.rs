@@ -1,0 +1,129 @@
+//! The judge is judged: with one fault in, some seed must break a rule.
+
+use super::runs::play_with;
+use crate::mutation::{self, Mutation};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// What the tests give each fault; `cargo xtask simulate --mutants` gives it more, and plays the rarer ones too.
+const SEEDS: u64 = 500;
+
+/// A fault in the engine or in the rules of the server.
+#[derive(Debug, Clone, Copy)]
+enum Fault {
+    Engine(Mutation),
+    Server(kith_model::Mutation),
+}
+
+impl Fault {
+    fn all() -> Vec<Self> {
+        let engine = Mutation::ALL.iter().copied().map(Self::Engine);
+        engine.chain(kith_model::Mutation::ALL.iter().copied().map(Self::Server)).collect()
+    }
+
+    fn name(self) -> String {
+        match self {
+            Self::Engine(mutation) => format!("{mutation:?}"),
+            Self::Server(mutation) => format!("{mutation:?} (server)"),
+        }
+    }
+
+    /// Faults of the store, and those that only people see, are played on the real one.
+    fn is_on_disk(self) -> Option<bool> {
+        let is_on_disk = match self {
+            Self::Engine(mutation) => mutation.is_of_store(),
+            Self::Server(mutation) => {
+                matches!(mutation, kith_model::Mutation::StatesAreOld | kith_model::Mutation::DeletedIsUnread)
+            }
+        };
+        is_on_disk.then_some(true)
+    }
+
+    /// Whether the tests play it: some hundred seeds are enough.
+    fn is_common(self) -> bool {
+        use kith_model::Mutation as Server;
+        match self {
+            Self::Engine(mutation) => matches!(
+                mutation,
+                Mutation::FirstPartEndsRequest
+                    | Mutation::RelationOvertakes
+                    | Mutation::OldHeadsUndo
+                    | Mutation::AckEndsRow
+                    | Mutation::PermanentIsRetried
+                    | Mutation::BackoffIsNeverReset
+                    | Mutation::RangeLeapsHole
+                    | Mutation::UnreadOffByOne
+                    | Mutation::HistoryIsAnnounced
+                    | Mutation::MuteIsIgnored
+            ),
+            Self::Server(mutation) => matches!(
+                mutation,
+                Server::KnownIsNumbered
+                    | Server::ReadMarkerFalls
+                    | Server::StatesAreOld
+                    | Server::DeletedIsUnread
+            ),
+        }
+    }
+
+    /// The first seed that finds it, and what it says.
+    fn found(self, seeds: u64) -> Option<(u64, String)> {
+        let server = if let Self::Server(mutation) = self { Some(mutation) } else { None };
+        mutation::set(if let Self::Engine(mutation) = self { Some(mutation) } else { None });
+        let found = (0..seeds).find_map(|seed| {
+            let played = catch_unwind(AssertUnwindSafe(|| play_with(seed, self.is_on_disk(), server)));
+            let panic = played.err()?;
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            Some((seed, text.unwrap_or_default()))
+        });
+        mutation::set(None);
+        found
+    }
+}
+
+/// The rule that a failure names: what follows the seed.
+fn rule(text: &str) -> String {
+    let text = text.split_once(": ").map_or(text, |(_, rest)| rest);
+    let rule: String = text.lines().next().unwrap_or_default().chars().take(60).collect();
+    rule.split(", client").next().unwrap_or_default().to_owned()
+}
+
+fn find_all(faults: &[Fault], seeds: u64) {
+    let mut survivors = Vec::new();
+    println!("| fault | found by | seed |");
+    println!("|---|---|---|");
+    for fault in faults {
+        match fault.found(seeds) {
+            Some((seed, text)) => println!("| {} | {} | {seed} |", fault.name(), rule(&text)),
+            None => {
+                println!("| {} | nothing | – |", fault.name());
+                survivors.push(fault.name());
+            }
+        }
+    }
+    assert!(survivors.is_empty(), "no seed of {seeds} finds {survivors:?}");
+}
+
+/// The part of all faults with this number, of two.
+fn part(number: usize) {
+    let common = Fault::all().into_iter().filter(|fault| fault.is_common());
+    find_all(&common.skip(number).step_by(2).collect::<Vec<_>>(), SEEDS);
+}
+
+#[test]
+fn every_mutation_is_found_1() {
+    part(0);
+}
+
+#[test]
+fn every_mutation_is_found_2() {
+    part(1);
+}
+
+/// `cargo xtask simulate --mutants`.
+#[test]
+#[ignore = "plays as many seeds as KITH_SIM_RUNS says"]
+fn mutants() {
+    let seeds = std::env::var("KITH_SIM_RUNS").map_or(20_000, |text| text.parse().expect("a number"));
+    find_all(&Fault::all(), seeds);
+}
