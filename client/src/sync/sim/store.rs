@@ -74,7 +74,9 @@ pub(crate) fn what(op: &OutboxOp) -> OutboxWhat {
         OutboxOp::Open(_) => OutboxWhat::Open,
         OutboxOp::State(_) => OutboxWhat::State,
         OutboxOp::Event(event) if event.kind == "message" => OutboxWhat::Message,
-        OutboxOp::Event(event) if event.kind == "member" => OutboxWhat::Group,
+        OutboxOp::Event(event) if matches!(event.kind.as_str(), "member" | "title" | "settings") => {
+            OutboxWhat::Group
+        }
         OutboxOp::Event(_) => OutboxWhat::Relation,
     }
 }
