@@ -9,7 +9,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
     connect-src ipc: http://ipc.localhost; object-src 'none'; frame-src 'none'; base-uri 'none'; form-action 'none'";
 
 /// What the window may call: hearing events, and these commands.
-const ALLOWED: [&str; 75] = [
+const ALLOWED: [&str; 78] = [
     "core:event:allow-listen",
     "core:event:allow-unlisten",
     "allow-add-members",

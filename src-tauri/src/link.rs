@@ -346,10 +346,10 @@ mod tests {
             );
             if let Link::Start { with, context } = &link {
                 assert!(is_username(with) || UserId::parse(with).is_ok(), "{text:?}");
-                let parts = [Some(with), context.as_ref()];
+                let about = context.as_ref().map(|context| [&context.kind, &context.id]);
                 let is_plain = |part: &String| !has_hidden(part) && !part.contains("..");
-                assert!(parts.into_iter().flatten().all(is_plain), "{text:?}");
-                assert!(context.as_deref().is_none_or(is_context), "{text:?}");
+                assert!(is_plain(with) && about.into_iter().flatten().all(is_plain), "{text:?}");
+                assert!(context.as_ref().is_none_or(|context| context.check().is_ok()), "{text:?}");
             }
             assert_eq!(Link::parse(&again(&link)), Ok(link), "{text:?}");
         });
@@ -364,7 +364,7 @@ mod tests {
         let Link::Start { with, context: Some(context) } = link else { return link.to_text() };
         let query = url::form_urlencoded::Serializer::new(String::new())
             .append_pair("with", with)
-            .append_pair("context", context)
+            .append_pair("context", &format!("{}:{}", context.kind, context.id))
             .finish();
         format!("kith://start?{query}")
     }

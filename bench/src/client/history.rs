@@ -226,6 +226,7 @@ fn person(number: usize) -> Profile {
         role: None,
         avatar: None,
         email: None,
+        show_presence: None,
         version: 1,
     }
 }

@@ -153,8 +153,8 @@ mod tests {
         // The machine was ten times as slow in the second round, for both.
         let rounds = [round(50.0, 100.0), round(5.0, 10.0), round(90.0, 100.0)];
         let wanted = least("", |one| one.rate[1], "lean table", 0.4);
-        assert_eq!(ratio(&rounds, &wanted), Some(0.5));
-        assert_eq!(ratio(&rounds, &RATIOS[0]), None, "who was not measured is not compared");
+        assert_eq!(ratio(&rounds, "Kith", &wanted), Some(0.5));
+        assert_eq!(ratio(&rounds, "Kith", &RATIOS[0]), None, "who was not measured is not compared");
     }
 
     #[test]

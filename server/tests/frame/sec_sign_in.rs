@@ -22,10 +22,12 @@ async fn sec_001_passwords_of_a_wrong_length_are_refused_before_anything_is_hash
     let world = World::start().await;
     let inside = Inside::of(&world).await;
     let before = inside.state.passwords.computed();
-    for bad in ["kl7vQ2x".to_owned(), "🙂".repeat(7), "y7".repeat(129), "x9".repeat(400_000)] {
+    for bad in ["kl7vQ2x".to_owned(), "🙂".repeat(7), "y7".repeat(129), "x9".repeat(4_000)] {
         let answer = inside.post("192.0.2.1", "/v1/accounts", account("ada", &bad)).await;
         answer.refused(400, ErrorCode::Invalid);
     }
+    let huge = inside.post("192.0.2.1", "/v1/accounts", account("ada", &"x9".repeat(400_000))).await;
+    huge.refused(413, ErrorCode::TooLarge);
     assert_eq!(inside.state.passwords.computed(), before);
     let script = "žluťoučký kůň 🐎 пёс 犬 ".chars().cycle();
     let passwords = ["kl7#vQ2x".to_owned(), script.clone().take(128).collect(), script.take(256).collect()];

@@ -318,11 +318,20 @@ impl Line {
         id
     }
 
-    /// Sends events; answers the results.
+    /// Sends events; answers the results. Comes back when the server says so, as every client does.
     pub async fn send(&mut self, conversation: ConversationId, events: &[Value]) -> Vec<Value> {
-        let ack = self.call(json!({"type": "send", "conversation": conversation, "events": events})).await;
-        assert_eq!(ack["type"], "ack", "{ack}");
-        ack["results"].as_array().unwrap().clone()
+        let frame = json!({"type": "send", "conversation": conversation, "events": events});
+        let mut answer = self.call(frame.clone()).await;
+        for _ in 0..20 {
+            let Some(wait) = answer["retry_after_ms"].as_u64().filter(|_| answer["code"] == "rate_limited")
+            else {
+                break;
+            };
+            tokio::time::sleep(std::time::Duration::from_millis(wait)).await;
+            answer = self.call(frame.clone()).await;
+        }
+        assert_eq!(answer["type"], "ack", "{answer}");
+        answer["results"].as_array().unwrap().clone()
     }
 
     /// Sends one event that is accepted; answers its seq.

@@ -31,12 +31,12 @@ pub(super) fn play_with(
     world.counts
 }
 
-/// What a run wrote to the first client's store, by transaction.
+/// What a run wrote to the first client's store, by transaction. The run itself is not judged here.
 pub(crate) fn recorded(seed: u64) -> (UserId, Vec<Vec<StoreOp>>) {
     let mut world = World::new(seed, Some(false));
     world.clients[0].record = Some(Vec::new());
     world.chaos();
-    world.heal();
+    world.come_to_rest(|_| {});
     let client = &mut world.clients[0];
     (client.user, client.record.take().unwrap_or_default())
 }

@@ -265,6 +265,14 @@ impl World {
     /// The network is good again, everybody is awake and signed in, and settles some of what was refused. Then all that
     /// must hold is judged: what I6 gives [`CAUGHT_UP_MS`] for, after that time; the rest at rest.
     pub(super) fn heal(&mut self) {
+        self.come_to_rest(|world| world.judge_caught_up());
+        self.judge();
+        self.judge_reconnects();
+        self.judge_own_state();
+    }
+
+    /// Heals the network and waits; `when_caught_up` is called after [`CAUGHT_UP_MS`].
+    pub(super) fn come_to_rest(&mut self, when_caught_up: impl FnOnce(&mut Self)) {
         self.faults = false;
         self.server.chaos = None;
         self.server_is_up = true;
@@ -283,11 +291,8 @@ impl World {
             self.feed(client, Input::NetworkChanged);
         }
         self.run_until(self.now + CAUGHT_UP_MS);
-        self.judge_caught_up();
+        when_caught_up(self);
         self.run_until(self.now + REST_MS);
-        self.judge();
-        self.judge_reconnects();
-        self.judge_own_state();
     }
 
     /// S10: a connection that was good and is cut begins the backoff anew, so it is there again soon.
