@@ -181,7 +181,7 @@ impl World {
         let crowd: Vec<UserId> =
             (0..u128::from(silent)).map(|n| UserId::from_uuid(Uuid::from_u128(0x100 + n))).collect();
         let everybody = users.iter().chain(&crowd).copied().collect();
-        let is_on_disk = is_on_disk.unwrap_or(seed % DISK_ONE_IN == 0);
+        let is_on_disk = is_on_disk.unwrap_or(seed.is_multiple_of(DISK_ONE_IN));
         let direct = ConversationId::direct(users[0], users[1]);
         let mut world = Self {
             seed,

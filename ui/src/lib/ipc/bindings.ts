@@ -982,7 +982,7 @@ close_to_tray: boolean,
 look_for_updates: boolean,
 /**
  * An account under a passphrase is locked after so many minutes without a key or a move in the window, and when the
- * computer sleeps; 0 for never.
+ * computer sleeps or its screen is locked; 0 for never.
  */
 lock_after_minutes: number, };
 
