@@ -114,12 +114,13 @@ async fn sec_068_a_hostile_message_is_announced_as_plain_text_and_not_at_all_whe
     eve.engine().set_display_name("<i>Eve</i> &amp;".to_owned()).await?;
     let victim = eve.engine().find_people("ada".to_owned()).await?.first().context("ada is found")?.id;
     Notification::clear().await?;
-    let before = Notification::history().await?.len();
+    // The daemon keeps a certain number: the newest is compared, not how many there are.
+    let before = format!("{:?}", Notification::history().await?.first());
     let talk = eve.engine().start_direct(victim, TEXT.to_owned()).await?;
     Notification::until_displayed(1).await;
     let history = Notification::history().await?;
     let shown = history.first().context("the daemon has shown something")?;
-    assert!(history.len() > before);
+    assert_ne!(format!("{:?}", history.first()), before);
     // What the daemon holds is either the escaped text or what it made of it: no element of any kind.
     for tag in ["<b>", "<img", "<a ", "<i>"] {
         assert!(!shown.body.contains(tag), "{shown:?}");

@@ -66,8 +66,19 @@ pub(super) fn pid_of(app: &str, profile: &str, data_dir: &Path) -> Option<u32> {
         let line = fs::read(entry.path().join("cmdline")).ok()?;
         let line: Vec<&str> = std::str::from_utf8(&line).ok()?.split('\0').collect();
         let has = |pair: [&str; 2]| line.windows(2).any(|two| two == pair);
-        (line.first() == Some(&app) && has(["--profile", profile]) && has(["--data-dir", data_dir]))
-            .then_some(pid)
+        if line.first() != Some(&app) {
+            return None;
+        }
+        // A start with a link has these in its environment.
+        let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
+        let environment = String::from_utf8_lossy(&environment).into_owned();
+        let in_environment = |name: &str, value: &str| {
+            environment.split('\0').any(|one| one.split_once('=') == Some((name, value)))
+        };
+        let by_arguments = has(["--profile", profile]) && has(["--data-dir", data_dir]);
+        let by_environment =
+            in_environment("KITH_PROFILE", profile) && in_environment("KITH_PROFILES_DIR", data_dir);
+        (by_arguments || by_environment).then_some(pid)
     })
 }
 

@@ -114,6 +114,13 @@ impl Stage {
 
     /// Opens the window of a profile with more arguments.
     pub async fn window_with(&self, profile: &str, more: &[&str]) -> Result<Window> {
+        if more.iter().any(|argument| argument.starts_with("kith:")) {
+            // A link is the only argument of its start.
+            let arguments = more.iter().map(|argument| (*argument).to_owned()).collect();
+            let data_dir = self.data_dir().to_string_lossy().into_owned();
+            let environment = [("KITH_PROFILE", profile.to_owned()), ("KITH_PROFILES_DIR", data_dir)];
+            return Window::open(&self.app, profile, self.data_dir(), arguments, &environment).await;
+        }
         let arguments = self.arguments(profile, more);
         Window::open(&self.app, profile, self.data_dir(), arguments, &[]).await
     }
