@@ -243,9 +243,7 @@ impl World {
                 }
                 RowState::Queued => {
                     // Begun again by somebody else, and without this user.
-                    let known = self.server.conversations.get(&row.conversation);
-                    let is_out =
-                        known.is_none_or(|one| !one.members.contains_key(&self.clients[client].user));
+                    let is_out = self.is_out(client, row.conversation);
                     let is_lost = self.lost.whole.contains(&row.conversation) && is_out;
                     let waits = held.contains(&row.conversation) && what(&row.op) != OutboxWhat::State;
                     let waits = waits || unopened.contains(&row.conversation) || is_lost;
@@ -323,12 +321,20 @@ impl World {
             let twice = is_excused && cancelled && !(numbered && waits);
             // What was deleted before the server lost it is not written again (S7).
             let is_deleted = self.lost.from.contains_key(conversation) && self.is_about_deleted(*id);
+            // Somebody who is no longer a member cannot write again what the server lost; the own device keeps it.
+            let stays = is_lost && self.is_out(client, *conversation) && is_stored(image, *conversation, *id);
             assert!(
-                ends == 1 || twice || (ends == 0 && is_deleted),
+                ends == 1 || twice || (ends == 0 && (is_deleted || stays)),
                 "seed {}: I9, client {client}, {id}: {numbered} {waits} {cancelled}",
                 self.seed
             );
         }
+    }
+
+    /// Whether the server does not count the user among the members.
+    fn is_out(&self, client: usize, conversation: ConversationId) -> bool {
+        let known = self.server.conversations.get(&conversation);
+        known.is_none_or(|one| !one.members.contains_key(&self.clients[client].user))
     }
 
     /// Whether it is a message that somebody has deleted, or about one.
@@ -411,6 +417,12 @@ fn title_of(conversation: &Conversation, head: Seq) -> Option<String> {
         title = event.body.as_ref().and_then(|body| body["text"].as_str()).map(str::to_owned);
     }
     title.filter(|text| !text.is_empty())
+}
+
+/// Whether a device holds an event in its log.
+fn is_stored(image: &MemoryStore, conversation: ConversationId, id: EventId) -> bool {
+    let known = image.conversations.get(&conversation);
+    known.is_some_and(|kept| kept.events.values().any(|event| event.id == id))
 }
 
 /// Whether a user was not a member for some time.

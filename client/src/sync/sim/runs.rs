@@ -6,7 +6,7 @@ use kith_protocol::UserId;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Runs of each of the parts below.
-const PART: u64 = 25;
+const PART: u64 = 500;
 
 /// Seeds that found something once, in the world as it is.
 const FOUND: [u64; 7] = [20, 81, 104, 131, 159, 173, 233];
