@@ -167,7 +167,7 @@ pub(crate) fn write_message(
 
 /// Changes the text of an own message: in place if the server cannot have it, else by an event (O7).
 pub(crate) fn edit(tx: &mut Tx<'_>, cid: i64, target: EventId, text: &str) -> Result<(), ClientError> {
-    if message(tx, cid, target)?.sender != tx.me {
+    if undeleted(tx, cid, target)?.sender != tx.me {
         return Err(ClientError::Refused(ErrorCode::NotAllowed));
     }
     let unsent = outbox::of_event(tx, cid, target)?.filter(OutboxRow::is_ours_alone);
@@ -180,6 +180,15 @@ pub(crate) fn edit(tx: &mut Tx<'_>, cid: i64, target: EventId, text: &str) -> Re
     drop_waiting(tx, cid, target, |content| matches!(content, EventContent::Edit { .. }))?;
     outbox::push_event(tx, cid, EventId::mint(), &EventContent::Edit { target, text: text.to_owned() })?;
     Ok(())
+}
+
+/// A message that nobody has deleted, nor has this user by an event that waits: the server would refuse what follows.
+fn undeleted(tx: &mut Tx<'_>, cid: i64, id: EventId) -> Result<messages::Message, ClientError> {
+    let mut waiting = outbox::waiting(tx, cid)?.into_iter();
+    let is_leaving =
+        waiting.any(|row| row.kind == "delete" && row.target == Some(id) && row.parked.is_none());
+    let message = message(tx, cid, id)?;
+    if message.is_deleted || is_leaving { Err(ClientError::NotFound) } else { Ok(message) }
 }
 
 fn message(tx: &Tx<'_>, cid: i64, id: EventId) -> Result<messages::Message, ClientError> {
@@ -220,7 +229,7 @@ pub(crate) fn react(
     emoji: &str,
     on: bool,
 ) -> Result<(), ClientError> {
-    let message = message(tx, cid, target)?;
+    let message = undeleted(tx, cid, target)?;
     let is_same = |content: &EventContent| matches!(content, EventContent::Reaction { reaction, .. } if reaction.emoji == emoji);
     let is_waiting_alone = drop_waiting(tx, cid, target, is_same)?;
     let me = tx.me;
@@ -235,7 +244,7 @@ pub(crate) fn react(
 
 /// Pins a message for everybody, or takes it down.
 pub(crate) fn pin(tx: &mut Tx<'_>, cid: i64, target: EventId, on: bool) -> Result<(), ClientError> {
-    let message = message(tx, cid, target)?;
+    let message = undeleted(tx, cid, target)?;
     let is_waiting_alone =
         drop_waiting(tx, cid, target, |content| matches!(content, EventContent::Pin { .. }))?;
     if is_waiting_alone && message.is_pinned == on {

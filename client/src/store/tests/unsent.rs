@@ -249,3 +249,20 @@ async fn unread_numbers_of_any_size_are_added() {
     let found = fixture.read(|db| search::search(db, "nothing", None, 10)).await;
     assert_eq!((found.searched, found.total), (0, u32::MAX));
 }
+
+#[tokio::test]
+async fn o7_nothing_more_is_queued_about_a_message_that_is_being_deleted() {
+    let mut fixture = Fixture::new().await;
+    let (ada, id) = (fixture.ada, EventId::mint());
+    fixture.number(ada, id, &message("once"));
+    fixture.apply(vec![fixture.append(1, 1)]).await;
+    fixture.write(move |tx| doing::delete(tx, Fixture::CID, id)).await;
+    for what in 0..3 {
+        let changed = fixture.store.write(move |tx| match what {
+            0 => doing::edit(tx, Fixture::CID, id, "again"),
+            1 => doing::react(tx, Fixture::CID, id, "👍", true),
+            _ => doing::pin(tx, Fixture::CID, id, true),
+        });
+        assert!(matches!(changed.await, Err(ClientError::NotFound)), "{what}");
+    }
+}

@@ -324,7 +324,7 @@ impl World {
             // Somebody who is no longer a member cannot write again what the server lost; the own device keeps it.
             let stays = is_lost && self.is_out(client, *conversation) && is_stored(image, *conversation, *id);
             assert!(
-                ends == 1 || twice || (ends == 0 && (is_deleted || stays)),
+                ends == 1 || twice || (ends == 0 && (is_deleted || stays || self.is_edit_of_deleted(*id))),
                 "seed {}: I9, client {client}, {id}: {numbered} {waits} {cancelled}",
                 self.seed
             );
@@ -339,8 +339,15 @@ impl World {
 
     /// Whether it is a message that somebody has deleted, or about one.
     fn is_about_deleted(&self, id: EventId) -> bool {
-        let about = self.targets.get(&id).copied().unwrap_or(id);
+        let about = self.targets.get(&id).map_or(id, |(target, _)| *target);
         self.deleted.contains(&about)
+    }
+
+    /// Whether it would change a message that the server knows as deleted: such an edit ends, and its text with it (W9).
+    fn is_edit_of_deleted(&self, id: EventId) -> bool {
+        let target = self.targets.get(&id).filter(|(_, is_edit)| *is_edit).map(|(target, _)| *target);
+        let mut logs = self.server.conversations.values().flat_map(|one| &one.log);
+        target.is_some_and(|target| logs.any(|event| event.id == target && event.redacted))
     }
 
     /// I7, S4

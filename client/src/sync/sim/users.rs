@@ -89,7 +89,7 @@ impl World {
             if let OutboxOp::Event(event) = row.op
                 && let Some(target) = event.target
             {
-                self.targets.insert(event.id, target);
+                self.targets.insert(event.id, (target, event.kind == "edit"));
                 if event.kind == "delete" {
                     self.deleted.insert(target);
                 }

@@ -146,8 +146,8 @@ pub(super) struct World {
     pub crowd: Vec<UserId>,
     /// What restores have taken from the server.
     pub lost: Lost,
-    /// What each relation of a user is about.
-    pub targets: BTreeMap<EventId, EventId>,
+    /// What each relation of a user is about, and whether it is an edit.
+    pub targets: BTreeMap<EventId, (EventId, bool)>,
     /// Messages that some user has deleted, whether or not the server knows.
     pub deleted: BTreeSet<EventId>,
     pub last_connection: u64,
