@@ -126,6 +126,8 @@ pub(crate) fn take_back(tx: &mut Tx<'_>, item: f64) -> Result<String, ClientErro
 
 fn cancel_row(tx: &mut Tx<'_>, row: &OutboxRow) -> Result<(), ClientError> {
     match (row.kind.as_str(), row.id) {
+        // Somebody else has begun it: what was written into it stays, and goes there.
+        ("open", _) if !conversations::is_local(tx, row.cid)? => outbox::drop_row(tx, row.item),
         ("open", _) => {
             for other in outbox::all(tx)?.iter().filter(|other| other.cid == row.cid) {
                 outbox::drop_row(tx, other.item)?;

@@ -189,6 +189,28 @@ async fn cancelling_an_opening_forgets_the_conversation() {
 }
 
 #[tokio::test]
+async fn cancelling_an_opening_keeps_what_was_written_where_somebody_else_has_begun() {
+    let mut fixture = Fixture::empty().await;
+    let (conversation, bo) = (fixture.conversation, fixture.bo);
+    let new = conversations::NewConversation {
+        id: conversation,
+        kind: ConversationKind::Direct,
+        title: None,
+        context: None,
+        members: vec![bo],
+    };
+    fixture.write(move |tx| conversations::create_local(tx, &new)).await;
+    fixture.send("hi").await;
+    let item = fixture.read(doing::list).await[0].item;
+    fixture.number(bo, EventId::mint(), &message("hello"));
+    let heads = fixture.heads(false);
+    fixture.apply(vec![heads]).await;
+    fixture.write(move |tx| doing::cancel(tx, item)).await;
+    let left = fixture.read(outbox::all).await;
+    assert_eq!(left.iter().map(|row| row.kind.as_str()).collect::<Vec<_>>(), ["message"]);
+}
+
+#[tokio::test]
 async fn own_state_moves_at_once_and_is_one_row_a_conversation() {
     let mut fixture = Fixture::new().await;
     let (bo, conversation) = (fixture.bo, fixture.conversation);

@@ -268,9 +268,12 @@ impl MemoryStore {
             Doing::Cancel(item) => {
                 let row = self.outbox.get(&item)?;
                 let (conversation, is_open) = (row.conversation, matches!(row.op, OutboxOp::Open(_)));
-                // What was to be written into a conversation goes with it.
-                let is_gone =
-                    |other: i64, row: &Row| other == item || (is_open && row.conversation == conversation);
+                // What was to be written into a conversation goes with it, unless somebody else has begun it.
+                let known = self.conversations.get(&conversation);
+                let is_known = known.is_some_and(|kept| kept.kind.is_some() || !kept.events.is_empty());
+                let is_gone = |other: i64, row: &Row| {
+                    other == item || (is_open && !is_known && row.conversation == conversation)
+                };
                 let gone = self.outbox.iter().filter(|(other, row)| is_gone(**other, row));
                 update.removed = gone.map(|(item, _)| *item).collect();
                 self.outbox.retain(|other, row| !is_gone(*other, row));

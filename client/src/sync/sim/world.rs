@@ -301,10 +301,17 @@ impl World {
             self.cut(client, Some(close::INTERNAL));
         }
         self.run_until(self.now + RECONNECTED_MS);
+        // A copy of a profile may learn only now that another has its device, and take one of its own (S8).
+        let is_there = |world: &Self, client: usize| {
+            let link = world.clients[client].machine.as_ref().map(Machine::link);
+            matches!(link, Some(Link::Live { .. } | Link::Between { .. } | Link::Exchanging))
+        };
+        if self.counts.copies > 0 && !(0..self.clients.len()).all(|client| is_there(self, client)) {
+            self.run_until(self.now + RECONNECTED_MS);
+        }
         for client in 0..self.clients.len() {
-            let link = self.clients[client].machine.as_ref().map(Machine::link);
-            let is_there = matches!(link, Some(Link::Live { .. } | Link::Between { .. } | Link::Exchanging));
-            assert!(is_there, "seed {}: S10, client {client}: {}", self.seed, self.state_of(client));
+            let state = self.state_of(client);
+            assert!(is_there(self, client), "seed {}: S10, client {client}: {state}", self.seed);
         }
     }
 

@@ -331,16 +331,20 @@ impl World {
             | StoreOp::Rewind { conversation, .. }
             | StoreOp::Members { conversation, .. } => *conversation == id,
             StoreOp::Page(page) => page.conversation == id,
-            StoreOp::Heads { greeting, items, .. } => {
-                *greeting || items.iter().filter(|item| item.own.conversation == id).count() > 1
-            }
+            StoreOp::Heads { greeting, .. } => *greeting,
             _ => false,
+        };
+        let times = |id| {
+            let all = ops
+                .iter()
+                .filter_map(|op| if let StoreOp::Heads { items, .. } = op { Some(items) } else { None });
+            all.flatten().filter(|item| item.own.conversation == id).count()
         };
         let mut overtaken = Vec::new();
         for item in items.flatten() {
             let id = item.own.conversation;
             let facts = store.facts(id).filter(|facts| facts.as_of > item.head);
-            let is_alone = !ops.iter().any(|op| brings_more(op, id));
+            let is_alone = times(id) == 1 && !ops.iter().any(|op| brings_more(op, id));
             overtaken.extend(facts.filter(|_| is_alone).map(|facts| (id, facts)));
         }
         overtaken
