@@ -9,19 +9,24 @@ mod nats;
 mod outward;
 mod peers;
 mod repair;
+mod route;
 mod wire;
 
 pub use nats::reach;
 
 use crate::{hub::Relay, state::AppState};
+use kith_protocol::UserId;
 use repair::Repair;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     time::Instant,
 };
 use tokio::sync::Notify;
 use uuid::Uuid;
+
+/// People who came to other instances and are to be told recent facts there. Those beyond it see them with their next heads.
+const NEWCOMERS_MAX: usize = 65_536;
 
 /// What the parts of the bus share.
 #[derive(Clone)]
@@ -29,6 +34,7 @@ struct Shared {
     state: AppState,
     /// This process.
     me: Uuid,
+    /// The subject of messages to all instances. That of messages to one of them ends with its id.
     subject: String,
     /// A look into the database is due.
     due: Arc<Notify>,
@@ -36,6 +42,8 @@ struct Shared {
     asks: Arc<Mutex<HashMap<Uuid, Option<Instant>>>>,
     /// The others are to be told who is connected here.
     tells: Arc<AtomicBool>,
+    /// Who has come to which other instance. Facts about them may have been sent before this was known.
+    newcomers: Arc<Mutex<HashSet<(UserId, Uuid)>>>,
 }
 
 impl Shared {
@@ -44,6 +52,28 @@ impl Shared {
     fn begin_anew(&self, from: Uuid) {
         self.due.notify_one();
         self.asks().insert(from, None);
+    }
+
+    /// The subject of messages to one instance alone.
+    fn subject_of(&self, instance: Uuid) -> String {
+        format!("{}.{}", self.subject, instance.simple())
+    }
+
+    /// The instances of which it is not known who is connected to them: they are sent everything.
+    fn unknown(&self) -> Vec<Uuid> {
+        self.asks().keys().copied().collect()
+    }
+
+    /// Notes that somebody has come to another instance.
+    fn has_come(&self, user: UserId, instance: Uuid) {
+        let mut newcomers = self.newcomers();
+        if newcomers.len() < NEWCOMERS_MAX {
+            newcomers.insert((user, instance));
+        }
+    }
+
+    fn newcomers(&self) -> MutexGuard<'_, HashSet<(UserId, Uuid)>> {
+        self.newcomers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn asks(&self) -> MutexGuard<'_, HashMap<Uuid, Option<Instant>>> {
@@ -59,10 +89,11 @@ pub fn start(state: &AppState) {
     let shared = Shared {
         state: state.clone(),
         me: Uuid::new_v4(),
-        subject: format!("{}.v2", config.prefix),
+        subject: format!("{}.v3", config.prefix),
         due: Arc::new(Notify::new()),
         asks: Arc::default(),
         tells: Arc::default(),
+        newcomers: Arc::default(),
     };
     let repair = Repair {
         pool: state.pool.clone(),

@@ -332,11 +332,11 @@ impl Hub {
         self.tell(|| Outward::Log { announce: announce(), events: Vec::new() });
     }
 
-    /// Tells the other instances how present somebody is here: the change of this number.
+    /// Tells the other instances how present somebody is here, `None` if they are not connected: the change of this number.
     pub fn tell_presence(
         &self,
         user: UserId,
-        state: PresenceState,
+        state: Option<PresenceState>,
         last_seen: Option<TimestampMs>,
         version: u64,
     ) {

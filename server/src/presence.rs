@@ -19,6 +19,7 @@ const PARTS_MAX: u32 = 1_000;
 /// What another instance says of its connections.
 #[derive(Debug, Default)]
 struct Elsewhere {
+    /// Everybody who is connected there. Who hides their presence counts as offline here.
     states: HashMap<UserId, PresenceState>,
     /// The last change that its whole list included. Earlier ones come too late.
     version: u64,
@@ -33,7 +34,7 @@ struct Gathering {
     parts: u32,
     states: HashMap<UserId, PresenceState>,
     /// Changes after the list.
-    later: HashMap<UserId, PresenceState>,
+    later: HashMap<UserId, Option<PresenceState>>,
 }
 
 #[derive(Debug)]
@@ -113,11 +114,18 @@ impl Presence {
     }
 
     /// Under the lock, so that the others hear of changes in their order.
-    fn tell_others(&self, state: &mut State, user: UserId, before: PresenceState, now: Option<TimestampMs>) {
+    fn tell_others(
+        &self,
+        state: &mut State,
+        user: UserId,
+        before: Option<PresenceState>,
+        now: Option<TimestampMs>,
+    ) {
         let after = state.here(user);
         if after != before {
             state.version += 1;
-            let last_seen = now.filter(|_| after == PresenceState::Offline);
+            // Who hides their presence was not seen to go.
+            let last_seen = now.filter(|_| after.is_none() && before != Some(PresenceState::Offline));
             self.hub.tell_presence(user, after, last_seen, state.version);
         }
     }
@@ -125,39 +133,55 @@ impl Presence {
     /// Everybody who is connected to this instance, after which change.
     pub fn everybody_here(&self) -> (u64, Vec<(UserId, PresenceState)>) {
         let state = self.state();
-        (state.version, state.states.keys().map(|user| (*user, state.here(*user))).collect())
+        let all = state.states.keys().filter_map(|user| Some((*user, state.here(*user)?)));
+        (state.version, all.collect())
     }
 
-    /// Another instance says how present somebody is there.
+    /// Whether an instance has reported anybody, or that nobody is connected to it.
+    pub fn knows(&self, instance: Uuid) -> bool {
+        self.state().elsewhere.contains_key(&instance)
+    }
+
+    /// The other instances that have reported one of these users as connected to them.
+    pub fn instances_of(&self, users: &[UserId]) -> Vec<Uuid> {
+        let state = self.state();
+        let holds =
+            |(_, there): &(&Uuid, &Elsewhere)| users.iter().any(|user| there.states.contains_key(user));
+        state.elsewhere.iter().filter(holds).map(|(instance, _)| *instance).collect()
+    }
+
+    /// Another instance reports how present somebody is there; `None` if they are not connected to it. Returns whether they
+    /// have just come.
     pub fn elsewhere(
         &self,
         instance: Uuid,
         user: UserId,
-        (presence, last_seen): (PresenceState, Option<TimestampMs>),
+        (presence, last_seen): (Option<PresenceState>, Option<TimestampMs>),
         version: u64,
-    ) {
+    ) -> bool {
         let mut state = self.state();
         let before = state.of(user);
         let there = state.elsewhere.entry(instance).or_default();
         if version <= there.version {
-            return;
+            return false;
         }
         if let Some(gathering) = there.gathering.as_mut().filter(|gathering| version > gathering.version) {
             gathering.later.insert(user, presence);
         }
-        note(&mut there.states, user, presence);
+        let is_new = note(&mut there.states, user, presence);
         state.tell(user, before, last_seen);
+        is_new
     }
 
-    /// Another instance says who is connected to it, a part of several. When all are there, nobody else is; answers whether
-    /// that is so. Parts of another list, or out of order, end what was gathered.
+    /// Another instance reports who is connected to it, a part of several. When all parts are there, nobody else is: returns
+    /// those who were not known to be, and `None` before. Parts of another list, or out of order, end what was gathered.
     pub fn part_elsewhere(
         &self,
         instance: Uuid,
         version: u64,
         (part, parts): (u32, u32),
         users: impl IntoIterator<Item = (UserId, PresenceState)>,
-    ) -> bool {
+    ) -> Option<Vec<UserId>> {
         let mut state = self.state();
         let there = state.elsewhere.entry(instance).or_default();
         if part == 0 && version >= there.version && (1..=PARTS_MAX).contains(&parts) {
@@ -167,18 +191,20 @@ impl Presence {
         let fits = |gathering: &Gathering| {
             (gathering.version, gathering.next, gathering.parts) == (version, part, parts)
         };
-        let Some(mut gathering) = there.gathering.take().filter(fits) else { return false };
+        let mut gathering = there.gathering.take().filter(fits)?;
         gathering.states.extend(users);
         gathering.next += 1;
         if gathering.next < parts {
             there.gathering = Some(gathering);
-            return false;
+            return None;
         }
         for (user, presence) in gathering.later {
             note(&mut gathering.states, user, presence);
         }
+        let is_new = |user: &&UserId| !there.states.contains_key(user);
+        let new = gathering.states.keys().filter(is_new).copied().collect();
         state.replace(instance, Some(Elsewhere { states: gathering.states, version, gathering: None }));
-        true
+        Some(new)
     }
 
     /// Another instance has gone, and everybody who was connected to it alone.
@@ -215,7 +241,7 @@ impl Presence {
 impl State {
     fn of(&self, user: UserId) -> PresenceState {
         let elsewhere = self.elsewhere.values().filter_map(|all| all.states.get(&user)).copied();
-        most_telling(elsewhere.chain([self.here(user)]))
+        most_telling(elsewhere.chain(self.here(user)))
     }
 
     /// Puts what is known of an instance in place of what was, and tells of those whose presence differs.
@@ -233,12 +259,11 @@ impl State {
         }
     }
 
-    /// By the connections to this instance alone.
-    fn here(&self, user: UserId) -> PresenceState {
-        if self.hidden.contains(&user) {
-            return PresenceState::Offline;
-        }
-        most_telling(self.states.get(&user).into_iter().flat_map(HashMap::values).copied())
+    /// By the connections to this instance alone; `None` without any.
+    fn here(&self, user: UserId) -> Option<PresenceState> {
+        let own = self.states.get(&user)?;
+        let is_hidden = self.hidden.contains(&user);
+        Some(if is_hidden { PresenceState::Offline } else { most_telling(own.values().copied()) })
     }
 
     fn unwatch(&mut self, connection: u64) {
@@ -279,12 +304,14 @@ impl State {
     }
 }
 
-/// Notes how present somebody is; whoever is not takes no room.
-fn note(states: &mut HashMap<UserId, PresenceState>, user: UserId, presence: PresenceState) {
-    if presence == PresenceState::Offline {
-        states.remove(&user);
-    } else {
-        states.insert(user, presence);
+/// Notes how present somebody is; returns whether they were not connected before.
+fn note(states: &mut HashMap<UserId, PresenceState>, user: UserId, presence: Option<PresenceState>) -> bool {
+    match presence {
+        Some(presence) => states.insert(user, presence).is_none(),
+        None => {
+            states.remove(&user);
+            false
+        }
     }
 }
 
@@ -307,6 +334,7 @@ fn most_telling(states: impl Iterator<Item = PresenceState>) -> PresenceState {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hub::Outward;
     use PresenceState::{Away, Offline, Online};
 
     const ALL: [(u32, u32); 3] = [(0, 3), (1, 3), (2, 3)];
@@ -315,8 +343,9 @@ mod tests {
     fn l4_a_list_in_parts_counts_when_it_is_whole_so_that_nobody_seems_to_go() {
         let (presence, there) = (Presence::default(), Uuid::new_v4());
         let people: Vec<UserId> = (0..3).map(|_| UserId::mint()).collect();
-        let part =
-            |version, at: usize, part| presence.part_elsewhere(there, version, part, [(people[at], Online)]);
+        let part = |version, at: usize, part| {
+            presence.part_elsewhere(there, version, part, [(people[at], Online)]).is_some()
+        };
         assert_eq!([part(5, 0, ALL[0]), part(5, 1, ALL[1]), part(5, 2, ALL[2])], [false, false, true]);
         // The next one: until its last part all three are there as they were.
         assert!(!part(9, 0, ALL[0]));
@@ -335,17 +364,55 @@ mod tests {
     fn l4_a_change_counts_once_whether_it_comes_before_or_during_the_list() {
         let (presence, there) = (Presence::default(), Uuid::new_v4());
         let [ada, bo] = [UserId::mint(), UserId::mint()];
-        assert!(!presence.part_elsewhere(there, 5, (0, 2), [(ada, Online)]));
-        presence.elsewhere(there, bo, (Offline, None), 6);
-        presence.elsewhere(there, ada, (Away, None), 7);
-        assert!(presence.part_elsewhere(there, 5, (1, 2), [(bo, Online)]));
+        assert!(presence.part_elsewhere(there, 5, (0, 2), [(ada, Online)]).is_none());
+        presence.elsewhere(there, bo, (None, None), 6);
+        presence.elsewhere(there, ada, (Some(Away), None), 7);
+        assert!(presence.part_elsewhere(there, 5, (1, 2), [(bo, Online)]).is_some());
         assert_eq!(
             (presence.of(ada), presence.of(bo)),
             (Away, Offline),
             "what happened after the list stays"
         );
-        presence.elsewhere(there, bo, (Online, None), 4);
+        presence.elsewhere(there, bo, (Some(Online), None), 4);
         assert_eq!(presence.of(bo), Offline, "what the list included comes late");
-        assert!(!presence.part_elsewhere(there, 3, (0, 1), [(bo, Online)]), "an older list");
+        assert!(presence.part_elsewhere(there, 3, (0, 1), [(bo, Online)]).is_none(), "an older list");
+    }
+
+    #[test]
+    fn l4_an_instance_holds_whom_it_reported_also_those_who_hide_their_presence() {
+        let (presence, one, two) = (Presence::default(), Uuid::new_v4(), Uuid::new_v4());
+        let [ada, bo, cy] = [UserId::mint(), UserId::mint(), UserId::mint()];
+        assert!(presence.elsewhere(one, ada, (Some(Online), None), 1), "she has come");
+        assert!(!presence.elsewhere(one, ada, (Some(Away), None), 2), "she was there");
+        assert!(presence.elsewhere(two, bo, (Some(Offline), None), 1), "he hides his presence");
+        assert_eq!(presence.of(bo), Offline);
+        assert_eq!((presence.instances_of(&[ada]), presence.instances_of(&[bo])), (vec![one], vec![two]));
+        assert_eq!(presence.instances_of(&[ada, bo, cy]).len(), 2);
+        assert!(presence.instances_of(&[cy]).is_empty());
+        presence.elsewhere(one, ada, (None, None), 3);
+        assert!(presence.instances_of(&[ada]).is_empty());
+        assert!(presence.part_elsewhere(two, 5, (0, 2), [(cy, Online)]).is_none());
+        assert_eq!(presence.part_elsewhere(two, 5, (1, 2), [(bo, Online)]), Some(vec![cy]), "the new ones");
+        assert_eq!(presence.instances_of(&[cy]), [two]);
+        presence.gone(two);
+        assert_eq!((presence.instances_of(&[bo, cy]), presence.knows(two)), (Vec::new(), false));
+    }
+
+    #[test]
+    fn l4_other_instances_learn_of_a_connection_whose_user_hides_their_presence() {
+        let hub = Hub::default();
+        let (relay, mut outward, _held) = crate::hub::Relay::new();
+        hub.connect_relay(relay);
+        let presence = Presence::new(hub.clone());
+        let outbox = Arc::new(Outbox::new(true, crate::metrics::Metrics::default()));
+        let connected = hub.connect(UserId::mint(), kith_protocol::DeviceId::mint(), outbox, None);
+        presence.enter(&connected, true);
+        presence.leave(&connected, TimestampMs(1));
+        let mut told = || match outward.try_recv() {
+            Ok(Outward::Presence { state, last_seen, version, .. }) => Some((state, last_seen, version)),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(told(), Some((Some(Offline), None, 1)));
+        assert_eq!(told(), Some((None, None, 2)), "and no word of when they went");
     }
 }

@@ -2,13 +2,16 @@
 
 use super::{
     Shared,
-    peers::{ALIVE_EVERY, Heard, Peers},
+    peers::{ALIVE_EVERY, Heard, Peers, Sequence},
     repair::Repair,
     wire::{self, Item, LogEvent, Message, Refused, Told},
 };
 use crate::{domain::batch::now_ms, hub::Published};
 use async_nats::{Client, Subscriber};
-use futures_util::StreamExt;
+use futures_util::{
+    StreamExt,
+    stream::{Select, select},
+};
 use kith_protocol::{ConversationId, UserId, error::close};
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -57,12 +60,18 @@ pub(super) async fn run(
 }
 
 impl Listener {
-    async fn subscribe(&self, client: &Client) -> Option<Subscriber> {
+    /// Subscribes to what is sent to all instances and to this one alone.
+    async fn subscribe(&self, client: &Client) -> Option<Select<Subscriber, Subscriber>> {
+        let (all, own) = (&self.shared.subject, self.shared.subject_of(self.shared.me));
         loop {
+            let subscribing = async {
+                let all = client.subscribe(all.clone()).await?;
+                Ok::<_, async_nats::SubscribeError>(select(all, client.subscribe(own.clone()).await?))
+            };
             tokio::select! {
                 () = self.shared.state.shutdown.cancelled() => return None,
-                subscribed = client.subscribe(self.shared.subject.clone()) => match subscribed {
-                    Ok(subscriber) => return Some(subscriber),
+                subscribed = subscribing => match subscribed {
+                    Ok(both) => return Some(both),
                     Err(error) => tracing::warn!(%error, "cannot listen on the bus"),
                 },
             }
@@ -95,15 +104,29 @@ impl Listener {
         if message.from == self.shared.me {
             return;
         }
-        bus.message("in");
-        match self.peers.hear(message.from, message.number, Instant::now()) {
+        let sequence = match message.to {
+            None => Sequence::All,
+            Some(to) if to == self.shared.me => Sequence::Own,
+            Some(_) => {
+                bus.message("refused");
+                return;
+            }
+        };
+        bus.message(if sequence == Sequence::Own { "in_own" } else { "in" });
+        let (from, mut lost) = (message.from, 0);
+        match self.peers.hear(from, sequence, message.number, Instant::now()) {
             Heard::Before => return,
             Heard::Next => {}
-            Heard::First => self.shared.begin_anew(message.from),
-            Heard::After(lost) => {
-                bus.lost.inc_by(lost);
-                self.shared.begin_anew(message.from);
-            }
+            Heard::First if sequence == Sequence::Own => {}
+            Heard::First => self.shared.begin_anew(from),
+            Heard::After(missing) => lost = missing,
+        }
+        if let Some(number) = message.sent.get(&self.shared.me) {
+            lost += self.peers.announced(from, *number);
+        }
+        if lost > 0 {
+            bus.lost.inc_by(lost);
+            self.shared.begin_anew(from);
         }
         self.take(message).await;
     }
@@ -127,11 +150,15 @@ impl Listener {
                     state.hub.close_replaced(user, device, generation);
                 }
                 Item::Presence { user, state: presence, last_seen, version } => {
-                    state.presence.elsewhere(message.from, user, (presence, last_seen), version);
+                    if state.presence.elsewhere(message.from, user, (presence, last_seen), version) {
+                        self.shared.has_come(user, message.from);
+                    }
                 }
                 Item::Everybody { version, part, parts, users } => {
-                    if state.presence.part_elsewhere(message.from, version, (part, parts), users) {
+                    let whole = state.presence.part_elsewhere(message.from, version, (part, parts), users);
+                    if let Some(new) = whole {
                         self.shared.asks().remove(&message.from);
+                        new.into_iter().for_each(|user| self.shared.has_come(user, message.from));
                     }
                 }
                 Item::WhoIsThere { of } => {

@@ -1,8 +1,9 @@
-//! What this instance tells: gathered from the hub's queue, as much as is there in one message.
+//! What this instance tells: gathered from the hub's queue, as much as is there in one message to each receiver.
 
 use super::{
     Shared,
     peers::ALIVE_EVERY,
+    route::{self, Receiver},
     wire::{self, Item, MESSAGE_BYTES, Message},
 };
 use crate::{
@@ -11,9 +12,9 @@ use crate::{
     presence::Presence,
 };
 use async_nats::{Client, connection::State};
-use kith_protocol::DeviceId;
+use kith_protocol::{DeviceId, UserId};
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::atomic::Ordering,
     time::{Duration, Instant},
 };
@@ -78,12 +79,53 @@ impl Facts {
     fn all(&self) -> Vec<Outward> {
         self.0.values().map(|(_, outward)| outward.clone()).collect()
     }
+
+    /// What concerns people who have come to other instances: it may have been told before this was known.
+    fn of_newcomers(&self, newcomers: &HashSet<(UserId, Uuid)>) -> BTreeMap<Receiver, Vec<Outward>> {
+        let mut by_user: HashMap<UserId, Vec<Uuid>> = HashMap::new();
+        for (user, instance) in newcomers {
+            by_user.entry(*user).or_default().push(*instance);
+        }
+        let mut all: BTreeMap<Receiver, Vec<Outward>> = BTreeMap::new();
+        for (_, outward) in self.0.values() {
+            let Outward::Frame { users, .. } = outward else { continue };
+            let of = |user| by_user.get(user).into_iter().flatten().copied();
+            for instance in users.iter().flat_map(of).collect::<HashSet<Uuid>>() {
+                all.entry(Some(instance)).or_default().push(outward.clone());
+            }
+        }
+        all
+    }
+}
+
+/// The numbers of messages: one sequence to all instances, and one to each.
+#[derive(Debug, Default)]
+struct Numbers {
+    /// Messages of all sequences.
+    count: u64,
+    all: u64,
+    own: BTreeMap<Uuid, u64>,
+}
+
+impl Numbers {
+    /// The number of the next message, after some that were lost. A sequence to an instance that was forgotten goes on with a
+    /// number that it had not reached, so that the instance notices.
+    fn next(&mut self, to: Receiver, lost: u64) -> u64 {
+        let before = self.count;
+        self.count += 1 + lost;
+        let last = match to {
+            None => &mut self.all,
+            Some(to) => self.own.entry(to).or_insert(before),
+        };
+        *last += 1 + lost;
+        *last
+    }
 }
 
 struct Speaker {
     shared: Shared,
     client: Client,
-    number: u64,
+    numbers: Numbers,
     facts: Facts,
     /// When to say who is there.
     tell_at: Option<Instant>,
@@ -96,7 +138,8 @@ struct Speaker {
 pub(super) async fn run(shared: Shared, client: Client, mut outward: mpsc::Receiver<Outward>) {
     let shutdown = shared.state.shutdown.clone();
     let (facts, parts) = (Facts::default(), VecDeque::new());
-    let mut speaker = Speaker { shared, client, number: 0, facts, tell_at: None, told_at: None, parts };
+    let numbers = Numbers::default();
+    let mut speaker = Speaker { shared, client, numbers, facts, tell_at: None, told_at: None, parts };
     let mut alive = interval(ALIVE_EVERY);
     alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -130,13 +173,22 @@ impl Speaker {
         self.say_all(all).await;
     }
 
-    /// In as few messages as may be.
+    /// To those whom it concerns.
     async fn say_all(&mut self, all: Vec<Outward>) {
+        let presence = &self.shared.state.presence;
+        let divided = route::divide(all, &self.shared.unknown(), |users| presence.instances_of(users));
+        for (to, all) in divided {
+            self.say_to(to, all).await;
+        }
+    }
+
+    /// In as few messages as may be.
+    async fn say_to(&mut self, to: Receiver, all: Vec<Outward>) {
         let (mut items, mut bytes) = (Vec::new(), 0);
         for one in all {
             for (item, length) in wire::items(one) {
                 if bytes > 0 && bytes + length > MESSAGE_BYTES {
-                    self.say(std::mem::take(&mut items)).await;
+                    self.say(to, std::mem::take(&mut items)).await;
                     bytes = 0;
                 }
                 bytes += length;
@@ -144,7 +196,7 @@ impl Speaker {
             }
         }
         if !items.is_empty() {
-            self.say(items).await;
+            self.say(to, items).await;
         }
     }
 
@@ -161,13 +213,34 @@ impl Speaker {
             self.say_all(self.facts.all()).await;
         }
         for part in self.parts.drain(..self.parts.len().min(PARTS_AT_ONCE)).collect::<Vec<_>>() {
-            self.say(vec![part]).await;
+            self.say(None, vec![part]).await;
         }
         if is_connected {
             self.facts.forget_heard(now);
+            self.tell_newcomers().await;
         }
+        self.forget_gone();
         let of = self.asked(now);
-        self.say(if of.is_empty() { Vec::new() } else { vec![Item::WhoIsThere { of }] }).await;
+        let items = if of.is_empty() { Vec::new() } else { vec![Item::WhoIsThere { of }] };
+        let sent = self.numbers.own.clone();
+        self.send(None, items, sent).await;
+    }
+
+    /// Tells recent facts again where people have come whom they concern.
+    async fn tell_newcomers(&mut self) {
+        let newcomers = std::mem::take(&mut *self.shared.newcomers());
+        if newcomers.is_empty() {
+            return;
+        }
+        for (to, all) in self.facts.of_newcomers(&newcomers) {
+            self.say_to(to, all).await;
+        }
+    }
+
+    /// Ends the sequences to instances that have gone.
+    fn forget_gone(&mut self) {
+        let (presence, unknown) = (&self.shared.state.presence, self.shared.unknown());
+        self.numbers.own.retain(|id, _| unknown.contains(id) || presence.knows(*id));
     }
 
     /// The instances that are to be asked who is there.
@@ -181,20 +254,30 @@ impl Speaker {
         due.collect()
     }
 
+    async fn say(&mut self, to: Receiver, items: Vec<Item>) {
+        self.send(to, items, BTreeMap::new()).await;
+    }
+
     /// Sends a message, or counts it as lost.
-    async fn say(&mut self, items: Vec<Item>) {
-        let overflowed = self.shared.state.hub.relay().map_or(0, |relay| relay.take_overflowed());
-        self.number += 1 + overflowed;
+    async fn send(&mut self, to: Receiver, items: Vec<Item>, sent: BTreeMap<Uuid, u64>) {
+        // Whom it concerned is not known: all notice, by the next sign of life at the latest.
+        let relay = self.shared.state.hub.relay().filter(|_| to.is_none());
+        let number = self.numbers.next(to, relay.map_or(0, |relay| relay.take_overflowed()));
         let bus = &self.shared.state.metrics.bus;
         if self.client.connection_state() != State::Connected {
             bus.message("unsent");
             return;
         }
-        let message = Message { from: self.shared.me, number: self.number, at: now_ms(), items };
+        let message = Message { from: self.shared.me, to, number, at: now_ms(), sent, items };
         let bytes = wire::encode(&self.shared.state.tokens, &message);
-        let sending = self.client.publish(self.shared.subject.clone(), bytes.into());
+        let subject = to.map_or_else(|| self.shared.subject.clone(), |to| self.shared.subject_of(to));
+        let sending = self.client.publish(subject, bytes.into());
         let is_sent = matches!(timeout(SENT_WITHIN, sending).await, Ok(Ok(())));
-        bus.message(if is_sent { "out" } else { "unsent" });
+        bus.message(match (is_sent, to) {
+            (false, _) => "unsent",
+            (true, None) => "out",
+            (true, Some(_)) => "out_own",
+        });
     }
 }
 
@@ -230,6 +313,31 @@ mod tests {
         assert!(matches!(&all[..], [Outward::Frame { json, .. }] if &**json == "2"), "{all:?}");
         facts.forget_heard(now + HEARD_AFTER);
         assert!(facts.all().is_empty());
+    }
+
+    #[test]
+    fn l4_facts_are_told_again_where_people_have_come_whom_they_concern() {
+        let (mut facts, now) = (Facts::default(), Instant::now());
+        let ([ada, bo, cy], there) = ([UserId::mint(), UserId::mint(), UserId::mint()], Uuid::new_v4());
+        for user in [ada, bo] {
+            facts.keep(&own(user, ConversationId::mint(), &user.to_string()), now);
+        }
+        let told = facts.of_newcomers(&HashSet::from([(bo, there), (cy, there)]));
+        assert_eq!(told.keys().collect::<Vec<_>>(), [&Some(there)]);
+        let of_bo = |all: &Vec<Outward>| matches!(&all[..], [Outward::Frame { users, .. }] if users == &[bo]);
+        assert!(told.values().all(of_bo), "{told:?}");
+    }
+
+    #[test]
+    fn l4_a_sequence_that_is_begun_again_does_not_look_like_the_one_before() {
+        let (mut numbers, one) = (Numbers::default(), Uuid::new_v4());
+        assert_eq!([numbers.next(None, 0), numbers.next(None, 2)], [1, 4]);
+        let first = numbers.next(Some(one), 0);
+        let last = numbers.next(Some(one), 0);
+        assert_eq!(last, first + 1);
+        numbers.own.clear();
+        numbers.next(None, 0);
+        assert!(numbers.next(Some(one), 0) > last + 1, "the instance notices that something is missing");
     }
 
     #[test]

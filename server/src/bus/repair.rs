@@ -115,6 +115,10 @@ impl Repair {
     ) -> Result<(), sqlx::Error> {
         let sees = db::missed::who_sees(conn, key, low.as_i64(), high.as_i64()).await?;
         if !sees.iter().any(|row| self.hub.is_connected(UserId::from_uuid(row.user_id))) {
+            // What was handed on here says nothing once somebody comes back.
+            if let Some(relay) = self.hub.relay() {
+                relay.forget(conversation);
+            }
             return Ok(());
         }
         let joined = sees.iter().filter(|row| row.from_seq >= low.as_i64());

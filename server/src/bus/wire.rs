@@ -29,11 +29,17 @@ const CLOCKS_DIFFER_MAX_MS: i64 = 60_000;
 pub(super) struct Message {
     /// The instance that speaks, as long as its process lives.
     pub from: Uuid,
-    /// How many it has sent, this one included, and all that was lost on its way out.
+    /// The instance that alone gets it; without one all do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Uuid>,
+    /// Its number among the messages to all, or to that instance. Messages that were lost on their way out have numbers too.
     pub number: u64,
     /// Its clock.
     pub at: i64,
-    /// What it tells; nothing in a sign of life.
+    /// In a sign of life: for each instance the number of the last message to it alone.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sent: BTreeMap<Uuid, u64>,
+    /// What it tells; nothing in most signs of life.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub items: Vec<Item>,
 }
@@ -58,10 +64,11 @@ pub(super) enum Item {
     Closed { device: DeviceId, code: u16 },
     /// A device has a newer socket elsewhere.
     Replaced { user: UserId, device: DeviceId, generation: u64 },
-    /// How present somebody is there.
+    /// How present somebody is there; without a state they are not connected there.
     Presence {
         user: UserId,
-        state: PresenceState,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        state: Option<PresenceState>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         last_seen: Option<TimestampMs>,
         /// Which change it is.

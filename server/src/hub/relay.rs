@@ -67,8 +67,8 @@ pub enum Outward {
     Presence {
         /// Who.
         user: UserId,
-        /// The most telling state of the connections here.
-        state: PresenceState,
+        /// The most telling state of the connections here; `None` without any.
+        state: Option<PresenceState>,
         /// When the last one went.
         last_seen: Option<TimestampMs>,
         /// Which change of this instance's presence it is.

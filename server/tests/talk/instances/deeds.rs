@@ -163,7 +163,7 @@ async fn l4_what_strangers_write_on_the_bus_is_not_heard() {
         .connect(two.nats.address.to_string())
         .await
         .unwrap();
-    let mut heard = stranger.subscribe("kith-test.v2").await.unwrap();
+    let mut heard = stranger.subscribe("kith-test.v3").await.unwrap();
     let real = futures_util::StreamExt::next(&mut heard).await.unwrap().payload;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
     let closes = json!({"from": ada.device, "number": 1, "at": now,
@@ -174,10 +174,10 @@ async fn l4_what_strangers_write_on_the_bus_is_not_heard() {
     let long = vec![0; 1024 * 1024];
     let tries = [Vec::new(), b"{}".to_vec(), bent, unmarked, long];
     for payload in &tries {
-        stranger.publish("kith-test.v2", payload.clone().into()).await.unwrap();
+        stranger.publish("kith-test.v3", payload.clone().into()).await.unwrap();
     }
     // One's own words, once more, are no news: nobody acts on them.
-    stranger.publish("kith-test.v2", real).await.unwrap();
+    stranger.publish("kith-test.v3", real).await.unwrap();
     stranger.flush().await.unwrap();
     until("all are refused", async || {
         two.other.metric("kith_bus_messages_total{outcome=\"refused\"}").await == tries.len() as u64
@@ -185,6 +185,45 @@ async fn l4_what_strangers_write_on_the_bus_is_not_heard() {
     .await;
     let rest = at_b.everything().await;
     assert!(rest.iter().all(|frame| frame["type"] == "ack" || frame["type"] == "profiles"), "{rest:?}");
+}
+
+#[tokio::test]
+async fn l4_events_and_markers_go_to_the_instances_that_hold_a_member_and_to_no_other() {
+    let Some(two) = Two::start().await else { return };
+    let [ada, bo, cy] = two.world.people(["ada", "bo", "cy"]).await;
+    let third = Instance::start(two.world.server.database_url(), &two.nats).await;
+    let mut at_a = ada.online().await;
+    let (with_bo, with_cy) =
+        (at_a.start_chat(bo.user, "hello").await, at_a.start_chat(cy.user, "hello").await);
+    let (mut at_b, mut at_c) = (two.over_there(&bo).online().await, cy.at(third.address).online().await);
+    const OWN: &str = "kith_bus_messages_total{outcome=\"in_own\"}";
+    const ALL: &str = "kith_bus_messages_total{outcome=\"in\"}";
+    // Until it is known who is where, everything goes everywhere.
+    until("what concerns bo is not sent to the third instance", async || {
+        let (before, at) = (third.metric(OWN).await, third.metric(ALL).await);
+        let seq = at_a.ok(with_bo, message("to bo")).await;
+        at_b.events_to(with_bo, seq).await;
+        at_b.call(json!({"type": "state", "conversation": with_bo, "read": seq})).await;
+        at_a.until_type("markers").await;
+        // Both others have said twice that they live: what they said before has come.
+        until("signs of life", async || third.metric(ALL).await >= at + 4).await;
+        third.metric(OWN).await == before
+    })
+    .await;
+    let repaired = "kith_bus_repaired_total";
+    let before = (two.other.metric(OWN).await, two.other.metric(repaired).await, third.metric(OWN).await);
+    let seq = at_a.ok(with_bo, message("to bo")).await;
+    at_b.events_to(with_bo, seq).await;
+    until("the bus has brought it", async || two.other.metric(OWN).await > before.0).await;
+    assert_eq!(two.other.metric(repaired).await, before.1, "nothing had to be read");
+    let seq = at_a.ok(with_cy, message("to cy")).await;
+    at_c.events_to(with_cy, seq).await;
+    until("the bus has brought it", async || third.metric(OWN).await > before.2).await;
+    // Who comes to another instance is found there.
+    drop(at_b);
+    let mut at_c_too = bo.at(third.address).online_as(1).await;
+    let seq = at_a.ok(with_bo, message("to bo, elsewhere")).await;
+    at_c_too.events_to(with_bo, seq).await;
 }
 
 #[tokio::test]

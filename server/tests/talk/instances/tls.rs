@@ -3,6 +3,7 @@
 use super::*;
 use crate::support::{World, message};
 use futures_util::StreamExt;
+use kith_server::testing::TestServer;
 use std::path::Path;
 
 /// NATS that demands TLS, with a certificate that no authority has signed.
@@ -74,7 +75,11 @@ async fn l4_events_go_over_the_bus_through_tls() {
         prefix: "kith-test".to_owned(),
         ca_file: Some(nats.ca_file.clone()),
     };
-    let world = World::start_with(Config { bus: Some(bus), ..Config::for_tests() }).await;
+    let config = Config { bus: Some(bus), ..Config::for_tests() };
+    let world = World::start_with(config.clone()).await;
+    // Events are sent to instances that hold somebody, or of which nobody knows whom they hold.
+    let database = world.server.database_url();
+    let _other = TestServer::start_on(database, database, None, config).await.unwrap();
     let listener = async_nats::ConnectOptions::new()
         .user_and_password("kith".to_owned(), "sesame".to_owned())
         .require_tls(true)
