@@ -54,6 +54,13 @@ impl Shared {
         self.asks().insert(from, None);
     }
 
+    /// An instance works with another incarnation of the database: who is there counts for nothing until both work with the
+    /// same one again, and it has said it anew.
+    fn end(&self, from: Uuid) {
+        self.state.presence.gone(from);
+        self.asks().entry(from).or_default();
+    }
+
     /// The subject of messages to one instance alone.
     fn subject_of(&self, instance: Uuid) -> String {
         format!("{}.{}", self.subject, instance.simple())
@@ -99,6 +106,7 @@ pub fn start(state: &AppState) {
         pool: state.pool.clone(),
         hub: state.hub.clone(),
         metrics: state.metrics.clone(),
+        epoch: state.publisher.epoch.clone(),
         due: Arc::clone(&shared.due),
     };
     state.tasks.spawn(repair.clone().run(state.shutdown.clone()));

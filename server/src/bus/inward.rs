@@ -128,6 +128,11 @@ impl Listener {
             bus.lost.inc_by(lost);
             self.shared.begin_anew(from);
         }
+        if message.is_of_another(self.shared.state.publisher.epoch.word().as_deref()) {
+            bus.message("other_database");
+            self.shared.end(from);
+            return;
+        }
         self.take(message).await;
     }
 

@@ -268,7 +268,8 @@ impl Speaker {
             bus.message("unsent");
             return;
         }
-        let message = Message { from: self.shared.me, to, number, at: now_ms(), sent, items };
+        let incarnation = self.shared.state.publisher.epoch.word();
+        let message = Message { from: self.shared.me, to, number, at: now_ms(), incarnation, sent, items };
         let bytes = wire::encode(&self.shared.state.tokens, &message);
         let subject = to.map_or_else(|| self.shared.subject.clone(), |to| self.shared.subject_of(to));
         let sending = self.client.publish(subject, bytes.into());

@@ -3,7 +3,7 @@
 
 use crate::{
     db::{self, missed::StandRow},
-    domain::announce,
+    domain::{announce, epoch::Epoch},
     hub::{Hub, Published},
     metrics::Metrics,
 };
@@ -25,12 +25,30 @@ const STRETCHES_MAX: i64 = 20_000;
 /// Bytes of one read.
 const READ_BYTES_MAX: i64 = 256 * 1024;
 
+/// Up to where the database was read.
+#[derive(Debug)]
+struct Stand {
+    row: StandRow,
+    /// Of this incarnation.
+    incarnation: u64,
+}
+
+impl Stand {
+    /// The last stand, if what was written since can be told from it. Another incarnation of the database begins anew: its
+    /// clients come back and compare heads.
+    fn after<'a>(&self, last: Option<&'a Stand>) -> Option<&'a StandRow> {
+        last.filter(|last| last.incarnation == self.incarnation && last.row.xmax <= self.row.xmax)
+            .map(|last| &last.row)
+    }
+}
+
 /// Reads what was lost.
 #[derive(Debug, Clone)]
 pub(super) struct Repair {
     pub pool: PgPool,
     pub hub: Hub,
     pub metrics: Metrics,
+    pub epoch: Epoch,
     /// Something was lost, or the bus is back: the next look is due at once.
     pub due: Arc<Notify>,
 }
@@ -55,12 +73,13 @@ impl Repair {
     }
 
     /// Hands on what committed since the last look and nobody has handed on.
-    async fn look(&self, last: Option<&StandRow>) -> Result<StandRow, sqlx::Error> {
+    async fn look(&self, last: Option<&Stand>) -> Result<Stand, sqlx::Error> {
         let mut tx = db::begin_snapshot(&self.pool).await?;
-        let stand = db::missed::stand(&mut tx).await?;
-        // A database that was set back begins anew: its clients come back and compare heads.
-        let written = match last.filter(|last| last.xmax <= stand.xmax) {
-            Some(last) => db::missed::since(&mut tx, last, stand.xmax, STRETCHES_MAX).await?,
+        let row = db::missed::stand(&mut tx).await?;
+        self.epoch.look_at(&mut tx).await?;
+        let stand = Stand { row, incarnation: self.epoch.incarnation() };
+        let written = match stand.after(last) {
+            Some(last) => db::missed::since(&mut tx, last, stand.row.xmax, STRETCHES_MAX).await?,
             None => Vec::new(),
         };
         tx.commit().await?;
@@ -165,5 +184,19 @@ impl Repair {
     ) -> Result<(), sqlx::Error> {
         let pairs: Vec<_> = all.filter(|(user, _)| self.hub.is_connected(*user)).collect();
         announce::tell(&self.hub, conn, &pairs).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s6_l4_a_stand_counts_for_one_incarnation() {
+        let stand = |incarnation, xmax| Stand { row: StandRow { xmax, open: Vec::new() }, incarnation };
+        assert!(stand(1, 9).after(Some(&stand(1, 7))).is_some());
+        assert!(stand(1, 9).after(Some(&stand(0, 7))).is_none(), "set back, and written to since");
+        assert!(stand(1, 6).after(Some(&stand(1, 7))).is_none());
+        assert!(stand(1, 9).after(None).is_none());
     }
 }

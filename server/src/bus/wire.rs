@@ -36,6 +36,9 @@ pub(super) struct Message {
     pub number: u64,
     /// Its clock.
     pub at: i64,
+    /// Which incarnation of the database it works with (S6), once it has looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incarnation: Option<Arc<str>>,
     /// In a sign of life: for each instance the number of the last message to it alone.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sent: BTreeMap<Uuid, u64>,
@@ -108,6 +111,14 @@ pub(super) fn encode(tokens: &Tokens, message: &Message) -> Vec<u8> {
     bytes.extend_from_slice(&tokens.seal(&json));
     bytes.extend_from_slice(&json);
     bytes
+}
+
+impl Message {
+    /// Whether the sender works with another incarnation of the database than `ours`. Who has not looked yet has neither
+    /// written nor greeted anybody.
+    pub fn is_of_another(&self, ours: Option<&str>) -> bool {
+        self.incarnation.as_deref().zip(ours).is_some_and(|(theirs, ours)| theirs != ours)
+    }
 }
 
 /// Reads a message.

@@ -4,9 +4,9 @@
 //! It is an optimisation. One that cannot be read, another user's, one of an earlier life of the database and one of a
 //! future that a restore has undone all get full heads.
 
+use super::epoch;
 use crate::db::cursor::MomentRow;
 use kith_protocol::UserId;
-use sha2::{Digest, Sha256};
 
 /// The form of the text.
 const FORM: &str = "1";
@@ -51,14 +51,8 @@ impl std::fmt::Display for Cursor {
     }
 }
 
-/// A word for the database's life that says nothing about the database.
 fn life(moment: &MomentRow) -> String {
-    use std::fmt::Write as _;
-    Sha256::digest(&moment.life).iter().take(8).fold(String::new(), |mut word, byte| {
-        // Writing into a text has no way to fail.
-        let _ = write!(word, "{byte:02x}");
-        word
-    })
+    epoch::word(&moment.life)
 }
 
 #[cfg(test)]

@@ -3,7 +3,9 @@
 //! Another lineage, or another start of PostgreSQL, may mean that what is known of the database is from a future that is
 //! no more: a failover to an older standby, a folder that was set back. Each such change begins another **incarnation**,
 //! a number that only this process knows. Whatever is remembered of the database counts for one incarnation: the caches
-//! of the lanes, the windows of the relay. The clients reconnect and compare heads; nothing of theirs is dropped.
+//! of the lanes, the windows of the relay, the place up to which the bus was made good. The clients reconnect and compare
+//! heads; nothing of theirs is dropped. Instances name the incarnation to each other by a word that is the same in all of
+//! them, and do not take messages of another one.
 //!
 //! A change of incarnation breaks every connection to the database. So whoever keeps something of it in memory looks at
 //! the lineage on each connection that it opens; the watch finds what hides behind a pooler.
@@ -18,9 +20,11 @@ use crate::{
     hub::Hub,
 };
 use kith_protocol::error::close;
+use sha2::{Digest, Sha256};
 use sqlx::{PgConnection, PgPool};
 use std::{
     collections::VecDeque,
+    fmt::Write as _,
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -40,6 +44,8 @@ const PAST_MAX: usize = 32;
 struct Known {
     epoch: Option<Arc<str>>,
     life: Option<String>,
+    /// Of the life.
+    word: Option<Arc<str>>,
     past: VecDeque<String>,
     incarnation: u64,
 }
@@ -55,6 +61,7 @@ impl Known {
             return Err(sqlx::Error::Io(io::ErrorKind::ConnectionAborted.into()));
         }
         self.epoch = Some(Arc::clone(epoch));
+        self.word = Some(word(&life).into());
         let Some(before) = self.life.replace(life) else { return Ok(false) };
         if self.past.len() >= PAST_MAX {
             self.past.pop_front();
@@ -63,6 +70,15 @@ impl Known {
         self.incarnation += 1;
         Ok(true)
     }
+}
+
+/// A word for a database's life that says nothing about the database.
+pub fn word(life: &str) -> String {
+    Sha256::digest(life).iter().take(8).fold(String::new(), |mut word, byte| {
+        // Writing into a text has no way to fail.
+        let _ = write!(word, "{byte:02x}");
+        word
+    })
 }
 
 /// The epoch that is known; cheap to clone.
@@ -124,6 +140,11 @@ impl Epoch {
     /// How often the database has turned out to be another one than before.
     pub fn incarnation(&self) -> u64 {
         self.known().incarnation
+    }
+
+    /// A word for the incarnation, the same for all instances of the database; `None` before the first look.
+    pub fn word(&self) -> Option<Arc<str>> {
+        self.known().word.clone()
     }
 
     /// The epoch, as it stands in `welcome`.

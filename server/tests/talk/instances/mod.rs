@@ -1,6 +1,7 @@
 //! Several instances of one database (L4): real processes, and a real NATS between them.
 
 mod deeds;
+mod incarnations;
 mod load;
 mod member;
 mod tls;
