@@ -110,7 +110,7 @@ pub struct Config {
     pub database_connections: u32,
     /// Bytes of bodies that each user may have in the log; `None` for no limit.
     pub user_storage_bytes: Option<u64>,
-    /// The longest that a lane waits for the database.
+    /// The longest that a lane waits for the database. A request may take twice as long.
     pub database_within: Duration,
     /// The bus; without it there is no other instance.
     pub bus: Option<BusConfig>,
@@ -214,6 +214,12 @@ pub enum ConfigError {
 }
 
 impl Config {
+    /// The longest that a request may take, without the time in which its body arrives: one wait for a connection to the
+    /// database, and one for its answer.
+    pub fn request_within(&self) -> Duration {
+        self.database_within * 2
+    }
+
     /// Settings for tests: sign-up open, few database connections.
     pub fn for_tests() -> Self {
         let opening = OpeningBudget { at_once: 10_000, per_hour: 10_000 };

@@ -213,6 +213,7 @@ pub fn router(state: AppState) -> Router {
         .fallback(unknown_route)
         .method_not_allowed_fallback(unknown_route)
         .layer(DefaultBodyLimit::max(Config::BODY_BYTES_MAX))
+        .layer(middleware::from_fn_with_state(state.clone(), http::deadline::answer_in_time))
         .layer(middleware::map_response(no_store))
         .layer(middleware::from_fn(telemetry::trace))
         .with_state(state)

@@ -112,20 +112,8 @@ fn check(user: UserId, opening: &Opening, others: &[UserId]) -> Result<(), ApiEr
             check_title(opening.title.as_deref().unwrap_or_default())?;
         }
     }
-    opening.context.as_ref().map_or(Ok(()), check_context)
-}
-
-fn check_context(context: &Context) -> Result<(), ApiError> {
-    let is_kind = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-';
-    let is_plain =
-        |text: &str, max: usize| text.chars().count() <= max && !text.chars().any(char::is_control);
-    let fits = (1..=32).contains(&context.kind.len())
-        && context.kind.chars().all(is_kind)
-        && !context.id.is_empty()
-        && is_plain(&context.id, 128)
-        && context.title.as_deref().is_none_or(|title| is_plain(title, 128))
-        && context.link.as_deref().is_none_or(|link| link.starts_with("https://") && is_plain(link, 2_048));
-    if fits { Ok(()) } else { Err(ApiError::invalid("not a valid context")) }
+    opening.context.as_ref().map_or(Ok(()), Context::check)?;
+    Ok(())
 }
 
 /// Whether it exists and the caller is in it. Each of a group's owners opens it again after a restore, and the second

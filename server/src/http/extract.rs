@@ -1,5 +1,6 @@
 //! What handlers take from a request, refused in the protocol's own words.
 
+use super::deadline::BodyArrival;
 use crate::error::ApiError;
 use axum::{
     body::Bytes,
@@ -27,7 +28,11 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
         if !essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json")) {
             return Err(ApiError::invalid("the body is application/json"));
         }
-        let bytes = match timeout(BODY_WITHIN, Bytes::from_request(request, state)).await {
+        let arrival = request.extensions().get::<BodyArrival>().cloned().unwrap_or_default();
+        arrival.begin();
+        let arrived = timeout(BODY_WITHIN, Bytes::from_request(request, state)).await;
+        arrival.end();
+        let bytes = match arrived {
             Err(_) => return Err(ApiError::invalid("the body took too long")),
             Ok(Err(refused)) if refused.status() == StatusCode::PAYLOAD_TOO_LARGE => {
                 return Err(ApiError::TooLarge);

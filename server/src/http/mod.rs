@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod conversations;
+pub mod deadline;
 pub mod exchange;
 pub mod extract;
 pub mod health;

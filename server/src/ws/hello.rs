@@ -21,6 +21,7 @@ use kith_protocol::{
 };
 use sqlx::PgConnection;
 use std::{sync::Arc, time::SystemTime};
+use tokio::time::timeout;
 
 /// `name/version`
 pub const SERVER: &str = concat!("kith-server/", env!("CARGO_PKG_VERSION"));
@@ -70,8 +71,12 @@ pub async fn greet(
     if hello.device != authed.device {
         return Err(ApiError::invalid("the token is another device's"));
     }
-    let epoch = state.publisher.epoch.get().await?;
-    let Entered { connection, device, snapshot, notices } = enter(state, authed, hello, outbox).await?;
+    let reading = async {
+        let epoch = state.publisher.epoch.get().await?;
+        Ok::<_, ApiError>((epoch, enter(state, authed, hello, outbox).await?))
+    };
+    let read = timeout(state.config.request_within(), reading).await.unwrap_or(Err(ApiError::Unavailable));
+    let (epoch, Entered { connection, device, snapshot, notices }) = read?;
     let cursor = hello.cursor.as_deref().filter(|_| hello.full != Some(true));
     let is_full = snapshot.parts.first().is_none_or(|part| part.full);
     state.metrics.heads(is_full, cursor.is_some());

@@ -190,9 +190,14 @@ impl Person {
 
     /// A connection that has said this.
     pub async fn connect_raw(&self, first: &Value) -> Line {
-        let mut line = Line { socket: self.dial().await, unread: Vec::new(), request: 1, user: self.user };
+        let mut line = self.dialled().await;
         line.write(first).await;
         line
+    }
+
+    /// A socket that has not said hello.
+    pub async fn dialled(&self) -> Line {
+        Line { socket: self.dial().await, unread: Vec::new(), request: 1, user: self.user }
     }
 
     /// Greeted, with `welcome` and `heads` read.

@@ -90,3 +90,39 @@ async fn w4_a_silent_network_hangs_no_lane_and_is_told_to_whoever_watches() {
     let events = page["events"].as_array().unwrap();
     assert_eq!(events.iter().filter(|one| one["id"] == event["id"]).count(), 1, "{page}");
 }
+
+#[tokio::test]
+async fn w4_a_silent_network_leaves_no_request_and_no_greeting_without_an_answer() {
+    let (world, proxy) = behind_proxy().await;
+    let [ada, bo] = world.people(["ada", "bo"]).await;
+    let chat = ada.online().await.start_chat(bo.user, "1").await;
+    let mut greeted = bo.dialled().await;
+    proxy.set_silent(true);
+    let started = Instant::now();
+    let url = |path: &str| world.server.url(path);
+    let http = || reqwest::Client::new();
+    let page = http().get(url(&format!("/v1/conversations/{chat}/messages"))).bearer_auth(&ada.token);
+    let own = http().get(url("/v1/me")).bearer_auth(&ada.token);
+    let sign_in = http().post(url("/v1/sessions")).json(
+        &json!({"username": "ada.test", "password": "correct horse battery", "device": {"name": "a test"}}),
+    );
+    let open = http().post(url("/v1/conversations")).bearer_auth(&ada.token).json(&json!({
+        "kind": "group", "members": [bo.user], "title": "a group",
+    }));
+    let asked = futures_util::future::join_all([page, own, sign_in, open].map(|request| request.send()));
+    greeted.write(&bo.hello(0)).await;
+    let answers = asked.await;
+    for answer in answers {
+        let answer = answer.unwrap();
+        assert_eq!(answer.status(), 503, "{}", answer.url());
+        assert!(answer.headers().contains_key("retry-after"), "{}", answer.url());
+        let body: serde_json::Value = answer.json().await.unwrap();
+        assert_eq!(body["code"], "unavailable", "{body}");
+        assert!(body["retry_after_ms"].is_u64(), "{body}");
+    }
+    assert_eq!(greeted.next_frame().await["code"], "unavailable");
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(8), "it took {took:?}");
+    proxy.set_silent(false);
+    until("it answers again", async || ada.ask(reqwest::Method::GET, "/v1/me", None).await.0 == 200).await;
+}
