@@ -262,6 +262,87 @@ export const STATES = [
   ],
   ['settings', '', (page) => page.getByTestId('settings-button').click()],
   [
+    'new-device',
+    '',
+    async (page) => {
+      await open(page, 'c1');
+      const name = 'Windows computer of somebody with a name that needs a second line';
+      await page.evaluate((name) => {
+        const problem = (is_copy) => ({ type: 'problem', problem: { kind: 'new_device', name, is_copy } });
+        window.fake.tell(problem(false), problem(true));
+      }, name);
+      await page.getByTestId('toast').nth(1).waitFor();
+    },
+  ],
+  [
+    'rebuilding',
+    'offline',
+    async (page) => {
+      await writeOffline(page);
+      await page.evaluate(() => window.fake.setRebuilding(37));
+      await page.locator('[data-testid=rebuilding]:visible').waitFor();
+    },
+  ],
+  [
+    'context',
+    '',
+    async (page) => {
+      const context = { kind: 'job', id: '7', title: 'Senior engineer for distributed systems, Prague' };
+      await page.evaluate((context) => window.fake.alter('c2', { context }), context);
+      await open(page, 'c2');
+      await seen(page, 'header-context');
+    },
+  ],
+  [
+    'context-short',
+    '',
+    async (page) => {
+      await page.evaluate(() => window.fake.alter('c1', { context: { kind: 'job', id: '7' } }));
+      await open(page, 'c1');
+      await seen(page, 'header-context');
+    },
+  ],
+  [
+    'context-first-message',
+    '',
+    async (page) => {
+      await seen(page, 'settings-button');
+      const context = { kind: 'application', id: '0192f3a0-7c1e-7000-8000-0000000a11ce-'.repeat(3) };
+      await page.evaluate((context) => window.fake.follow({ kind: 'start', with: 'dana', context }), context);
+      await seen(page, 'new-chat-about');
+    },
+  ],
+  ['namesakes', 'namesakes', (page) => open(page, 'c8')],
+  ['namesakes-header', 'namesakes', (page) => open(page, 'c6')],
+  ['namesakes-header-long', 'namesakes', (page) => open(page, 'c7')],
+  [
+    'namesakes-search',
+    'namesakes',
+    async (page) => {
+      await page.getByTestId('search-input').fill('am');
+      await seen(page, 'search-hit');
+    },
+  ],
+  [
+    'limits',
+    'offline',
+    async (page) => {
+      await seen(page, 'settings-button');
+      await page.evaluate(() => {
+        for (const [what, code] of [
+          ['reaction', 'too_large'],
+          ['pin', 'too_large'],
+          ['member', 'too_large'],
+          ['message', 'too_old'],
+          ['edit', 'target_missing'],
+        ])
+          window.fake.park('c5', what, code);
+      });
+      await page.locator('[data-testid=unsent-button]:visible').click();
+      await seen(page, 'unsent-item');
+    },
+  ],
+  [
     'diagnostics',
     '',
     async (page) => {

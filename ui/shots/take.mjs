@@ -1,4 +1,4 @@
-// Screenshots of the interface against its in-memory twin, each looked over by axe: `npm run shots [state]`, then look
+// Screenshots of the interface against its in-memory twin, each looked over by axe: `npm run shots [state,…]`, then look
 // at shots/out/. It fails when axe finds something or the page reports an error.
 import { createRequire } from 'node:module';
 import { chromium } from 'playwright-core';
@@ -47,7 +47,7 @@ for (const scheme of ['light', 'dark']) {
   for (const [size, viewport] of Object.entries(SIZES)) {
     const context = await browser.newContext({ viewport, colorScheme: scheme });
     for (const state of STATES) {
-      if (only && only !== state[0]) continue;
+      if (only && !only.split(',').includes(state[0])) continue;
       const page = await context.newPage();
       const label = `${state[0]}-${size}-${scheme}`;
       await look(page, state, label).catch((error) => findings.push(`${label}: ${error.message}`));

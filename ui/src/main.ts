@@ -15,15 +15,16 @@ function offerOf(reason: string | null): KeyOffer | undefined {
 
 /**
  * In development a browser can show the interface without the app: `?fake`, `?fake&empty`, `?fake&signed-out`, `?fake&locked`,
- * `?fake&offer=no_store`, `?fake&hostile`. There
+ * `?fake&offer=no_store`, `?fake&hostile`, `?fake&namesakes`. There
  * `window.fake` is the twin itself, to let others write, type and refuse.
  */
 async function shell(): Promise<Shell> {
   if (import.meta.env.DEV) {
     const query = new URLSearchParams(location.search);
     if (query.has('fake')) {
-      const [{ createFake }, { haunt, hauntAnswers }] = await Promise.all([
+      const [{ createFake }, { addNamesakes }, { haunt, hauntAnswers }] = await Promise.all([
         import('./lib/ipc/fake'),
+        import('./lib/ipc/fake/namesakes'),
         import('./hostile'),
       ]);
       const fake = createFake({
@@ -31,6 +32,7 @@ async function shell(): Promise<Shell> {
         empty: query.has('empty'),
         history: Number(query.get('history') ?? 120),
         ...(query.has('hostile') ? { fill: haunt } : {}),
+        ...(query.has('namesakes') ? { fill: addNamesakes } : {}),
         locked: query.has('locked'),
         offer: offerOf(query.get('offer')),
       });

@@ -28,8 +28,15 @@ describe('showing presence', () => {
     await waitFor(async () => expect((await box()).checked).toBe(true));
   });
 
-  it('is not offered while it is unknown', async () => {
-    await settings({ failing: { showsPresence: 'offline' } });
+  it('is not offered while it is unknown, and asked for again with the network', async () => {
+    const shell = await start();
+    shell.online(false);
+    const ask = vi.spyOn(shell, 'showsPresence').mockRejectedValue({ code: 'offline' });
+    await fireEvent.click(await screen.findByTestId('settings-button'));
+    await waitFor(() => expect(ask).toHaveBeenCalled());
     expect(screen.queryByTestId('show-presence')).toBeNull();
+    ask.mockRestore();
+    shell.online(true);
+    expect((await box()).checked).toBe(true);
   });
 });

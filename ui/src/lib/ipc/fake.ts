@@ -1,10 +1,12 @@
 /** An in-memory twin of the shell, for tests and for the interface in a browser. Never part of the app. */
 import type {
+  ConversationView,
   EngineEvent,
   ErrorCode,
   KeyOffer,
   Link,
   LockedTrouble,
+  OutboxKind,
   PersonView,
   Shell,
   TimelineItem,
@@ -27,6 +29,8 @@ export interface Fake extends Shell {
   clash(conversation: string, draft: string): void;
   /** Leaves an own message that the server refused; answers its id. */
   refuse(conversation: string, text: string, code: ErrorCode): string;
+  /** Leaves another item that the server refused. */
+  park(conversation: string, what: OutboxKind, code: ErrorCode): void;
   /** The server was set back: it has lost the newest messages of others, so many. */
   lose(conversation: string, count: number): void;
   /** Takes the network away or gives it back. */
@@ -41,6 +45,8 @@ export interface Fake extends Shell {
   lockScreen(isLocked: boolean, isHeard?: boolean): void;
   /** Says what is known of newer versions. */
   updated(update: UpdateView): void;
+  /** Changes a row of the list. */
+  alter(conversation: string, change: Partial<ConversationView>): void;
   tell(...events: EngineEvent[]): void;
 }
 
@@ -61,6 +67,7 @@ export interface FakeOptions {
 function controls(world: World, links: Set<(link: Link) => void>) {
   return {
     tell: (...events: EngineEvent[]) => world.tell(...events),
+    alter: (id: string, change: Partial<ConversationView>) => world.alter(id, change),
     receive(id: string, text: string) {
       const other = world.row(id).members.find(({ person }) => person !== ME);
       const message = world.push(id, other?.person ?? ME, text);
@@ -79,6 +86,8 @@ function controls(world: World, links: Set<(link: Link) => void>) {
       world.changed(id);
       return message.id;
     },
+    park: (id: string, what: OutboxKind, code: ErrorCode) =>
+      world.queue(id, '', { state: 'parked', code }, what),
     lose(id: string, count: number) {
       const row = world.row(id);
       const others = row.items.filter((item) => item.type === 'message' && !item.mine).slice(-count);

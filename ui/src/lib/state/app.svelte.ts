@@ -17,6 +17,7 @@ import type {
   UpdateView,
 } from '../ipc/engine';
 import { doubtsOf, type LinkTarget } from '../links';
+import { tame } from '../format';
 import { namesakes } from '../namesakes';
 import { Composer } from './composer.svelte';
 import { Conversations } from './conversations.svelte';
@@ -57,6 +58,8 @@ export class App {
   /** Rises when the outbox, presence or members of the open conversation changed. */
   outboxVersion = $state(0);
   detailVersion = $state(0);
+  /** Who wrote the messages that the search shows. */
+  foundSenders = $state.raw<PersonView[]>([]);
   /** People on screen whose name another one there has too. */
   #namesakes = $derived.by(() => {
     const people: (PersonView | null | undefined)[] = [];
@@ -64,7 +67,10 @@ export class App {
     for (const row of this.conversations.list) people.push(row.peer, row.preview?.sender, ...row.typing);
     for (const item of this.timeline?.items ?? []) {
       if (item.type === 'message') people.push(item.sender, item.reply_to?.sender);
+      if (item.type === 'notice')
+        people.push(item.actor, item.what.kind === 'member' ? item.what.user : null);
     }
+    people.push(...this.foundSenders);
     return namesakes(people.filter((person) => !!person));
   });
   selected = $derived(this.timeline?.conversation ?? null);
@@ -210,7 +216,8 @@ export class App {
         case 'problem':
           // The offer to keep the sign-in says it better.
           if (event.problem.kind === 'no_secret_store' && (await this.#isOffered())) break;
-          this.toasts.show(problemText(event.problem), 'error');
+          if (event.problem.kind === 'new_device') this.toasts.warn(problemText(event.problem));
+          else this.toasts.show(problemText(event.problem), 'error');
           break;
         case 'message_arrived':
         case 'messages_read':
@@ -273,6 +280,11 @@ export class App {
   /** What tells a person from others on screen who are called the same; null if nobody is. */
   handle(person: PersonView | null | undefined): string | null {
     return person && this.#namesakes.has(person.id) ? `@${person.username}` : null;
+  }
+
+  /** A person where there is room for one word: the name, or the handle if the name does not say who they are. */
+  shortName(person: PersonView): string {
+    return this.handle(person) ?? person.display_name;
   }
 
   /** Opens the conversation with a person, or asks for its first message. */
@@ -354,8 +366,8 @@ function problemText(problem: Problem): string {
       return 'The secret store cannot be used: this sign-in lasts until Kith quits.';
     case 'new_device':
       return problem.is_copy
-        ? `A copy of this account's data signed in as a new device: ${problem.name}. Not you? Sign the device out in the settings.`
-        : `A new device signed in: ${problem.name}. Not you? Sign the device out in the settings, then change your password.`;
+        ? `A copy of this account's data signed in as a new device: ${tame(problem.name)}. Not you? Sign the device out in the settings.`
+        : `A new device signed in: ${tame(problem.name)}. Not you? Sign the device out in the settings, then change your password.`;
     case 'device_revoked':
       return sentence('device_revoked');
     case 'upgrade_required':

@@ -10,6 +10,7 @@ import type {
   MendedView,
   MessageView,
   OutboxItemView,
+  OutboxKind,
   PersonView,
   PreviewView,
   QuoteView,
@@ -135,12 +136,12 @@ export class World {
     return items.filter((item) => item.type === 'message' && item.seq !== null).length + 1;
   }
 
-  queue(id: string, summary: string, state: OutboxItemView['state']): void {
+  queue(id: string, summary: string, state: OutboxItemView['state'], what: OutboxKind = 'message'): void {
     this.outbox.push({
       item: this.next++,
       conversation: id,
       conversation_title: this.row(id).view.title,
-      what: 'message',
+      what,
       summary,
       written_at: Date.now(),
       state,
