@@ -22,6 +22,7 @@ mod window_boundary;
 mod window_desktop;
 mod window_hostile;
 #[cfg(target_os = "linux")]
+mod window_input;
 mod window_keys;
 #[cfg(target_os = "linux")]
 mod window_rendering;

@@ -32,7 +32,8 @@ const BUILD: &[&str] = &[
     "xdg-utils",
 ];
 
-/// To run windows on a display of their own: X server, session bus, keyring, window manager, notifications, driver, fonts.
+/// To run windows on a display of their own: X server, session bus, keyring, window manager, notifications, driver, input
+/// method, fonts.
 const WINDOWS: &[&str] = &[
     "xvfb",
     "xauth",
@@ -48,6 +49,10 @@ const WINDOWS: &[&str] = &[
     "libsecret-tools",
     "dunst",
     "libnotify-bin",
+    // An input method that composes, and its way into GTK.
+    "ibus",
+    "ibus-gtk3",
+    "ibus-libpinyin",
     "at-spi2-core",
     "desktop-file-utils",
     "fonts-noto-core",
@@ -63,9 +68,10 @@ const BUS: &str = "nats-server";
 const FEDORA: &str = "sudo dnf install gcc gcc-c++ make perl pkgconf-pkg-config openssl-devel webkit2gtk4.1-devel \
     libappindicator-gtk3-devel librsvg2-devel dbus-devel libxdo-devel postgresql-server nodejs npm \
     xorg-x11-server-Xvfb dbus-x11 openbox wmctrl xdotool ImageMagick webkit2gtk-driver gnome-keyring libsecret dunst libnotify \
-    google-noto-sans-fonts google-noto-sans-cjk-fonts google-noto-color-emoji-fonts chromium";
+    ibus ibus-gtk3 ibus-libpinyin google-noto-sans-fonts google-noto-sans-cjk-fonts google-noto-color-emoji-fonts chromium";
 const ARCH: &str = "sudo pacman -S --needed base-devel perl openssl webkit2gtk-4.1 libayatana-appindicator librsvg dbus xdotool \
-    postgresql nodejs npm xorg-server-xvfb openbox wmctrl imagemagick gnome-keyring libsecret dunst libnotify noto-fonts \
+    postgresql nodejs npm xorg-server-xvfb openbox wmctrl imagemagick gnome-keyring libsecret dunst libnotify ibus \
+    ibus-libpinyin noto-fonts \
     noto-fonts-cjk noto-fonts-emoji chromium";
 const SUSE: &str = "sudo zypper install gcc gcc-c++ make perl pkgconf libopenssl-devel webkit2gtk3-devel \
     libayatana-appindicator3-devel librsvg-devel dbus-1-devel xdotool-devel postgresql-server nodejs npm";
