@@ -81,7 +81,8 @@ pub fn mutants(runs: u64) -> Result<()> {
 }
 
 fn simulation(name: &str, runs: u64) -> Command {
-    let mut tests = cargo(&["test", "-p", "kith-client", "--lib", "--", "--exact", name]);
+    let client = ["test", "-p", "kith-client", "--lib", "--profile", "simulation", "--", "--exact", name];
+    let mut tests = cargo(&client);
     tests.args(["--ignored", "--nocapture"]).env("KITH_SIM_RUNS", runs.to_string());
     tests
 }

@@ -36,9 +36,26 @@ pub(super) fn store_run(
             return Ok(());
         }
     };
+    want_members(tx, conversation, cid, &fresh)?;
     ranges::merge(tx, cid, run)?;
     if !fresh.is_empty() {
         take(tx, conversation, cid, last, &fresh)?;
+    }
+    Ok(())
+}
+
+/// Asks for the list of members where it may have changed without a word: heads of a large group bring title and count
+/// up to date, not the list. What is older than all that is stored is history, and changes nothing.
+fn want_members(
+    tx: &mut Tx<'_>,
+    conversation: ConversationId,
+    cid: i64,
+    fresh: &[&Event],
+) -> Result<(), ClientError> {
+    let Some(changed) = fresh.iter().find(|event| event.kind == "member") else { return Ok(()) };
+    let as_of = conversations::facts(tx, cid)?.as_of;
+    if changed.seq <= as_of && ranges::all(tx, cid)?.iter().any(|range| range.low < changed.seq) {
+        tx.changes.members_wanted.insert(conversation);
     }
     Ok(())
 }

@@ -194,6 +194,15 @@ impl Outbox {
         turns
     }
 
+    /// The openings of a conversation that wait, or were refused; not one that is on its way.
+    pub(crate) fn waiting_openings(&self, conversation: ConversationId) -> Vec<i64> {
+        let items = self.lanes.get(&conversation).into_iter().flat_map(|lane| &lane.items);
+        let waits = |item: &i64| {
+            self.rows.get(item).is_some_and(|row| row.what == OutboxWhat::Open && !row.is_busy())
+        };
+        items.copied().filter(waits).collect()
+    }
+
     /// The row's content has come from the store and goes out; `false` if its turn is over (the link broke).
     pub(crate) fn sent(&mut self, item: i64) -> bool {
         match self.rows.get_mut(&item) {
@@ -366,12 +375,14 @@ fn turns_of(
     }
     let (mut bytes, mut count, before) = (0, 0, turns.len());
     let (mut events_open, (events_max, bytes_max)) = (most.is_some(), most.unwrap_or_default());
-    let mut state_busy = false;
+    // Own state leaves in its order: one that waits after a refusal would undo what was said after it.
+    let (mut state_busy, mut states_wait) = (false, false);
     let mut states = Vec::new();
     for (item, row) in lane.items.iter().filter_map(of) {
         if row.what == OutboxWhat::State {
             state_busy |= row.is_busy();
-            if row.phase == Phase::Queued && row.retry_at <= now {
+            states_wait |= row.phase == Phase::Queued && row.retry_at > now;
+            if row.phase == Phase::Queued && !states_wait {
                 states.push(item);
             }
             continue;

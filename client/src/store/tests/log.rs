@@ -316,6 +316,23 @@ async fn r6_membership_follows_new_events_and_not_old_ones() {
 }
 
 #[tokio::test]
+async fn r6_the_list_of_a_large_group_is_asked_for_when_a_page_tells_of_a_change() {
+    let mut fixture = Fixture::new().await;
+    let (bo, conversation) = (fixture.bo, fixture.conversation);
+    fixture.says(bo, "known");
+    fixture.apply(vec![fixture.heads(true), fixture.append(1, 1)]).await;
+    let change = MemberBody { user: bo, change: MemberChange::Role, role: Some(Role::Admin) };
+    fixture.number(bo, EventId::mint(), &EventContent::Member(change));
+    fixture.says(bo, "news");
+    // Away meanwhile: heads bring what they know up to date, without a list.
+    let item = HeadsItem { members: None, ..fixture.item() };
+    let stored = fixture.apply(vec![heads_of(item, 2)]).await;
+    assert!(stored.members_wanted.is_empty());
+    let stored = fixture.apply(vec![StoreOp::Page(fixture.page(2, 3))]).await;
+    assert_eq!(stored.members_wanted, [conversation]);
+}
+
+#[tokio::test]
 async fn membership_beyond_a_hole_counts_and_is_right_when_the_hole_is_closed() {
     let mut fixture = Fixture::new().await;
     let (bo, cy, dee) = (fixture.bo, UserId::mint(), UserId::mint());

@@ -29,6 +29,8 @@ impl Machine {
             let is_new = self.unheard.remove(&item.own.conversation);
             self.heads_item(item, greeting || is_new);
         }
+        let is_in = |item: &&HeadsItem| item.visible.last().is_some_and(|(_, to)| to.is_none());
+        let begun: Vec<_> = heads.items.iter().filter(is_in).map(|item| item.own.conversation).collect();
         for conversation in &heads.gone {
             self.unheard.remove(conversation);
         }
@@ -54,6 +56,7 @@ impl Machine {
             items: heads.items,
             gone: if mutation::is(Mutation::GoneIsIgnored) { Vec::new() } else { heads.gone },
         });
+        self.end_openings(&begun);
         if meets_people {
             self.watch_again();
         }
@@ -66,6 +69,17 @@ impl Machine {
             if !self.unheard.is_empty() {
                 self.store(StoreOp::Lost { conversations: self.unheard.iter().copied().collect() });
             }
+        }
+    }
+
+    /// What somebody else has begun meanwhile needs no opening, and what waits behind it may leave.
+    fn end_openings(&mut self, begun: &[ConversationId]) {
+        let items: Vec<_> = begun.iter().flat_map(|id| self.outbox.waiting_openings(*id)).collect();
+        for item in &items {
+            self.outbox.remove(*item);
+        }
+        if !items.is_empty() {
+            self.store(StoreOp::Done { items });
         }
     }
 
@@ -86,7 +100,8 @@ impl Machine {
     fn heads_item(&mut self, item: &HeadsItem, fresh: bool) {
         let conversation = item.own.conversation;
         let log = self.logs.entry(conversation).or_insert_with(|| Log::announced(conversation));
-        let fits = log.heads(item, fresh);
+        // One that was hidden when the connection began was not compared then: the server may have been set back since.
+        let fits = log.heads(item, fresh || log.high_at_hello > item.head);
         self.attend(conversation);
         if fits.is_err() {
             self.fork(conversation);

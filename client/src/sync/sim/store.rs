@@ -310,12 +310,20 @@ impl MemoryStore {
         let run = run_of(conversation, before, events).expect("the machine has checked the chain");
         let me = self.me;
         let kept = self.conversations.entry(conversation).or_default();
+        let has_older = |seq: Seq| kept.ranges.all().iter().any(|range| range.low < seq);
+        let changed =
+            events.iter().find(|event| event.kind == "member" && !kept.events.contains_key(&event.seq));
+        let wants_members =
+            changed.is_some_and(|event| event.seq <= kept.facts_as_of && has_older(event.seq));
         let at = |seq: Seq| events.iter().find(|event| event.seq == seq).map(|event| event.chain);
         let elsewhere = events.iter().find_map(|event| kept.contradicts(event));
         let seq = elsewhere.or_else(|| kept.ranges.merge(run, at).is_err().then_some(run.low));
         if let Some(seq) = seq {
             stored.forked.push((local(conversation, kept), seq));
             return;
+        }
+        if wants_members && !stored.members_wanted.contains(&conversation) {
+            stored.members_wanted.push(conversation);
         }
         let mut freed = Vec::new();
         for event in events {

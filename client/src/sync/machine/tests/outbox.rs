@@ -1,7 +1,7 @@
 use super::*;
 use kith_protocol::{
     ErrorCode,
-    frame::{Ack, AckResult, AckStatus, ErrorFrame},
+    frame::{Ack, AckResult, AckStatus, ErrorFrame, Open},
 };
 
 fn result(status: AckStatus, seq: Option<u64>, code: Option<ErrorCode>) -> AckResult {
@@ -133,6 +133,50 @@ fn o5_not_member_parks_the_conversations_items_but_not_its_state() {
     let actions = bench.frame(ServerFrame::Error(refused));
     assert_eq!(parked(&actions), [(vec![1, 2, 3], ErrorCode::NotMember)]);
     assert_eq!(leaving(&bench.queue(vec![entry(4, id, OutboxWhat::State)])), [4]);
+}
+
+#[test]
+fn r4_own_state_that_was_refused_for_a_time_is_not_overtaken_by_what_was_said_later() {
+    let (mut bench, id) = (bench(), conversation(1));
+    assert_eq!(leaving(&bench.queue(vec![entry(1, id, OutboxWhat::State)])), [1]);
+    let change = frame::StateChange { pin: Some(true), ..frame::StateChange::of(id) };
+    let actions = bench.stored(vec![OutboxItem { item: 1, conversation: id, op: OutboxOp::State(change) }]);
+    let busy = ErrorFrame {
+        reply_to: sent(&actions)[0].1,
+        code: ErrorCode::Busy,
+        message: String::new(),
+        retry_after_ms: Some(5_000),
+        current: None,
+    };
+    bench.frame(ServerFrame::Error(busy));
+    assert_eq!(leaving(&bench.queue(vec![entry(2, id, OutboxWhat::State)])), [0_i64; 0]);
+    assert_eq!(leaving(&bench.after(5_001)), [1, 2]);
+}
+
+#[test]
+fn o3_an_opening_ends_where_somebody_else_has_begun_the_conversation() {
+    let (mut bench, id) = (bench(), conversation(9));
+    assert_eq!(leaving(&bench.queue(vec![entry(1, id, OutboxWhat::Open)])), [1]);
+    let open = Open {
+        conversation: id,
+        kind: ConversationKind::Direct,
+        members: Vec::new(),
+        title: None,
+        context: None,
+        first: None,
+    };
+    let actions = bench.stored(vec![OutboxItem { item: 1, conversation: id, op: OutboxOp::Open(open) }]);
+    let busy = ErrorFrame {
+        reply_to: sent(&actions)[0].1,
+        code: ErrorCode::Busy,
+        message: String::new(),
+        retry_after_ms: Some(60_000),
+        current: None,
+    };
+    bench.frame(ServerFrame::Error(busy));
+    assert_eq!(leaving(&bench.queue(vec![entry(2, id, OutboxWhat::Message)])), [0_i64; 0]);
+    let actions = bench.frame(ServerFrame::Heads(heads(vec![item(id, &[], 1)])));
+    assert!(actions.contains(&Action::Store(StoreOp::Done { items: vec![1] })));
 }
 
 #[test]
