@@ -1,12 +1,13 @@
 //! A crowd: thousands of people, each signed in and each from an address of their own.
 
+mod adding;
 pub mod crash;
 pub mod group;
 pub mod idle;
 pub mod storm;
 mod talk;
 
-use crate::server::Running;
+use crate::{people::Person, server::Running};
 use anyhow::{Context, Result, bail};
 use futures_util::{SinkExt, StreamExt, TryStreamExt, stream};
 use kith_protocol::{
@@ -130,6 +131,11 @@ impl Member {
                 _ => {}
             }
         }
+    }
+
+    /// The same person for connections that remember nothing.
+    pub fn signed_in(&self) -> Person {
+        Person::known(self.user, self.device, self.token.clone())
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {

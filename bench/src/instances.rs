@@ -21,6 +21,8 @@ use tokio::{
 
 /// Messages a second of the open loop.
 const OPEN_RATE: u64 = 500;
+/// Of the rate of talks at one instance.
+const ACROSS_LEAST: f64 = 0.7;
 const NATS_WITHIN: Duration = Duration::from_secs(10);
 
 /// A NATS server of one's own.
@@ -60,13 +62,17 @@ impl Nats {
 pub async fn run(server: &Path, pairs: usize, during: Duration) -> Result<()> {
     println!("{:<28}{:>10}{:>10}  CPU-s per 10,000, depth 1 / 16 / 500 a second", "", "depth 1", "depth 16");
     let alone = Running::start(server).await?;
-    measure("one instance", [&alone, &alone], None, pairs, during).await?;
+    let one = measure("one instance", [&alone, &alone], None, pairs, during).await?;
     alone.stop().await?;
     let nats = Nats::start().await?;
     let bus = format!("nats://{}", nats.address);
     let first = Running::start_on_bus(server, &bus).await?;
     let second = first.another_on_bus(server, &bus).await?;
-    measure("two instances", [&first, &second], Some(&nats), pairs, during).await?;
+    let two = measure("two instances", [&first, &second], Some(&nats), pairs, during).await?;
+    println!(
+        "talks across instances reach {:.2} of the rate of one instance; the target is {ACROSS_LEAST}",
+        two / one
+    );
     second.stop().await?;
     first.stop().await
 }
@@ -77,7 +83,7 @@ async fn measure(
     nats: Option<&Nats>,
     pairs: usize,
     during: Duration,
-) -> Result<()> {
+) -> Result<f64> {
     let people = people::sign_up(&at.url, pairs * 2).await?;
     let pairs = load::connect_pairs_between([&at.url, &to.url], Wire::Kith, &people).await?;
     let cpu = || -> Result<(f64, f64)> {
@@ -106,7 +112,9 @@ async fn measure(
         "{name:<28}{:>10.0}{:>10.0}  {:.2} / {:.2} / {:.2} (NATS {:.2} / {:.2} / {:.2})",
         rates[0], rates[1], costs[0], costs[1], costs[2], of_bus[0], of_bus[1], of_bus[2]
     );
+    let talk = load::talk(&pairs, during).await?;
+    println!("{:<28}both write, in turns: {talk:.0} messages/s", "");
     println!("{:<28}delivery at {OPEN_RATE}/s: p50 / p99 / p99.9, ms: {}", "", delivery.percentiles());
     println!("{:<28}lost / doubled / out of order: {} / {} / {}", "", wrong.0, wrong.1, wrong.2);
-    Ok(())
+    Ok(talk)
 }

@@ -318,6 +318,62 @@ async fn read_closed(
     }
 }
 
+/// Both of each pair write in turns, each as soon as the other's message is there: a talk. Answers messages a second.
+pub async fn talk(pairs: &[Arc<Pair>], length: Duration) -> Result<f64> {
+    let started = Instant::now();
+    let tasks: Vec<_> = pairs
+        .iter()
+        .map(|pair| {
+            let pair = pair.clone();
+            tokio::spawn(async move {
+                let (mut one, mut other) = (pair.writer.lock().await, pair.reader.lock().await);
+                let mut messages = 0_u64;
+                while started.elapsed() < length {
+                    turn(pair.conversation, &mut one, &mut other, messages).await?;
+                    turn(pair.conversation, &mut other, &mut one, messages + 1).await?;
+                    messages += 2;
+                }
+                anyhow::Ok(messages)
+            })
+        })
+        .collect();
+    let mut messages = 0;
+    for task in tasks {
+        messages += task.await??;
+    }
+    Ok(messages as f64 / started.elapsed().as_secs_f64())
+}
+
+/// A message, until the other one has it.
+async fn turn(
+    conversation: ConversationId,
+    from: &mut Connection,
+    to: &mut Connection,
+    number: u64,
+) -> Result<()> {
+    let new = event(filler(number));
+    let send = Send { conversation, events: vec![json!(new)] };
+    from.send(ClientFrame::Send(send), Some(number + 10)).await?;
+    loop {
+        match from.next().await? {
+            ServerFrame::Ack(ack) if ack.reply_to == Some(number + 10) => {
+                let is_ok = ack.results.iter().all(|result| result.status == AckStatus::Ok);
+                anyhow::ensure!(is_ok, "refused: {:?}", ack.results);
+                break;
+            }
+            ServerFrame::Error(error) => bail!("refused: {}", error.code),
+            _ => {}
+        }
+    }
+    loop {
+        if let ServerFrame::Events(events) = to.next().await?
+            && events.events.iter().any(|event| event.id == new.id)
+        {
+            return Ok(());
+        }
+    }
+}
+
 /// KB of the server's resident memory for each of `count` idle connections.
 pub async fn idle(running: &Running, people: &[Person], count: usize) -> Result<f64> {
     let devices: Vec<Person> = stream::iter(0..count)

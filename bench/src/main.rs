@@ -3,6 +3,7 @@
 //! Starts the real server on a private PostgreSQL with durable settings, drives it through its own protocol with real
 //! accounts, and prints figures. Figures are printed, never judged: a loaded machine must not make anything fail.
 
+mod active;
 mod client;
 mod crowd;
 mod desktop;
@@ -59,6 +60,8 @@ enum What {
     Storm(crowd::storm::Arguments),
     /// A large group, all of it connected.
     Group(crowd::group::Arguments),
+    /// Messages to each of many conversations in turn.
+    Active(active::Arguments),
     /// kill -9 in mid-run.
     Crash(crowd::crash::Arguments),
     /// What the bus between two instances costs, beside one instance without it. Needs nats-server.
@@ -108,6 +111,7 @@ async fn main() -> Result<()> {
         What::Idle(arguments) => crowd::idle::run(&arguments).await,
         What::Storm(arguments) => crowd::storm::run(&arguments).await,
         What::Group(arguments) => crowd::group::run(&arguments).await,
+        What::Active(arguments) => active::run(&arguments).await,
         What::Crash(arguments) => crowd::crash::run(&arguments).await,
         What::Bus { server, pairs, seconds } => {
             instances::run(&server, pairs, Duration::from_secs(seconds)).await

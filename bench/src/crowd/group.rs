@@ -1,6 +1,12 @@
 //! A large group: everybody in it is connected and reads what a few write.
 
-use super::{Live, gather, idle::connect, raise_open_files};
+use super::{
+    Live,
+    adding::{self, ADDED},
+    gather,
+    idle::connect,
+    raise_open_files,
+};
 use crate::{
     load::{event, filler},
     rounds::Watch,
@@ -26,6 +32,8 @@ use tokio::{
 
 /// P8: p99 of delivery, ms.
 const DELIVERY_MAX: f64 = 250.0;
+/// p99 of an acknowledgement elsewhere while members are added, ms.
+const ELSEWHERE_MAX: f64 = 50.0;
 /// Members who write.
 const WRITERS: u32 = 10;
 /// After the last message everybody has all of them by then, or never.
@@ -64,6 +72,9 @@ struct Figures {
     disordered: u64,
     /// Connections that the server had to send hints instead of events.
     hinted: u64,
+    /// From when a message elsewhere was due until its acknowledgement, while members are added by the hundred, ms: p50,
+    /// p99, the longest.
+    elsewhere_ms: [f64; 3],
     /// CPU-seconds of server and database for 100,000 deliveries.
     cpu: f64,
     foreign: f64,
@@ -93,7 +104,12 @@ pub async fn run(arguments: &Arguments) -> Result<()> {
         figures.foreign * 100.0
     );
     let faults = figures.lost + figures.doubled + figures.disordered;
+    let [p50, p99_elsewhere, max] = figures.elsewhere_ms;
+    println!(
+        "while {ADDED} members at a time are added: acknowledged elsewhere p50 / p99 / max {p50:.1} / {p99_elsewhere:.1} / {max:.1} ms"
+    );
     let targets = [
+        Target::at_most("p99 elsewhere while members are added, ms", p99_elsewhere, ELSEWHERE_MAX),
         Target::at_most("P8 p99 of delivery to everybody, ms", p99, DELIVERY_MAX),
         Target::at_most("P7 lost, doubled, out of order", faults as f64, 0.0),
     ];
@@ -101,13 +117,14 @@ pub async fn run(arguments: &Arguments) -> Result<()> {
 }
 
 async fn measure(running: &Running, arguments: &Arguments) -> Result<Figures> {
-    let people = gather(running, arguments.members).await?;
+    let everybody = gather(running, arguments.members.max(adding::PEOPLE)).await?;
+    let people = &everybody[..arguments.members];
     let conversation = ConversationId::mint();
     let mut founder = people[0].connect(running.address()?).await?;
     let others = people[1..].iter().map(|one| one.user).collect();
     founder.open(conversation, ConversationKind::Group, others).await?;
     drop(founder);
-    let live = connect(running, &people, 64).await?;
+    let live = connect(running, people, 64).await?;
     let pause = Duration::from_secs(1) * WRITERS / arguments.per_second;
     let each = arguments.per_second * arguments.seconds / WRITERS;
     let (watch, began) = (Watch::start(running)?, Instant::now() + Duration::from_millis(500));
@@ -149,13 +166,14 @@ async fn measure(running: &Running, arguments: &Arguments) -> Result<Figures> {
         figures.seconds_ms.push(at(&all, 0.99));
     }
     figures.deliveries = waits.len() as u64;
+    figures.elsewhere_ms = adding::measure(running, &everybody).await?;
     figures.cpu = cpu / waits.len() as f64 * 100_000.0;
     figures.foreign = foreign;
     Ok(figures)
 }
 
 /// The share of sorted microseconds that is not above, ms.
-fn at(sorted: &[u32], share: f64) -> f64 {
+pub(super) fn at(sorted: &[u32], share: f64) -> f64 {
     let place = ((sorted.len() as f64 * share) as usize).min(sorted.len().saturating_sub(1));
     sorted.get(place).map_or(f64::NAN, |us| f64::from(*us) / 1_000.0)
 }
