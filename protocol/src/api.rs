@@ -231,6 +231,7 @@ pub struct MarkRead {
 #[serde(deny_unknown_fields)]
 pub struct ExchangeRequest {
     /// `hello` first.
+    #[serde(deserialize_with = "crate::frame::values_once")]
     pub frames: Vec<serde_json::Value>,
     /// How long to wait for something to happen, at most 25,000.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -3,6 +3,7 @@
 mod client;
 #[cfg(any(test, feature = "examples"))]
 mod example;
+mod once;
 mod server;
 #[cfg(any(test, feature = "examples"))]
 pub mod spoil;
@@ -11,6 +12,7 @@ mod standing;
 pub use client::*;
 #[cfg(any(test, feature = "examples"))]
 pub use example::{example, examples, optional};
+pub(crate) use once::list as values_once;
 pub use server::*;
 pub use standing::*;
 

@@ -100,6 +100,7 @@ pub struct Send {
     /// Where to.
     pub conversation: ConversationId,
     /// [`crate::NewEvent`]s, 1 to [`crate::limits::SEND_EVENTS_MAX`], in order.
+    #[serde(deserialize_with = "super::once::list")]
     pub events: Vec<Value>,
 }
 
@@ -119,7 +120,7 @@ pub struct Open {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<Context>,
     /// The first message, a [`crate::NewEvent`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "super::once::optional")]
     pub first: Option<Value>,
 }
 

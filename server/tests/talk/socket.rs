@@ -109,24 +109,37 @@ async fn a_second_connection_of_a_device_replaces_the_first() {
 #[tokio::test]
 async fn sec_033_bad_frames_are_answered_and_the_socket_stays() {
     let world = World::start().await;
-    let [ada] = world.people(["ada"]).await;
+    let [ada, bo] = world.people(["ada", "bo"]).await;
     let mut line = ada.online().await;
+    let chat = line.start_chat(bo.user, "hello").await;
+    // An event as it would be taken, but for a field of it or of its body that stands there once more.
+    let twice = |body: &str, more: &str| {
+        let id = kith_protocol::EventId::mint();
+        let event = format!(r#"{{"id":"{id}","kind":"message","body":{{{body}}}{more}}}"#);
+        format!(r#"{{"type":"send","conversation":"{chat}","events":[{event}]}}"#)
+    };
     for (text, code) in [
         ("{".to_owned(), "invalid"),
         ("[]".to_owned(), "invalid"),
         (r#"{"request": 5}"#.to_owned(), "invalid"),
         (r#"{"type": "poke"}"#.to_owned(), "unsupported"),
         (r#"{"type": "pull", "conversation": 5}"#.to_owned(), "invalid"),
-        (format!("{}{}", r#"{"type":"heads","x":"#, "[".repeat(10_000)), "invalid"),
+        (format!(r#"{{"type":"heads","x":{}{}}}"#, "[".repeat(10_000), "]".repeat(10_000)), "invalid"),
         (r#"{"type":"heads","request":9223372036854775808}"#.to_owned(), "invalid"),
         (r#"{"type":"heads","a":NaN}"#.to_owned(), "invalid"),
         (r#"{"type":"he\ud800ads"}"#.to_owned(), "invalid"),
-        (r#"{"type":"typing","type":"typing","conversation":1}"#.to_owned(), "invalid"),
+        (r#"{"type":"heads","type":"heads"}"#.to_owned(), "invalid"),
+        (r#"{"type":"heads","request":5,"request":5}"#.to_owned(), "invalid"),
+        (r#"{"type":"presence.set","state":"busy","state":"busy"}"#.to_owned(), "invalid"),
+        (twice(r#""text":"one","text":"two""#, ""), "invalid"),
+        (twice(r#""text":"one""#, r#","kind":"message""#), "invalid"),
     ] {
         line.socket.send(Message::text(text.clone())).await.unwrap();
         let error = line.until_type("error").await;
         assert_eq!(error["code"], code, "{text}");
     }
+    line.everything().await;
+    assert_eq!(line.item(chat).await["head"], 1, "nothing of it was stored");
     assert_eq!(line.error(ada.hello(1)).await, "invalid");
     assert_eq!(line.error(json!({"type": "presence.set", "state": "offline"})).await, "invalid");
     // Without a request number only errors answer; unknown fields of a frame are ignored.
