@@ -69,9 +69,17 @@ pub(crate) fn init_for_tests() {
     let Some(folder) = std::env::var_os("KITH_TEST_LOGS") else { return };
     let path = std::path::Path::new(&folder).join(format!("{}.log", std::process::id()));
     let Ok(file) = std::fs::File::options().create(true).append(true).open(path) else { return };
-    let log = fmt::layer().json().flatten_event(true).with_writer(std::sync::Mutex::new(file));
     // Only a second start in one process fails, and then the first log serves.
-    drop(tracing_subscriber::registry().with(only_ours_in_detail()).with(log).try_init());
+    drop(most_detailed(std::sync::Mutex::new(file)).try_init());
+}
+
+/// All that can be logged.
+pub(crate) fn most_detailed<W>(writer: W) -> impl tracing::Subscriber + Send + Sync
+where
+    W: for<'w> fmt::MakeWriter<'w> + Send + Sync + 'static,
+{
+    let log = fmt::layer().json().flatten_event(true).with_writer(writer);
+    tracing_subscriber::registry().with(only_ours_in_detail()).with(log)
 }
 
 /// Gives each request an id and a span, and turns a panic into a 500 that names the id.

@@ -27,6 +27,15 @@ pub fn record_logs() {
     crate::telemetry::init_for_tests();
 }
 
+/// A log of all that can be made to be logged, as JSON, whatever the settings.
+pub fn most_detailed_log<W, M>(writer: M) -> impl tracing::Subscriber + Send + Sync
+where
+    W: std::io::Write,
+    M: Fn() -> W + Send + Sync + 'static,
+{
+    crate::telemetry::most_detailed(writer)
+}
+
 /// A fresh, migrated database.
 ///
 /// # Errors

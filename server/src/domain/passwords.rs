@@ -26,7 +26,22 @@ pub struct Passwords {
     permits: Arc<Semaphore>,
     /// Verified where there is no such user, so that both answers take the same time.
     dummy: Arc<OnceLock<String>>,
-    computed: Arc<AtomicU64>,
+    work: Arc<Work>,
+}
+
+/// What hashing has taken so far.
+#[derive(Default)]
+struct Work {
+    hashes: AtomicU64,
+    /// KiB of memory, times passes.
+    kib_passes: AtomicU64,
+}
+
+impl Work {
+    fn count(&self, memory_kib: u32, passes: u32) {
+        self.hashes.fetch_add(1, Ordering::Relaxed);
+        self.kib_passes.fetch_add(u64::from(memory_kib) * u64::from(passes), Ordering::Relaxed);
+    }
 }
 
 /// What a verification found.
@@ -42,12 +57,17 @@ impl Passwords {
     /// Makes one for a cost that [`crate::config::Config::check`] accepted.
     pub fn new(cost: PasswordCost) -> Self {
         let permits = Arc::new(Semaphore::new(CONCURRENT_HASHES));
-        Self { cost, permits, dummy: Arc::default(), computed: Arc::default() }
+        Self { cost, permits, dummy: Arc::default(), work: Arc::default() }
     }
 
     /// How many hashes were computed so far, for whatever reason.
     pub fn computed(&self) -> u64 {
-        self.computed.load(Ordering::Relaxed)
+        self.work.hashes.load(Ordering::Relaxed)
+    }
+
+    /// What those hashes took, in KiB of memory times passes: the time that they need is in proportion to it.
+    pub fn spent_kib_passes(&self) -> u64 {
+        self.work.kib_passes.load(Ordering::Relaxed)
     }
 
     /// Hashes a password that somebody chose, unless the rules refuse it; `names` is what the user is called.
@@ -56,10 +76,10 @@ impl Passwords {
     /// [`ApiError::Invalid`] with the rule that is not kept, [`ApiError::Busy`] when too many wait.
     pub async fn hash_chosen(&self, password: String, names: Vec<String>) -> Result<String, ApiError> {
         password_rules::check_length(&password)?;
-        let (cost, computed) = (self.cost, Arc::clone(&self.computed));
+        let (cost, work) = (self.cost, Arc::clone(&self.work));
         self.blocking(move || {
             password_rules::check_guesses(&names, &password)?;
-            computed.fetch_add(1, Ordering::Relaxed);
+            work.count(cost.memory_kib, cost.passes);
             hash(cost, &password)
         })
         .await?
@@ -70,9 +90,9 @@ impl Passwords {
     /// # Errors
     /// [`ApiError::Busy`] when too many wait.
     pub async fn hash(&self, password: String) -> Result<String, ApiError> {
-        let (cost, computed) = (self.cost, Arc::clone(&self.computed));
+        let (cost, work) = (self.cost, Arc::clone(&self.work));
         self.blocking(move || {
-            computed.fetch_add(1, Ordering::Relaxed);
+            work.count(cost.memory_kib, cost.passes);
             hash(cost, &password)
         })
         .await?
@@ -83,16 +103,13 @@ impl Passwords {
     /// # Errors
     /// [`ApiError::Busy`] when too many wait, [`ApiError::Internal`] for a stored hash that is none.
     pub async fn verify(&self, password: String, stored: Option<String>) -> Result<Verified, ApiError> {
-        let (cost, dummy, computed) = (self.cost, Arc::clone(&self.dummy), Arc::clone(&self.computed));
-        self.blocking(move || {
-            computed.fetch_add(1, Ordering::Relaxed);
-            match stored {
-                Some(stored) => verify(cost, &password, &stored),
-                None => {
-                    let stored = dummy.get_or_init(|| hash(cost, "nobody's password").unwrap_or_default());
-                    verify(cost, &password, stored)?;
-                    Ok(Verified { fits: false, is_weak: false })
-                }
+        let (cost, dummy, work) = (self.cost, Arc::clone(&self.dummy), Arc::clone(&self.work));
+        self.blocking(move || match stored {
+            Some(stored) => verify(cost, &password, &stored, &work),
+            None => {
+                let stored = dummy.get_or_init(|| hash(cost, "nobody's password").unwrap_or_default());
+                verify(cost, &password, stored, &work)?;
+                Ok(Verified { fits: false, is_weak: false })
             }
         })
         .await?
@@ -125,11 +142,12 @@ fn hash(cost: PasswordCost, password: &str) -> Result<String, ApiError> {
     Ok(hash.to_string())
 }
 
-fn verify(cost: PasswordCost, password: &str, stored: &str) -> Result<Verified, ApiError> {
+fn verify(cost: PasswordCost, password: &str, stored: &str, work: &Work) -> Result<Verified, ApiError> {
     let hash = PasswordHash::new(stored).map_err(|_| ApiError::Internal)?;
+    let params = Params::try_from(&hash).map_err(|_| ApiError::Internal)?;
+    work.count(params.m_cost(), params.t_cost());
     // The parameters of the stored hash are used, not the configured ones.
     let fits = argon2(cost)?.verify_password(password.as_bytes(), &hash).is_ok();
-    let params = Params::try_from(&hash).map_err(|_| ApiError::Internal)?;
     let is_weak = params.m_cost() < cost.memory_kib || params.t_cost() < cost.passes;
     Ok(Verified { fits, is_weak })
 }

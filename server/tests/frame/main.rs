@@ -10,6 +10,7 @@ mod import;
 mod metrics;
 mod operations;
 mod restored;
+mod sec_errors;
 mod sec_keys;
 mod sec_sessions;
 mod sec_sign_in;

@@ -5,14 +5,21 @@ use crate::{
     support::{PASSWORD, World},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use futures_util::{SinkExt, StreamExt};
 use kith_protocol::{DeviceId, ErrorCode, error::close};
 use kith_server::{
     Config,
     domain::{accounts, passwords::Passwords, sessions},
+    testing::TestServer,
 };
 use reqwest::Method;
-use serde_json::json;
-use std::collections::HashSet;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::{
+    collections::HashSet,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+use tokio_tungstenite::tungstenite::Message;
 
 #[tokio::test]
 async fn sec_017_a_refresh_token_has_256_bits_that_no_other_one_has() {
@@ -29,6 +36,83 @@ async fn sec_017_a_refresh_token_has_256_bits_that_no_other_one_has() {
         .collect();
     assert_eq!(nonces.len(), 4);
     assert!(nonces.iter().all(|nonce| nonce.len() == 32), "256 bits");
+    // Each bit is a coin. By chance less than one run in a hundred has a bit that is the same in sixteen nonces; a
+    // counter or a clock leaves more than a hundred such bits.
+    let mut newest = second;
+    let mut seen: Vec<Vec<u8>> = nonces.into_iter().collect();
+    while seen.len() < 16 {
+        newest = world.refresh(&newest).await.session();
+        seen.push(URL_SAFE_NO_PAD.decode(&newest.refresh_token).unwrap()[40..72].to_vec());
+    }
+    let is_fixed = |bit: &usize| {
+        let value = |nonce: &Vec<u8>| nonce[bit / 8] >> (bit % 8) & 1;
+        seen.iter().all(|nonce| value(nonce) == value(&seen[0]))
+    };
+    let fixed: Vec<usize> = (0..256).filter(is_fixed).collect();
+    assert!(fixed.len() <= 4, "{fixed:?}");
+}
+
+#[tokio::test]
+async fn sec_017_an_access_token_ends_within_ten_minutes_and_says_so() {
+    let world = World::start().await;
+    let began = now_s();
+    let first = world.person("ada").await;
+    for session in [&first, &world.refresh(&first).await.session()] {
+        let payload = session.access_token.split('.').nth(1).unwrap();
+        let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
+        let ends = claims["exp"].as_u64().unwrap();
+        assert!(ends <= now_s() + 600 && ends > began, "{claims}");
+        assert_eq!(ends - claims["iat"].as_u64().unwrap(), session.access_expires_in_s, "{claims}");
+    }
+    let longer = Config { access_token: Duration::from_secs(601), ..Config::for_tests() };
+    assert!(longer.check().is_err(), "no setting makes it longer");
+}
+
+#[tokio::test]
+async fn sec_017_no_table_holds_a_refresh_token_or_its_secret_part_in_any_form() {
+    let world = World::start().await;
+    let first = world.person("ada").await;
+    let second = world.refresh(&first).await.session();
+    let third = world.refresh(&second).await.session();
+    let fork = world.fork(&third).await;
+    let pool = &world.server.pool;
+    let tables: Vec<String> = sqlx::query_scalar(
+        "SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE c.relkind = 'r' AND n.nspname = 'public' ORDER BY 1",
+    )
+    .fetch_all(pool)
+    .await
+    .unwrap();
+    assert!(tables.len() > 10, "{tables:?}");
+    let mut stored = String::new();
+    for table in &tables {
+        let rows = sqlx::AssertSqlSafe(format!("SELECT row_to_json(t)::text FROM {table} t"));
+        let rows: Vec<String> = sqlx::query_scalar(rows).fetch_all(pool).await.unwrap();
+        stored.push_str(&rows.concat());
+    }
+    for session in [&first, &second, &third, &fork] {
+        let bytes = URL_SAFE_NO_PAD.decode(&session.refresh_token).unwrap();
+        let secret = &bytes[40..72];
+        for (what, form) in [
+            ("text", session.refresh_token.clone()),
+            ("the text's bytes", hex(session.refresh_token.as_bytes())),
+            ("bytes", hex(&bytes)),
+            ("the nonce", hex(secret)),
+            ("the nonce in text", URL_SAFE_NO_PAD.encode(&secret[2..])),
+        ] {
+            assert!(!stored.contains(&form), "{what} of a token is stored");
+        }
+        let digest = hex(&Sha256::digest(session.refresh_token.as_bytes()));
+        assert!(stored.contains(&digest), "its hash is what is looked for");
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
 #[tokio::test]
@@ -95,6 +179,38 @@ async fn sec_009_a_password_change_is_refused_without_the_current_one() {
         refused.refused(401, ErrorCode::CredentialsInvalid);
     }
     world.try_sign_in("ada", PASSWORD).await.session();
+}
+
+/// A second instance on the same database.
+async fn second_instance(world: &World) -> World {
+    let url = world.server.database_url();
+    let server = TestServer::start_on(url, url, None, Config::for_tests()).await.unwrap();
+    World { server, client: world.client.clone() }
+}
+
+#[tokio::test]
+async fn sec_013_every_socket_of_a_disabled_user_closes_on_every_instance_and_nobody_elses() {
+    let here = World::start().await;
+    let there = second_instance(&here).await;
+    let (ada, ada_too, bob) = (here.person("ada").await, here.sign_in("ada").await, here.person("bob").await);
+    let mut sockets = [connect(&here, &ada).await, connect(&there, &ada_too).await];
+    let mut bobs = [connect(&here, &bob).await, connect(&there, &here.sign_in("bob").await).await];
+    // Straight into the database, as `kith-server user disable` does.
+    accounts::disable(&here.server.pool, "ada").await.unwrap();
+    for world in [&here, &there] {
+        for session in [&ada, &ada_too] {
+            world.get("/v1/me", &session.access_token).await.refused(401, ErrorCode::DeviceRevoked);
+        }
+    }
+    let [one, two] = &mut sockets;
+    let closes = tokio::join!(closed(one, REVOKED_WITHIN), closed(two, REVOKED_WITHIN));
+    assert_eq!(closes, ((close::REVOKED, true), (close::REVOKED, true)));
+    for socket in &mut bobs {
+        socket.send(Message::Ping("still there".into())).await.unwrap();
+        while !matches!(socket.next().await.unwrap().unwrap(), Message::Pong(_)) {}
+    }
+    there.refresh(&ada).await.refused(401, ErrorCode::DeviceRevoked);
+    there.try_sign_in("ada", PASSWORD).await.refused(401, ErrorCode::CredentialsInvalid);
 }
 
 #[tokio::test]

@@ -55,6 +55,12 @@ async fn sec_018_s11_many_refreshes_at_once_get_one_successor() {
     let answers = futures_util::future::join_all((0..8).map(|_| world.refresh(&first))).await;
     let tokens: HashSet<String> = answers.iter().map(|answer| answer.session().refresh_token).collect();
     assert_eq!(tokens.len(), 1);
+    let stored: i64 = sqlx::query_scalar("SELECT count(*) FROM refresh_tokens")
+        .fetch_one(&world.server.pool)
+        .await
+        .unwrap();
+    assert_eq!(stored, 2, "the token and its one successor");
+    world.refresh(&answers[0].session()).await.session();
 }
 
 #[tokio::test]
@@ -74,12 +80,19 @@ async fn sec_018_s11_reuse_after_the_replay_time_signs_the_device_out() {
     let world = World::start().await;
     let first = world.person("ada").await;
     world.refresh(&first).await.session();
-    sqlx::query("UPDATE refresh_tokens SET exchanged_at = exchanged_at - interval '61 seconds'")
-        .execute(&world.server.pool)
-        .await
-        .unwrap();
+    let exchanged_s_ago = async |seconds: f64| {
+        let set = "UPDATE refresh_tokens SET exchanged_at = clock_timestamp() - make_interval(secs => $1)
+                   WHERE exchanged_at IS NOT NULL";
+        sqlx::query(set).bind(seconds).execute(&world.server.pool).await.unwrap();
+    };
+    // Time for the asking itself is left; the answer is the one that was lost.
+    exchanged_s_ago(50.0).await;
+    let second = world.refresh(&first).await.session();
+    assert!(world.is_live(&second).await);
+    exchanged_s_ago(60.0).await;
     world.refresh(&first).await.refused(401, ErrorCode::DeviceRevoked);
-    world.refresh(&first).await.refused(401, ErrorCode::DeviceRevoked);
+    world.refresh(&second).await.refused(401, ErrorCode::DeviceRevoked);
+    assert!(!world.is_live(&second).await);
 }
 
 #[tokio::test]
@@ -97,15 +110,28 @@ async fn sec_018_s11_a_token_serves_its_own_device_alone() {
 async fn sec_020_s11_idle_and_old_sessions_end() {
     let world = World::start().await;
     let pool = &world.server.pool;
+    let idle = async |days: f64| {
+        let set = "UPDATE refresh_tokens SET issued_at = now() - make_interval(secs => $1 * 86400)";
+        sqlx::query(set).bind(days).execute(pool).await.unwrap();
+    };
+    let old = async |days: f64| {
+        let set = "UPDATE devices SET created_at = now() - make_interval(secs => $1 * 86400)";
+        sqlx::query(set).bind(days).execute(pool).await.unwrap();
+    };
+    // Each limit is tried from both sides, a hundredth of a day away, and on its own.
     let ada = world.person("ada").await;
-    sqlx::query("UPDATE refresh_tokens SET issued_at = now() - interval '31 days'")
-        .execute(pool)
-        .await
-        .unwrap();
-    world.refresh(&ada).await.refused(401, ErrorCode::TokenInvalid);
-    let bo = world.person("bob").await;
-    sqlx::query("UPDATE devices SET created_at = now() - interval '181 days'").execute(pool).await.unwrap();
-    world.refresh(&bo).await.refused(401, ErrorCode::TokenInvalid);
+    idle(29.99).await;
+    let used = world.refresh(&ada).await.session();
+    idle(30.01).await;
+    world.refresh(&used).await.refused(401, ErrorCode::TokenInvalid);
+    let bob = world.person("bob").await;
+    old(179.99).await;
+    let used = world.refresh(&bob).await.session();
+    old(180.01).await;
+    world.refresh(&used).await.refused(401, ErrorCode::TokenInvalid);
+    // A sign-in with the password begins anew.
+    let again = world.sign_in("bob").await;
+    world.refresh(&again).await.session();
 }
 
 #[tokio::test]

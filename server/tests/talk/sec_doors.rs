@@ -9,7 +9,10 @@ use kith_server::{
     metrics::Metrics,
 };
 use serde_json::json;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_tungstenite::tungstenite::{
     Message,
@@ -99,27 +102,47 @@ async fn sec_029_too_much_before_hello_is_refused_with_the_same_codes() {
     assert_eq!(closed(&mut socket).await, 1007);
 }
 
-/// Sends the same over and over, some hundred times a second, and reads what comes; answers the code of the close.
-async fn flood(line: Line, what: Message) -> u16 {
+/// How a flood ended.
+struct Flood {
+    code: u16,
+    /// Frames that left.
+    sent: usize,
+    lasted: Duration,
+}
+
+/// Sends `at_once` of the same every four milliseconds, and reads what comes, until the server closes.
+async fn flood(line: Line, what: Message, at_once: usize) -> Flood {
     let (mut sink, mut stream) = line.socket.split();
-    let mut beat = interval(Duration::from_millis(4));
-    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let flooding = async {
+    let began = Instant::now();
+    let mut sent = 0;
+    let sending = async {
+        let mut beat = interval(Duration::from_millis(4));
         loop {
-            tokio::select! {
-                _ = beat.tick() => drop(sink.send(what.clone()).await),
-                message = stream.next() => match message {
-                    Some(Ok(Message::Close(Some(frame)))) => return u16::from(frame.code),
-                    Some(Ok(_)) => {}
-                    other => panic!("ended without a code: {other:?}"),
-                },
+            beat.tick().await;
+            for _ in 0..at_once {
+                // Refused once the close is on its way; that is read below.
+                sent += usize::from(sink.feed(what.clone()).await.is_ok());
+            }
+            drop(sink.flush().await);
+        }
+    };
+    let reading = async {
+        loop {
+            match stream.next().await {
+                Some(Ok(Message::Close(Some(frame)))) => return u16::from(frame.code),
+                Some(Ok(_)) => {}
+                other => panic!("ended without a code: {other:?}"),
             }
         }
     };
-    timeout(Duration::from_secs(60), flooding).await.expect("nobody minds")
+    let code = tokio::select! {
+        () = sending => unreachable!(),
+        code = timeout(Duration::from_secs(60), reading) => code.expect("nobody minds"),
+    };
+    Flood { code, sent, lasted: began.elapsed() }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sec_030_sec_038_floods_of_frames_and_of_pings_close_4009_and_others_go_on() {
     let world = World::start().await;
     let [ada, bo, cy, dee] = world.people(["ada", "bo", "cy", "dee"]).await;
@@ -127,24 +150,58 @@ async fn sec_030_sec_038_floods_of_frames_and_of_pings_close_4009_and_others_go_
     let chat = cy_line.start_chat(dee.user, "0").await;
     let tiny = Message::text(r#"{"type":"typing"}"#);
     let floods = async {
-        tokio::join!(flood(ada.online().await, tiny), flood(bo.online().await, Message::Ping("x".into())))
+        // Ten thousand frames a second, and some hundred pings.
+        tokio::join!(
+            flood(ada.online().await, tiny, 40),
+            flood(bo.online().await, Message::Ping("x".into()), 1)
+        )
     };
+    let mut exchanges: Vec<Duration> = Vec::new();
     let talking = async {
         let mut beat = interval(Duration::from_millis(20));
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             beat.tick().await;
+            let began = Instant::now();
             let seq = cy_line.ok(chat, message("all is well")).await;
             dee_line.events_to(chat, seq).await;
             cy_line.unread.clear();
+            exchanges.push(began.elapsed());
         }
     };
-    tokio::select! {
-        codes = floods => assert_eq!(codes, (4009, 4009)),
+    let (frames, pings) = tokio::select! {
+        floods = floods => floods,
         () = talking => unreachable!(),
-    }
+    };
+    assert_eq!((frames.code, pings.code), (4009, 4009));
+    exchanges.sort_unstable();
+    let p99 = exchanges[exchanges.len().saturating_sub(1) * 99 / 100];
+    println!(
+        "{} frames in {:?}; meanwhile {} messages were exchanged, p50 {:?}, p99 {p99:?}",
+        frames.sent,
+        frames.lasted,
+        exchanges.len(),
+        exchanges[exchanges.len() / 2],
+    );
+    let per_s = frames.sent as f64 / frames.lasted.as_secs_f64();
+    assert!(per_s > 5_000.0, "{per_s:.0} frames a second are no flood");
+    assert!(exchanges.len() >= 50, "only {} messages were exchanged during the flood", exchanges.len());
+    assert!(p99 < Duration::from_secs(1), "{p99:?}: the others wait for the flood");
     // Coming again at once helps nobody who floods: the device's buckets are still empty.
-    let again = ada.online_as(1).await;
-    drop(again);
+    let mut again = ada.online_as(1).await;
+    for _ in 0..50 {
+        drop(again.socket.feed(Message::text(r#"{"type":"typing"}"#)).await);
+    }
+    drop(again.socket.flush().await);
+    for passed in 0.. {
+        assert!(passed < 50, "fifty more passed");
+        match again.socket.next().await.unwrap().unwrap() {
+            Message::Text(text) if text.contains("rate_limited") => break,
+            Message::Close(Some(frame)) if u16::from(frame.code) == 4009 => break,
+            Message::Text(_) | Message::Ping(_) | Message::Pong(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 /// The socket's own buffer holds one frame more than the queue, and the writer has taken [`TAKEN`].

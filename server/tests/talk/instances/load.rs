@@ -15,6 +15,8 @@ const INSTANCES: usize = 3;
 const PEOPLE: usize = 12;
 /// Messages of each person and phase.
 const MESSAGES: usize = 40;
+/// After its acknowledgement, with NATS or without (L4).
+const PUSHED_WITHIN: Duration = Duration::from_secs(2);
 
 async fn person(pool: &PgPool, tokens: &Tokens, number: usize) -> Member {
     let (user, device) = (UserId::mint(), DeviceId::mint());
@@ -121,37 +123,40 @@ impl Crowd {
         };
         let (doubled, disordered) = (sum(|seen| seen.doubled), sum(|seen| seen.disordered));
         let (fetched, reconnects) = (sum(|seen| seen.fetched), sum(|seen| seen.reconnects));
+        let lags = self.lags();
         println!(
             "{phase}: lost 0, doubled {doubled}, behind a later one {disordered}, reconnects {reconnects}, fetched \
-             after them {fetched}, {}",
-            self.lags()
+             after them {fetched}, {} pushes after ms p50 {:.1}, p99 {:.1}, most {:.1}",
+            lags.len(),
+            share(&lags, 0.5),
+            share(&lags, 0.99),
+            share(&lags, 1.0),
         );
         assert_eq!(doubled, 0, "{phase}: pushed twice on one connection");
+        assert!(lags.len() > PEOPLE * MESSAGES, "{phase}: only {} pushes were seen", lags.len());
+        let late = lags.iter().filter(|lag| **lag > PUSHED_WITHIN).count();
+        assert_eq!(late, 0, "{phase}: of {} pushes these came later than {PUSHED_WITHIN:?}", lags.len());
     }
 
     /// How long after their acknowledgement events were pushed; begins anew.
-    fn lags(&self) -> String {
+    fn lags(&self) -> Vec<Duration> {
         let mut all = Vec::new();
         for author in &self.people {
             let acknowledged = std::mem::take(&mut author.seen().acknowledged_anew);
             for (id, at) in acknowledged {
                 let pushed = self.people.iter().filter_map(|one| one.seen().pushed.get(&id).copied());
-                all.extend(pushed.map(|pushed| pushed.saturating_duration_since(at).as_micros()));
+                all.extend(pushed.map(|pushed| pushed.saturating_duration_since(at)));
             }
         }
         all.sort_unstable();
-        let at = |share: f64| {
-            let index = (all.len() as f64 * share) as usize;
-            all.get(index.min(all.len().saturating_sub(1))).map_or(0.0, |micros| *micros as f64 / 1000.0)
-        };
-        let late = all.iter().filter(|micros| **micros > 2_000_000).count();
-        format!(
-            "pushed after ms p50 {:.1}, p99 {:.1}, most {:.1}, later than 2 s {late}",
-            at(0.5),
-            at(0.99),
-            at(1.0)
-        )
+        all
     }
+}
+
+/// The value below which so much of them lies, in milliseconds.
+fn share(sorted: &[Duration], share: f64) -> f64 {
+    let index = (sorted.len() as f64 * share) as usize;
+    sorted.get(index.min(sorted.len().saturating_sub(1))).map_or(0.0, |lag| lag.as_secs_f64() * 1_000.0)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
