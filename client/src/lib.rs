@@ -22,4 +22,7 @@ pub use engine::measure;
 pub use engine::{Engine, EngineOptions, EventStream};
 pub use error::ClientError;
 pub use events::EngineEvent;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub use store::search::judge::Searched;
 pub use transport::tls::{https_client, is_about_certificate};

@@ -3,6 +3,8 @@
 mod client;
 #[cfg(any(test, feature = "examples"))]
 mod example;
+#[cfg(any(test, feature = "examples"))]
+pub mod judge;
 mod once;
 mod server;
 #[cfg(any(test, feature = "examples"))]

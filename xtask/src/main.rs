@@ -9,6 +9,7 @@ mod container;
 mod database;
 mod demo;
 mod desk;
+mod fuzz;
 mod generated;
 mod http;
 mod logs;
@@ -136,7 +137,7 @@ fn run() -> Result<()> {
         Chore::Bench { arguments } => bench::bench(&arguments),
         Chore::Simulate { runs, mutants: true, .. } => tests::mutants(runs),
         Chore::Simulate { runs, seed, mutants: false } => tests::simulate(runs, seed),
-        Chore::Fuzz { seconds, seed } => tests::fuzz(seconds, seed),
+        Chore::Fuzz { seconds, seed } => fuzz::fuzz(seconds, seed),
         Chore::Bindings { check } => generated::bindings(check),
         Chore::Sqlx { check } => generated::sqlx(check),
         Chore::Rules { check } => rules::table(check),

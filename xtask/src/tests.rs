@@ -11,7 +11,6 @@ use crate::{
     process::{built, cargo, root, run_seen},
     setup,
     steps::Steps,
-    ui,
 };
 
 /// The tests that open real windows: those of the binary `e2e` whose names begin so. They are `#[ignore]`d,
@@ -85,36 +84,6 @@ fn simulation(name: &str, runs: u64) -> Command {
     let mut tests = cargo(&client);
     tests.args(["--ignored", "--nocapture"]).env("KITH_SIM_RUNS", runs.to_string());
     tests
-}
-
-/// What is fed with arbitrary input: the package, and the test that plays its cases.
-const FUZZED: [(&str, &str); 5] = [
-    ("kith-protocol", "frame::tests::fuzz::fuzz_frames_of_both_directions"),
-    ("kith-client", "store::tests::fuzz::i8_fuzz_pages_with_arbitrary_content"),
-    ("kith-client", "store::tests::search_fuzz::sec_083_fuzz_searches"),
-    ("kith-desktop", "link::tests::sec_056_fuzz_links"),
-    ("kith-server", "settings::tests::fuzz_settings_files"),
-];
-/// The same in the interface: the markup of messages.
-const FUZZED_UI: &str = "src/lib/markup.fuzz.test.ts";
-
-/// Plays new cases of every fuzz target, each for so long.
-pub fn fuzz(seconds: u64, seed: u64) -> Result<()> {
-    let play = |mut tests: Command| {
-        tests.env("KITH_FUZZ_SECONDS", seconds.to_string()).env("KITH_FUZZ_SEED", seed.to_string());
-        ensure!(tests.status()?.success(), "a case failed: its seed is above; keep it in the test's list");
-        Ok(())
-    };
-    for (package, name) in FUZZED {
-        // A name that no test has would pass without having played anything.
-        let listed =
-            cargo(&["test", "-p", package, "--lib", "--quiet", "--", "--exact", name, "--list"]).output()?;
-        let is_there = String::from_utf8_lossy(&listed.stdout).contains(&format!("{name}: test"));
-        ensure!(is_there, "{package} has no test {name}: {}", String::from_utf8_lossy(&listed.stderr));
-        play(cargo(&["test", "-p", package, "--lib", "--", "--exact", name, "--nocapture"]))?;
-    }
-    ui::packages(&mut Steps::new())?;
-    play(ui::npm(&["run", "--silent", "test", "--", FUZZED_UI]))
 }
 
 /// Real windows on a display of their own.

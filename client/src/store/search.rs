@@ -1,6 +1,8 @@
 //! The search index, and searching (A22, A23): every word is found by its beginning, scripts without spaces by any
 //! run of characters, symbols by themselves ([`tokens`]), and no input is a syntax error.
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod judge;
 mod query;
 mod snippet;
 

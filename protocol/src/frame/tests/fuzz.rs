@@ -2,13 +2,9 @@
 //! take reads back as it was.
 
 use super::*;
-use crate::{
-    EventContent, NewEvent,
-    frame::{
-        examples,
-        spoil::{Spoiler, play, server_fields},
-    },
-    limits,
+use crate::frame::{
+    examples, judge,
+    spoil::{Spoiler, play, server_fields},
 };
 use serde_json::Value;
 
@@ -27,34 +23,6 @@ fn text_of(spoiler: &mut Spoiler, mut frame: Value) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-fn from_client(text: &str) {
-    let received = match ClientFrame::decode(text) {
-        Ok(received) => received,
-        Err(error) => {
-            assert!(matches!(error.code, ErrorCode::Invalid | ErrorCode::Unsupported), "{text}");
-            return;
-        }
-    };
-    assert!(depth_is_within(text, limits::JSON_DEPTH_MAX), "{text}");
-    let again = ClientFrame::decode(&received.frame.encode(received.request)).unwrap();
-    assert_eq!(again, received, "{text}");
-    if let ClientFrame::Send(send) = received.frame {
-        for event in send.events {
-            let Ok(event) = serde_json::from_value::<NewEvent>(event) else { continue };
-            let Ok(content) = EventContent::parse(&event.kind, event.target, &event.body) else { continue };
-            let (kind, target, body) = content.to_wire();
-            assert_eq!(EventContent::parse(kind, target, &body).unwrap(), content, "{text}");
-        }
-    }
-}
-
-fn from_server(text: &str) -> bool {
-    let Ok(received) = ServerFrame::decode(text) else { return false };
-    let again = ServerFrame::decode(&received.frame.encode()).unwrap();
-    assert_eq!(again.frame, received.frame, "{text}");
-    true
-}
-
 #[test]
 fn fuzz_frames_of_both_directions() {
     let (clients, mut taken) = (examples(), 0_u64);
@@ -63,13 +31,13 @@ fn fuzz_frames_of_both_directions() {
         if spoiler.below(2) == 0 {
             let frame = spoiler.one(&clients).clone();
             if let Some(text) = text_of(&mut spoiler, frame) {
-                from_client(&text);
+                judge::client_frame(&text);
             }
         } else {
             let mut frame = server_fields();
             frame["type"] = (*spoiler.one(ServerFrame::TYPES)).into();
             if let Some(text) = text_of(&mut spoiler, frame) {
-                taken += u64::from(from_server(&text));
+                taken += u64::from(judge::server_frame(&text));
             }
         }
     });
