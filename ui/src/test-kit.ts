@@ -4,8 +4,10 @@ import { expect, vi } from 'vitest';
 import Root from './Root.svelte';
 import { createFake, type Fake, type FakeOptions } from './lib/ipc/fake';
 
-export async function start(options: FakeOptions = {}): Promise<Fake> {
+/** Starts the interface; `before` gets the shell before anything is drawn. */
+export async function start(options: FakeOptions = {}, before?: (shell: Fake) => void): Promise<Fake> {
   const shell = createFake({ history: 20, ...options });
+  before?.(shell);
   render(Root, { shell });
   await waitFor(() => expect(document.querySelector('main')).not.toBeNull());
   return shell;

@@ -191,7 +191,7 @@ async fn sec_089_the_most_detailed_log_holds_no_password_token_text_or_name() {
     let refused = world.get("/v1/users?query=bob.secretname", &renewed.access_token).await;
     assert_eq!(refused.status, 500);
     world.server.stop().await.unwrap();
-    assert_eq!(closed(&mut socket, Duration::from_secs(10)).await.1, true);
+    assert!(closed(&mut socket, Duration::from_secs(10)).await.1);
 
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     for wanted in ["answered", "the database refused a statement", "DEBUG"] {
