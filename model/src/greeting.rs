@@ -26,6 +26,8 @@ impl Server {
         };
         if let Some(connection) = self.connections.get_mut(&connection) {
             connection.greeted = true;
+            let is_listed = |name: &&String| hello.capabilities.contains(name);
+            connection.abilities = self.offered.iter().filter(is_listed).cloned().collect();
         }
         let welcome = Welcome {
             reply_to: request,

@@ -96,13 +96,21 @@ pub struct Kept {
     hidden_at: Option<Seq>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Connection {
     user: UserId,
     device: DeviceId,
     greeted: bool,
+    /// What the server offers and its `hello` lists.
+    abilities: Vec<String>,
     /// An exchange neither rotates the generation nor ends an older connection.
     is_socket: bool,
+}
+
+impl Connection {
+    fn new(user: UserId, device: DeviceId, is_socket: bool) -> Self {
+        Self { user, device, greeted: false, abilities: Vec::new(), is_socket }
+    }
 }
 
 /// The server.
@@ -180,12 +188,12 @@ impl Server {
 
     /// A socket opens.
     pub fn connect(&mut self, connection: u64, user: UserId, device: DeviceId) {
-        self.connections.insert(connection, Connection { user, device, greeted: false, is_socket: true });
+        self.connections.insert(connection, Connection::new(user, device, true));
     }
 
     /// The short connection of an exchange (S12).
     pub fn connect_exchange(&mut self, connection: u64, user: UserId, device: DeviceId) {
-        self.connections.insert(connection, Connection { user, device, greeted: false, is_socket: false });
+        self.connections.insert(connection, Connection::new(user, device, false));
     }
 
     /// A connection has gone.
@@ -201,8 +209,7 @@ impl Server {
 
     /// Takes a frame. The answer, and what others are told, is in [`Self::out`].
     pub fn handle(&mut self, connection: u64, frame: ClientFrame, request: Option<u64>) {
-        let Some(Connection { user, device, greeted, .. }) = self.connections.get(&connection).copied()
-        else {
+        let Some(&Connection { user, device, greeted, .. }) = self.connections.get(&connection) else {
             return;
         };
         let is_hello = matches!(frame, ClientFrame::Hello(_));
@@ -224,10 +231,14 @@ impl Server {
         }
     }
 
+    fn abilities_of(&self, connection: u64) -> Vec<String> {
+        self.connections.get(&connection).map(|one| one.abilities.clone()).unwrap_or_default()
+    }
+
     fn answer(&mut self, connection: u64, user: UserId, frame: ClientFrame) -> Answer {
         match frame {
-            ClientFrame::Send(send) => self.send(user, &send),
-            ClientFrame::Open(open) => self.open(user, &open),
+            ClientFrame::Send(send) => self.send(user, &send, &self.abilities_of(connection)),
+            ClientFrame::Open(open) => self.open(user, &open, &self.abilities_of(connection)),
             ClientFrame::Pull(pull) => self.pull(user, &pull),
             ClientFrame::Probe(probe) => self.probe(user, &probe),
             ClientFrame::State(change) => self.state(connection, user, &change),

@@ -13,12 +13,13 @@ use std::collections::{BTreeMap, BTreeSet};
 impl Server {
     /// Creates the conversation or finds it, and publishes the first event. Contexts are taken as they are.
     pub fn open_as(&mut self, user: UserId, open: &Open) -> Result<ServerFrame, ErrorCode> {
-        self.open(user, open).map_err(|refused| refused.code)
+        let abilities = self.offered.clone();
+        self.open(user, open, &abilities).map_err(|refused| refused.code)
     }
 
-    pub(crate) fn open(&mut self, user: UserId, open: &Open) -> Answer {
+    pub(crate) fn open(&mut self, user: UserId, open: &Open, abilities: &[String]) -> Answer {
         let id = open.conversation;
-        let first = open.first.as_ref().map(|first| New::read(first, &self.offered)).transpose()?;
+        let first = open.first.as_ref().map(|first| New::read(first, abilities)).transpose()?;
         let others: BTreeSet<UserId> = open.members.iter().copied().filter(|one| *one != user).collect();
         check(user, open, &others)?;
         match self.conversations.get(&id) {

@@ -18,10 +18,10 @@ pub(crate) struct New {
 }
 
 impl New {
-    pub(crate) fn read(value: &Value, offered: &[String]) -> Result<Self, ErrorCode> {
+    pub(crate) fn read(value: &Value, abilities: &[String]) -> Result<Self, ErrorCode> {
         let event: NewEvent = serde_json::from_value(value.clone()).map_err(|_| ErrorCode::Invalid)?;
         let content = EventContent::parse(&event.kind, event.target, &event.body)?;
-        capability::check(&content, |name| offered.iter().any(|one| one == name))?;
+        capability::check(&content, |name| abilities.iter().any(|one| one == name))?;
         Ok(Self { event, content })
     }
 }
@@ -35,7 +35,7 @@ struct Batch {
 }
 
 impl Server {
-    pub(crate) fn send(&mut self, user: UserId, send: &Send) -> Answer {
+    pub(crate) fn send(&mut self, user: UserId, send: &Send, abilities: &[String]) -> Answer {
         if send.events.is_empty() || send.events.len() > limits::SEND_EVENTS_MAX {
             return Err(ErrorCode::Invalid.into());
         }
@@ -43,11 +43,10 @@ impl Server {
             return Err(ErrorCode::Unavailable.into());
         }
         let id_of = |value: &Value| value["id"].as_str().and_then(|text| EventId::parse(text).ok());
-        let offered = self.offered.clone();
         let results = self.take_all(
             user,
             send.conversation,
-            send.events.iter().map(|value| New::read(value, &offered)),
+            send.events.iter().map(|value| New::read(value, abilities)),
         );
         let results = send.events.iter().zip(results).map(|(value, result)| {
             let refused = |status, code| refused(id_of(value), status, code);

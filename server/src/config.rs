@@ -7,6 +7,9 @@ use kith_protocol::limits;
 use serde::{Deserialize, Serialize};
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
+/// The optional abilities that `welcome` and `GET /v1/info` offer. A name comes here together with the checks of what it
+/// allows.
+pub const OFFERED: &[&str] = &[];
 /// The longest that an access token may live.
 pub const ACCESS_TOKEN_MAX: Duration = Duration::from_secs(600);
 
@@ -112,6 +115,8 @@ pub struct Config {
     pub user_storage_bytes: Option<u64>,
     /// The longest that a lane waits for the database. A request may take twice as long.
     pub database_within: Duration,
+    /// The optional abilities that clients are offered: [`OFFERED`], and in tests some that are invented.
+    pub offered: &'static [&'static str],
     /// The bus; without it there is no other instance.
     pub bus: Option<BusConfig>,
     /// What the server's keys are derived from besides the database's.
@@ -141,6 +146,7 @@ impl Default for Config {
             database_connections: 20,
             user_storage_bytes: Some(1024 * 1024 * 1024),
             database_within: Duration::from_secs(10),
+            offered: OFFERED,
             bus: None,
             secret_key: None,
             restored_at: None,

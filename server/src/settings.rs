@@ -305,6 +305,7 @@ impl Settings {
                 .filter(|mib| *mib > 0)
                 .map(|mib| mib.saturating_mul(MIB)),
             database_within: base.database_within,
+            offered: base.offered,
             bus: base.bus,
             secret_key: base.secret_key,
             restored_at: whole.restored_at,

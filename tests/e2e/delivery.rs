@@ -1,8 +1,10 @@
 //! Messages arrive: once, in order, for everybody.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use kith_client::view::SendState;
+use kith_protocol::frame::Context;
 use kith_tests::TestServer;
+use serde_json::Value;
 
 /// Seed rows 000-02, 000-07, 000-11, 001-05, 004-03: a first message makes the conversation, both see both.
 #[tokio::test]
@@ -29,6 +31,32 @@ async fn both_sides_start_the_same_conversation() -> Result<()> {
     assert_eq!(one, other);
     bob.until_texts(one, &["from alice", "from bob"]).await;
     alice.until_texts(one, &["from alice", "from bob"]).await;
+    Ok(())
+}
+
+/// What a link names reaches the server and the other side. That the shell reads these links so is a test of its own
+/// (`src-tauri/src/link.rs`).
+#[tokio::test]
+async fn a_conversation_is_about_what_a_link_names_on_both_sides() -> Result<()> {
+    let server = TestServer::start().await?;
+    let [alice, bob, cyd, dee] = server.people(["alice", "bob", "cyd", "dee"]).await?;
+    let links: Vec<Value> = serde_json::from_str(include_str!("../fixtures/links.json"))?;
+    for (link, other) in links.iter().zip([&bob, &cyd, &dee]) {
+        assert_eq!(link["value"]["with"], other.name());
+        let context: Context = serde_json::from_value(link["value"]["context"].clone())?;
+        let text = format!("about {}", context.id);
+        let me = other.me().await;
+        let talk = alice.engine().start_direct_about(me, context.clone(), text.clone()).await?;
+        other.until_texts(talk, &[&text]).await;
+        other
+            .until_conversation(talk, "it is about that", |seen| {
+                seen.conversation.context.as_ref() == Some(&context)
+            })
+            .await;
+        let stored = server.context_of(talk).await?.context("the server stores none")?;
+        assert_eq!(serde_json::from_value::<Context>(stored)?, context);
+    }
+    assert_eq!(links.len(), 3);
     Ok(())
 }
 

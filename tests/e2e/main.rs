@@ -18,6 +18,7 @@ mod reconnect;
 mod restore;
 mod tls;
 mod torture;
+mod versions;
 mod window_boundary;
 mod window_desktop;
 mod window_hostile;

@@ -42,6 +42,9 @@ struct Shared {
     accepted: AtomicU64,
     /// Bytes until everything is cut.
     fuse: AtomicI64,
+    /// What is written over in answers, and by what of the same length.
+    replace: std::sync::Mutex<Option<(String, String)>>,
+    replaced: AtomicU64,
 }
 
 /// A proxy in front of one address.
@@ -68,6 +71,8 @@ impl Proxy {
             target: std::sync::Mutex::new(target),
             accepted: AtomicU64::new(0),
             fuse: AtomicI64::new(NO_FUSE),
+            replace: std::sync::Mutex::default(),
+            replaced: AtomicU64::new(0),
         });
         let task = tokio::spawn(accept(listener, shared.clone()));
         Ok(Self { address, network, shared, task })
@@ -120,6 +125,20 @@ impl Proxy {
         self.network.send_replace(Network::Slow(bytes_per_s));
     }
 
+    /// Writes over a text in all that the target answers from here on, unless it is divided between two reads.
+    ///
+    /// # Panics
+    /// For texts of different lengths: frames keep their length.
+    pub fn replace(&self, text: &str, by: &str) {
+        assert_eq!(text.len(), by.len());
+        *lock(&self.shared.replace) = Some((text.to_owned(), by.to_owned()));
+    }
+
+    /// How often something was written over.
+    pub fn replaced(&self) -> u64 {
+        self.shared.replaced.load(Ordering::Relaxed)
+    }
+
     /// Connections that have been passed on.
     pub fn accepted(&self) -> u64 {
         self.shared.accepted.load(Ordering::Relaxed)
@@ -151,6 +170,17 @@ impl Shared {
         let count = i64::try_from(count).unwrap_or(NO_FUSE);
         let left = self.fuse.fetch_sub(count, Ordering::Relaxed);
         (left <= count).then(|| usize::try_from(left).unwrap_or_default())
+    }
+
+    fn write_over(&self, bytes: &mut [u8]) {
+        let Some((text, by)) = lock(&self.replace).clone() else { return };
+        let mut at = 0;
+        while let Some(found) = bytes[at..].windows(text.len()).position(|some| some == text.as_bytes()) {
+            let begin = at + found;
+            at = begin + text.len();
+            bytes[begin..at].copy_from_slice(by.as_bytes());
+            self.replaced.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     async fn wait_while_stalled(&self) {
@@ -186,8 +216,8 @@ async fn connection(mut inside: TcpStream, shared: &Shared) -> std::io::Result<(
         let ((from_inside, to_inside), (from_outside, to_outside)) = (inside.split(), outside.split());
         // The end of one direction is the end of the connection.
         tokio::select! {
-            done = copy(from_inside, to_outside, shared) => return done,
-            done = copy(from_outside, to_inside, shared) => return done,
+            done = copy(from_inside, to_outside, shared, false) => return done,
+            done = copy(from_outside, to_inside, shared, true) => return done,
             () = deaf.cancelled() => {}
         }
     }
@@ -202,6 +232,7 @@ async fn copy(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     shared: &Shared,
+    is_answer: bool,
 ) -> std::io::Result<()> {
     let mut buffer = vec![0; 16 * 1024];
     loop {
@@ -212,6 +243,9 @@ async fn copy(
             return to.shutdown().await;
         }
         shared.wait_while_stalled().await;
+        if is_answer {
+            shared.write_over(&mut buffer[..count]);
+        }
         let state = *shared.network.borrow();
         if let Network::Slow(bytes_per_s) = state {
             tokio::time::sleep(Duration::from_secs_f64(count as f64 / f64::from(bytes_per_s))).await;

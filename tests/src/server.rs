@@ -93,6 +93,16 @@ impl TestServer {
         self.address
     }
 
+    /// What a conversation is about, as it is stored.
+    ///
+    /// # Errors
+    /// When there is no such conversation.
+    pub async fn context_of(&self, conversation: ConversationId) -> Result<Option<serde_json::Value>> {
+        let pool = kith_server::connect(&self.database_url, 1).await?;
+        let asked = sqlx::query_scalar("SELECT context FROM conversations WHERE id = $1");
+        Ok(asked.bind(conversation.as_uuid()).fetch_one(&pool).await?)
+    }
+
     /// Its URL.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)

@@ -258,7 +258,10 @@ pub async fn delete(pool: &PgPool, username: &str) -> Result<usize, ApiError> {
 /// The event by which a user leaves a group.
 fn leaving(conversation: ConversationId, user: UserId) -> Result<Job, ApiError> {
     let id = EventId::mint();
-    let item = Item::parse(&json!({"id": id, "kind": "member", "body": {"change": "left", "user": user}}))?;
+    let item = Item::parse(
+        &json!({"id": id, "kind": "member", "body": {"change": "left", "user": user}}),
+        &Default::default(),
+    )?;
     Ok(Job {
         conversation,
         sender: user,

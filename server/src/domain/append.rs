@@ -218,7 +218,7 @@ mod tests {
         }
 
         fn job_of(&self, value: serde_json::Value) -> Job {
-            let items = vec![Item::parse(&value).unwrap()];
+            let items = vec![Item::parse(&value, &Default::default()).unwrap()];
             let reply = Reply::new(drop);
             Job {
                 conversation: self.id,

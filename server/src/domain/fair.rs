@@ -205,7 +205,8 @@ mod tests {
     fn job(sender: UserId, events: usize, text: usize) -> Job {
         let item = || {
             let body = json!({"text": "x".repeat(text)});
-            Item::parse(&json!({"id": EventId::mint(), "kind": "message", "body": body})).unwrap()
+            Item::parse(&json!({"id": EventId::mint(), "kind": "message", "body": body}), &Default::default())
+                .unwrap()
         };
         Job {
             conversation: ConversationId::mint(),

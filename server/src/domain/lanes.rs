@@ -385,7 +385,7 @@ mod tests {
                 let job = Job {
                     conversation: *chat,
                     sender: self.ada,
-                    items: vec![Item::parse(&value).unwrap()],
+                    items: vec![Item::parse(&value, &Default::default()).unwrap()],
                     is_over_quota: false,
                     since: Instant::now(),
                     reply: Reply::new(move |results| drop(reply.send(results))),

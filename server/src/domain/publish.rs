@@ -4,7 +4,7 @@
 
 use super::{
     announce::Announcer,
-    capabilities,
+    capabilities::Abilities,
     epoch::Epoch,
     fair::{FairQueue, Refused},
     lanes::Lane,
@@ -60,27 +60,31 @@ pub struct Item {
 
 impl Item {
     /// Reads and checks an item as it came. The id is given also of one that is refused, if it can be read.
-    fn read(value: &Value) -> Result<Self, (Option<EventId>, ErrorCode)> {
+    fn read(value: &Value, abilities: &Abilities) -> Result<Self, (Option<EventId>, ErrorCode)> {
         let id = value.get("id").and_then(Value::as_str).and_then(|text| EventId::parse(text).ok());
         let event: NewEvent = serde::Deserialize::deserialize(value).map_err(|_| (id, ErrorCode::Invalid))?;
-        Self::check(event).map_err(|code| (id, code))
+        Self::checked(event, abilities).map_err(|code| (id, code))
     }
 
     /// Reads and checks an item by itself.
     ///
     /// # Errors
-    /// `invalid` for a bad form, else as [`EventContent::parse`].
-    pub fn parse(value: &Value) -> Result<Self, ErrorCode> {
-        Self::read(value).map_err(|(_, code)| code)
+    /// `invalid` for a bad form, else as [`EventContent::parse`]; `unsupported` if it needs other abilities.
+    pub fn parse(value: &Value, abilities: &Abilities) -> Result<Self, ErrorCode> {
+        Self::read(value, abilities).map_err(|(_, code)| code)
     }
 
-    /// Checks an event's content.
+    /// Checks the content of an event that needs no ability.
     ///
     /// # Errors
-    /// As [`EventContent::parse`]; `unsupported` if it needs an ability that is not offered.
+    /// As [`EventContent::parse`]; `unsupported` if it needs one.
     pub fn check(event: NewEvent) -> Result<Self, ErrorCode> {
+        Self::checked(event, &Abilities::default())
+    }
+
+    fn checked(event: NewEvent, abilities: &Abilities) -> Result<Self, ErrorCode> {
         let content = EventContent::parse(&event.kind, event.target, &event.body)?;
-        capabilities::check(&content)?;
+        abilities.check(&content)?;
         Ok(Self {
             id: event.id,
             resubmitted: event.resubmitted == Some(true),
@@ -163,7 +167,7 @@ struct Asked {
 }
 
 impl Asked {
-    fn read(values: &[Value]) -> Self {
+    fn read(values: &[Value], abilities: &Abilities) -> Self {
         let mut asked = Self::default();
         for value in values {
             if asked.refused.is_some() {
@@ -171,7 +175,7 @@ impl Asked {
                 asked.rest.push(id.and_then(|text| EventId::parse(text).ok()));
                 continue;
             }
-            match Item::read(value) {
+            match Item::read(value, abilities) {
                 Ok(item) => asked.items.push(item),
                 Err(refusal) => asked.refused = Some(refusal),
             }
@@ -288,12 +292,13 @@ impl Publisher {
         conversation: ConversationId,
         sender: UserId,
         values: &[Value],
+        abilities: &Abilities,
         answer: impl FnOnce(Results) + Send + Sync + 'static,
     ) -> Result<(), ApiError> {
         if values.is_empty() || values.len() > limits::SEND_EVENTS_MAX {
             return Err(ApiError::invalid("a send has 1 to 256 events"));
         }
-        let Asked { items, refused, rest } = Asked::read(values);
+        let Asked { items, refused, rest } = Asked::read(values, abilities);
         let reply =
             Reply::new(move |results| answer(results.map(|results| completed(results, refused, rest))));
         if items.is_empty() {

@@ -81,7 +81,8 @@ async fn answers(
     texts: &[String],
     wait: Duration,
 ) -> Vec<Arc<str>> {
-    let mut session = Session::new(state.clone(), greeted.connection.clone(), authed.expires_at);
+    let mut session =
+        Session::new(state.clone(), greeted.connection.clone(), greeted.abilities.clone(), authed.expires_at);
     let outbox = &greeted.connection.outbox;
     let mut frames: Vec<Arc<str>> = Vec::new();
     let mut bytes = 0;

@@ -20,7 +20,7 @@ pub async fn get(State(state): State<AppState>) -> Json<ServerInfo> {
         protocol: PROTOCOL_VERSION,
         signup: signup.to_owned(),
         sockets: state.config.sockets,
-        capabilities: capabilities(),
+        capabilities: capabilities(state.config.offered),
         limits: limits_in_force(),
     })
 }

@@ -129,11 +129,11 @@ fn code_of(error: &axum::Error) -> u16 {
 
 #[tracing::instrument(skip_all, fields(connection.id = greeted.connection.id, user.id = %authed.user))]
 async fn serve(state: AppState, authed: Authed, socket: WebSocket, greeted: Greeted) {
-    let Greeted { connection, frames, hides_presence } = greeted;
+    let Greeted { connection, frames, hides_presence, abilities } = greeted;
     state.presence.enter(&connection, hides_presence);
     let (sink, mut stream) = socket.split();
     let mut writing = state.tasks.spawn(writer::run(sink, Arc::clone(&connection.outbox), frames));
-    let mut session = Session::new(state.clone(), connection.clone(), authed.expires_at);
+    let mut session = Session::new(state.clone(), connection.clone(), abilities, authed.expires_at);
     tokio::select! {
         code = read(&mut session, &mut stream, &state.shutdown) => {
             connection.outbox.close(code);

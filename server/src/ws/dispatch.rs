@@ -5,6 +5,7 @@ use crate::{
     db,
     devices::Allowance,
     domain::{
+        capabilities::Abilities,
         fetch, heads, markers, open, own,
         publish::{Item, Results},
     },
@@ -56,6 +57,8 @@ pub struct Session {
     pub sending: Vec<oneshot::Receiver<bool>>,
     allowance: Arc<Allowance>,
     sends: Arc<Semaphore>,
+    /// What events that come by it may need.
+    abilities: Abilities,
 }
 
 /// What a frame costs of its type's rate: a send is billed per event and byte.
@@ -76,7 +79,12 @@ enum Answer {
 
 impl Session {
     /// A session on a greeted connection.
-    pub fn new(state: AppState, connection: Connection, expires_at: SystemTime) -> Self {
+    pub fn new(
+        state: AppState,
+        connection: Connection,
+        abilities: Abilities,
+        expires_at: SystemTime,
+    ) -> Self {
         Self {
             allowance: state.allowances.of(connection.device),
             state,
@@ -85,6 +93,7 @@ impl Session {
             answered: 0,
             sending: Vec::new(),
             sends: Arc::new(Semaphore::new(SENDS_MAX)),
+            abilities,
         }
     }
 
@@ -253,13 +262,14 @@ impl Session {
             // Whoever waits for it may have gone.
             let _ = told.map(|told| told.send(is_answered));
         };
-        self.state.publisher.send(send.conversation, self.user(), &send.events, answer).await?;
+        let (user, abilities) = (self.user(), &self.abilities);
+        self.state.publisher.send(send.conversation, user, &send.events, abilities, answer).await?;
         self.sending.extend(answered);
         Ok(Answer::Later)
     }
 
     async fn open(&mut self, open: Open) -> Result<Answer, ApiError> {
-        let first = open.first.as_ref().map(Item::parse).transpose()?;
+        let first = open.first.as_ref().map(|first| Item::parse(first, &self.abilities)).transpose()?;
         let opening = open::Opening {
             id: open.conversation,
             kind: open.kind,

@@ -5,7 +5,7 @@ use crate::{
     db,
     domain::{
         batch::now_ms,
-        capabilities::OFFERED,
+        capabilities::Abilities,
         heads::{self, Snapshot},
         notices,
     },
@@ -26,9 +26,9 @@ use tokio::time::timeout;
 /// `name/version`
 pub const SERVER: &str = concat!("kith-server/", env!("CARGO_PKG_VERSION"));
 
-/// Optional abilities of this server.
-pub fn capabilities() -> Vec<String> {
-    OFFERED.iter().map(|name| (*name).to_owned()).collect()
+/// Optional abilities, as they are written.
+pub fn capabilities(offered: &[&str]) -> Vec<String> {
+    offered.iter().map(|name| (*name).to_owned()).collect()
 }
 
 /// What a connection is held to.
@@ -49,6 +49,8 @@ pub struct Greeted {
     pub frames: Vec<ServerFrame>,
     /// Whether nobody is to see that the user is there.
     pub hides_presence: bool,
+    /// What it may use.
+    pub abilities: Abilities,
 }
 
 /// Greets a connection: subscribes it to live frames, then reads the heads, so that nothing falls between (S2).
@@ -91,7 +93,7 @@ pub async fn greet(
         epoch: epoch.to_string(),
         now: TimestampMs::from_i64(now_ms()),
         protocol: PROTOCOL_VERSION,
-        capabilities: capabilities(),
+        capabilities: capabilities(state.config.offered),
         limits: limits_in_force(),
         token_ms: token_ms(authed.expires_at),
     };
@@ -100,7 +102,8 @@ pub async fn greet(
     if !notices.is_empty() {
         frames.push(ServerFrame::Notification(Notifications { items: notices }));
     }
-    Ok(Greeted { connection, frames, hides_presence: device.hides_presence })
+    let abilities = Abilities::negotiate(state.config.offered, &hello.capabilities);
+    Ok(Greeted { connection, frames, hides_presence: device.hides_presence, abilities })
 }
 
 /// A device that presented a valid generation.

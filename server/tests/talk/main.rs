@@ -26,3 +26,4 @@ mod sec_rights;
 mod socket;
 mod support;
 mod times;
+mod versions;
