@@ -5,7 +5,7 @@ use crate::{
     load::{event, filler},
     server::Running,
 };
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use kith_protocol::{
     ClientFrame, ConversationId, EventId, NewEvent, ServerFrame, UserId,
     frame::{AckStatus, ConversationKind, Send},

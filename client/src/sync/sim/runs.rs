@@ -6,10 +6,10 @@ use kith_protocol::UserId;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Runs of each of the parts below.
-const PART: u64 = 500;
+const PART: u64 = 250;
 
 /// Seeds that found something once, in the world as it is.
-const FOUND: [u64; 7] = [20, 81, 104, 131, 159, 173, 233];
+const FOUND: [u64; 11] = [205, 740, 962, 2220, 2424, 3191, 3230, 4307, 4347, 4560, 9669];
 
 fn play(seed: u64) -> Counts {
     play_with(seed, None, None)
