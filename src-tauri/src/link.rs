@@ -153,6 +153,18 @@ mod tests {
         assert_eq!(Link::parse("kith://start?with=ada&context=job%3A7"), Ok(start("ada", Some("job:7"))));
     }
 
+    /// `tests/e2e` begins conversations with what these links are read as.
+    #[test]
+    fn links_are_read_as_the_end_to_end_tests_take_them() {
+        let links: Vec<serde_json::Value> =
+            serde_json::from_str(include_str!("../../tests/fixtures/links.json")).unwrap();
+        for link in &links {
+            let read = Link::parse(link["link"].as_str().unwrap()).unwrap();
+            assert_eq!(serde_json::to_value(read).unwrap(), link["value"]);
+        }
+        assert_eq!(links.len(), 3);
+    }
+
     #[test]
     fn sec_056_anything_else_is_refused() {
         let id = ConversationId::mint();
