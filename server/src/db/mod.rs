@@ -5,6 +5,7 @@ pub mod append;
 pub mod cleaning;
 pub mod contacts;
 pub mod conversations;
+pub mod credentials;
 pub mod cursor;
 pub mod devices;
 pub mod epoch;

@@ -159,7 +159,7 @@ pub async fn change_password(
     let profile = profile(state, user).await?;
     let hash = state.passwords.hash_chosen(new, vec![profile.username, profile.display_name]).await?;
     let mut tx = db::begin(&state.pool).await?;
-    db::users::set_password(&mut tx, user, &hash).await?;
+    db::credentials::set_password(&mut tx, user, &hash).await?;
     let ended = db::devices::revoke_others(&mut tx, user, Some(keep)).await?;
     tx.commit().await?;
     sessions::close(state, &ended);
@@ -176,11 +176,11 @@ pub async fn reset_password(
     username: &str,
     password: String,
 ) -> Result<(), ApiError> {
-    let found = db::users::credentials(&mut *pool.acquire().await?, username, None).await?;
+    let found = db::credentials::credentials(&mut *pool.acquire().await?, username, None).await?;
     let user = UserId::from_uuid(found.ok_or(ApiError::TargetMissing)?.id);
     let hash = passwords.hash_chosen(password, vec![username.to_owned()]).await?;
     let mut tx = db::begin(pool).await?;
-    db::users::set_password(&mut tx, user, &hash).await?;
+    db::credentials::set_password(&mut tx, user, &hash).await?;
     db::devices::revoke_others(&mut tx, user, None).await?;
     tx.commit().await?;
     Ok(())
@@ -192,7 +192,8 @@ pub async fn reset_password(
 /// [`ApiError::TargetMissing`] when there is no such user.
 pub async fn disable(pool: &PgPool, username: &str) -> Result<(), ApiError> {
     let mut tx = db::begin(pool).await?;
-    let user = db::users::set_disabled(&mut tx, username, true).await?.ok_or(ApiError::TargetMissing)?;
+    let user =
+        db::credentials::set_disabled(&mut tx, username, true).await?.ok_or(ApiError::TargetMissing)?;
     db::devices::revoke_others(&mut tx, user, None).await?;
     tx.commit().await?;
     Ok(())
@@ -203,7 +204,7 @@ pub async fn disable(pool: &PgPool, username: &str) -> Result<(), ApiError> {
 /// # Errors
 /// [`ApiError::TargetMissing`] when there is no such user.
 pub async fn enable(pool: &PgPool, username: &str) -> Result<(), ApiError> {
-    let done = db::users::set_disabled(&mut *pool.acquire().await?, username, false).await?;
+    let done = db::credentials::set_disabled(&mut *pool.acquire().await?, username, false).await?;
     done.map(drop).ok_or(ApiError::TargetMissing)
 }
 
@@ -235,7 +236,8 @@ pub async fn set_profile(
 pub async fn delete(pool: &PgPool, username: &str) -> Result<usize, ApiError> {
     disable(pool, username).await?;
     let mut conn = pool.acquire().await?;
-    let found = db::users::credentials(&mut conn, username, None).await?.ok_or(ApiError::TargetMissing)?;
+    let found =
+        db::credentials::credentials(&mut conn, username, None).await?.ok_or(ApiError::TargetMissing)?;
     let user = UserId::from_uuid(found.id);
     let all = db::users::conversations(&mut conn, user).await?;
     let groups: Vec<Uuid> = all.iter().filter(|(_, is_group)| *is_group).map(|(id, _)| *id).collect();
@@ -277,7 +279,7 @@ fn leaving(conversation: ConversationId, user: UserId) -> Result<Job, ApiError> 
 /// # Errors
 /// [`ApiError::TargetMissing`] when there is no such user.
 pub async fn is_disabled(pool: &PgPool, username: &str) -> Result<bool, ApiError> {
-    let found = db::users::credentials(&mut *pool.acquire().await?, username, None).await?;
+    let found = db::credentials::credentials(&mut *pool.acquire().await?, username, None).await?;
     Ok(found.ok_or(ApiError::TargetMissing)?.is_disabled)
 }
 

@@ -51,7 +51,7 @@ pub async fn sign_in(
     let found = match is_name {
         true => {
             let mut conn = state.pool.acquire().await?;
-            db::users::credentials(&mut conn, &request.username, request.device.id).await?
+            db::credentials::credentials(&mut conn, &request.username, request.device.id).await?
         }
         false => None,
     };
@@ -73,7 +73,7 @@ pub async fn sign_in(
     if verified.is_weak {
         let stronger = state.passwords.hash(request.password).await?;
         let mut conn = state.pool.acquire().await?;
-        db::users::upgrade_hash(&mut conn, id, &user.password_hash, &stronger).await?;
+        db::credentials::upgrade_hash(&mut conn, id, &user.password_hash, &stronger).await?;
         return begin(state, id, &stronger, request.device).await;
     }
     begin(state, id, &user.password_hash, request.device).await
@@ -88,7 +88,7 @@ async fn begin(
     device: DeviceRequest,
 ) -> Result<Session, ApiError> {
     let mut tx = db::begin(&state.pool).await?;
-    if !db::users::lock_with(&mut tx, user, password_hash).await? {
+    if !db::credentials::lock_with(&mut tx, user, password_hash).await? {
         return Err(ApiError::CredentialsInvalid);
     }
     let (id, notice) = match device.id {
@@ -279,7 +279,8 @@ pub async fn revoke(state: &AppState, user: UserId, device: DeviceId) -> Result<
 /// [`ApiError::TargetMissing`] when there is no such user.
 pub async fn of_operator(pool: &PgPool, username: &str) -> Result<Vec<db::devices::DeviceRow>, ApiError> {
     let mut conn = pool.acquire().await?;
-    let found = db::users::credentials(&mut conn, username, None).await?.ok_or(ApiError::TargetMissing)?;
+    let found =
+        db::credentials::credentials(&mut conn, username, None).await?.ok_or(ApiError::TargetMissing)?;
     Ok(db::devices::of_user(&mut conn, UserId::from_uuid(found.id)).await?)
 }
 
@@ -290,7 +291,8 @@ pub async fn of_operator(pool: &PgPool, username: &str) -> Result<Vec<db::device
 /// [`ApiError::TargetMissing`] when there is no such user, or no such device signed in.
 pub async fn end_of_operator(pool: &PgPool, username: &str, device: Option<Uuid>) -> Result<usize, ApiError> {
     let mut conn = pool.acquire().await?;
-    let found = db::users::credentials(&mut conn, username, None).await?.ok_or(ApiError::TargetMissing)?;
+    let found =
+        db::credentials::credentials(&mut conn, username, None).await?.ok_or(ApiError::TargetMissing)?;
     let user = UserId::from_uuid(found.id);
     match device {
         Some(device) if db::devices::revoke(&mut conn, user, DeviceId::from_uuid(device)).await? => Ok(1),
@@ -322,7 +324,7 @@ pub async fn ask_password_again(
 ) -> Result<(), ApiError> {
     let guesser = Guesser::Again(user, device);
     state.sign_in_limits.attempt(guesser)?;
-    let found = db::users::credentials_of(&mut *state.pool.acquire().await?, user).await?;
+    let found = db::credentials::credentials_of(&mut *state.pool.acquire().await?, user).await?;
     let verified = state.passwords.verify(password, found.map(|user| user.password_hash)).await?;
     if !verified.fits {
         return Err(ApiError::CredentialsInvalid);

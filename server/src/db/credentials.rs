@@ -1,0 +1,119 @@
+//! `users`: what signing in compares with, and who may.
+
+use kith_protocol::{DeviceId, UserId};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+/// What signing in needs to know.
+pub struct CredentialsRow {
+    /// The user.
+    pub id: Uuid,
+    /// PHC string.
+    pub password_hash: String,
+    /// The operator has disabled the account.
+    pub is_disabled: bool,
+    /// The device that was asked about is or was this user's.
+    pub knows_device: bool,
+}
+
+/// Finds what signing in compares with. One query, whatever is asked and found.
+pub async fn credentials(
+    conn: &mut PgConnection,
+    username: &str,
+    device: Option<DeviceId>,
+) -> Result<Option<CredentialsRow>, sqlx::Error> {
+    sqlx::query_as!(
+        CredentialsRow,
+        r#"SELECT id, password_hash, disabled_at IS NOT NULL AS "is_disabled!",
+                  EXISTS (SELECT FROM devices WHERE devices.id = $2 AND user_id = users.id) AS "knows_device!"
+           FROM users WHERE tenant = '' AND username = $1"#,
+        username,
+        device.map(|device| device.as_uuid()),
+    )
+    .fetch_optional(conn)
+    .await
+}
+
+/// Locks a user's row; whether the password is still this one and the user may sign in.
+pub async fn lock_with(
+    conn: &mut PgConnection,
+    id: UserId,
+    password_hash: &str,
+) -> Result<bool, sqlx::Error> {
+    let row = sqlx::query!(
+        "SELECT password_hash = $2 AND disabled_at IS NULL AS may FROM users WHERE id = $1 FOR NO KEY UPDATE",
+        id.as_uuid(),
+        password_hash,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.and_then(|row| row.may).unwrap_or(false))
+}
+
+/// The same for a user who is signed in.
+pub async fn credentials_of(
+    conn: &mut PgConnection,
+    id: UserId,
+) -> Result<Option<CredentialsRow>, sqlx::Error> {
+    sqlx::query_as!(
+        CredentialsRow,
+        r#"SELECT id, password_hash, disabled_at IS NOT NULL AS "is_disabled!", false AS "knows_device!"
+           FROM users WHERE id = $1"#,
+        id.as_uuid(),
+    )
+    .fetch_optional(conn)
+    .await
+}
+
+/// Replaces the password. Refresh tokens that were given out before are good for no device that is unknown.
+pub async fn set_password(
+    conn: &mut PgConnection,
+    id: UserId,
+    password_hash: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE users
+         SET password_hash = $2, tokens_after = (extract(epoch FROM clock_timestamp()) * 1000)::bigint
+         WHERE id = $1",
+        id.as_uuid(),
+        password_hash,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Replaces the password's hash by another of the same password, unless the password was changed meanwhile.
+pub async fn upgrade_hash(
+    conn: &mut PgConnection,
+    id: UserId,
+    old: &str,
+    new: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2",
+        id.as_uuid(),
+        old,
+        new,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Disables an account or lets it in again; answers whose it is, `None` if there is no such user.
+pub async fn set_disabled(
+    conn: &mut PgConnection,
+    username: &str,
+    on: bool,
+) -> Result<Option<UserId>, sqlx::Error> {
+    let row = sqlx::query!(
+        "UPDATE users SET disabled_at = CASE WHEN $2 THEN coalesce(disabled_at, now()) END
+         WHERE tenant = '' AND username = $1 RETURNING id",
+        username,
+        on,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| UserId::from_uuid(row.id)))
+}
