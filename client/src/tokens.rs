@@ -18,12 +18,15 @@ use std::{
     time::Duration,
 };
 use tokio::sync::{Mutex, MutexGuard};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-/// What the secret store holds of a session. It has no `Debug`: tokens are in no log.
-#[derive(Clone, Serialize, Deserialize)]
+/// What the secret store holds of a session. It has no `Debug`: tokens are in no log. The tokens are
+/// overwritten when it goes.
+#[derive(Clone, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 pub(crate) struct SessionSecret {
+    #[zeroize(skip)]
     pub(crate) user: UserId,
+    #[zeroize(skip)]
     pub(crate) device: DeviceId,
     access_token: Zeroizing<String>,
     refresh_token: Zeroizing<String>,

@@ -1,7 +1,13 @@
 //! Secrets show themselves nowhere.
 
 use super::*;
-use crate::{ClientError, store::Key, tokens::SessionSecret};
+use crate::{
+    ClientError,
+    store::Key,
+    tokens::{SessionSecret, Tokens},
+};
+use kith_protocol::{ClientFrame, DeviceId, UserId, api, frame::Auth};
+use serde_json::json;
 use std::fmt::Debug;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -23,6 +29,13 @@ fn sec_087_what_holds_a_secret_cannot_be_formatted() {
     const {
         assert!(Shown::<SecretName>::ANSWER, "the question works");
         assert!(!Shown::<SessionSecret>::ANSWER);
+        assert!(!Shown::<Tokens>::ANSWER);
+        assert!(!Shown::<api::Session>::ANSWER);
+        assert!(!Shown::<api::SignIn>::ANSWER);
+        assert!(!Shown::<api::CreateAccount>::ANSWER);
+        assert!(!Shown::<api::Refresh>::ANSWER);
+        assert!(!Shown::<api::ChangePassword>::ANSWER);
+        assert!(!Shown::<api::RevokeSession>::ANSWER);
         assert!(!Shown::<Key>::ANSWER);
         assert!(!Shown::<PassphraseFile>::ANSWER);
         assert!(!Shown::<Vault>::ANSWER);
@@ -39,9 +52,22 @@ fn sec_087_secrets_are_overwritten_when_they_go() {
     overwritten::<Secret>();
     overwritten::<Zeroizing<[u8; 32]>>();
     overwritten::<Zeroizing<String>>();
-    let mut secret = Secret::new(vec![7; 32]);
+    overwritten::<Key>();
+    overwritten::<SessionSecret>();
+    // What is overwritten when they go is what this overwrites: both come from the same fields.
+    let mut key = Key::new([7; 32]);
+    key.zeroize();
+    assert_eq!(*key, [0; 32]);
+    let user = json!({"id": UserId::mint(), "username": "ada", "display_name": "Ada", "version": 1});
+    let session = json!({
+        "access_token": "unmistakable", "access_expires_in_s": 600, "refresh_token": "unmistakable", "user": user,
+        "device": {"id": DeviceId::mint(), "name": "a laptop"},
+    });
+    let mut secret = SessionSecret::from(serde_json::from_value::<api::Session>(session).unwrap());
+    let written = |secret: &SessionSecret| serde_json::to_string(secret).unwrap();
+    assert_eq!(written(&secret).matches("unmistakable").count(), 2, "both tokens are in it");
     secret.zeroize();
-    assert!(secret.is_empty());
+    assert!(!written(&secret).contains("unmistakable"), "{}", written(&secret));
 }
 
 #[test]
@@ -49,7 +75,10 @@ fn sec_087_errors_say_nothing_of_the_secret() {
     let secret = "unmistakable".repeat(300);
     let name = SecretName { service: "kith/errors".to_owned(), user: "session".to_owned() };
     let error = KeyringSecrets::default().set(&name, secret.as_bytes()).unwrap_err();
+    // The one frame with a token in it can be formatted, as all can.
+    let frame = ClientFrame::Auth(Auth { token: secret.clone() });
     let errors = [
+        format!("{frame:?}"),
         format!("{error} {error:?}"),
         format!("{:?}", fitting(&secret).map(drop)),
         format!("{:?}", ClientError::from(error)),

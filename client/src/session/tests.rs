@@ -74,6 +74,9 @@ async fn read_request(tcp: &mut TcpStream) -> Option<String> {
     }
 }
 
+/// What the server below gives out.
+const REFRESH_TOKEN: &str = "unmistakable refresh token";
+
 /// A server on which `ada` can sign in, with a token that has ended at once, and out; it is too busy for everything
 /// else. Notes the sign-out.
 async fn server(signed_out: Arc<AtomicBool>) -> String {
@@ -112,7 +115,7 @@ async fn answer(mut tcp: TcpStream, user: UserId, signed_out: Arc<AtomicBool>) -
         let session = api::Session {
             access_token: if is_sign_in { "ended" } else { "renewed" }.into(),
             access_expires_in_s: 600,
-            refresh_token: "refresh".into(),
+            refresh_token: REFRESH_TOKEN.into(),
             user,
             device: api::DeviceRef { id: DeviceId::mint(), name: "a computer".into() },
         };

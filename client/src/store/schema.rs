@@ -5,10 +5,10 @@ use super::{health, place};
 use crate::ClientError;
 use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 use std::path::Path;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// The database's raw key. It has no `Debug`, and is overwritten when it goes.
-#[derive(Clone)]
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub(crate) struct Key(Zeroizing<[u8; 32]>);
 
 impl Key {

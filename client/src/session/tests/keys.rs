@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::view::{KeyOffer, KeyOfferReason};
+use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use std::{fs, sync::atomic::AtomicU32};
 use tokio::time::Instant;
 
@@ -145,14 +146,30 @@ async fn sec_085_a_no_secret_is_written_in_plain_text() {
     let engine = computer.open().await;
     engine.unlock(PASSPHRASE.into()).await.unwrap();
     let key = engine.session().unwrap().store.key().to_vec();
-    let files = computer.files("");
-    assert!(files.len() > 3, "{files:?}");
-    for file in files {
-        let bytes = fs::read(&file).unwrap();
-        for secret in [key.as_slice(), b"refresh_token", PASSPHRASE.as_bytes()] {
-            assert!(!bytes.windows(secret.len()).any(|window| window == secret), "{}", file.display());
+    let held = serde_json::to_value(engine.session().unwrap().tokens.secret().await).unwrap();
+    assert_eq!(held["refresh_token"], REFRESH_TOKEN, "it is what is held");
+    let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    let texts = [REFRESH_TOKEN, PASSPHRASE, &hex, &hex.to_uppercase(), &STANDARD_NO_PAD.encode(&key)];
+    let mut secrets: Vec<Vec<u8>> = texts.iter().map(|text| text.as_bytes().to_vec()).collect();
+    secrets.extend(texts.iter().map(|text| STANDARD_NO_PAD.encode(text).into_bytes()));
+    secrets.push(key);
+    let (mut folders, mut files) = (vec![computer.dir.path().to_owned()], 0);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            files += 1;
+            let bytes = fs::read(&path).unwrap();
+            for secret in &secrets {
+                let is_there = bytes.windows(secret.len()).any(|window| window == secret);
+                assert!(!is_there, "{}", path.display());
+            }
         }
     }
+    assert!(files > 3, "{files}");
     assert!(computer.secrets.inner.names().is_empty());
     computer.quit(engine).await;
 }
