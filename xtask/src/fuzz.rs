@@ -73,7 +73,7 @@ fn guided(seconds: u64, seed: u64) -> Result<()> {
         return Ok(());
     }
     let folder = target_dir().join("fuzz");
-    let mut build = cargo(&["build", "--locked", "--bins"]);
+    let mut build = cargo(&["build", "--bins"]);
     // Its `.cargo/config.toml` puts the counters in.
     run(build.current_dir(root().join("fuzz")).env("CARGO_TARGET_DIR", &folder).env_remove("RUSTFLAGS"))?;
     let built = folder.join(host()?).join("debug");
