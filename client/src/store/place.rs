@@ -1,8 +1,10 @@
 //! The files beside a database: the copy from before a migration, and what was set aside because it is damaged.
-//! Nothing that a user wrote is ever removed here but a copy that has served.
+//! Nothing that a user wrote is removed here but a copy that has served, and what was set aside [`KEPT_DAYS`] ago: it
+//! holds what was deleted since.
 
 use crate::ClientError;
-use rusqlite::Connection;
+use kith_protocol::TimestampMs;
+use rusqlite::{Connection, OptionalExtension, params};
 use std::{
     ffi::OsString,
     fs::{self, File},
@@ -20,6 +22,8 @@ const PART: &str = ".rescue-part";
 const DAMAGED: &str = ".damaged-";
 /// A file whose key is lost, set aside for the one in its place; a time stamp follows.
 const KEYLESS: &str = ".keyless-";
+/// A file that was set aside is kept so long, in days.
+const KEPT_DAYS: i64 = 30;
 /// What SQLite keeps beside a file, the file itself last: whatever else is there belongs to it.
 const PARTS: [&str; 4] = ["-wal", "-shm", "-journal", ""];
 
@@ -124,6 +128,60 @@ pub(crate) fn set_aside(path: &Path) -> Result<PathBuf, ClientError> {
     rename_database(path, &aside)?;
     tracing::warn!(file = %aside.display(), "a database whose key is lost was set aside");
     Ok(aside)
+}
+
+/// Until when a file that was set aside is kept; `None` if its name does not say when that was.
+pub(super) fn kept_until(file: &str) -> Result<Option<TimestampMs>, ClientError> {
+    let name = file.rsplit(['/', '\\']).next().unwrap_or(file);
+    let stamp = [DAMAGED, KEYLESS].iter().find_map(|ending| name.split_once(ending)).map(|(_, stamp)| stamp);
+    let Some(at) = stamp.map(stamped_at).transpose()?.flatten() else { return Ok(None) };
+    let until = at.saturating_add(KEPT_DAYS * 24 * 60 * 60 * 1_000);
+    Ok(u64::try_from(until).ok().map(TimestampMs))
+}
+
+/// The time that a name begins with, in milliseconds since 1970.
+fn stamped_at(name: &str) -> Result<Option<i64>, ClientError> {
+    let is_stamp = name.len() >= 16
+        && name.bytes().zip(*b"00000000T000000Z").all(|(byte, kind)| match kind {
+            b'0' => byte.is_ascii_digit(),
+            kind => byte == kind,
+        });
+    if !is_stamp {
+        return Ok(None);
+    }
+    let part = |from: usize, to: usize| &name[from..to];
+    let (date, time) = (
+        format!("{}-{}-{}", part(0, 4), part(4, 6), part(6, 8)),
+        format!("{}:{}:{}", part(9, 11), part(11, 13), part(13, 15)),
+    );
+    let clock = Connection::open_in_memory()?;
+    let read =
+        clock.query_row("SELECT unixepoch(?1 || 'T' || ?2) * 1000", params![date, time], |row| row.get(0));
+    Ok(read.optional()?.flatten())
+}
+
+/// Removes what was set aside too long ago, with all that belongs to it; answers how many files.
+pub(super) fn expire(path: &Path, now: TimestampMs) -> Result<usize, ClientError> {
+    let Some((folder, file)) = path.parent().zip(path.file_name().and_then(|name| name.to_str())) else {
+        return Ok(0);
+    };
+    let mut removed = 0;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(file)) else { continue };
+        if ![DAMAGED, KEYLESS].iter().any(|ending| rest.starts_with(ending)) {
+            continue;
+        }
+        if kept_until(rest)?.is_some_and(|until| until < now) {
+            remove(&entry.path())?;
+            removed += 1;
+        }
+    }
+    if removed > 0 {
+        tracing::info!(files = removed, "removed what was set aside more than {KEPT_DAYS} days ago");
+    }
+    Ok(removed)
 }
 
 fn rescued(path: &Path) -> Result<Option<(PathBuf, String)>, ClientError> {

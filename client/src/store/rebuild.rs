@@ -153,6 +153,11 @@ fn mark(db: &Db<'_>) -> Result<Option<Mark>, ClientError> {
     Ok(apply::meta(db, MARK)?.map(|text| sql::read_json(&text)).transpose()?)
 }
 
+/// The conversation and the seq that a rebuild has reached; `None` if none goes on.
+pub(super) fn reached(db: &Db<'_>) -> Result<Option<(i64, i64)>, ClientError> {
+    Ok(mark(db)?.map(|mark| (mark.cid, mark.seq)))
+}
+
 fn put_mark(tx: &Tx<'_>, mark: &Mark) -> Result<(), ClientError> {
     apply::set_meta(tx, MARK, &sql::write_json(mark)?)
 }

@@ -1,5 +1,5 @@
 //! A damaged file: what only this device has (the outbox and drafts) is brought into a new one, row by row, as far as
-//! it can be read; the damaged file is set aside and never deleted. The rest comes from the server by ordinary sync.
+//! it can be read; the damaged file is set aside and removed after some weeks ([`place`]). The rest comes from the server by ordinary sync.
 
 use super::{Db, Key, Tx, apply, drafts, messages, outbox, place, rebuild, schema, sql};
 use crate::{ClientError, view::MendedView};
@@ -75,7 +75,8 @@ pub(super) fn mend(path: &Path, key: &Key, me: UserId) -> Result<(), ClientError
 
 /// What was mended and the user has not seen.
 pub(crate) fn mended(db: &Db<'_>) -> Result<Option<MendedView>, ClientError> {
-    Ok(apply::meta(db, MENDED)?.and_then(|text| serde_json::from_str(&text).ok()))
+    let stored = apply::meta(db, MENDED)?.and_then(|text| serde_json::from_str::<MendedView>(&text).ok());
+    stored.map(|view| Ok(MendedView { kept_until: place::kept_until(&view.file)?, ..view })).transpose()
 }
 
 /// The user has seen it.
@@ -270,7 +271,7 @@ fn put(tx: &mut Tx<'_>, salvaged: Salvaged, file: String) -> Result<MendedView, 
     for row in &salvaged.drafts {
         if put_draft(tx, row)? { kept += 1 } else { lost += 1 }
     }
-    Ok(MendedView { salvaged: kept, lost, is_complete: salvaged.is_complete, file })
+    Ok(MendedView { salvaged: kept, lost, is_complete: salvaged.is_complete, file, kept_until: None })
 }
 
 /// Inserts a row as it is; the names come from the schema.

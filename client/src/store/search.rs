@@ -8,7 +8,7 @@ mod snippet;
 
 pub(super) use query::Query;
 
-use super::{Db, Tx, conversations, list, messages, overlay::Overlay, people, recent, sql, tokens};
+use super::{Db, Tx, conversations, list, messages, overlay::Overlay, people, rebuild, recent, sql, tokens};
 use crate::{
     ClientError,
     view::{SearchHit, SearchView},
@@ -17,8 +17,8 @@ use kith_protocol::ConversationId;
 use rusqlite::{OptionalExtension, named_params, params};
 use std::collections::{BTreeMap, HashMap, hash_map};
 
-/// Messages, the newest ones, whose texts one search compares one by one: where the index does not know what is looked
-/// for (`?!`).
+/// Messages, the newest ones, whose texts one search compares one by one, where the index does not know what is looked for
+/// (`?!`); and places of words that one search looks at where not every place is a hit.
 const COMPARED_MAX: usize = 20_000;
 
 /// What a transaction changes of the index, by mid. It is written at the end of the transaction in the order of the
@@ -135,7 +135,7 @@ pub(crate) fn search(
 ) -> Result<SearchView, ClientError> {
     let cid = conversation.map(|id| conversations::known(db, id)).transpose()?;
     let query = Query::of(query);
-    let (mut searched, total) = coverage(db, cid)?;
+    let (mut searched, total) = coverage(db, cid, &query)?;
     if query.phrases.is_empty() && query.marks.is_empty() {
         return Ok(SearchView { hits: Vec::new(), more: false, searched, total });
     }
@@ -172,19 +172,20 @@ fn matching(
         return Ok(Found { mids, compared: None });
     }
     let mut statement = db.conn.prepare_cached(
-        "SELECT m.mid, m.text FROM search s JOIN messages m ON m.mid = s.rowid
-         WHERE search MATCH :words AND (:cid IS NULL OR m.cid = :cid) AND m.is_deleted = 0 ORDER BY s.rowid DESC",
+        "SELECT m.mid, m.text, :cid IS NULL OR m.cid = :cid FROM search s JOIN messages m ON m.mid = s.rowid
+         WHERE search MATCH :words AND m.is_deleted = 0 ORDER BY s.rowid DESC",
     )?;
     let mut rows = statement.query(named_params! { ":words": query.expression(), ":cid": cid })?;
     let mut mids = Vec::new();
     let mut looked_at = 0;
     while let Some(row) = rows.next()? {
-        if !query.marks.is_empty() {
+        if cid.is_some() || !query.marks.is_empty() {
             looked_at += 1;
             if looked_at > COMPARED_MAX {
-                return Ok(Found { mids, compared: Some(COMPARED_MAX) });
+                return instead(db, query, pending, cid, limit, mids);
             }
-            if !query.has_marks(row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?) {
+            let is_elsewhere = !row.get::<_, bool>(2)?;
+            if is_elsewhere || !query.has_marks(row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?) {
                 continue;
             }
         }
@@ -197,6 +198,27 @@ fn matching(
         }
     }
     Ok(Found { mids, compared: None })
+}
+
+/// After as many places of the words as are looked at: what was found there. In one conversation its own newest messages
+/// are read too, for most places may lie elsewhere.
+fn instead(
+    db: &Db<'_>,
+    query: &Query,
+    pending: &Pending,
+    cid: Option<i64>,
+    limit: usize,
+    mut mids: Vec<i64>,
+) -> Result<Found, ClientError> {
+    if cid.is_none() {
+        return Ok(Found { mids, compared: Some(COMPARED_MAX) });
+    }
+    let found = compared(db, query, pending, cid, limit)?;
+    mids.extend(found.mids);
+    mids.sort_unstable_by(|a, b| b.cmp(a));
+    mids.dedup();
+    mids.truncate(limit);
+    Ok(Found { mids, compared: found.compared })
 }
 
 /// The newest messages one by one, for what is not in the index.
@@ -278,14 +300,26 @@ impl Shown<'_, '_> {
     }
 }
 
-/// Messages that were searched, and that exist. A server may name any number, so each is bounded before it is added.
-fn coverage(db: &Db<'_>, cid: Option<i64>) -> Result<(u32, u32), ClientError> {
+/// Messages that were searched, and that exist. A server may name any number, so each is bounded before it is added. While
+/// the index is made again, it has the conversations before the one that this has reached, and of that one a part.
+fn coverage(db: &Db<'_>, cid: Option<i64>, query: &Query) -> Result<(u32, u32), ClientError> {
+    let is_indexed = !query.phrases.is_empty();
+    let (reached, seq) = rebuild::reached(db)?.filter(|_| is_indexed).unwrap_or((i64::MAX, i64::MAX));
     let mut query = db.conn.prepare_cached(
-        "SELECT ifnull(sum(stored), 0), ifnull(sum(max(stored, CASE WHEN EXISTS (
+        "SELECT ifnull(sum(CASE WHEN cid < ?2 THEN stored WHEN cid = ?2 THEN min(stored, ?3) ELSE 0 END), 0),
+             ifnull(sum(max(stored, CASE WHEN EXISTS (
                  SELECT 1 FROM log_range r WHERE r.cid = c.cid AND r.high >= c.head
                      AND r.low <= max(c.floor, ifnull(json_extract(c.visible, '$[0][0]'), 1)))
              THEN stored ELSE min(countable, 0xFFFFFFFF) END)), 0)
          FROM conversations c WHERE ?1 IS NULL OR cid = ?1",
     )?;
-    Ok(query.query_row([cid], |row| Ok((sql::count_u32(row, 0)?, sql::count_u32(row, 1)?)))?)
+    let row = query
+        .query_row(params![cid, reached, seq], |row| Ok((sql::count_u32(row, 0)?, sql::count_u32(row, 1)?)));
+    Ok(row?)
+}
+
+/// What a search shows of a text.
+#[cfg(test)]
+pub(super) fn excerpt(text: &str, query: &str) -> Vec<crate::view::SnippetPart> {
+    snippet::snippet(text, &Query::of(query))
 }

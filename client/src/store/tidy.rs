@@ -2,9 +2,10 @@
 //! ([`scrub`]), the planner's statistics are renewed, what is in the log beside the file is brought into it, and the
 //! memory of pages that were read is given back. In small steps, so that a write waits for one of them at most.
 
-use super::{readers::Readers, scrub, writer::WeakWriter};
+use super::{place, readers::Readers, scrub, writer::WeakWriter};
 use rusqlite::Connection;
 use std::{
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -16,6 +17,8 @@ const QUIET: Duration = Duration::from_secs(3);
 const STEP_PAGES: i64 = 64;
 /// A pass over all pages of the file takes seconds where there are a million messages, so there is a rest after each.
 const SCRUB_REST: Duration = Duration::from_secs(600);
+/// Files that were set aside are looked at once in so long.
+const EXPIRY_REST: Duration = Duration::from_secs(24 * 60 * 60);
 /// Where a pass is not finished, it goes on after this, also if nothing was written.
 const AGAIN: Duration = Duration::from_secs(30);
 
@@ -26,6 +29,7 @@ pub(super) struct Upkeep {
     scrubbed_at: Option<Instant>,
     /// Something was erased, and the next pass waits for the end of the rest.
     is_resting: bool,
+    expired_at: Option<Instant>,
 }
 
 /// Tidies whenever it has become quiet after a write, until the writer is gone.
@@ -78,8 +82,21 @@ impl Upkeep {
         if let Err(error) = conn.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(PASSIVE);") {
             tracing::debug!(%error, "the database was not tidied");
         }
+        self.expire(conn);
         rest(conn);
         (false, self)
+    }
+
+    /// Removes what was set aside long ago.
+    fn expire(&mut self, conn: &Connection) {
+        if self.expired_at.is_some_and(|at| at.elapsed() < EXPIRY_REST) {
+            return;
+        }
+        self.expired_at = Some(Instant::now());
+        let expired = conn.path().map(|path| place::expire(Path::new(path), super::now()));
+        if let Some(Err(error)) = expired {
+            tracing::warn!(%error, "failed to remove what was set aside");
+        }
     }
 
     /// When there is something to do though nobody writes.

@@ -37,6 +37,7 @@ pub enum KeyStore {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(tag = "state", rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "there is one, and the window asks for it when it changes")]
 pub enum AppState {
     /// Nobody has signed in on this profile.
     SignedOut {
@@ -119,6 +120,8 @@ pub struct MendedView {
     pub is_complete: bool,
     /// Where the damaged file was put.
     pub file: String,
+    /// Until when it is kept, if that is known.
+    pub kept_until: Option<TimestampMs>,
 }
 
 /// Why nobody is signed in.

@@ -1,4 +1,5 @@
 /** Codes to sentences: what went wrong and what to do next. Everyone branches on the code, nobody on a text. */
+import { exact } from './format';
 import type { MendedView, OutboxKind, UiError } from './ipc/engine';
 
 const SENTENCES: Record<string, string> = {
@@ -122,6 +123,6 @@ export function mendedText(mended: MendedView): string {
   const lost = mended.lost > 0 ? ` ${items(mended.lost)} could not be read.` : '';
   return (
     `Your messages come again from the server. ${items(mended.salvaged)} were saved.${lost}${more} ` +
-    `The damaged file is kept: ${mended.file}`
+    `The damaged file is kept${mended.kept_until === null ? '' : ` until ${exact(mended.kept_until)}`}: ${mended.file}`
   );
 }

@@ -37,5 +37,5 @@ export function asideText({ has_history, unsent }: KeyOffer): string | null {
       : unsent === 0
         ? 'Nothing in it was unsent.'
         : `${unsent} unsent ${unsent === 1 ? 'item is' : 'items are'} in it.`;
-  return `If you keep this sign-in, a new history is begun with what the server has. The old file is renamed and kept. ${lost}`;
+  return `If you keep this sign-in, a new history is begun with what the server has. The old file is renamed and kept for 30 days. ${lost}`;
 }

@@ -52,7 +52,9 @@ describe('a profile under a passphrase', () => {
     await type('signin-username', 'ada');
     await type('signin-password', 'correct horse');
     await click('signin-submit');
-    expect(await text('offer-aside')).toMatch(/old file is renamed and kept\. 2 unsent items are in it/);
+    expect(await text('offer-aside')).toMatch(
+      /old file is renamed and kept for 30 days\. 2 unsent items are in it/,
+    );
   });
 
   it.each([

@@ -287,13 +287,20 @@ describe('a history that was damaged', () => {
   it('says what was saved and where the old file is, until it was read', async () => {
     const shell = createFake();
     const app = await shell.appState();
-    const mended = { salvaged: 3, lost: 1, is_complete: false, file: '/home/ada/kith.db.damaged-1' };
+    const mended = {
+      salvaged: 3,
+      lost: 1,
+      is_complete: false,
+      file: '/home/ada/kith.db.damaged-1',
+      kept_until: Date.UTC(2026, 11, 24, 12),
+    };
     vi.spyOn(shell, 'appState').mockResolvedValueOnce({ ...app, mended } as AppState);
     const seen = vi.spyOn(shell, 'mendedSeen');
     render(Root, { shell });
     const text = (await screen.findByTestId('mended')).textContent;
     expect(text).toContain('3 unsent items and drafts were saved. 1 unsent item or draft could not be read.');
     expect(text).toContain('/home/ada/kith.db.damaged-1');
+    expect(text).toMatch(/kept until .*2026/);
     await fireEvent.click(screen.getByText('Understood'));
     expect(seen).toHaveBeenCalledOnce();
     await waitFor(() => expect(screen.queryByTestId('mended')).toBeNull());

@@ -41,28 +41,37 @@ pub(super) fn snippet(text: &str, query: &Query) -> Vec<SnippetPart> {
 fn hits_in(text: &str, query: &Query) -> Vec<bool> {
     let mut is_hit = vec![false; text.len()];
     let tokens = tokens::of(text);
-    for phrase in &query.phrases {
-        let wanted: Vec<&str> = phrase.split_whitespace().collect();
-        for part in tokens.windows(wanted.len()) {
-            if let Some(end) = end_of_match(part, &wanted) {
-                is_hit[part[0].places[0].start..end].fill(true);
+    // The tokens as phrases are, each behind a space: they are found in time in proportion to the text alone.
+    let (mut line, mut starts) = (String::new(), Vec::with_capacity(tokens.len()));
+    for token in &tokens {
+        starts.push(line.len());
+        line.push(' ');
+        line.push_str(&token.text);
+    }
+    for (at, phrase) in query.phrases.iter().enumerate() {
+        if query.phrases[..at].contains(phrase) {
+            continue;
+        }
+        let wanted = phrase.matches(' ').count();
+        let last_chars = phrase.chars().rev().take_while(|c| *c != ' ').count();
+        let mut first = 0;
+        for (found, _) in line.match_indices(phrase.as_str()) {
+            while starts[first] < found {
+                first += 1;
             }
+            let last = &tokens[first + wanted - 1];
+            is_hit[tokens[first].places[0].start..last.places[last_chars - 1].end].fill(true);
         }
     }
-    for mark in &query.marks {
+    for (at, mark) in query.marks.iter().enumerate() {
+        if query.marks[..at].contains(mark) {
+            continue;
+        }
         for (at, _) in text.match_indices(mark.as_str()) {
             is_hit[at..at + mark.len()].fill(true);
         }
     }
     is_hit
-}
-
-/// Where the match of a phrase with as many tokens ends, if they match.
-fn end_of_match(tokens: &[tokens::Token], wanted: &[&str]) -> Option<usize> {
-    let ((last, rest), (wanted_last, wanted_rest)) = (tokens.split_last()?, wanted.split_last()?);
-    let is_match = rest.iter().zip(wanted_rest).all(|(token, wanted)| token.text == *wanted)
-        && last.text.starts_with(wanted_last);
-    is_match.then(|| last.places[wanted_last.chars().count() - 1].end)
 }
 
 #[cfg(test)]

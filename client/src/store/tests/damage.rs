@@ -1,6 +1,9 @@
 //! Damaged files: what is unsent survives, the damaged file is kept, and a wrong key is no damage.
 
-use super::{super::salvage, *};
+use super::{
+    super::{place, salvage, tidy::Upkeep},
+    *,
+};
 use crate::view::MendedView;
 use kith_protocol::{ErrorCode, frame::StateChange};
 use std::{fs, path::PathBuf, sync::Arc, time::Duration};
@@ -78,6 +81,49 @@ async fn mended(fixture: &Fixture) -> Option<MendedView> {
 
 async fn draft(fixture: &Fixture) -> Option<String> {
     fixture.row().await.draft
+}
+
+#[tokio::test]
+async fn w9_what_was_set_aside_is_kept_for_30_days_with_all_that_belongs_to_it() {
+    let fixture = filled().await;
+    let name = |ending: &str| PathBuf::from(format!("{}{ending}", path(&fixture).display()));
+    let old = [
+        ".damaged-20200229T235959Z",
+        ".damaged-20200229T235959Z-2",
+        ".damaged-20200229T235959Z-wal",
+        ".keyless-20200229T235959Z",
+        ".keyless-20200229T235959Z.before-upgrade",
+    ];
+    let day = 24 * 60 * 60 * 1_000;
+    let at = 1_583_020_799_000; // 2020-02-29T23:59:59Z
+    assert_eq!(
+        place::kept_until(&name(old[2]).display().to_string()).unwrap(),
+        Some(TimestampMs(at + 30 * day))
+    );
+    let others = [
+        ".damaged-",
+        ".damaged-soon",
+        ".damaged-20209999T235959Z",
+        ".damaged-99991231T235959Z",
+        "-damaged-20200229T235959Z",
+    ];
+    let foreign = fixture.folder.path().join("other.db.damaged-20200229T235959Z");
+    for file in old.iter().chain(&others).map(|ending| name(ending)).chain([foreign.clone()]) {
+        fs::write(file, "history").unwrap();
+    }
+    let file = path(&fixture);
+    assert_eq!(place::expire(&file, TimestampMs(at + 30 * day)).unwrap(), 0, "not before");
+    let mut upkeep = Upkeep::default();
+    loop {
+        let (is_more, left) = fixture.store.writer.tidy(move |conn| upkeep.step(conn)).await.unwrap();
+        upkeep = left;
+        if !is_more {
+            break;
+        }
+    }
+    assert_eq!(old.map(|ending| name(ending).exists()), [false; 5]);
+    assert_eq!(others.map(|ending| name(ending).exists()), [true; 5]);
+    assert!(foreign.exists() && file.exists());
 }
 
 const UNSENT: [&str; 6] = ["unsent 0", "unsent 1", "unsent 2", "unsent 3", "unsent 4", "refused"];

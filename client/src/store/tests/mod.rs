@@ -23,6 +23,7 @@ mod upgrade;
 mod upkeep;
 mod verify;
 mod versions;
+mod worst;
 
 use super::{Changes, Db, Key, Store, Tx, conversations, people, unsent as doing};
 use crate::{

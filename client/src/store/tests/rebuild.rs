@@ -71,6 +71,10 @@ async fn c6_a_rebuild_goes_on_where_it_was_ended() {
     let mut conn = open(&fixture);
     assert_eq!(rebuild::begin(&mut conn, ada).unwrap(), reached, "it goes on from the last batch");
     assert_eq!(found(&conn, ada, "word499x") + found(&conn, ada, "word500x"), 1);
+    let db = Db { conn: &conn, me: ada, now: TimestampMs(1) };
+    let view = search::search(&db, "word", None, 10).unwrap();
+    assert_eq!((view.searched, view.total), (500, 1_200), "what is not in the index yet was not searched");
+    assert_eq!(search::search(&db, "?!", None, 10).unwrap().searched, 1_200, "without the index it was");
     drop(conn);
 
     let path = fixture.folder.path().join("kith.db");

@@ -191,6 +191,35 @@ async fn a23_marks_alone_are_looked_for_in_the_newest_messages_and_the_answer_sa
     }
 }
 
+#[tokio::test]
+async fn a23_a_word_in_one_conversation_is_looked_for_in_a_bounded_part_and_the_answer_says_so() {
+    let fixture = with(&["needle and plain", "nothing"]).await;
+    let conversation = fixture.conversation;
+    let within = move |db: &Db<'_>| search::search(db, "plain", Some(conversation), 10);
+    // The word is in more messages of another conversation than are looked at.
+    let elsewhere = "
+        INSERT INTO conversations (cid, id, kind, created_at) VALUES (99, randomblob(16), 'group', 1);
+        INSERT INTO messages (mid, cid, id, seq, sender, ts, text)
+            WITH RECURSIVE n (i) AS (SELECT 10 UNION ALL SELECT i + 1 FROM n WHERE i < 20020)
+            SELECT (1 << 62) + i, 99, randomblob(16), i, sender, ts, 'plain' FROM n, (SELECT * FROM messages LIMIT 1);
+        INSERT INTO search (rowid, text) SELECT mid, 'plain' FROM messages WHERE cid = 99;";
+    fixture.store.write(move |tx| Ok(tx.conn.execute_batch(elsewhere)?)).await.unwrap();
+    let view = fixture.read(within).await;
+    assert_eq!((view.hits.len(), view.searched, view.more), (1, 2, false), "its own are found all the same");
+    // And the conversation has more messages than are read one by one.
+    let own = "
+        INSERT INTO messages (mid, cid, id, seq, sender, ts, text)
+            WITH RECURSIVE n (i) AS (SELECT 10 UNION ALL SELECT i + 1 FROM n WHERE i < 20020)
+            SELECT (1 << 62) + 100000 + i, cid, randomblob(16), i, sender, ts, 'other'
+            FROM n, (SELECT * FROM messages WHERE cid <> 99 LIMIT 1);
+        UPDATE conversations SET stored = 20013 WHERE cid <> 99;";
+    fixture.store.write(move |tx| Ok(tx.conn.execute_batch(own)?)).await.unwrap();
+    let view = fixture.read(within).await;
+    assert_eq!((view.hits.len(), view.searched, view.total), (0, 20_000, 20_013), "the rest is not read");
+    let view = fixture.read(move |db| search::search(db, "needle", Some(conversation), 10)).await;
+    assert_eq!((view.hits.len(), view.searched), (1, 20_013), "a rarer word is found wherever it is");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_search_ends_when_the_next_one_begins() {
     let fixture = with(&["one message"]).await;

@@ -536,7 +536,11 @@ is_complete: boolean,
 /**
  * Where the damaged file was put.
  */
-file: string, };
+file: string,
+/**
+ * Until when it is kept, if that is known.
+ */
+kept_until: TimestampMs | null, };
 
 /**
  * A message.
