@@ -210,13 +210,15 @@ pub(super) fn push_back(tx: &mut Tx<'_>, cid: i64, event: &NewEvent) -> Result<i
 /// The events of a conversation that wait, in order.
 pub(super) fn waiting(db: &Db<'_>, cid: i64) -> Result<Vec<Waiting>, ClientError> {
     let mut query = db.conn.prepare_cached(
-        "SELECT item, kind, target, state, code FROM outbox
+        "SELECT item, kind, id, target, state, code, seq FROM outbox
          WHERE cid = ?1 AND kind NOT IN ('open', 'state') ORDER BY item",
     )?;
     let rows = query.query_map([cid], |row| {
         let is_parked = row.get::<_, String>("state")? == "parked";
         Ok(Waiting {
             item: row.get("item")?,
+            id: sql::event_opt(row, "id")?,
+            acked: row.get::<_, Option<i64>>("seq")?.map(|seq| Seq(seq.unsigned_abs())),
             kind: row.get("kind")?,
             target: sql::event_opt(row, "target")?,
             parked: sql::code_opt(row, "code")?.filter(|_| is_parked),

@@ -3,7 +3,7 @@
 use super::{Tx, conversations, log, members, messages, outbox, own_state, project, ranges};
 use crate::{
     ClientError,
-    sync::resend::{self, Resend},
+    sync::resend::{self, Next, Resend},
 };
 use kith_protocol::{
     Chain, ConversationId, EventContent, EventId, NewEvent, Seq, TimestampMs,
@@ -88,7 +88,7 @@ pub(super) fn make_room(tx: &mut Tx<'_>, cid: i64, seq: Seq, id: EventId) -> Res
     messages::put_unnumbered(tx, cid, stale.id, item, &stale.text, stale.reply_to, stale.ts)
 }
 
-/// Puts own events back into the outbox, before what waits there.
+/// Puts own events back into the outbox, among what waits there.
 fn put_back(
     tx: &mut Tx<'_>,
     cid: i64,
@@ -98,7 +98,14 @@ fn put_back(
     for item in &plan.ended {
         outbox::end(tx, *item)?;
     }
-    for again in &plan.again {
+    for next in &plan.order {
+        let again = match next {
+            Next::Again(again) => again,
+            Next::Row { item, is_freed } => {
+                outbox::move_to_end(tx, *item, *is_freed)?;
+                continue;
+            }
+        };
         let item = outbox::push_back(tx, cid, again)?;
         if again.kind == "message" {
             let text = again.body.get("text").and_then(serde_json::Value::as_str).unwrap_or_default();
@@ -108,7 +115,7 @@ fn put_back(
             messages::put_unnumbered(tx, cid, again.id, item, text, reply_to, ts)?;
         }
     }
-    plan.moved.iter().try_for_each(|(item, is_freed)| outbox::move_to_end(tx, *item, *is_freed))
+    Ok(())
 }
 
 /// Begins a conversation again that the server has lost, if that is this user's to do: either of a direct one, the owner

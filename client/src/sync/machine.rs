@@ -364,6 +364,7 @@ impl Machine {
     /// What is left of a log; answers whether something was cut.
     fn rewound(&mut self, local: LocalConversation) -> bool {
         self.attention.insert(local.conversation);
+        self.outbox.rewound(local.conversation);
         self.logs.get_mut(&local.conversation).is_some_and(|log| log.rewound(local.ranges))
     }
 

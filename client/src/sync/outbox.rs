@@ -45,6 +45,9 @@ struct Lane {
     items: BTreeSet<i64>,
     /// Own state leaves at most every [`limits::MARKER_EVERY`] (R2); monotonic ms.
     state_after: u64,
+    /// Events wait behind one that was acknowledged and is not stored: the server may have lost it, and a relation
+    /// would overtake it (S7). So it is after a rewind and after a start, until such rows have ended.
+    awaits_acked: bool,
 }
 
 /// What of a conversation may leave before all of it may.
@@ -68,7 +71,15 @@ impl Outbox {
     pub(crate) fn new(entries: Vec<OutboxEntry>) -> Self {
         let mut outbox = Self::default();
         outbox.update(OutboxUpdate { changed: entries, removed: Vec::new() });
+        outbox.lanes.values_mut().for_each(|lane| lane.awaits_acked = true);
         outbox
+    }
+
+    /// The log of a conversation was cut: what was acknowledged in it may be lost.
+    pub(crate) fn rewound(&mut self, conversation: ConversationId) {
+        if let Some(lane) = self.lanes.get_mut(&conversation) {
+            lane.awaits_acked = true;
+        }
     }
 
     /// Takes what the user did.
@@ -373,6 +384,8 @@ fn turns_of(
         }
         return;
     }
+    lane.awaits_acked &=
+        lane.items.iter().filter_map(of).any(|(_, row)| matches!(row.phase, Phase::Acked(_)));
     let (mut bytes, mut count, before) = (0, 0, turns.len());
     let (mut events_open, (events_max, bytes_max)) = (most.is_some(), most.unwrap_or_default());
     // Own state leaves in its order: one that waits after a refusal would undo what was said after it.
@@ -407,7 +420,8 @@ fn turns_of(
                 }
             }
             Phase::Parked => events_open = row.what != OutboxWhat::Message,
-            Phase::Leaving | Phase::Sent | Phase::Acked(_) => {}
+            Phase::Acked(_) => events_open = !lane.awaits_acked,
+            Phase::Leaving | Phase::Sent => {}
         }
     }
     if !states.is_empty() && !state_busy && lane.state_after <= now {

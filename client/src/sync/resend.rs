@@ -4,7 +4,7 @@
 //! that its author deleted is not sent again, nor is anything about it.
 
 use crate::mutation::{self, Mutation};
-use kith_protocol::{ErrorCode, Event, EventId, NewEvent, UserId};
+use kith_protocol::{ErrorCode, Event, EventId, NewEvent, Seq, UserId};
 use std::collections::BTreeSet;
 
 /// An event that waits in the outbox.
@@ -12,6 +12,10 @@ use std::collections::BTreeSet;
 pub(crate) struct Waiting {
     /// Its row.
     pub item: i64,
+    /// The event.
+    pub id: Option<EventId>,
+    /// Where the server has numbered it, as it said; the event itself is not stored yet.
+    pub acked: Option<Seq>,
     /// Its kind.
     pub kind: String,
     /// What it is about.
@@ -23,13 +27,23 @@ pub(crate) struct Waiting {
 /// What happens to the outbox of a conversation whose log was cut.
 #[derive(Debug, Default)]
 pub(crate) struct Resend {
-    /// Own events that go back to the outbox, in the order of the log.
-    pub again: Vec<NewEvent>,
     /// Rows that end, for what they are about was deleted by its author.
     pub ended: Vec<i64>,
-    /// Rows that leave after [`Self::again`]: each gets a new number, in this order. `true` if it was refused for want
-    /// of its target, which goes out again before it.
-    pub moved: Vec<(i64, bool)>,
+    /// What leaves, in this order, each with a new number; empty if the rows stay as they are.
+    pub order: Vec<Next>,
+}
+
+/// One place in the outbox.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// An own event of the log that was cut.
+    Again(NewEvent),
+    /// A row that waits.
+    Row {
+        item: i64,
+        /// It was refused for want of its target, which goes out again before it.
+        is_freed: bool,
+    },
 }
 
 /// Plans it: `above` are the stored events that are cut off, ascending; `waiting` the rows, ascending.
@@ -43,40 +57,55 @@ pub(crate) fn plan(me: UserId, above: &[Event], waiting: &[Waiting]) -> Resend {
     let deleted: BTreeSet<EventId> =
         redacted.chain(numbered.chain(queued).filter(|target| own.contains(target))).collect();
     let is_about_deleted = |target: Option<EventId>| target.is_some_and(|target| deleted.contains(&target));
+    let again: Vec<&Event> = above
+        .iter()
+        .filter(|event| event.sender == me && event.body.is_some())
+        .filter(|event| !deleted.contains(&event.id) && !is_about_deleted(event.target))
+        .collect();
     let mut plan = Resend::default();
-    for event in above.iter().filter(|event| event.sender == me) {
-        if deleted.contains(&event.id) || is_about_deleted(event.target) {
-            continue;
-        }
-        let Some(body) = event.body.clone() else { continue };
-        plan.again.push(NewEvent {
-            id: event.id,
-            kind: event.kind.clone(),
-            target: event.target,
-            body,
-            written_at: event.written_at,
-            resubmitted: Some(true),
-        });
-    }
-    let comes_again = |target: EventId| plan.again.iter().any(|event| event.id == target);
     if mutation::is(Mutation::RelationOvertakes) {
+        plan.order = again.into_iter().filter_map(again_of).map(Next::Again).collect();
         return plan;
     }
-    for row in waiting {
-        if is_about_deleted(row.target) {
-            plan.ended.push(row.item);
-        } else if !plan.again.is_empty() {
-            let is_missed = row.parked == Some(ErrorCode::TargetMissing);
-            plan.moved.push((row.item, is_missed && row.target.is_some_and(comes_again)));
-        }
+    let (ended, mut rows): (Vec<&Waiting>, Vec<&Waiting>) =
+        waiting.iter().partition(|row| is_about_deleted(row.target));
+    plan.ended = ended.into_iter().map(|row| row.item).collect();
+    if again.is_empty() {
+        return plan;
     }
+    let row_of = |row: &Waiting| Next::Row {
+        item: row.item,
+        is_freed: row.parked == Some(ErrorCode::TargetMissing)
+            && row.target.is_some_and(|target| again.iter().any(|event| event.id == target)),
+    };
+    for event in &again {
+        // What was acknowledged and has not come stood before it in the log, as what it is about did.
+        let is_before = |row: &Waiting| {
+            row.acked.is_some_and(|seq| seq < event.seq) || (row.id.is_some() && row.id == event.target)
+        };
+        plan.order.extend(rows.extract_if(.., |row| is_before(row)).map(row_of));
+        plan.order.extend(again_of(event).map(Next::Again));
+    }
+    plan.order.extend(rows.into_iter().map(row_of));
     plan
+}
+
+/// A stored event as it is written once more.
+fn again_of(event: &Event) -> Option<NewEvent> {
+    Some(NewEvent {
+        id: event.id,
+        kind: event.kind.clone(),
+        target: event.target,
+        body: event.body.clone()?,
+        written_at: event.written_at,
+        resubmitted: Some(true),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kith_protocol::{Chain, ConversationId, Seq, TimestampMs};
+    use kith_protocol::{Chain, ConversationId, TimestampMs};
     use serde_json::json;
 
     fn event(seq: u64, sender: UserId, kind: &str, target: Option<EventId>) -> Event {
@@ -97,7 +126,34 @@ mod tests {
     }
 
     fn waiting(item: i64, kind: &str, target: Option<EventId>) -> Waiting {
-        Waiting { item, kind: kind.to_owned(), target, parked: None }
+        Waiting { item, id: None, acked: None, kind: kind.to_owned(), target, parked: None }
+    }
+
+    fn again(plan: &Resend) -> Vec<EventId> {
+        let events = plan.order.iter();
+        events.filter_map(|next| if let Next::Again(event) = next { Some(event.id) } else { None }).collect()
+    }
+
+    fn rows_of(plan: &Resend) -> Vec<(i64, bool)> {
+        let row = |next: &Next| match next {
+            Next::Row { item, is_freed } => Some((*item, *is_freed)),
+            Next::Again(_) => None,
+        };
+        plan.order.iter().filter_map(row).collect()
+    }
+
+    #[test]
+    fn s7_what_was_acknowledged_and_has_not_come_keeps_its_place() {
+        let me = UserId::mint();
+        let target = EventId::mint();
+        let reaction = event(9, me, "reaction", Some(target));
+        let numbered = |item, seq| Waiting { acked: Some(Seq(seq)), ..waiting(item, "message", None) };
+        let rows =
+            [Waiting { id: Some(target), ..numbered(1, 4) }, numbered(2, 12), waiting(3, "message", None)];
+        let plan = plan(me, &[reaction], &rows);
+        let order: Vec<_> =
+            plan.order.iter().map(|next| if let Next::Row { item, .. } = next { *item } else { 0 }).collect();
+        assert_eq!(order, [1, 0, 2, 3]);
     }
 
     #[test]
@@ -117,9 +173,9 @@ mod tests {
             waiting(5, "delete", Some(theirs.id)),
         ];
         let plan = plan(me, &[mine.clone(), gone, edit, theirs], &rows);
-        assert_eq!(plan.again.iter().map(|event| event.id).collect::<Vec<_>>(), [mine.id]);
+        assert_eq!(again(&plan), [mine.id]);
         assert_eq!(plan.ended, [3]);
-        assert_eq!(plan.moved, [(1, false), (2, false), (4, true), (5, false)]);
+        assert_eq!(rows_of(&plan), [(1, false), (2, false), (4, true), (5, false)]);
     }
 
     #[test]
@@ -129,13 +185,13 @@ mod tests {
         let delete = event(5, me, "delete", Some(gone.id));
         let kept = event(3, me, "message", None);
         let plan = plan(me, &[kept.clone(), gone, delete], &[]);
-        assert_eq!(plan.again.iter().map(|event| event.id).collect::<Vec<_>>(), [kept.id]);
+        assert_eq!(again(&plan), [kept.id]);
     }
 
     #[test]
     fn s7_nothing_is_moved_when_nothing_goes_out_again() {
         let (me, peer) = (UserId::mint(), UserId::mint());
         let plan = plan(me, &[event(4, peer, "message", None)], &[waiting(1, "message", None)]);
-        assert!(plan.again.is_empty() && plan.moved.is_empty() && plan.ended.is_empty());
+        assert!(plan.order.is_empty() && plan.ended.is_empty());
     }
 }

@@ -6,7 +6,7 @@ use crate::sync::{
         StoreOp, Stored,
     },
     ranges::{Ranges, run_of},
-    resend::{self, Waiting},
+    resend::{self, Next, Waiting},
     terms::Terms,
 };
 use kith_protocol::{
@@ -390,12 +390,17 @@ impl MemoryStore {
         let Some(me) = self.me else { return };
         let above: Vec<Event> = above.into_values().collect();
         let plan = resend::plan(me, &above, &self.waiting(conversation));
-        stored.ended.extend(plan.ended.iter().chain(plan.moved.iter().map(|(item, _)| item)));
+        let moved = |next: &Next| if let Next::Row { item, .. } = next { Some(*item) } else { None };
+        stored.ended.extend(plan.ended.iter().copied().chain(plan.order.iter().filter_map(moved)));
         self.outbox.retain(|item, _| !plan.ended.contains(item));
-        for event in plan.again {
-            stored.queued.push(self.push(conversation, OutboxOp::Event(event)));
-        }
-        for (item, is_freed) in plan.moved {
+        for next in plan.order {
+            let (item, is_freed) = match next {
+                Next::Again(event) => {
+                    stored.queued.push(self.push(conversation, OutboxOp::Event(event)));
+                    continue;
+                }
+                Next::Row { item, is_freed } => (item, is_freed),
+            };
             let Some(mut row) = self.outbox.remove(&item) else { continue };
             if row.state == RowState::Sending || is_freed {
                 row.state = RowState::Queued;
@@ -412,6 +417,8 @@ impl MemoryStore {
         let rows = rows.filter_map(|(item, row)| match &row.op {
             OutboxOp::Event(event) => Some(Waiting {
                 item: *item,
+                id: Some(event.id),
+                acked: if let RowState::Acked(seq) = row.state { Some(seq) } else { None },
                 kind: event.kind.clone(),
                 target: event.target,
                 parked: if let RowState::Parked(code) = row.state { Some(code) } else { None },
