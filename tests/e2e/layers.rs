@@ -269,8 +269,6 @@ fn text_is_never_html_in_the_interface() {
 /// file is brought over with come from the schema.
 #[test]
 fn sec_083_no_statement_is_put_together_from_text() {
-    const NAMES_FROM_THE_SCHEMA: &str = "INSERT OR IGNORE INTO {table}";
-    let verbs = ["SELECT ", "INSERT ", "UPDATE ", "DELETE ", "PRAGMA ", "WHERE ", " FROM "];
     for folder in ["client/src/store", "server/src"] {
         let code: BTreeSet<_> =
             imports::read(&root().join(folder)).into_iter().map(|source| source.place).collect();
@@ -278,18 +276,71 @@ fn sec_083_no_statement_is_put_together_from_text() {
             |place: &str| place.rsplit_once(':').is_some_and(|(file, _)| code.contains(Path::new(file)));
         let lines: Vec<_> =
             lines_below(folder, &[".rs"]).into_iter().filter(|(place, _)| is_code(place)).collect();
-        for (at, (place, line)) in lines.iter().enumerate() {
-            if !["format!(", "write!(", "push_str(", "concat!("].iter().any(|builder| line.contains(builder))
-            {
-                continue;
-            }
-            let text: String = lines[at..].iter().take(3).map(|(_, line)| line.as_str()).collect();
-            // The key of a database stands in its statement in hexadecimal: it cannot be bound.
-            let is_sql = !text.contains("PRAGMA key")
-                && verbs.iter().any(|verb| text.contains(verb))
-                && text.contains('{');
-            assert!(!is_sql || text.contains(NAMES_FROM_THE_SCHEMA), "{place}: {}", line.trim());
+        let texts: Vec<&str> = lines.iter().map(|(_, line)| line.as_str()).collect();
+        for at in 0..texts.len() {
+            assert!(!puts_a_statement_together(&texts[at..]), "{}: {}", lines[at].0, texts[at].trim());
         }
     }
     names_none_of("server/src", &["QueryBuilder", "AssertSqlSafe"]);
+}
+
+/// Whether the first of these lines begins to make a text with a statement in it.
+fn puts_a_statement_together(lines: &[&str]) -> bool {
+    const BUILDERS: [&str; 9] = [
+        "format!(",
+        "write!(",
+        "writeln!(",
+        "concat!(",
+        "push_str(",
+        ".join(",
+        ".replace(",
+        ".concat()",
+        "\" + ",
+    ];
+    const VERBS: [&str; 10] = [
+        "SELECT ", "INSERT ", "UPDATE ", "DELETE ", "PRAGMA ", "CREATE ", "DROP ", "ALTER ", "WITH ",
+        "ATTACH ",
+    ];
+    const PARTS: [&str; 4] = [" WHERE ", " FROM ", "ORDER BY", "VALUES ("];
+    const NAMES_FROM_THE_SCHEMA: &str = "INSERT OR IGNORE INTO {table}";
+    let Some(builder) = BUILDERS.iter().find(|builder| lines[0].contains(*builder)) else { return false };
+    let text: String = lines.iter().take(4).copied().collect::<Vec<_>>().join(" ");
+    // What is in quotes after the builder begins, for those that take their text behind them.
+    let at = text.find(builder).unwrap_or_default();
+    let from = if [".join(", ".replace(", ".concat()", "\" + "].contains(builder) { 0 } else { at };
+    let is_statement = |literal: &str| {
+        let begins =
+            |verb: &str| literal.trim_start().get(..verb.len()).is_some_and(|s| s.eq_ignore_ascii_case(verb));
+        let has = |part: &str| format!(" {literal} ").contains(part);
+        // A macro fills in what stands in braces.
+        let is_filled = literal.contains('{') || !builder.contains('!');
+        is_filled
+            && (VERBS.iter().any(|verb| begins(verb) || has(verb)) || PARTS.iter().any(|part| has(part)))
+    };
+    // The key of a database stands in its statement in hexadecimal: it cannot be bound.
+    let is_excused = text.contains("PRAGMA key") || text.contains(NAMES_FROM_THE_SCHEMA);
+    !is_excused && text[from..].split('"').skip(1).step_by(2).take(2).any(is_statement)
+}
+
+#[test]
+fn sec_083_a_statement_that_is_put_together_is_seen() {
+    for lines in [
+        &[r#"let sql = format!("SELECT * FROM {table}");"#][..],
+        &[r#"let sql = format!("select text from messages where text like '%{word}%'");"#],
+        &["let sql = format!(", r#"    "DELETE FROM t WHERE id = {id}","#, ");"],
+        &[r#"sql.push_str(" WHERE id = ");"#],
+        &[r#"let sql = "SELECT a FROM t ORDER BY ".to_owned() + order; let b = "x" + order;"#],
+        &[r#"write!(sql, "UPDATE t SET a = {value}")?;"#],
+        &[r#"let sql = "SELECT a FROM t WHERE a = ?".replace("?", value);"#],
+        &[r#"let sql = ["SELECT a FROM t WHERE ", filter].concat();"#],
+    ] {
+        assert!(puts_a_statement_together(lines), "{lines:?}");
+    }
+    for lines in [
+        &[r#"db.prepare("SELECT a FROM t WHERE a = ?1")?"#][..],
+        &[r#"format!("{count} messages")"#],
+        &[r#"text.push_str("hello");"#],
+    ] {
+        assert!(!puts_a_statement_together(lines), "{lines:?}");
+    }
 }

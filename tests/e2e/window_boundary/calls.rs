@@ -4,10 +4,11 @@ use anyhow::Result;
 use kith_tests::window::{Stage, is_running};
 use serde_json::{Value, json};
 
-/// A command as the bindings declare it: its name, and its arguments with their types.
+/// A command as the bindings declare it: its name, its arguments with their types, and the type of its answer.
 pub(super) struct Declared {
     pub(super) name: String,
     pub(super) arguments: Vec<(String, String)>,
+    pub(super) answer: String,
 }
 
 /// `  sendMessage(conversation: ConversationId, text: string): Promise<EventId>;`
@@ -18,7 +19,8 @@ pub(super) fn declared() -> Vec<Declared> {
     let (body, _) = rest.split_once("\n}").expect("the interface ends");
     let command = |line: &str| {
         let (name, rest) = line.trim().split_once('(')?;
-        let (arguments, _) = rest.split_once("): Promise<")?;
+        let (arguments, answer) = rest.split_once("): Promise<")?;
+        let answer = answer.strip_suffix(">;")?.to_owned();
         let name = name.chars().fold(String::new(), |mut name, letter| {
             if letter.is_ascii_uppercase() {
                 name.push('_');
@@ -28,7 +30,7 @@ pub(super) fn declared() -> Vec<Declared> {
         });
         let arguments = arguments.split(", ").filter_map(|each| each.split_once(": "));
         let arguments = arguments.map(|(name, ty)| (name.to_owned(), ty.to_owned())).collect();
-        Some(Declared { name, arguments })
+        Some(Declared { name, arguments, answer })
     };
     body.lines().filter(|line| !line.trim().starts_with('/')).filter_map(command).collect()
 }
@@ -109,6 +111,8 @@ pub(super) fn plain(ty: &str) -> Value {
         "number" | "Seq" | "TimestampMs" => json!(1),
         "Anchor" => json!({ "at": "newest" }),
         "Role" => json!("member"),
+        "Painted" => json!("list"),
+        "Context" => json!({ "kind": "job", "id": "7" }),
         "PresenceState" => json!("online"),
         "NotificationMode" => json!("full"),
         "Settings" => {
