@@ -5,12 +5,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+
+/// What steps may take on two cores with nothing built, in minutes by name, and all of them together.
+#[derive(Debug, Clone, Copy)]
+pub struct Budget {
+    pub steps: &'static [(&'static str, u64)],
+    pub all: u64,
+}
 
 /// The steps of one chore.
 #[derive(Debug)]
 pub struct Steps {
     began: Instant,
+    budget: Option<Budget>,
     done: Vec<(String, Duration)>,
     passed: u64,
     failed: u64,
@@ -18,7 +26,12 @@ pub struct Steps {
 
 impl Steps {
     pub fn new() -> Self {
-        Self { began: Instant::now(), done: Vec::new(), passed: 0, failed: 0 }
+        Self { began: Instant::now(), budget: None, done: Vec::new(), passed: 0, failed: 0 }
+    }
+
+    /// Steps whose times are judged: one that takes longer is marked, and the chore fails if all take too long.
+    pub fn within(budget: Budget) -> Self {
+        Self { budget: Some(budget), ..Self::new() }
     }
 
     /// Runs one step between a line with its name and a line with its time.
@@ -52,9 +65,31 @@ impl Steps {
         let width = self.done.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
         println!("\n{:width$}  time", "stage");
         for (name, took) in &self.done {
-            println!("{name:width$}  {:>8}", seconds(*took));
+            println!("{name:width$}  {:>8}{}", seconds(*took), self.judged(name, *took));
         }
-        println!("{:width$}  {:>8}", "all", seconds(self.began.elapsed()));
+        let (all, took) = (self.budget.map(|budget| budget.all), self.began.elapsed());
+        println!("{:width$}  {:>8}{}", "all", seconds(took), judged(all, took));
+    }
+
+    fn judged(&self, name: &str, took: Duration) -> String {
+        let budgets = self.budget.map(|budget| budget.steps).unwrap_or_default();
+        judged(budgets.iter().find(|(known, _)| *known == name).map(|(_, minutes)| *minutes), took)
+    }
+
+    /// Whether all steps stayed within their time together.
+    ///
+    /// # Errors
+    /// If they did not.
+    pub fn judge_time(&self) -> Result<()> {
+        let Some(budget) = self.budget else { return Ok(()) };
+        let took = self.began.elapsed();
+        ensure!(
+            took <= minutes(budget.all),
+            "all steps took {}, and may take {} min: make room",
+            seconds(took),
+            budget.all
+        );
+        Ok(())
     }
 
     /// Shows the table and, as the last line, how many passed and failed.
@@ -63,6 +98,19 @@ impl Steps {
         // A stage that fails without a test of its own (a lint, a build) counts as one.
         let failed = if result.is_err() { self.failed.max(1) } else { self.failed };
         println!("\n{} passed, {failed} failed", self.passed);
+    }
+}
+
+fn minutes(minutes: u64) -> Duration {
+    Duration::from_secs(60 * minutes)
+}
+
+/// How a time stands to its budget, as the table says it.
+fn judged(budget: Option<u64>, took: Duration) -> String {
+    match budget {
+        Some(budget) if took > minutes(budget) => format!("  OVER its {budget} min"),
+        Some(budget) => format!("  of {budget} min"),
+        None => String::new(),
     }
 }
 
@@ -77,6 +125,13 @@ pub fn megabytes(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_step_that_takes_longer_than_its_budget_is_marked() {
+        let over = super::judged(Some(2), std::time::Duration::from_secs(121));
+        let within = super::judged(Some(2), std::time::Duration::from_secs(120));
+        assert_eq!((over.as_str(), within.as_str()), ("  OVER its 2 min", "  of 2 min"));
+    }
+
     #[test]
     fn sizes_are_shown_with_one_digit() {
         assert_eq!(super::megabytes(13_815_608), "13.8");

@@ -77,9 +77,8 @@ async fn l4_events_go_over_the_bus_through_tls() {
     };
     let config = Config { bus: Some(bus), ..Config::for_tests() };
     let world = World::start_with(config.clone()).await;
-    // Events are sent to instances that hold somebody, or of which nobody knows whom they hold.
     let database = world.server.database_url();
-    let _other = TestServer::start_on(database, database, None, config).await.unwrap();
+    let other = TestServer::start_on(database, database, None, config).await.unwrap();
     let listener = async_nats::ConnectOptions::new()
         .user_and_password("kith".to_owned(), "sesame".to_owned())
         .require_tls(true)
@@ -91,6 +90,8 @@ async fn l4_events_go_over_the_bus_through_tls() {
     listener.flush().await.unwrap();
     let [ada, bo] = world.people(["ada", "bo"]).await;
     let mut line = ada.online().await;
+    // Events are sent to instances that hold somebody whom they concern.
+    let _there = bo.at(other.address).online().await;
     let chat = line.start_chat(bo.user, "1").await;
     // What is said before the server has connected is lost, so it says it until it is heard.
     let hearing = async {
