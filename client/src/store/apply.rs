@@ -76,6 +76,9 @@ pub(super) fn apply(tx: &mut Tx<'_>, op: StoreOp) -> Result<(), ClientError> {
                 }
             }
             gone.into_iter().try_for_each(|id| conversations::hide_gone(tx, id, as_of))?;
+            if greeting && last {
+                own_state::forget_versions_above(tx, user_seq)?;
+            }
             let is_news = greeting || user_seq > meta_number(tx, "user_seq")?;
             if last && is_news { set_meta(tx, "user_seq", &user_seq.to_string()) } else { Ok(()) }
         }

@@ -157,6 +157,15 @@ pub(super) fn lower_version(tx: &Tx<'_>, cid: i64, version: u64) -> Result<(), C
     Ok(())
 }
 
+/// What a version above `user_seq` says is of before a restore, and heads did not name its conversation: whatever the
+/// server says of it next counts (S7).
+pub(super) fn forget_versions_above(tx: &Tx<'_>, user_seq: u64) -> Result<(), ClientError> {
+    tx.conn
+        .prepare_cached("UPDATE conversations SET version = 0 WHERE version > ?1")?
+        .execute([i64::try_from(user_seq).unwrap_or(i64::MAX)])?;
+    Ok(())
+}
+
 /// Takes a change that the user made: shown at once, sent through the outbox (O3).
 pub(crate) fn change(tx: &mut Tx<'_>, cid: i64, change: StateChange) -> Result<(), ClientError> {
     let before = effective(tx, cid)?;

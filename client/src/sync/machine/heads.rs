@@ -16,8 +16,8 @@ impl Machine {
         let greeting = matches!(self.link, Link::Greeting { .. })
             || (self.link == Link::Exchanging && !self.heard_this_round);
         if greeting && std::mem::take(&mut self.awaits_heads) {
-            // One without an event too: what is known of its own state may be from before a restore.
-            self.unheard = self.logs.keys().copied().filter(|_| heads.full).collect();
+            let stored = self.logs.iter().filter(|(_, log)| heads.full && log.high_at_hello > Seq::ZERO);
+            self.unheard = stored.map(|(id, _)| *id).collect();
         }
         let begins = |item: &HeadsItem| {
             let known = self.logs.get(&item.own.conversation);

@@ -68,10 +68,14 @@ impl Fault {
     /// The first seed that finds it, and what it says.
     fn found(self, seeds: u64) -> Option<(u64, String)> {
         let server = if let Self::Server(mutation) = self { Some(mutation) } else { None };
-        mutation::set(if let Self::Engine(mutation) = self { Some(mutation) } else { None });
+        let engine = if let Self::Engine(mutation) = self { Some(mutation) } else { None };
         let found = (0..seeds).find_map(|seed| {
+            mutation::set(engine);
             let played = catch_unwind(AssertUnwindSafe(|| play_with(seed, self.is_on_disk(), server)));
             let panic = played.err()?;
+            // A seed that fails without the fault too says nothing of it.
+            mutation::set(None);
+            catch_unwind(AssertUnwindSafe(|| play_with(seed, self.is_on_disk(), None))).ok()?;
             let text = panic.downcast_ref::<String>().cloned();
             let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
             Some((seed, text.unwrap_or_default()))

@@ -152,6 +152,11 @@ impl MemoryStore {
                         own.version = own.version.min(user_seq);
                     }
                 }
+                if last && greeting {
+                    // Of before a restore: the server counts again.
+                    let all = self.conversations.values_mut().filter_map(|kept| kept.own.as_mut());
+                    all.filter(|own| own.version > user_seq).for_each(|own| own.version = 0);
+                }
                 if last {
                     self.user_seq = if greeting { user_seq } else { self.user_seq.max(user_seq) };
                 }
