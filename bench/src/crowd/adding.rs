@@ -1,4 +1,4 @@
-//! Members who are added many at a time, and what that costs whoever writes elsewhere.
+//! Adds many members at a time and measures the delay of messages in other conversations.
 
 use super::{Live, Member, group::at, idle::connect};
 use crate::{

@@ -44,8 +44,8 @@ pub(super) fn store_run(
     Ok(())
 }
 
-/// Asks for the list of members where it may have changed without a word: heads of a large group bring title and count
-/// up to date, not the list. What is older than all that is stored is history, and changes nothing.
+/// Requests the member list when a page brings a change that the heads already counted. Heads of a large group carry
+/// title and count, but no list. A page below everything stored is history and changes nothing.
 fn want_members(
     tx: &mut Tx<'_>,
     conversation: ConversationId,

@@ -157,8 +157,8 @@ pub(super) fn lower_version(tx: &Tx<'_>, cid: i64, version: u64) -> Result<(), C
     Ok(())
 }
 
-/// What a version above `user_seq` says is of before a restore, and heads did not name its conversation: whatever the
-/// server says of it next counts (S7).
+/// Resets versions above `user_seq`. They date from before a restore of the server, and the heads did not list their
+/// conversations: the server's next own state of each is accepted (S7).
 pub(super) fn forget_versions_above(tx: &Tx<'_>, user_seq: u64) -> Result<(), ClientError> {
     tx.conn
         .prepare_cached("UPDATE conversations SET version = 0 WHERE version > ?1")?

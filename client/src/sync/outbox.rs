@@ -45,8 +45,8 @@ struct Lane {
     items: BTreeSet<i64>,
     /// Own state leaves at most every [`limits::MARKER_EVERY`] (R2); monotonic ms.
     state_after: u64,
-    /// Events wait behind one that was acknowledged and is not stored: the server may have lost it, and a relation
-    /// would overtake it (S7). So it is after a rewind and after a start, until such rows have ended.
+    /// Events wait behind an acknowledged event that is not stored. The server may have lost it, and a relation would
+    /// overtake it (S7). A rewind and a start set this; it ends with the last such row.
     awaits_acked: bool,
 }
 

@@ -17,7 +17,7 @@ pub(super) type Receiver = Option<Uuid>;
 /// What concerns more people than this is sent to all instances: most of them hold somebody, and one message is enough.
 const ADDRESSED_USERS_MAX: usize = 64;
 
-/// Divides what is told by its receivers, in order for each. `unknown` instances are sent everything; `instances_of` names
+/// Groups messages by receiver and keeps their order. `unknown` instances are sent everything; `instances_of` names
 /// those that hold one of some people.
 pub(super) fn divide(
     all: Vec<Outward>,

@@ -16,7 +16,7 @@ pub struct CredentialsRow {
     pub knows_device: bool,
 }
 
-/// Finds what signing in compares with. One query, whatever is asked and found.
+/// Loads the stored password of an account. It runs one query whether or not the account exists.
 pub async fn credentials(
     conn: &mut PgConnection,
     username: &str,

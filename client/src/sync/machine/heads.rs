@@ -72,7 +72,7 @@ impl Machine {
         }
     }
 
-    /// What somebody else has begun meanwhile needs no opening, and what waits behind it may leave.
+    /// Ends the openings of conversations that exist on the server already, so that the rows behind them can leave.
     fn end_openings(&mut self, begun: &[ConversationId]) {
         let items: Vec<_> = begun.iter().flat_map(|id| self.outbox.waiting_openings(*id)).collect();
         for item in &items {
@@ -100,7 +100,7 @@ impl Machine {
     fn heads_item(&mut self, item: &HeadsItem, fresh: bool) {
         let conversation = item.own.conversation;
         let log = self.logs.entry(conversation).or_insert_with(|| Log::announced(conversation));
-        // One that was hidden when the connection began was not compared then: the server may have been set back since.
+        // A conversation that was hidden at the greeting was not compared then. The server may have been restored since.
         let fits = log.heads(item, fresh || log.high_at_hello > item.head);
         self.attend(conversation);
         if fits.is_err() {
