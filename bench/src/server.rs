@@ -43,6 +43,7 @@ fn kith(command: &mut Command, data: &Path, port: u16) {
         .env("KITH_LISTEN", format!("127.0.0.1:{port}"))
         .env("KITH_SIGNUP", "open")
         .env("KITH_CONVERSATIONS_AT_ONCE", "1000000")
+        .env("KITH_MEMBERS_AT_ONCE", "1000000")
         .env("KITH_LOG", "warn");
     command.env("KITH_TRUSTED_PROXIES", PROXIES);
 }
@@ -109,7 +110,7 @@ impl Running {
         Self::start_with(binary, |command, _| {
             command.arg("serve").env("DATABASE_URL", database).env("KITH_BUS", bus);
             command.env("KITH_LISTEN", "127.0.0.1:0").env("KITH_SIGNUP", "open").env("KITH_LOG", "warn");
-            command.env("KITH_CONVERSATIONS_AT_ONCE", "1000000");
+            command.env("KITH_CONVERSATIONS_AT_ONCE", "1000000").env("KITH_MEMBERS_AT_ONCE", "1000000");
         })
         .await
     }

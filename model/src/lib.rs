@@ -1,4 +1,4 @@
-//! The reference server: the rules of the log, of membership and of own state, without storage, tokens, rates and
+//! The reference server: the rules of the log, of membership and of own state, without storage, tokens, rates, budgets and
 //! queues. It handles one frame at a time, in memory; what leaves is in [`Server::out`].
 //!
 //! The client's simulation talks to it. `tests/e2e/differential` plays the same frames against it and against the real

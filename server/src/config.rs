@@ -73,18 +73,24 @@ impl BusConfig {
     pub const PREFIX: &str = "kith";
 }
 
-/// How many conversations a user may open.
+/// How often a user may do something that others notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OpeningBudget {
+pub struct HourlyBudget {
     /// At once, at least 1.
     pub at_once: u32,
     /// In each hour after that, at least 1.
     pub per_hour: u32,
 }
 
-impl Default for OpeningBudget {
-    fn default() -> Self {
-        Self { at_once: 20, per_hour: 60 }
+impl HourlyBudget {
+    /// Opening conversations.
+    pub const OPENING: Self = Self { at_once: 20, per_hour: 60 };
+    /// Adding people to groups that exist. At once: as many as one `send` can add.
+    pub const ADDING: Self = Self { at_once: 256, per_hour: 600 };
+
+    /// Seconds until one more is free.
+    pub fn step_s(self) -> f64 {
+        3_600.0 / f64::from(self.per_hour)
     }
 }
 
@@ -124,7 +130,9 @@ pub struct Config {
     /// When the database was set back to a backup.
     pub restored_at: Option<DateTime<Utc>>,
     /// How many conversations a user may open.
-    pub opening: OpeningBudget,
+    pub opening: HourlyBudget,
+    /// How many people a user may add to groups that exist.
+    pub adding: HourlyBudget,
     /// How long `/readyz` fails before the server stops taking connections.
     pub drain: Duration,
     /// How long a shutdown may take, the draining included; at most [`SHUTDOWN_MAX`].
@@ -150,7 +158,8 @@ impl Default for Config {
             bus: None,
             secret_key: None,
             restored_at: None,
-            opening: OpeningBudget::default(),
+            opening: HourlyBudget::OPENING,
+            adding: HourlyBudget::ADDING,
             drain: Duration::ZERO,
             shutdown_within: SHUTDOWN_MAX,
         }
@@ -210,6 +219,9 @@ pub enum ConfigError {
     /// `KITH_CONVERSATIONS_AT_ONCE`, `KITH_CONVERSATIONS_PER_HOUR`
     #[error("conversations_at_once and conversations_per_hour are at least 1")]
     Opening,
+    /// `KITH_MEMBERS_AT_ONCE`, `KITH_MEMBERS_PER_HOUR`
+    #[error("members_at_once and members_per_hour are at least 1")]
+    Adding,
     /// Plain HTTP beyond this machine.
     #[error(
         "the server would speak plain HTTP beyond this machine, and passwords could be read on the way. Say where the \
@@ -228,10 +240,17 @@ impl Config {
 
     /// Settings for tests: sign-up open, few database connections.
     pub fn for_tests() -> Self {
-        let opening = OpeningBudget { at_once: 10_000, per_hour: 10_000 };
+        let budget = HourlyBudget { at_once: 10_000, per_hour: 10_000 };
         // Tests set databases back whenever they like.
         let restored_at = Some(Utc::now());
-        Self { signup: Signup::Open, database_connections: 10, opening, restored_at, ..Self::default() }
+        Self {
+            signup: Signup::Open,
+            database_connections: 10,
+            opening: budget,
+            adding: budget,
+            restored_at,
+            ..Self::default()
+        }
     }
 
     /// Whether sessions go on that the database does not know, for it was set back lately.
@@ -260,6 +279,9 @@ impl Config {
         }
         if self.opening.at_once == 0 || self.opening.per_hour == 0 {
             return Err(ConfigError::Opening);
+        }
+        if self.adding.at_once == 0 || self.adding.per_hour == 0 {
+            return Err(ConfigError::Adding);
         }
         let within = self.shutdown_within;
         if within.is_zero() || within > SHUTDOWN_MAX || self.drain >= within {

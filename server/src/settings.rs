@@ -15,7 +15,7 @@ pub use file::read_file;
 pub use secret::{DatabaseTls, DatabaseUrl, SecretFileError, SecretKey, database_url_from, read_private};
 pub use values::{LogFormat, Network};
 
-use crate::config::{BusConfig, Config, ConfigError, OpeningBudget, PasswordCost, Signup};
+use crate::config::{BusConfig, Config, ConfigError, HourlyBudget, PasswordCost, Signup};
 use chrono::{DateTime, Utc};
 use clap::{ArgAction, Args};
 use serde::{Deserialize, Serialize};
@@ -163,7 +163,7 @@ pub struct Settings {
     #[arg(long, env = "KITH_SHUTDOWN_SECONDS", value_name = "SECONDS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shutdown_seconds: Option<u64>,
-    /// Conversations that a user may open at once. Members that they add later do not count.
+    /// Conversations that a user may open at once.
     #[arg(long, env = "KITH_CONVERSATIONS_AT_ONCE", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conversations_at_once: Option<u32>,
@@ -171,6 +171,14 @@ pub struct Settings {
     #[arg(long, env = "KITH_CONVERSATIONS_PER_HOUR", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conversations_per_hour: Option<u32>,
+    /// People whom a user may add at once to groups that exist.
+    #[arg(long, env = "KITH_MEMBERS_AT_ONCE", value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub members_at_once: Option<u32>,
+    /// People whom a user may add in an hour after that, all servers of the database together.
+    #[arg(long, env = "KITH_MEMBERS_PER_HOUR", value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub members_per_hour: Option<u32>,
     /// What is logged on standard error: a level (error, warn, info, debug), also by module. Never a text, a name or a
     /// token.
     #[arg(long, env = "KITH_LOG", value_name = "FILTER")]
@@ -205,6 +213,8 @@ impl Settings {
             shutdown_seconds: Some(config.shutdown_within.as_secs()),
             conversations_at_once: Some(config.opening.at_once),
             conversations_per_hour: Some(config.opening.per_hour),
+            members_at_once: Some(config.adding.at_once),
+            members_per_hour: Some(config.adding.per_hour),
             log: Some("info,sqlx=warn".to_owned()),
             log_format: Some(LogFormat::Auto),
             ..Self::default()
@@ -250,6 +260,8 @@ impl Settings {
             shutdown_seconds: self.shutdown_seconds.or(lower.shutdown_seconds),
             conversations_at_once: self.conversations_at_once.or(lower.conversations_at_once),
             conversations_per_hour: self.conversations_per_hour.or(lower.conversations_per_hour),
+            members_at_once: self.members_at_once.or(lower.members_at_once),
+            members_per_hour: self.members_per_hour.or(lower.members_per_hour),
             log: self.log.or(lower.log),
             log_format: self.log_format.or(lower.log_format),
         }
@@ -309,9 +321,13 @@ impl Settings {
             bus: base.bus,
             secret_key: base.secret_key,
             restored_at: whole.restored_at,
-            opening: OpeningBudget {
+            opening: HourlyBudget {
                 at_once: whole.conversations_at_once.unwrap_or(base.opening.at_once),
                 per_hour: whole.conversations_per_hour.unwrap_or(base.opening.per_hour),
+            },
+            adding: HourlyBudget {
+                at_once: whole.members_at_once.unwrap_or(base.adding.at_once),
+                per_hour: whole.members_per_hour.unwrap_or(base.adding.per_hour),
             },
             drain: seconds(whole.drain_seconds, base.drain),
             shutdown_within: seconds(whole.shutdown_seconds, base.shutdown_within),

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 /// Somebody who can be in a conversation.
+#[derive(Debug)]
 pub struct PersonRow {
     /// The user.
     pub id: Uuid,
@@ -24,14 +25,20 @@ pub async fn people(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<PersonR
     .await
 }
 
+/// Locks the rows of these users in ascending order (W1).
+pub async fn lock(conn: &mut PgConnection, users: &[Uuid]) -> Result<(), sqlx::Error> {
+    sqlx::query!("SELECT id FROM users WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE", users)
+        .fetch_all(conn)
+        .await?;
+    Ok(())
+}
+
 /// Raises the own counters of these users under their rows' locks, in ascending order (W1, S4); answers the values.
 pub async fn raise_user_seqs(
     conn: &mut PgConnection,
     users: &[Uuid],
 ) -> Result<HashMap<Uuid, i64>, sqlx::Error> {
-    sqlx::query!("SELECT id FROM users WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE", users)
-        .fetch_all(&mut *conn)
-        .await?;
+    lock(conn, users).await?;
     let rows = sqlx::query!(
         "UPDATE users SET user_seq = user_seq + 1 WHERE id = ANY($1) RETURNING id, user_seq",
         users,
@@ -108,6 +115,38 @@ pub async fn count_opening(
     .execute(conn)
     .await?;
     Ok(None)
+}
+
+/// The users among `users`, each with the seconds until all of the budget for adding people is free again. The rows are
+/// to be locked already.
+pub async fn additions(conn: &mut PgConnection, users: &[Uuid]) -> Result<Vec<(Uuid, f64)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"SELECT id, GREATEST(extract(epoch FROM added_until - clock_timestamp())::float8, 0) AS "ahead_s!"
+           FROM users WHERE id = ANY($1)"#,
+        users,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.ahead_s)).collect())
+}
+
+/// Uses up so many seconds of these users' budgets for adding people, each user once.
+pub async fn count_additions(
+    conn: &mut PgConnection,
+    users: &[Uuid],
+    seconds: &[f64],
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE users
+         SET added_until = GREATEST(added_until, clock_timestamp()) + make_interval(secs => n.seconds)
+         FROM UNNEST($1::uuid[], $2::float8[]) AS n (id, seconds)
+         WHERE users.id = n.id",
+        users,
+        seconds,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// Whom a user may watch, and when they were last seen, to the minute, in ms since 1970.

@@ -1,7 +1,7 @@
 //! Accounts: making one, its profile, its password.
 
 use crate::{
-    config::Signup,
+    config::{HourlyBudget, Signup},
     db,
     domain::{
         access::AccessCache,
@@ -244,7 +244,14 @@ pub async fn delete(pool: &PgPool, username: &str) -> Result<usize, ApiError> {
     for part in groups.chunks(LEAVING_AT_ONCE) {
         let jobs: Vec<Job> =
             part.iter().map(|id| leaving(ConversationId::from_uuid(*id), user)).collect::<Result<_, _>>()?;
-        batch::commit(&mut conn, &mut AccessCache::default(), &jobs, batch::Locking::Wait).await?;
+        batch::commit(
+            &mut conn,
+            &mut AccessCache::default(),
+            &jobs,
+            batch::Locking::Wait,
+            HourlyBudget::ADDING,
+        )
+        .await?;
     }
     let mut tx = db::begin(pool).await?;
     // Heads come before user rows (W1).

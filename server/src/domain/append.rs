@@ -8,10 +8,12 @@
 
 use super::{
     access::{Access, AccessCache},
+    additions::Additions,
     batch::{Committed, Numbering, now_ms},
     log::Log,
     publish::Job,
 };
+use crate::config::HourlyBudget;
 use crate::db::{
     self,
     append::{AppendedRow, Moves},
@@ -102,11 +104,12 @@ async fn attempt(
         .map(|(id, (head, access))| (id, (head.clone(), Log::new(id, head, access))))
         .collect();
     let (mut columns, mut published) = (EventColumns::default(), Vec::new());
-    let (people, now) = (HashMap::new(), now_ms());
+    // Nobody is added the short way.
+    let (mut additions, now) = (Additions::none(HourlyBudget::ADDING), now_ms());
     let mut results = Vec::with_capacity(jobs.len());
     for job in &jobs {
         let mut numbering =
-            Numbering { columns: &mut columns, published: &mut published, people: &people, now };
+            Numbering { columns: &mut columns, published: &mut published, additions: &mut additions, now };
         results.push(logs.get_mut(&job.conversation).map(|(_, log)| numbering.take(log, job)));
     }
     let moves = moves(&logs);
@@ -236,7 +239,9 @@ mod tests {
         }
 
         async fn long(&mut self, jobs: &[Job]) -> Committed {
-            batch::commit(&mut self.conn, &mut self.cache, jobs, Locking::Wait).await.unwrap()
+            batch::commit(&mut self.conn, &mut self.cache, jobs, Locking::Wait, HourlyBudget::ADDING)
+                .await
+                .unwrap()
         }
 
         /// Appends one job; whether it went the short way, and what is left.
@@ -296,7 +301,9 @@ mod tests {
         let mut other = AccessCache::default();
         for seq in [2, 4, 6] {
             let theirs = chat.job("theirs");
-            batch::commit(&mut chat.conn, &mut other, &[theirs], Locking::Wait).await.unwrap();
+            batch::commit(&mut chat.conn, &mut other, &[theirs], Locking::Wait, HourlyBudget::ADDING)
+                .await
+                .unwrap();
             let ours = chat.job("ours");
             let (published, left) = chat.short(ours).await;
             assert_eq!((published, left.len()), (vec![seq + 1], 0), "without the long way");

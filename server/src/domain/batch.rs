@@ -3,13 +3,15 @@
 
 use super::{
     access::{self, AccessCache},
+    additions::Additions,
     annotations,
     effects::{self, Effect},
     log::{Known, Log},
-    publish::{Job, Results, refused, skipped},
+    publish::{Job, Refusal, Results, refused, skipped},
 };
 use crate::{
-    db::{self, contacts::PersonRow, events::EventColumns, heads::HeadColumns},
+    config::HourlyBudget,
+    db::{self, events::EventColumns, heads::HeadColumns},
     error::ApiError,
     hub::Published,
 };
@@ -57,7 +59,7 @@ struct Locked {
     busy: BTreeSet<ConversationId>,
 }
 
-/// Commits a batch.
+/// Commits a batch, in which nobody adds more people than their `adding` allows.
 ///
 /// # Errors
 /// When the database fails. Nothing is known to be stored then, not even when it was the commit that failed.
@@ -66,23 +68,24 @@ pub async fn commit(
     cache: &mut AccessCache,
     jobs: &[Job],
     locking: Locking,
+    adding: HourlyBudget,
 ) -> Result<Committed, sqlx::Error> {
     let mut tx = conn.begin().await?;
     let Locked { mut logs, busy } = lock(&mut tx, cache, jobs, locking).await?;
     look_up(&mut tx, &mut logs, jobs).await?;
     annotations::load(&mut tx, &mut logs, jobs).await?;
-    let people = people(&mut tx, jobs).await?;
+    let mut additions = Additions::load(&mut tx, adding, &logs, jobs).await?;
     let mut columns = EventColumns::default();
     let mut published = Vec::new();
     let now = now_ms();
     let mut results = Vec::with_capacity(jobs.len());
     for job in jobs {
         let mut numbering =
-            Numbering { columns: &mut columns, published: &mut published, people: &people, now };
+            Numbering { columns: &mut columns, published: &mut published, additions: &mut additions, now };
         results.push(match logs.get_mut(&job.conversation) {
             Some(log) => Ok(numbering.take(log, job)),
             None if busy.contains(&job.conversation) => Err(ApiError::Busy),
-            None => Ok(prefix(job, |_| Err(ErrorCode::NotMember))),
+            None => Ok(prefix(job, |_| Err(ErrorCode::NotMember.into()))),
         });
     }
     if columns.ids.is_empty() {
@@ -92,6 +95,7 @@ pub async fn commit(
     db::events::insert(&mut tx, &columns).await?;
     let mut erased = Stored::new();
     let announce = effects::write(&mut tx, &mut logs, &mut erased).await?;
+    additions.write(&mut tx).await?;
     annotations::write(&mut tx, &logs).await?;
     move_heads(&mut tx, &logs).await?;
     kith_failpoint::pass(places::PUBLISH_BEFORE_COMMIT);
@@ -192,26 +196,6 @@ async fn look_up(
     Ok(())
 }
 
-/// The people whom these jobs would add to a group.
-async fn people(conn: &mut PgConnection, jobs: &[Job]) -> Result<HashMap<UserId, PersonRow>, sqlx::Error> {
-    let added: BTreeSet<Uuid> = jobs
-        .iter()
-        .flat_map(|job| &job.items)
-        .filter_map(|item| match &item.content {
-            EventContent::Member(member) if member.change == MemberChange::Added => {
-                Some(member.user.as_uuid())
-            }
-            _ => None,
-        })
-        .collect();
-    if added.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let added: Vec<Uuid> = added.into_iter().collect();
-    let rows = db::contacts::people(conn, &added).await?;
-    Ok(rows.into_iter().map(|row| (UserId::from_uuid(row.id), row)).collect())
-}
-
 async fn move_heads(
     conn: &mut PgConnection,
     logs: &BTreeMap<ConversationId, Log>,
@@ -242,7 +226,7 @@ fn told(event: &Event, body: &str) -> String {
 /// Answers a job's items in order: after the first error the rest is skipped; a duplicate never stops them (O4).
 fn prefix(
     job: &Job,
-    mut take: impl FnMut(&super::publish::Item) -> Result<AckResult, ErrorCode>,
+    mut take: impl FnMut(&super::publish::Item) -> Result<AckResult, Refusal>,
 ) -> Vec<AckResult> {
     let mut failed = false;
     let mut results = Vec::with_capacity(job.items.len());
@@ -251,9 +235,9 @@ fn prefix(
             results.push(skipped(Some(item.id)));
             continue;
         }
-        results.push(take(item).unwrap_or_else(|code| {
+        results.push(take(item).unwrap_or_else(|refusal| {
             failed = true;
-            refused(Some(item.id), code)
+            refused(Some(item.id), refusal)
         }));
     }
     results
@@ -275,7 +259,7 @@ pub(super) struct Numbering<'a> {
     /// For those who are told.
     pub published: &'a mut Vec<Published>,
     /// The people whom these jobs would add.
-    pub people: &'a HashMap<UserId, PersonRow>,
+    pub additions: &'a mut Additions,
     /// The server's clock.
     pub now: i64,
 }
@@ -285,12 +269,15 @@ impl Numbering<'_> {
     pub(super) fn take(&mut self, log: &mut Log, job: &Job) -> Vec<AckResult> {
         prefix(job, |item| {
             if let Some(known) = log.known.get(&item.id) {
-                return log.answer_known(known, job.sender, item);
+                return Ok(log.answer_known(known, job.sender, item)?);
             }
             if job.is_over_quota && !is_free(&item.content) {
-                return Err(ErrorCode::NotAllowed);
+                return Err(ErrorCode::NotAllowed.into());
             }
-            let effect = log.authorise(job.sender, item, self.people)?;
+            let effect = log.authorise(job.sender, item, self.additions)?;
+            if matches!(effect, Some(Effect::Added { .. })) {
+                self.additions.count(job.sender)?;
+            }
             let audience_before = log.access.audience.clone();
             let event = log.number(job.sender, item, self.now);
             if let Some(effect) = effect {

@@ -15,6 +15,7 @@ use super::{
     quota::Quota,
 };
 use crate::{
+    config::HourlyBudget,
     db::{
         fault::Fault,
         lanes::{LaneConnection, discard, within},
@@ -47,6 +48,8 @@ pub struct Lane {
     pub epoch: Epoch,
     /// Counts what users store.
     pub quota: Quota,
+    /// How many people a user may add to groups.
+    pub adding: HourlyBudget,
 }
 
 /// A lane at work.
@@ -203,7 +206,8 @@ impl Writing {
 
     async fn commit(&mut self, jobs: &[Job], locking: Locking) -> Result<Committed, Failure> {
         let mut conn = self.connection().await?;
-        let committing = batch::commit(&mut conn, &mut self.cache, jobs, locking);
+        let adding = self.lane.adding;
+        let committing = batch::commit(&mut conn, &mut self.cache, jobs, locking, adding);
         match within(self.lane.connection.within(), committing).await {
             Ok(committed) => {
                 self.lane.connection.keep(conn);

@@ -2,12 +2,13 @@
 
 use super::{
     access::Access,
+    additions::Additions,
     annotations::Annotations,
     effects::Effect,
     policy::{self, Sending, Start},
     publish::Item,
 };
-use crate::db::{contacts::PersonRow, heads::HeadRow};
+use crate::db::heads::HeadRow;
 use kith_protocol::{
     Chain, ConversationId, ErrorCode, Event, EventContent, EventId, Seq, TimestampMs, UserId,
     event::{MemberBody, MemberChange, Role},
@@ -138,7 +139,7 @@ impl Log {
         &self,
         sender: UserId,
         item: &Item,
-        people: &HashMap<UserId, PersonRow>,
+        additions: &Additions,
     ) -> Result<Option<Effect>, ErrorCode> {
         let access = &*self.access;
         let role = *access.members.get(&sender).ok_or(ErrorCode::NotMember)?;
@@ -187,7 +188,7 @@ impl Log {
             EventContent::Member(_) | EventContent::Title(_) | EventContent::Settings(_) if !is_group => {
                 Err(ErrorCode::NotAllowed)
             }
-            EventContent::Member(member) => self.member_change(sender, role, member, people).map(Some),
+            EventContent::Member(member) => self.member_change(sender, role, member, additions).map(Some),
             EventContent::Title(title) => Ok(Some(Effect::Titled { text: title.text.clone() })),
             EventContent::Settings(_) if role.may_manage() => Ok(None),
             EventContent::Settings(_) => Err(ErrorCode::NotAllowed),
@@ -207,7 +208,7 @@ impl Log {
         sender: UserId,
         role: Role,
         member: &MemberBody,
-        people: &HashMap<UserId, PersonRow>,
+        additions: &Additions,
     ) -> Result<Effect, ErrorCode> {
         let access = &*self.access;
         let user = member.user;
@@ -224,7 +225,7 @@ impl Log {
         }
         match member.change {
             MemberChange::Added => {
-                let person = people.get(&user).filter(|person| *person.tenant == *access.tenant);
+                let person = additions.person(user).filter(|person| *person.tenant == *access.tenant);
                 if person.is_none() {
                     return Err(ErrorCode::TargetMissing);
                 }

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod accounts;
+pub mod additions;
 pub mod annotations;
 pub mod announce;
 pub mod append;

@@ -6,7 +6,7 @@ use super::{
     publish::Item,
 };
 use crate::{
-    config::OpeningBudget,
+    config::HourlyBudget,
     db::{self, conversations::NewConversation},
     error::ApiError,
     state::AppState,
@@ -130,7 +130,7 @@ async fn found(conn: &mut PgConnection, user: UserId, opening: &Opening) -> Resu
 /// Among others [`ApiError::RateLimited`] for somebody who has opened more than `budget` allows.
 async fn create(
     conn: &mut PgConnection,
-    budget: OpeningBudget,
+    budget: HourlyBudget,
     user: UserId,
     opening: &Opening,
     others: &[UserId],
@@ -162,9 +162,8 @@ async fn create(
     db::heads::insert(&mut tx, key, opening.id).await?;
     let versions = db::contacts::raise_user_seqs(&mut tx, &everybody).await?;
     // All rows of users are locked in order by now.
-    let step_s = 3_600.0 / f64::from(budget.per_hour);
     let at_once = f64::from(budget.at_once);
-    if let Some(wait_s) = db::contacts::count_opening(&mut tx, user, at_once, step_s).await? {
+    if let Some(wait_s) = db::contacts::count_opening(&mut tx, user, at_once, budget.step_s()).await? {
         let wait = Duration::from_secs_f64(wait_s.max(0.001));
         let retry_after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
         return Err(ApiError::RateLimited { retry_after_ms });

@@ -207,8 +207,24 @@ pub fn skipped(id: Option<EventId>) -> AckResult {
     }
 }
 
+/// Why an item was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    /// What clients branch on.
+    pub code: ErrorCode,
+    /// When to come back, for a code that says so.
+    pub retry_after_ms: Option<u64>,
+}
+
+impl From<ErrorCode> for Refusal {
+    fn from(code: ErrorCode) -> Self {
+        Self { code, retry_after_ms: None }
+    }
+}
+
 /// The result of an item that was refused.
-pub fn refused(id: Option<EventId>, code: ErrorCode) -> AckResult {
+pub fn refused(id: Option<EventId>, refusal: impl Into<Refusal>) -> AckResult {
+    let Refusal { code, retry_after_ms } = refusal.into();
     AckResult {
         id,
         status: AckStatus::Error,
@@ -217,7 +233,7 @@ pub fn refused(id: Option<EventId>, code: ErrorCode) -> AckResult {
         countable: None,
         chain: None,
         code: Some(code),
-        retry_after_ms: None,
+        retry_after_ms,
     }
 }
 
@@ -268,6 +284,7 @@ impl Publisher {
                     pulse: Arc::clone(&end.pulse),
                     epoch: epoch.clone(),
                     quota: quota.clone(),
+                    adding: config.adding,
                 };
                 tasks.spawn(lane.run(shutdown.clone()));
                 end

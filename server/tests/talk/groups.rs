@@ -315,7 +315,7 @@ async fn an_event_of_the_future_is_unsupported_and_stops_nothing_else() {
 
 #[tokio::test]
 async fn a_user_opens_so_many_conversations_at_once_and_then_so_many_an_hour() {
-    let opening = kith_server::config::OpeningBudget { at_once: 3, per_hour: 60 };
+    let opening = kith_server::config::HourlyBudget { at_once: 3, per_hour: 60 };
     let world = World::start_with(kith_server::Config { opening, ..kith_server::Config::for_tests() }).await;
     let [ada, bo] = world.people(["ada", "bo"]).await;
     let mut line = ada.online().await;
@@ -339,4 +339,39 @@ async fn a_user_opens_so_many_conversations_at_once_and_then_so_many_an_hour() {
         .unwrap();
     line.start_group(&[bo.user]).await;
     assert_eq!(line.error(open(ConversationId::mint())).await, "rate_limited");
+}
+
+#[tokio::test]
+async fn a_user_adds_so_many_people_at_once_and_then_so_many_an_hour() {
+    let adding = kith_server::config::HourlyBudget { at_once: 3, per_hour: 60 };
+    let world = World::start_with(kith_server::Config { adding, ..kith_server::Config::for_tests() }).await;
+    let [ada, bo, cy, di, ed, flo, gus] = world.people(["ada", "bo", "cy", "di", "ed", "flo", "gus"]).await;
+    let (mut ada_line, mut bo_line) = (ada.online().await, bo.online().await);
+    let group = ada_line.start_group(&[bo.user]).await;
+    let other = ada_line.start_group(&[bo.user, cy.user, di.user, ed.user]).await;
+    let admin = event("member", json!({"user": bo.user, "change": "role", "role": "admin"}));
+    ada_line.ok(group, admin).await;
+
+    let added: Vec<Value> = [&cy, &di, &ed, &flo, &gus].map(|one| member(one.user, "added")).into();
+    let results = ada_line.send(group, &added).await;
+    let statuses: Vec<&str> = results.iter().map(|one| one["status"].as_str().unwrap()).collect();
+    assert_eq!(statuses, ["ok", "ok", "ok", "error", "skipped"], "{results:?}");
+    assert_eq!(results[3]["code"], "rate_limited");
+    let wait = results[3]["retry_after_ms"].as_u64().unwrap();
+    assert!((50_000..=60_000).contains(&wait), "{wait}");
+    let again = ada_line.send(group, &added[..3]).await;
+    assert!(again.iter().all(|one| one["status"] == "duplicate"), "known ids cost nothing: {again:?}");
+    assert_eq!(ada_line.refused(other, member(flo.user, "added")).await, "rate_limited", "in every group");
+    assert_eq!(ada_line.refused(group, member(cy.user, "added")).await, "invalid", "what is refused anyway");
+    ada_line.ok(group, member(cy.user, "removed")).await;
+    ada_line.ok(group, message("goes on")).await;
+    bo_line.ok(group, member(flo.user, "added")).await;
+
+    // A minute later there is room for one.
+    sqlx::query("UPDATE users SET added_until = added_until - interval '1 minute'")
+        .execute(&world.server.pool)
+        .await
+        .unwrap();
+    ada_line.ok(group, member(gus.user, "added")).await;
+    assert_eq!(ada_line.refused(other, member(flo.user, "added")).await, "rate_limited");
 }

@@ -69,6 +69,7 @@ impl Stage {
             metrics: Metrics::default(),
             pulse: Arc::clone(&pulse),
             quota: Quota::start(None, other_pool.clone(), &tasks, shutdown.clone()),
+            adding: crate::config::HourlyBudget::ADDING,
             epoch: Epoch::watch(other_pool, hub, &tasks, shutdown.clone()),
         };
         let lane = Some(lane);

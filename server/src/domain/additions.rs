@@ -1,0 +1,154 @@
+//! Adding people to groups that exist: who may be added, and how many by one user in an hour.
+//!
+//! The budget stands beside the one for opening conversations, which a small group with many later members would get
+//! round. It is read and written under the lock of the user's row, so all instances share it.
+
+use super::{
+    log::Log,
+    publish::{Item, Job, Refusal},
+};
+use crate::{
+    config::HourlyBudget,
+    db::{self, contacts::PersonRow},
+};
+use kith_protocol::{
+    ConversationId, ErrorCode, EventContent, UserId,
+    event::{MemberBody, MemberChange},
+};
+use sqlx::PgConnection;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
+use uuid::Uuid;
+
+/// What one user has used up.
+#[derive(Debug, Clone, Copy, Default)]
+struct Used {
+    /// Seconds until all of the budget is free again, before this batch.
+    before_s: f64,
+    /// People added in this batch.
+    added: u32,
+}
+
+/// The people whom a batch would add, and the budgets of those who add them. Both are empty for a batch that adds nobody.
+#[derive(Debug)]
+pub struct Additions {
+    budget: HourlyBudget,
+    people: HashMap<UserId, PersonRow>,
+    used: HashMap<UserId, Used>,
+}
+
+impl Additions {
+    /// For a batch that adds nobody.
+    pub fn none(budget: HourlyBudget) -> Self {
+        Self { budget, people: HashMap::new(), used: HashMap::new() }
+    }
+
+    /// Locks and reads what a batch needs. The heads are locked and the known ids looked up already. Besides those who add,
+    /// all users whom the batch's effects lock later are locked here: user rows are locked in ascending order (W1).
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn load(
+        conn: &mut PgConnection,
+        budget: HourlyBudget,
+        logs: &BTreeMap<ConversationId, Log>,
+        jobs: &[Job],
+    ) -> Result<Self, sqlx::Error> {
+        let (mut senders, mut added) = (BTreeSet::new(), BTreeSet::new());
+        let mut affected: BTreeSet<Uuid> = BTreeSet::new();
+        for job in jobs {
+            let Some(log) = logs.get(&job.conversation) else { continue };
+            for (item, member) in job.items.iter().filter_map(|item| Some((item, change(item)?))) {
+                affected.insert(member.user.as_uuid());
+                if member.change == MemberChange::Added && !log.known.contains_key(&item.id) {
+                    added.insert(member.user.as_uuid());
+                    senders.insert(job.sender.as_uuid());
+                }
+            }
+        }
+        if added.is_empty() {
+            return Ok(Self::none(budget));
+        }
+        affected.extend(&senders);
+        affected.extend(logs.values().flat_map(|log| &log.access.hidden).map(|user| user.as_uuid()));
+        let affected: Vec<Uuid> = affected.into_iter().collect();
+        db::contacts::lock(conn, &affected).await?;
+        let added: Vec<Uuid> = added.into_iter().collect();
+        let people = db::contacts::people(conn, &added).await?;
+        let senders: Vec<Uuid> = senders.into_iter().collect();
+        let used = db::contacts::additions(conn, &senders).await?;
+        Ok(Self {
+            budget,
+            people: people.into_iter().map(|row| (UserId::from_uuid(row.id), row)).collect(),
+            used: used
+                .into_iter()
+                .map(|(user, before_s)| (UserId::from_uuid(user), Used { before_s, added: 0 }))
+                .collect(),
+        })
+    }
+
+    /// Somebody who exists and whom the batch would add.
+    pub fn person(&self, user: UserId) -> Option<&PersonRow> {
+        self.people.get(&user)
+    }
+
+    /// Counts a person whom `sender` adds.
+    ///
+    /// # Errors
+    /// `rate_limited` for one more than the budget allows.
+    pub fn count(&mut self, sender: UserId) -> Result<(), Refusal> {
+        let used = self.used.entry(sender).or_default();
+        let step_s = self.budget.step_s();
+        let free_in_s = used.before_s + step_s * f64::from(used.added);
+        let wait_s = free_in_s - step_s * (f64::from(self.budget.at_once) - 1.0);
+        if wait_s > 0.0 {
+            let wait = Duration::from_secs_f64(wait_s.max(0.001));
+            let retry_after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+            return Err(Refusal { code: ErrorCode::RateLimited, retry_after_ms: Some(retry_after_ms) });
+        }
+        used.added += 1;
+        Ok(())
+    }
+
+    /// Writes what was counted.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn write(&self, conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let step_s = self.budget.step_s();
+        let (users, seconds): (Vec<Uuid>, Vec<f64>) = self
+            .used
+            .iter()
+            .filter(|(_, used)| used.added > 0)
+            .map(|(user, used)| (user.as_uuid(), step_s * f64::from(used.added)))
+            .unzip();
+        if users.is_empty() { Ok(()) } else { db::contacts::count_additions(conn, &users, &seconds).await }
+    }
+}
+
+fn change(item: &Item) -> Option<&MemberBody> {
+    match &item.content {
+        EventContent::Member(member) => Some(member),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn additions_beyond_the_budget_wait_until_one_is_free() {
+        let sender = UserId::mint();
+        let budget = HourlyBudget { at_once: 3, per_hour: 60 };
+        let used = HashMap::from([(sender, Used { before_s: 90.0, added: 0 })]);
+        let mut additions = Additions { used, ..Additions::none(budget) };
+        assert!(additions.count(sender).is_ok(), "one and a half of three are in use");
+        let refused = additions.count(sender).unwrap_err();
+        assert_eq!((refused.code, refused.retry_after_ms), (ErrorCode::RateLimited, Some(30_000)));
+        let other = UserId::mint();
+        assert_eq!((0..4).filter(|_| additions.count(other).is_ok()).count(), 3, "each user has a budget");
+    }
+}
