@@ -21,7 +21,6 @@ macro_rules! mutations {
                     self,
                     Self::OldHeadsUndo
                         | Self::SendingStays
-                        | Self::SendingIsNotSynced
                         | Self::UnreadOffByOne
                         | Self::MarkerGoesBack
                         | Self::OlderStateCounts

@@ -22,7 +22,9 @@ impl Server {
             rest.map(|(user, role)| MemberItem { user: *user, role: *role }).collect();
         let items: Vec<MemberItem> = rest.iter().take(max).cloned().collect();
         let next = items.last().filter(|_| rest.len() > max).map(|last| last.user);
-        Ok(ServerFrame::Members(Members { reply_to: None, conversation: asked.conversation, items, next }))
+        let as_of = Some(conversation.head_of(user));
+        let conversation = asked.conversation;
+        Ok(ServerFrame::Members(Members { reply_to: None, conversation, as_of, items, next }))
     }
 
     /// What a member event changes, at its seq; both belong to the interval.

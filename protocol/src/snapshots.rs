@@ -280,6 +280,7 @@ fn answers(is_full: bool) -> Vec<ServerFrame> {
         ServerFrame::Members(Members {
             reply_to,
             conversation: CONVERSATION,
+            as_of: is_full.then_some(Seq(5)),
             items: vec![MemberItem { user: USER, role: Role::Admin }],
             next: is_full.then_some(USER),
         }),

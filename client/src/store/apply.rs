@@ -1,7 +1,7 @@
 //! What the sync machine wants written: each call is one transaction (C3), and applying it twice changes nothing.
 
 use super::{
-    Db, Store, Tx, conversations, drafts, log, members, outbox,
+    Db, Store, Tx, conversations, drafts, facts, log, members, outbox,
     own_state::{self, Source},
     people, receipts, rewind, sql, verify,
     writer::Durability,
@@ -62,7 +62,8 @@ pub(super) fn apply(tx: &mut Tx<'_>, op: StoreOp) -> Result<(), ClientError> {
         StoreOp::Device { device } => {
             set_meta(tx, "device", &device.to_string())?;
             set_meta(tx, "generation", "0")?;
-            set_meta(tx, "user_seq", "0")
+            // One that was never in sync stays so: what its first heads name is no news.
+            if meta(tx, "user_seq")?.is_some() { set_meta(tx, "user_seq", "0") } else { Ok(()) }
         }
         StoreOp::Heads { greeting, last, user_seq, items, gone, .. } => {
             put_heads(tx, &items, greeting)?;
@@ -100,8 +101,9 @@ pub(super) fn apply(tx: &mut Tx<'_>, op: StoreOp) -> Result<(), ClientError> {
         StoreOp::DraftConflict { items, current } => draft_conflict(tx, &items, &current),
         StoreOp::Markers { conversation, markers } => receipts::put(tx, conversation, &markers),
         StoreOp::Profiles(profiles) => people::put(tx, &profiles),
-        StoreOp::Members { conversation, items, first, last } => {
-            members::put_part(tx, conversation, &items, first, last)
+        StoreOp::Members { conversation, as_of, items, first, last } => {
+            members::put_part(tx, conversation, &items, first, last)?;
+            if last { facts::members_told(tx, conversation, as_of) } else { Ok(()) }
         }
         StoreOp::Count { counter, by } => verify::count(tx, counter, by),
         StoreOp::Verify { conversation, salt } => verify::conversation(tx, conversation, salt),

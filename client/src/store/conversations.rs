@@ -1,6 +1,6 @@
 //! `conversations`: where each stands, as the server says; own state in them is `own_state`'s.
 
-use super::{Db, Tx, drafts, log, members, own_state, people, ranges, sql};
+use super::{Db, Tx, drafts, facts, members, own_state, people, ranges, sql};
 use crate::{
     ClientError,
     mutation::{self, Mutation},
@@ -201,9 +201,9 @@ pub(super) fn put_head(
         })?;
     let cid = known(tx, id)?;
     if !is_overtaken {
-        put_members(tx, cid, item)?;
+        put_members(tx, cid, item, was_local)?;
         let as_of = facts(tx, cid)?.as_of;
-        log::facts_told(tx, cid, as_of)?;
+        facts::told(tx, cid, as_of)?;
     }
     // After having left, own state is this device's; only a newer word of the server's counts.
     let source = match known_before {
@@ -226,7 +226,9 @@ pub(super) fn put_head(
     Ok(())
 }
 
-fn put_members(tx: &mut Tx<'_>, cid: i64, item: &HeadsItem) -> Result<(), ClientError> {
+/// Takes the members of a heads item. Of a large group it tells the number alone; a list that was only planned here is
+/// asked for.
+fn put_members(tx: &mut Tx<'_>, cid: i64, item: &HeadsItem, was_local: bool) -> Result<(), ClientError> {
     match &item.members {
         Some(list) => {
             let pairs: Vec<_> = list.iter().map(|member| (member.user, member.role)).collect();
@@ -237,7 +239,7 @@ fn put_members(tx: &mut Tx<'_>, cid: i64, item: &HeadsItem) -> Result<(), Client
                 }
             }
         }
-        None if members::count(tx, cid)? != item.member_count => {
+        None if was_local || members::count(tx, cid)? != item.member_count => {
             tx.changes.members_wanted.insert(item.own.conversation);
         }
         None => {}

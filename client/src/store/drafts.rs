@@ -109,9 +109,12 @@ pub(super) fn from_server(tx: &mut Tx<'_>, cid: i64, theirs: Option<&Draft>) -> 
         LocalDraft { text: text.to_owned(), base: version, ..draft }
     } else if draft.sent.as_deref() == Some(text) {
         LocalDraft { base: version, ..draft }
-    } else if version == draft.base || outbox::has_pending_draft(tx, cid)? {
+    } else if outbox::has_pending_draft(tx, cid)? {
         // What waits stands on the older version: the server will say so when it leaves.
         return Ok(());
+    } else if version == draft.base {
+        // It was refused, as in a conversation that one had left.
+        return if conversations::has_left(tx, cid)? { Ok(()) } else { send_if_dirty(tx, cid) };
     } else {
         in_conflict(draft, text, version)
     };

@@ -1,7 +1,7 @@
 //! `events`: the log as it came, and what follows from an event the moment it is stored.
 
 use super::{
-    Tx, apply, conversations, kinds, members, messages, outbox, own_state, people, project, ranges, sql,
+    Tx, apply, conversations, facts, kinds, messages, outbox, own_state, people, project, ranges, sql,
 };
 use crate::{
     ClientError,
@@ -9,12 +9,10 @@ use crate::{
     sync::{ops::LocalRange, ranges::Ranges},
 };
 use kith_protocol::{
-    Chain, ConversationId, Event, EventContent, EventId, Seq, UserId,
-    event::{MemberBody, MemberChange},
+    Chain, ConversationId, Event, EventId, Seq, UserId,
     frame::{Page, StateChange},
 };
 use rusqlite::{OptionalExtension, named_params, params};
-use serde_json::Value;
 use std::collections::{BTreeSet, HashSet};
 
 /// Stores a contiguous run of events (C3): rows, range, projections, the end of their outbox rows; or nothing of it,
@@ -93,12 +91,12 @@ fn take(
             outbox::target_came(tx, cid, event.id)?;
         }
         if event.seq > facts.as_of {
-            apply_facts(tx, cid, event.seq, &event.kind, event.body.as_ref())?;
+            facts::apply(tx, cid, event.seq, &event.kind, event.body.as_ref())?;
         }
     }
     let count = fresh.iter().filter(|event| event.kind == "message").count();
     advance(tx, cid, last, count as i64)?;
-    catch_up_facts(tx, cid, facts.as_of)?;
+    facts::catch_up(tx, cid, facts.as_of)?;
     tx.changes.timeline(conversation);
     // A relation speaks of a message that was here, or that comes with it.
     let surroundings = project::Surroundings::of(tx, cid)?;
@@ -263,95 +261,6 @@ fn advance(tx: &mut Tx<'_>, cid: i64, last: &Event, messages: i64) -> Result<(),
             ":messages": messages,
         })?;
     Ok(())
-}
-
-/// Where the log goes on without a hole from what is known, title and membership are known up to its end. Events
-/// beyond a hole counted at once; when the hole closes, all are taken again in their order.
-fn catch_up_facts(tx: &mut Tx<'_>, cid: i64, as_of: Seq) -> Result<(), ClientError> {
-    let ranges = ranges::all(tx, cid)?;
-    let Some(range) = ranges.iter().find(|range| range.low <= as_of.next() && as_of < range.high) else {
-        return Ok(());
-    };
-    take_facts(tx, cid, as_of, range.high)?;
-    tx.conn
-        .prepare_cached("UPDATE conversations SET facts_as_of = ?2 WHERE cid = ?1")?
-        .execute(params![cid, range.high.as_i64()])?;
-    Ok(())
-}
-
-/// Title and membership were told as they were at `as_of`: what is stored above, beyond holes too, comes on top.
-pub(super) fn facts_told(tx: &mut Tx<'_>, cid: i64, as_of: Seq) -> Result<(), ClientError> {
-    take_facts(tx, cid, as_of, Seq(i64::MAX.unsigned_abs()))?;
-    catch_up_facts(tx, cid, as_of)
-}
-
-/// Takes the stored member and title events of an interval in their order.
-fn take_facts(tx: &mut Tx<'_>, cid: i64, above: Seq, to: Seq) -> Result<(), ClientError> {
-    let mut query = tx.conn.prepare_cached(
-        "SELECT seq, kind, body FROM events
-         WHERE cid = ?1 AND seq > ?2 AND seq <= ?3 AND kind IN ('member', 'title') ORDER BY seq",
-    )?;
-    let rows = query
-        .query_map(params![cid, above.as_i64(), to.as_i64()], |row| {
-            let body: Option<String> = row.get("body")?;
-            let body = body.map(|text| sql::read_json::<Value>(&text)).transpose()?;
-            Ok((sql::seq(row, "seq")?, row.get::<_, String>("kind")?, body))
-        })?
-        .collect::<Result<Vec<_>, _>>()?;
-    for (seq, kind, body) in rows {
-        apply_facts(tx, cid, seq, &kind, body.as_ref())?;
-    }
-    Ok(())
-}
-
-/// Title and membership, from an event that is newer than what is known of them.
-fn apply_facts(
-    tx: &mut Tx<'_>,
-    cid: i64,
-    seq: Seq,
-    kind: &str,
-    body: Option<&Value>,
-) -> Result<(), ClientError> {
-    match EventContent::parse(kind, None, body.unwrap_or(&Value::Null)) {
-        Ok(EventContent::Title(title)) => {
-            tx.conn
-                .prepare_cached("UPDATE conversations SET title = ?2 WHERE cid = ?1")?
-                .execute(params![cid, title.text])?;
-        }
-        Ok(EventContent::Member(member)) => {
-            people::want_if_unknown(tx, member.user)?;
-            apply_member(tx, cid, seq, &member)?;
-        }
-        _ => {}
-    }
-    Ok(())
-}
-
-fn apply_member(tx: &mut Tx<'_>, cid: i64, seq: Seq, member: &MemberBody) -> Result<(), ClientError> {
-    let role = member.role.unwrap_or(kith_protocol::event::Role::Member);
-    let is_in = match member.change {
-        MemberChange::Added | MemberChange::Role => {
-            members::put(tx, cid, member.user, role)?;
-            true
-        }
-        MemberChange::Removed | MemberChange::Left => {
-            members::remove(tx, cid, member.user)?;
-            false
-        }
-    };
-    if member.user == tx.me && member.change != MemberChange::Role {
-        let mut visible = conversations::visible(tx, cid)?;
-        match visible.last_mut() {
-            Some((from, to @ None)) if !is_in && *from <= seq => *to = Some(seq),
-            Some((_, None)) => {}
-            // Taken again after a hole was closed: the interval is there.
-            Some((from, _)) if *from >= seq => {}
-            _ if is_in => visible.push((seq, None)),
-            _ => {}
-        }
-        conversations::set_visible(tx, cid, &visible)?;
-    }
-    members::count_again(tx, cid)
 }
 
 /// Marks, in a file of a version that did not, what is never unread and what is not as its event says.

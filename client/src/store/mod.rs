@@ -8,6 +8,7 @@ mod apply;
 mod changes;
 pub(crate) mod conversations;
 pub(crate) mod drafts;
+mod facts;
 mod health;
 mod kinds;
 mod lines;

@@ -36,7 +36,7 @@ use super::{
     terms::{Terms, UNDERSTOOD},
 };
 use crate::view::{Counter, LinkView};
-use kith_protocol::{ClientFrame, ConversationId, DeviceId, ErrorCode, EventId, TimestampMs, UserId};
+use kith_protocol::{ClientFrame, ConversationId, DeviceId, ErrorCode, EventId, Seq, TimestampMs, UserId};
 use live::Live;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -67,17 +67,41 @@ pub(crate) struct MachineOptions {
 enum Asked {
     Hello,
     Auth,
-    Send { items: Vec<(i64, EventId)> },
-    Open { item: i64 },
-    State { items: Vec<i64>, draft: bool },
-    Pull { conversation: ConversationId },
-    Probe { conversation: ConversationId },
-    Check { conversation: ConversationId },
-    Confirm { conversation: ConversationId },
+    Send {
+        items: Vec<(i64, EventId)>,
+    },
+    Open {
+        item: i64,
+    },
+    State {
+        items: Vec<i64>,
+        draft: bool,
+    },
+    Pull {
+        conversation: ConversationId,
+    },
+    Probe {
+        conversation: ConversationId,
+    },
+    Check {
+        conversation: ConversationId,
+    },
+    Confirm {
+        conversation: ConversationId,
+    },
     Heads,
-    Profiles { users: Vec<UserId> },
-    Members { conversation: ConversationId, first: bool },
-    Markers { conversation: ConversationId },
+    Profiles {
+        users: Vec<UserId>,
+    },
+    /// A part of the list; `as_of` is what the first part was of.
+    Members {
+        conversation: ConversationId,
+        first: bool,
+        as_of: Option<Seq>,
+    },
+    Markers {
+        conversation: ConversationId,
+    },
 }
 
 #[derive(Debug)]
@@ -272,6 +296,12 @@ impl Machine {
         self.user_seq = local.user_seq;
         self.logs = local.conversations.into_iter().map(|one| (one.conversation, Log::stored(one))).collect();
         self.outbox = Outbox::new(local.outbox);
+        // The server has what it acknowledged until heads say otherwise; of a hidden conversation they say nothing.
+        for (_, conversation, seq) in self.outbox.acked() {
+            if let Some(log) = self.logs.get_mut(&conversation) {
+                log.head = log.head.max(seq);
+            }
+        }
         self.attention.clear();
         self.cursor.let_go();
     }
@@ -364,7 +394,9 @@ impl Machine {
     /// What is left of a log; answers whether something was cut.
     fn rewound(&mut self, local: LocalConversation) -> bool {
         self.attention.insert(local.conversation);
-        self.outbox.rewound(local.conversation);
+        if let Some(op) = self.outbox.rewound(local.conversation) {
+            self.store(op);
+        }
         self.logs.get_mut(&local.conversation).is_some_and(|log| log.rewound(local.ranges))
     }
 

@@ -273,6 +273,8 @@ pub enum StoreOp {
     Members {
         /// Where.
         conversation: ConversationId,
+        /// The list holds what the log says up to there; what is stored above counts after it.
+        as_of: Option<Seq>,
         /// By user id.
         items: Vec<MemberItem>,
         /// The first part: what the list held before is to go when the last part is stored.

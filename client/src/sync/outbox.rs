@@ -46,7 +46,7 @@ struct Lane {
     /// Own state leaves at most every [`limits::MARKER_EVERY`] (R2); monotonic ms.
     state_after: u64,
     /// Events wait behind an acknowledged event that is not stored. The server may have lost it, and a relation would
-    /// overtake it (S7). A rewind and a start set this; it ends with the last such row.
+    /// overtake it (S7). A rewind, a start and the end of a link set this; it ends with the last such row.
     awaits_acked: bool,
 }
 
@@ -75,11 +75,14 @@ impl Outbox {
         outbox
     }
 
-    /// The log of a conversation was cut: what was acknowledged in it may be lost.
-    pub(crate) fn rewound(&mut self, conversation: ConversationId) {
-        if let Some(lane) = self.lanes.get_mut(&conversation) {
-            lane.awaits_acked = true;
-        }
+    /// The log of a conversation was cut: what was acknowledged in it may be lost, and what was about to leave waits for
+    /// its turn again.
+    pub(crate) fn rewound(&mut self, conversation: ConversationId) -> Option<StoreOp> {
+        let lane = self.lanes.get_mut(&conversation)?;
+        lane.awaits_acked = true;
+        let leaves = |item: &i64| self.rows.get(item).is_some_and(|row| row.phase == Phase::Leaving);
+        let items = lane.items.iter().copied().filter(leaves).collect();
+        self.requeued(items)
     }
 
     /// Takes what the user did.
@@ -250,6 +253,7 @@ impl Outbox {
 
     /// The link broke: everything unanswered is queued again, and no wait counts any more (O6).
     pub(crate) fn disconnected(&mut self) -> Option<StoreOp> {
+        self.lanes.values_mut().for_each(|lane| lane.awaits_acked = true);
         let mut items = Vec::new();
         for (item, row) in &mut self.rows {
             if row.is_busy() || (row.phase == Phase::Queued && row.retry_at > 0) {

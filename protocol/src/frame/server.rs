@@ -308,6 +308,9 @@ pub struct Members {
     pub reply_to: Option<u64>,
     /// Which conversation.
     pub conversation: ConversationId,
+    /// The list holds what the log says up to this seq, and perhaps more; an older server does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<Seq>,
     /// By user id.
     pub items: Vec<MemberItem>,
     /// `after` of the next part.

@@ -50,6 +50,15 @@ pub async fn lock_free(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Head
     .await
 }
 
+/// The newest seq of a conversation; 0 if there is none.
+pub async fn head(conn: &mut PgConnection, id: ConversationId) -> Result<i64, sqlx::Error> {
+    let head =
+        sqlx::query_scalar!("SELECT head FROM conversation_head WHERE conversation_id = $1", id.as_uuid(),)
+            .fetch_optional(conn)
+            .await?;
+    Ok(head.unwrap_or_default())
+}
+
 /// Those of these conversations that exist.
 pub async fn existing(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Uuid>, sqlx::Error> {
     sqlx::query_scalar!("SELECT conversation_id FROM conversation_head WHERE conversation_id = ANY($1)", ids)

@@ -171,6 +171,8 @@ pub async fn members(
         return Err(ApiError::invalid("max is at least 1"));
     }
     let row = fetch::of_member(conn, user, conversation).await?;
+    // Read before the list, so that the list lacks nothing of what it is said to hold.
+    let as_of = Some(Seq::from_i64(db::heads::head(conn, conversation).await?));
     let limit = max.min(limits::LIST_ITEMS_MAX) as usize;
     let after = after.map_or(Uuid::nil(), |user| user.as_uuid());
     let mut rows = db::members::list(conn, row.key, after, limit as i64 + 1).await?;
@@ -181,5 +183,5 @@ pub async fn members(
         user: UserId::from_uuid(row.user_id),
         role: Role::parse(&row.role).unwrap_or(Role::Member),
     });
-    Ok(Members { reply_to: None, conversation, items: items.collect(), next })
+    Ok(Members { reply_to: None, conversation, as_of, items: items.collect(), next })
 }

@@ -11,7 +11,7 @@ use crate::{
         ops::{LocalRange, LocalState, OutboxOp, OutboxUpdate, StoreOp, Stored},
         ranges::Ranges,
         sim::{
-            deeds::{Doing, EMOJI, Facts, TARGETS},
+            deeds::{Doing, EMOJI, Facts, OwnMarks, TARGETS},
             store::{Kept, MemoryStore, Row, RowState},
         },
     },
@@ -22,7 +22,7 @@ use kith_protocol::{
     event::TitleBody,
     frame::{ConversationKind, Draft, OwnState},
 };
-use rusqlite::{Connection, config::DbConfig, params};
+use rusqlite::{Connection, OptionalExtension, config::DbConfig, params};
 use std::{cell::Cell, collections::BTreeMap, path::PathBuf, sync::OnceLock};
 use tempfile::TempDir;
 
@@ -193,6 +193,17 @@ impl Disk {
                 query.query_row([cid], |row| Ok((row.get(0)?, row.get(1)?, sql::seq(row, 2)?)))?;
             let title = title.filter(|text| !text.is_empty());
             Ok(Some(Facts { as_of, title, visible: conversations::visible(db, cid)?, member_count }))
+        })
+    }
+
+    pub(crate) fn own_marks(&self, conversation: ConversationId) -> Option<OwnMarks> {
+        self.read(|db| {
+            let mut query =
+                db.conn.prepare_cached("SELECT version, read FROM conversations WHERE id = ?1")?;
+            let marks = |row: &rusqlite::Row<'_>| {
+                Ok(OwnMarks { version: row.get::<_, i64>(0)?.unsigned_abs(), read: sql::seq(row, 1)? })
+            };
+            Ok(query.query_row([conversation.as_bytes()], marks).optional()?)
         })
     }
 

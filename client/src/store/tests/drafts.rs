@@ -128,3 +128,22 @@ async fn what_left_with_a_refused_draft_goes_again() {
     let OutboxOp::State(change) = stored.sending[0].op.clone() else { panic!("a state") };
     assert_eq!((change.read, change.draft), (Some(Seq(1)), None));
 }
+
+#[tokio::test]
+async fn a_draft_that_was_refused_outside_of_a_conversation_leaves_when_one_is_back() {
+    let fixture = Fixture::new().await;
+    write(&fixture, "for later").await;
+    let (item, _) = leave(&fixture).await;
+    let outside = HeadsItem { visible: vec![(Seq(1), Some(Seq(1)))], ..fixture.item() };
+    // As the server refuses it.
+    fixture.apply(vec![heads_of(outside.clone(), 2), StoreOp::Done { items: vec![item] }]).await;
+    let stored = fixture.apply(vec![heads_of(outside, 2)]).await;
+    assert_eq!(stored.queued, [], "it would be refused once more");
+    let back = HeadsItem { visible: vec![(Seq(1), Some(Seq(1))), (Seq(3), None)], ..fixture.item() };
+    let stored = fixture.apply(vec![heads_of(back.clone(), 3)]).await;
+    assert_eq!(stored.queued.len(), 1);
+    let stored = fixture.apply(vec![heads_of(back, 3)]).await;
+    assert_eq!(stored.queued, [], "it is on its way");
+    let (_, sent) = leave(&fixture).await;
+    assert_eq!((sent.text.as_str(), sent.base), ("for later", 0));
+}

@@ -6,6 +6,7 @@ mod damage;
 pub(crate) mod disk;
 mod drafts;
 mod erased;
+mod facts;
 mod file;
 mod fuzz;
 mod lineage;

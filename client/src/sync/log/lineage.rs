@@ -99,6 +99,7 @@ impl Log {
             self.delivered_sent = self.delivered_sent.min(left.high());
         }
         self.suspect = None;
+        self.high_at_hello = self.high_at_hello.min(left.high());
         self.ranges = left;
         self.others_high = self.others_high.min(self.ranges.high());
         self.told_at = self.told_at.min(self.ranges.high());

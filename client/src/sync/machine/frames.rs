@@ -227,12 +227,17 @@ impl Machine {
     }
 
     fn members(&mut self, members: Members, asked: Option<Asked>) {
-        let first = matches!(asked, Some(Asked::Members { first: true, .. }));
+        let (first, known) = match asked {
+            Some(Asked::Members { first, as_of, .. }) => (first, as_of),
+            _ => (false, None),
+        };
+        let as_of = if first { members.as_of } else { known };
         let conversation = members.conversation;
         let next = members.next;
-        self.store(StoreOp::Members { conversation, items: members.items, first, last: next.is_none() });
+        let (items, last) = (members.items, next.is_none());
+        self.store(StoreOp::Members { conversation, as_of, items, first, last });
         if let Some(after) = next {
-            self.ask_members(conversation, Some(after));
+            self.ask_members(conversation, Some(after), as_of);
         }
     }
 

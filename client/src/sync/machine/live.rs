@@ -145,7 +145,7 @@ impl Machine {
         if !asking(self, |asked| matches!(asked, Asked::Members { .. }))
             && let Some(conversation) = self.live.members_wanted.pop_first()
         {
-            self.ask_members(conversation, None);
+            self.ask_members(conversation, None, None);
         }
         if !asking(self, |asked| matches!(asked, Asked::Markers { .. }))
             && let Some(conversation) = self.live.markers_wanted.pop_first()
@@ -216,9 +216,18 @@ impl Machine {
         );
     }
 
-    pub(super) fn ask_members(&mut self, conversation: ConversationId, after: Option<UserId>) {
+    /// The list's next part; `as_of` is what its first part was of.
+    pub(super) fn ask_members(
+        &mut self,
+        conversation: ConversationId,
+        after: Option<UserId>,
+        as_of: Option<Seq>,
+    ) {
         let request = MembersRequest { conversation, after, max: limits::LIST_ITEMS_MAX };
-        self.request(ClientFrame::Members(request), Asked::Members { conversation, first: after.is_none() });
+        self.request(
+            ClientFrame::Members(request),
+            Asked::Members { conversation, first: after.is_none(), as_of },
+        );
     }
 
     // --- focus and presence ---

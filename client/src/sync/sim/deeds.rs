@@ -104,6 +104,13 @@ pub(crate) struct Facts {
     pub member_count: u32,
 }
 
+/// How far own state is known.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct OwnMarks {
+    pub version: u64,
+    pub read: Seq,
+}
+
 /// Where a client keeps its data.
 #[derive(Debug)]
 pub(crate) enum SimStore {
@@ -228,6 +235,25 @@ impl SimStore {
                 member_count: kept.member_count,
             }),
             Self::Disk(disk) => disk.facts(conversation),
+        }
+    }
+
+    /// How far own state of a conversation is known.
+    pub(crate) fn own_marks(&self, conversation: ConversationId) -> Option<OwnMarks> {
+        match self {
+            Self::Memory { now, .. } => {
+                let own = now.conversations.get(&conversation)?.own.as_ref()?;
+                Some(OwnMarks { version: own.version, read: own.read })
+            }
+            Self::Disk(disk) => disk.own_marks(conversation),
+        }
+    }
+
+    /// What a power cut would leave, where one is near; the twin's alone.
+    pub(crate) fn durable(&self) -> Option<&MemoryStore> {
+        match self {
+            Self::Memory { synced, .. } => synced.as_deref(),
+            Self::Disk(_) => None,
         }
     }
 

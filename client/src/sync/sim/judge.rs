@@ -3,10 +3,11 @@
 //! A restore excuses only what it has taken: the events that were lost, the conversations whose log became another one,
 //! the own states that had changed since the backup.
 
+mod own;
 mod shown;
 
 use super::{
-    store::{Kept, MemoryStore, Row, RowState, what},
+    store::{MemoryStore, Row, RowState, what},
     world::World,
 };
 use crate::sync::{
@@ -82,6 +83,10 @@ impl World {
                 assert!(event.ts.0 >= ts, "seed {}: I2, the time falls", self.seed);
                 assert_eq!(ids.insert(event.id, seq), None, "seed {}: I2, twice", self.seed);
                 ts = event.ts.0;
+                let is_of = |other: &&Event| event.kind == "edit" && Some(other.id) == event.target;
+                let target = conversation.log.iter().find(is_of);
+                let is_own = target.is_none_or(|target| target.sender == event.sender);
+                assert!(is_own, "seed {}: rights, {} changed another's message", self.seed, event.sender);
             }
         }
     }
@@ -286,7 +291,8 @@ impl World {
             // An id that two copies of a profile used, each in its own way (O7).
             ErrorCode::IdConflict => self.counts.copies > 0,
             ErrorCode::NotMember | ErrorCode::NotAllowed => {
-                now == Some(code) || was_out || has_had_another_role(conversation, user)
+                let is_anothers = changes_another(conversation, user, row);
+                now == Some(code) || was_out || is_anothers || has_had_another_role(conversation, user)
             }
             ErrorCode::Invalid => now == Some(code) || changes_members(row),
             ErrorCode::TargetMissing => {
@@ -321,10 +327,18 @@ impl World {
             let twice = is_excused && cancelled && !(numbered && waits);
             // What was deleted before the server lost it is not written again (S7).
             let is_deleted = self.lost.from.contains_key(conversation) && self.is_about_deleted(*id);
+            // What a copy has sent, where this device does not follow the log since somebody has hidden it.
+            let is_kept = self.server.states.contains_key(&(one.user, *conversation));
+            let is_hidden = is_kept && self.server.own(one.user, *conversation).hidden;
+            let is_unknown = self.counts.copies > 0 && is_hidden;
+            let sent_elsewhere = is_unknown && numbered && waits && !cancelled;
             // Somebody who is no longer a member cannot write again what the server lost; the own device keeps it.
             let stays = is_lost && self.is_out(client, *conversation) && is_stored(image, *conversation, *id);
             assert!(
-                ends == 1 || twice || (ends == 0 && (is_deleted || stays || self.is_edit_of_deleted(*id))),
+                ends == 1
+                    || twice
+                    || sent_elsewhere
+                    || (ends == 0 && (is_deleted || stays || self.is_edit_of_deleted(*id))),
                 "seed {}: I9, client {client}, {id}: {numbered} {waits} {cancelled}",
                 self.seed
             );
@@ -348,72 +362,6 @@ impl World {
         let target = self.targets.get(&id).filter(|(_, is_edit)| *is_edit).map(|(target, _)| *target);
         let mut logs = self.server.conversations.values().flat_map(|one| &one.log);
         target.is_some_and(|target| logs.any(|event| event.id == target && event.redacted))
-    }
-
-    /// I7, S4
-    fn own_state_is_the_servers(&self, client: usize, image: &MemoryStore) {
-        let (one, seed) = (&self.clients[client], self.seed);
-        for ((user, conversation), kept) in &self.server.states {
-            let state = &kept.own;
-            let is_in = |one: &Conversation| one.members.contains_key(user) && one.is_shown_to(*user);
-            if *user != one.user || !self.server.conversations.get(conversation).is_some_and(is_in) {
-                continue;
-            }
-            let known = image.conversations.get(conversation);
-            let own = known.and_then(|kept| kept.own.as_ref());
-            let hidden = self.server.own(*user, *conversation).hidden;
-            let Some((known, own)) = known.zip(own) else {
-                // A device that was never in sync before it was hidden does not know it.
-                assert!(hidden, "seed {seed}: S4, client {client}, nothing is known of {conversation}");
-                continue;
-            };
-            assert_eq!(own.hidden, hidden, "seed {seed}: I7, client {client}, hidden");
-            if hidden {
-                continue; // the rest comes with the next event
-            }
-            let flags =
-                |own: &kith_protocol::frame::OwnState| (own.pin, own.mute, own.archive, own.unread_flag);
-            assert_eq!(flags(own), flags(state), "seed {seed}: I7, client {client}, {conversation}");
-            if !known.has_draft_conflict {
-                assert_eq!(own.draft, state.draft, "seed {seed}: I7, client {client}, draft");
-            }
-            self.marker_is_the_servers(client, image, known, *conversation);
-        }
-    }
-
-    fn marker_is_the_servers(
-        &self,
-        client: usize,
-        image: &MemoryStore,
-        kept: &Kept,
-        conversation: ConversationId,
-    ) {
-        let (one, seed) = (&self.clients[client], self.seed);
-        let state = &self.server.states[&(one.user, conversation)].own;
-        let read = kept.own.as_ref().map(|own| own.read).unwrap_or_default();
-        // A server that was set back may know an older marker; the client's never falls below it.
-        let is_lost = self.lost.states.contains(&(one.user, conversation))
-            || self.lost.from.contains_key(&conversation);
-        let is = read == state.read || (is_lost && read > state.read);
-        assert!(is, "seed {seed}: I7, client {client}: {read} and {}", state.read);
-        let marked = one.read.get(&conversation).copied().unwrap_or_default();
-        let waits = image.outbox.values().any(|row| matches!(row.op, OutboxOp::State(_)));
-        assert!(state.read >= marked || waits || is_lost, "seed {seed}: I7, a read marker was lost");
-        self.last_word_counts(client, conversation, waits || is_lost);
-    }
-
-    /// What a user said last of own state, on their only device and while in the conversation, is what it is.
-    fn last_word_counts(&self, client: usize, conversation: ConversationId, is_excused: bool) {
-        let (one, seed) = (&self.clients[client], self.seed);
-        let is_alone = self.clients.iter().filter(|other| other.user == one.user).count() == 1;
-        let was_always_in = self.server.conversations[&conversation].visible[&one.user].len() == 1;
-        let Some(said) = one.said.get(&conversation) else { return };
-        if is_excused || !is_alone || !was_always_in {
-            return;
-        }
-        let own = &self.server.states[&(one.user, conversation)].own;
-        let is = said.pin.is_none_or(|pin| pin == own.pin) && said.mute.is_none_or(|mute| mute == own.mute);
-        assert!(is, "seed {seed}: I7, client {client}, {said:?} was lost: {own:?}");
     }
 }
 
@@ -444,6 +392,13 @@ fn has_had_another_role(conversation: &Conversation, user: UserId) -> bool {
         let body = event.body.as_ref().filter(|_| event.kind == "member");
         body.is_some_and(|body| body["user"] == user.to_string())
     })
+}
+
+/// Whether it would change a message of somebody else, which may have been deleted since.
+fn changes_another(conversation: &Conversation, user: UserId, row: &Row) -> bool {
+    let OutboxOp::Event(event) = &row.op else { return false };
+    let is_of = |message: &&Event| Some(message.id) == event.target && message.sender != user;
+    matches!(event.kind.as_str(), "edit" | "delete") && conversation.log.iter().any(|one| is_of(&one))
 }
 
 /// Who may be added, removed or promoted changes with the members.

@@ -10,6 +10,7 @@
 mod counts;
 pub(crate) mod deeds;
 mod judge;
+mod kept;
 mod mutants;
 mod network;
 pub(crate) mod runs;

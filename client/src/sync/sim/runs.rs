@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 const PART: u64 = 250;
 
 /// Seeds that found something once, in the world as it is.
-const FOUND: [u64; 11] = [205, 740, 962, 2220, 2424, 3191, 3230, 4307, 4347, 4560, 9669];
+const FOUND: [u64; 3] = [2503, 2900, 3662];
 
 fn play(seed: u64) -> Counts {
     play_with(seed, None, None)

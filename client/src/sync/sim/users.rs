@@ -82,6 +82,7 @@ impl World {
     pub(super) fn does(&mut self, client: usize, doing: Doing) -> bool {
         let wall = self.clients[client].wall(self.now);
         let before = self.events_in_outbox(client);
+        let discarded = self.opening_of(client, &doing);
         self.trace(|| format!("client {client} does {doing:?}"));
         let Some(update) = self.clients[client].store.act(doing, wall) else { return false };
         let after = self.events_in_outbox(client);
@@ -96,6 +97,8 @@ impl World {
             }
         }
         let one = &mut self.clients[client];
+        // What was said of a conversation goes with its opening.
+        discarded.and_then(|conversation| one.said.remove(&conversation));
         for (item, (conversation, id, _)) in &after {
             if !before.contains_key(item) {
                 one.written.push((*conversation, *id));
@@ -108,6 +111,14 @@ impl World {
         }
         self.feed(client, Input::Outbox(update));
         true
+    }
+
+    /// The conversation whose opening is taken back.
+    fn opening_of(&self, client: usize, doing: &Doing) -> Option<ConversationId> {
+        let Doing::Cancel(item) = doing else { return None };
+        let rows = self.clients[client].store.outbox();
+        let row = rows.into_iter().find(|(other, _)| other == item).map(|(_, row)| row)?;
+        (what(&row.op) == OutboxWhat::Open).then_some(row.conversation)
     }
 
     /// The events of the outbox, by row; and whether they were tried.
@@ -139,12 +150,12 @@ impl World {
         self.does(client, Doing::Write { conversation, id, text });
     }
 
-    /// Edits, deletes, pins or reacts to one of the newest messages. Nobody edits what is not theirs.
+    /// Edits, deletes, pins or reacts to one of the newest messages. Nobody may edit what is not theirs; some try.
     fn change_message(&mut self, client: usize, conversation: ConversationId) {
         let me = self.clients[client].user;
         let mut messages = self.clients[client].store.messages(conversation);
         let what = self.rng.up_to(5);
-        if what <= 2 {
+        if what <= 2 && self.rng.up_to(15) > 0 {
             messages.retain(|(_, sender)| *sender == me);
         }
         if messages.is_empty() {

@@ -1,15 +1,17 @@
 //! Clients, a server, and the network between them, in simulated time.
 
+mod checks;
 mod clients;
 mod faults;
+mod rest;
 
 pub(super) use clients::Client;
 
-use super::{counts::Counts, store::RowState};
+use super::counts::Counts;
 use crate::sync::{Input, Link, Machine, backoff::Jitter};
 use kith_model::{Backup, Random, Server};
 use kith_protocol::{
-    ClientFrame, ConversationId, DeviceId, ErrorCode, EventId, Seq, ServerFrame, UserId,
+    ClientFrame, ConversationId, DeviceId, EventId, Seq, ServerFrame, UserId,
     error::close,
     frame::{ConversationKind, Open},
 };
@@ -17,14 +19,6 @@ use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::{Builder, Uuid, Version};
 
-/// I6: within this time after healing a client has everything and its outbox is empty, ms.
-const CAUGHT_UP_MS: u64 = 5_000;
-/// By then also what nobody waits for has come, ms.
-const REST_MS: u64 = 40_000;
-/// The first try comes within two seconds; then heads, ms.
-const RECONNECTED_MS: u64 = 3_000;
-/// By then a marker is sent and answered, and what a missed one would ask for, ms.
-const MARKED_MS: u64 = 3_000;
 /// How long the bad time lasts, ms.
 const CHAOS_MS: u64 = 60_000;
 /// Small pages, so that a short log has many.
@@ -82,6 +76,10 @@ pub(super) enum Happening {
     PowerCut {
         client: usize,
     },
+    /// A connection breaks.
+    Cut {
+        client: usize,
+    },
     User {
         client: usize,
     },
@@ -109,6 +107,7 @@ impl Happening {
             | Self::Renewal { .. }
             | Self::TokenEnds { .. }
             | Self::PowerCut { .. }
+            | Self::Cut { .. }
             | Self::Fault => None,
         }
     }
@@ -262,111 +261,6 @@ impl World {
         self.run_until(CHAOS_MS);
     }
 
-    /// The network is good again, everybody is awake and signed in, and settles some of what was refused. Then all that
-    /// must hold is judged: what I6 gives [`CAUGHT_UP_MS`] for, after that time; the rest at rest.
-    pub(super) fn heal(&mut self) {
-        self.come_to_rest(|world| world.judge_caught_up());
-        self.judge();
-        self.judge_reconnects();
-        self.judge_own_state();
-    }
-
-    /// Heals the network and waits; `when_caught_up` is called after [`CAUGHT_UP_MS`].
-    pub(super) fn come_to_rest(&mut self, when_caught_up: impl FnOnce(&mut Self)) {
-        self.faults = false;
-        self.server.chaos = None;
-        self.server_is_up = true;
-        self.sockets_are_off = false;
-        let asleep = self.clients.iter().map(|one| one.asleep_until).max();
-        for client in 0..self.clients.len() {
-            self.wake(client);
-        }
-        // What was answered in the bad time has arrived, also with those who slept.
-        self.run_until(asleep.unwrap_or(0).max(self.now) + 4_000);
-        for client in 0..self.clients.len() {
-            self.cut(client, None);
-            self.sign_in(client);
-            self.settle_parked(client);
-            self.feed(client, Input::SendNow);
-            self.feed(client, Input::NetworkChanged);
-        }
-        self.run_until(self.now + CAUGHT_UP_MS);
-        when_caught_up(self);
-        self.run_until(self.now + REST_MS);
-    }
-
-    /// S10: a connection that was good and is cut begins the backoff anew, so it is there again soon.
-    fn judge_reconnects(&mut self) {
-        for client in 0..self.clients.len() {
-            self.cut(client, Some(close::INTERNAL));
-        }
-        self.run_until(self.now + RECONNECTED_MS);
-        // A copy of a profile may learn only now that another has its device, and take one of its own (S8).
-        let is_there = |world: &Self, client: usize| {
-            let link = world.clients[client].machine.as_ref().map(Machine::link);
-            matches!(link, Some(Link::Live { .. } | Link::Between { .. } | Link::Exchanging))
-        };
-        if self.counts.copies > 0 && !(0..self.clients.len()).all(|client| is_there(self, client)) {
-            self.run_until(self.now + RECONNECTED_MS);
-        }
-        for client in 0..self.clients.len() {
-            let state = self.state_of(client);
-            assert!(is_there(self, client), "seed {}: S10, client {client}: {state}", self.seed);
-        }
-    }
-
-    /// I10, S4: where nothing is missed, a change of own state costs no heads, and own state is known to be complete. What
-    /// was hidden and came back raises `user_seq` without a word to whoever did not ask: the first rounds ask.
-    fn judge_own_state(&mut self) {
-        for client in 0..self.clients.len() {
-            let (conversation, ..) = self.conversations[client % self.conversations.len()];
-            self.hide(client, conversation);
-        }
-        self.run_until(self.now + MARKED_MS);
-        for client in 0..self.clients.len() {
-            for (conversation, ..) in self.conversations.clone() {
-                self.write_to_members(client, conversation);
-            }
-        }
-        self.run_until(self.now + MARKED_MS);
-        for round in 0..4 {
-            let asked = self.heads_asked;
-            for client in 0..self.clients.len() {
-                for (conversation, ..) in self.conversations.clone() {
-                    self.mark_unread(client, conversation, round % 2 == 0);
-                }
-            }
-            self.run_until(self.now + MARKED_MS);
-            let is_quiet = round <= 1 || self.heads_asked == asked;
-            assert!(is_quiet, "seed {}: I10, heads were asked for", self.seed);
-        }
-        for client in 0..self.clients.len() {
-            let known = self.clients[client].store.image().user_seq;
-            let user_seq = self.server.user_seq(self.clients[client].user);
-            assert_eq!(
-                known, user_seq,
-                "seed {}: S4, client {client}, how far own state is known",
-                self.seed
-            );
-        }
-        self.judge();
-    }
-
-    fn settle_parked(&mut self, client: usize) {
-        let rows = self.clients[client].store.outbox().into_iter();
-        let parked = rows.filter_map(|(item, row)| match row.state {
-            RowState::Parked(code) => Some((item, code)),
-            RowState::Queued | RowState::Sending | RowState::Acked(_) => None,
-        });
-        for (item, code) in parked.collect::<Vec<_>>() {
-            match self.rng.up_to(2) {
-                0 => {}
-                1 if code == ErrorCode::TooOld => self.retry(client, item),
-                _ => self.cancel(client, item),
-            }
-        }
-    }
-
     /// How a client's machine stands, for the message of a failure.
     pub(super) fn state_of(&self, client: usize) -> String {
         let one = &self.clients[client];
@@ -441,7 +335,8 @@ impl World {
             Happening::User { client } => self.act(client),
             Happening::Written { client, life } => self.written(client, life),
             Happening::PowerCut { client } if self.faults => self.cut_power(client),
-            Happening::PowerCut { .. } => {}
+            Happening::Cut { client } if self.faults => self.cut(client, None),
+            Happening::PowerCut { .. } | Happening::Cut { .. } => {}
             Happening::Fault => self.fault(),
         }
     }

@@ -243,3 +243,82 @@ fn s7_r1_what_comes_again_after_a_rewind_is_delivered_again() {
     bench.frame(ServerFrame::Heads(told));
     assert!(delivered(&mut bench, &events[3..5]));
 }
+
+/// The answer to a request for heads, of before what was acknowledged.
+fn older_heads(bench: &mut Bench, number: u64, item: HeadsItem) -> Vec<Action> {
+    bench.frame(ServerFrame::Heads(Heads { reply_to: Some(number), full: false, ..heads(vec![item]) }))
+}
+
+#[test]
+fn s7_after_a_rewind_older_heads_of_the_same_log_rewind_nothing_more() {
+    let id = conversation(1);
+    let events = log(id, UserId::mint(), 3);
+    let stored = LocalState { conversations: vec![kept(id, &events, 1, 3)], ..LocalState::default() };
+    let (mut bench, actions) = Bench::live(stored, vec![item(id, &[], 1)]);
+    let number = probes(&actions)[0].1;
+    let chains = frame::Chains { reply_to: Some(number), conversation: id, head: Seq(0), chains: Vec::new() };
+    bench.frame(ServerFrame::Chains(chains));
+    let left = LocalConversation { ranges: Vec::new(), head: Seq(0), ..kept(id, &events, 1, 3) };
+    let actions = bench.feed(Input::Stored(Stored { rewound: vec![left], ..Stored::default() }));
+    let asked = sent(&actions).into_iter().find(|(frame, _)| matches!(frame, ClientFrame::Heads(_)));
+    let number = asked.and_then(|(_, number)| number).expect("own state was cut: heads are asked for");
+    bench.events(id, &log(id, bench.peer, 1));
+    assert_eq!(rewinds(&older_heads(&mut bench, number, item(id, &[], 1))), 0);
+}
+
+#[test]
+fn s7_what_was_about_to_leave_waits_when_its_log_is_cut_meanwhile() {
+    let id = conversation(1);
+    let (mut bench, _) = Bench::live(LocalState::default(), vec![item(id, &[], 1)]);
+    assert_eq!(leaving(&bench.queue(vec![entry(1, id, OutboxWhat::Message)])), [1]);
+    let left = LocalConversation { ranges: Vec::new(), head: Seq(0), ..kept(id, &[], 1, 0) };
+    let rewound = Stored { rewound: vec![left], sending: vec![message(1, id)], ..Stored::default() };
+    let actions = bench.feed(Input::Stored(rewound));
+    assert!(!sent(&actions).iter().any(|(frame, _)| matches!(frame, ClientFrame::Send(_))), "{actions:?}");
+    assert_eq!(leaving(&actions), [1], "its turn comes again");
+}
+
+#[test]
+fn s7_a_relation_waits_after_a_broken_link_until_what_was_acknowledged_before_it_has_come() {
+    let id = conversation(1);
+    let (mut bench, _) = Bench::live(LocalState::default(), vec![item(id, &[], 1)]);
+    bench.queue(vec![entry(1, id, OutboxWhat::Message)]);
+    let actions = bench.stored(vec![message(1, id)]);
+    let number = sent(&actions)[0].1;
+    let ok = frame::AckResult {
+        id: None,
+        status: frame::AckStatus::Ok,
+        seq: Some(Seq(1)),
+        ts: None,
+        countable: None,
+        chain: None,
+        code: None,
+        retry_after_ms: None,
+    };
+    bench.frame(ServerFrame::Ack(frame::Ack { reply_to: number, results: vec![ok] }));
+    bench.feed(Input::Closed(None));
+    bench.queue(vec![entry(2, id, OutboxWhat::Relation)]);
+    let actions = bench.after(5_000);
+    assert!(actions.contains(&Action::Connect), "{actions:?}");
+    let events = log(id, bench.me, 1);
+    let mut actions = bench.greet(heads(vec![item(id, &events, 1)]));
+    actions.extend(bench.after(3_000));
+    assert_eq!(leaving(&actions), [0; 0], "the server may have lost what it is about");
+    assert_eq!(leaving(&bench.events(id, &events)), [0; 0]);
+    let ended = Stored { ended: vec![1], ..Stored::default() };
+    assert_eq!(leaving(&bench.feed(Input::Stored(ended))), [2]);
+}
+
+#[test]
+fn s7_what_was_acknowledged_in_a_conversation_that_is_hidden_is_asked_for_and_not_sent_again() {
+    let id = conversation(1);
+    let events = log(id, UserId::mint(), 3);
+    let acked = OutboxEntry { state: EntryState::Acked(Seq(4)), ..entry(1, id, OutboxWhat::Message) };
+    let conversations = vec![kept(id, &events, 1, 3)];
+    let mut bench = Bench::new(LocalState { conversations, outbox: vec![acked], ..LocalState::default() });
+    let hidden = Heads { gone: vec![id], ..heads(Vec::new()) };
+    let mut actions = bench.greet(hidden);
+    actions.extend(bench.after(3_000));
+    assert!(!actions.iter().any(|one| matches!(one, Action::Store(StoreOp::Queued { .. }))), "{actions:?}");
+    assert!(pulls(&actions).iter().any(|(pull, _)| pull.from == Some(Seq(4))), "{actions:?}");
+}

@@ -3,15 +3,10 @@
 use super::{Happening, World};
 use crate::sync::{
     Action, Input, Machine, MachineOptions, Now,
-    ops::{OutboxOp, StoreOp},
-    sim::{
-        deeds::{Facts, SimStore, announced},
-        store::RowState,
-    },
+    ops::StoreOp,
+    sim::deeds::{SimStore, announced},
 };
-use kith_protocol::{
-    ClientFrame, ConversationId, DeviceId, EventId, NewEvent, Seq, TimestampMs, UserId, frame::Auth,
-};
+use kith_protocol::{ClientFrame, ConversationId, DeviceId, EventId, Seq, TimestampMs, UserId, frame::Auth};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// How long a slow store takes at most, ms.
@@ -146,6 +141,7 @@ impl World {
         let wall = one.wall(self.now);
         (one.writing, one.waiting) = (None, VecDeque::new());
         one.machine = Some(Machine::new(options, one.store.load(wall)));
+        self.check_started(client);
         self.feed(client, Input::Start);
     }
 
@@ -273,7 +269,7 @@ impl World {
         for op in &ops {
             self.note(client, op);
         }
-        let overtaken = self.overtaken(client, &ops);
+        let (overtaken, marks) = (self.overtaken(client, &ops), self.own_marks(client, &ops));
         let store = &mut self.clients[client].store;
         let muted = |store: &SimStore, id| store.as_disk().is_some_and(|disk| disk.is_muted(id, wall));
         let before: Vec<_> =
@@ -286,6 +282,7 @@ impl World {
             assert!(!is_muted, "seed {}: announced, client {client}, although muted", self.seed);
         }
         self.trace(|| format!("client {client} writes {ops:?}: {stored:?}"));
+        self.check_own_marks(client, marks);
         for (id, facts) in overtaken {
             let now = self.clients[client].store.facts(id);
             let (seed, known) = (self.seed, Some(facts));
@@ -319,37 +316,6 @@ impl World {
         Input::Stored(stored)
     }
 
-    /// What is known of conversations of which these ops bring nothing but heads that the log has overtaken.
-    fn overtaken(&self, client: usize, ops: &[StoreOp]) -> Vec<(ConversationId, Facts)> {
-        let store = &self.clients[client].store;
-        let items = ops.iter().filter_map(|op| match op {
-            StoreOp::Heads { greeting: false, items, .. } => Some(items),
-            _ => None,
-        });
-        let brings_more = |op: &StoreOp, id: ConversationId| match op {
-            StoreOp::Append { conversation, .. }
-            | StoreOp::Rewind { conversation, .. }
-            | StoreOp::Members { conversation, .. } => *conversation == id,
-            StoreOp::Page(page) => page.conversation == id,
-            StoreOp::Heads { greeting, .. } => *greeting,
-            _ => false,
-        };
-        let times = |id| {
-            let all = ops
-                .iter()
-                .filter_map(|op| if let StoreOp::Heads { items, .. } = op { Some(items) } else { None });
-            all.flatten().filter(|item| item.own.conversation == id).count()
-        };
-        let mut overtaken = Vec::new();
-        for item in items.flatten() {
-            let id = item.own.conversation;
-            let facts = store.facts(id).filter(|facts| facts.as_of > item.head);
-            let is_alone = times(id) == 1 && !ops.iter().any(|op| brings_more(op, id));
-            overtaken.extend(facts.filter(|_| is_alone).map(|facts| (id, facts)));
-        }
-        overtaken
-    }
-
     /// Keeps what the judge compares with later.
     fn note(&mut self, client: usize, op: &StoreOp) {
         let one = &mut self.clients[client];
@@ -379,7 +345,7 @@ impl World {
                 self.at(at, Happening::Connected { client, life });
             }
             Action::Send(frame, request) => {
-                self.check_relations(client, &frame);
+                self.check_leaving(client, &frame);
                 self.send_up(client, &frame, request);
             }
             Action::SendToken(request) => {
@@ -391,7 +357,7 @@ impl World {
                 self.drop_connection(client);
             }
             Action::Exchange(frames) => {
-                frames.iter().for_each(|(frame, _)| self.check_relations(client, frame));
+                frames.iter().for_each(|(frame, _)| self.check_leaving(client, frame));
                 self.at(at, Happening::Exchange { client, life, frames });
             }
             Action::RenewToken { new_device } => {
@@ -417,52 +383,11 @@ impl World {
         None
     }
 
-    /// S7: a relation leaves behind its target, and what its author has deleted does not leave again.
-    fn check_relations(&self, client: usize, frame: &ClientFrame) {
-        let ClientFrame::Send(send) = frame else { return };
-        let events =
-            send.events.iter().filter_map(|event| serde_json::from_value::<NewEvent>(event.clone()).ok());
-        let events: Vec<NewEvent> = events.collect();
-        if events.iter().all(|event| event.target.is_none() && event.resubmitted.is_none()) {
-            return;
-        }
-        let rows = self.clients[client].store.outbox();
-        for (index, event) in events.iter().enumerate() {
-            let waits = |id: EventId| rows.iter().any(|(_, row)| row.is(id) && row.state == RowState::Queued);
-            let is_before = |id| events[..index].iter().any(|other| other.id == id);
-            let overtakes = event.target.is_some_and(|target| waits(target) && !is_before(target));
-            assert!(!overtakes, "seed {}: S7, client {client}, a relation overtakes its target", self.seed);
-            let item = rows.iter().find(|(_, row)| row.is(event.id)).map(|(item, _)| *item);
-            let is_deleted = rows.iter().any(|(other, row)| match &row.op {
-                OutboxOp::Event(delete) => {
-                    Some(*other) < item && delete.kind == "delete" && delete.target == Some(event.id)
-                }
-                OutboxOp::Open(_) | OutboxOp::State(_) => false,
-            });
-            let comes_again = event.resubmitted.is_some() && event.kind == "message" && is_deleted;
-            assert!(!comes_again, "seed {}: S7, client {client}, what was deleted is sent again", self.seed);
-        }
-    }
-
     fn send_up(&mut self, client: usize, frame: &ClientFrame, request: Option<u64>) {
         let Some(connection) = self.clients[client].connection else { return };
         for _ in 0..self.copies() {
             let at = self.arrival(connection, true, false);
             self.at(at, Happening::Up { connection, frame: Box::new(frame.clone()), request });
-        }
-    }
-
-    /// R1: what is told as delivered is stored.
-    pub(crate) fn check_delivered(&self, connection: u64, frame: &ClientFrame) {
-        let ClientFrame::Delivered(delivered) = frame else { return };
-        let Some(client) = self.clients.iter().find(|one| one.connection == Some(connection)) else { return };
-        for (conversation, seq) in &delivered.markers {
-            let ranges = client.store.ranges(*conversation).unwrap_or_default();
-            let is_stored = ranges.iter().any(|range| range.low <= *seq && *seq <= range.high);
-            // A marker on its way when its log was rewound, or power was lost, names what was stored.
-            let is_excused = client.power_cuts > 0 || self.lost.from.contains_key(conversation);
-            let stored = is_stored || is_excused;
-            assert!(stored, "seed {}: R1, {seq} is not stored", self.seed);
         }
     }
 }

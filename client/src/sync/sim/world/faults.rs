@@ -73,10 +73,17 @@ impl World {
         }
     }
 
-    /// From now on it is known what a power cut would leave; it comes soon.
+    /// From now on it is known what a power cut would leave; it comes soon, and the network may be bad until then.
     fn endanger_power(&mut self, client: usize) {
         self.clients[client].store.watch_power();
-        let at = self.now + self.rng.up_to(8_000);
+        let within = 8_000;
+        if self.rng.up_to(1) == 0 {
+            for _ in 0..2 {
+                let at = self.now + self.rng.up_to(within);
+                self.at(at, Happening::Cut { client });
+            }
+        }
+        let at = self.now + self.rng.up_to(within);
         self.at(at, Happening::PowerCut { client });
     }
 
