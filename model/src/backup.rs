@@ -2,7 +2,7 @@
 
 use super::{Conversation, Kept, Server};
 use kith_protocol::{ConversationId, DeviceId, UserId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A copy of the database.
 #[derive(Debug)]
@@ -11,6 +11,7 @@ pub struct Backup {
     states: BTreeMap<(UserId, ConversationId), Kept>,
     user_seqs: BTreeMap<UserId, u64>,
     generations: BTreeMap<DeviceId, (u64, u64)>,
+    blocks: BTreeSet<(UserId, UserId)>,
 }
 
 impl Server {
@@ -21,6 +22,7 @@ impl Server {
             states: self.states.clone(),
             user_seqs: self.user_seqs.clone(),
             generations: self.generations.clone(),
+            blocks: self.blocks.clone(),
         }
     }
 
@@ -30,6 +32,7 @@ impl Server {
         self.states.clone_from(&backup.states);
         self.user_seqs.clone_from(&backup.user_seqs);
         self.generations.clone_from(&backup.generations);
+        self.blocks.clone_from(&backup.blocks);
         self.epoch += u64::from(new_epoch);
         self.cursors.clear();
         self.restart();

@@ -121,6 +121,8 @@ pub struct Server {
     /// Of everybody who is or was a member.
     pub states: BTreeMap<(UserId, ConversationId), Kept>,
     users: BTreeSet<UserId>,
+    /// Who has blocked whom. No frame changes it.
+    blocks: BTreeSet<(UserId, UserId)>,
     user_seqs: BTreeMap<UserId, u64>,
     connections: BTreeMap<u64, Connection>,
     /// What is on screen, by connection.
@@ -159,6 +161,7 @@ impl Default for Server {
             conversations: BTreeMap::new(),
             states: BTreeMap::new(),
             users: BTreeSet::new(),
+            blocks: BTreeSet::new(),
             user_seqs: BTreeMap::new(),
             connections: BTreeMap::new(),
             focus: BTreeMap::new(),

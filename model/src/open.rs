@@ -25,7 +25,9 @@ impl Server {
         match self.conversations.get(&id) {
             Some(known) if known.kind == open.kind && known.members.contains_key(&user) => {}
             Some(_) => return Err(ErrorCode::IdConflict.into()),
-            None if others.iter().all(|one| self.users.contains(one)) => self.create(user, open, others),
+            None if others.iter().all(|one| self.users.contains(one) && !self.is_blocked(user, *one)) => {
+                self.create(user, open, others);
+            }
             None => return Err(ErrorCode::TargetMissing.into()),
         }
         if let Some(first) = first {

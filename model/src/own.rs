@@ -173,7 +173,9 @@ impl Server {
     }
 
     pub(crate) fn markers(&self, user: UserId, id: ConversationId) -> Answer {
-        let members = self.of_member(user, id)?.members.keys();
+        let conversation = self.of_member(user, id)?;
+        let is_parted = self.is_parted(conversation);
+        let members = conversation.members.keys().filter(|member| !is_parted || **member == user);
         let markers = members.map(|member| self.marker(*member, id)).collect();
         Ok(ServerFrame::Markers(Markers { reply_to: None, conversation: id, markers }))
     }
@@ -183,10 +185,12 @@ impl Server {
         (user, own.delivered, own.read)
     }
 
-    /// The members besides `user`. In a direct conversation without events nobody is met.
+    /// The members besides `user`. In a direct conversation nobody is met before its first event, and while one has
+    /// blocked the other.
     pub(crate) fn fellows(&self, user: UserId, id: ConversationId) -> Vec<UserId> {
         let conversation = &self.conversations[&id];
-        if conversation.kind == ConversationKind::Direct && conversation.log.is_empty() {
+        let has_begun = conversation.kind == ConversationKind::Group || !conversation.log.is_empty();
+        if !has_begun || self.is_parted(conversation) {
             return Vec::new();
         }
         conversation.members.keys().copied().filter(|member| *member != user).collect()

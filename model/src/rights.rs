@@ -10,6 +10,27 @@ use kith_protocol::{
 use std::collections::BTreeSet;
 
 impl Server {
+    /// Somebody blocks another person, or ends that.
+    pub fn block(&mut self, user: UserId, other: UserId, on: bool) {
+        if on {
+            self.blocks.insert((user, other));
+        } else {
+            self.blocks.remove(&(user, other));
+        }
+    }
+
+    /// Whether one of two people has blocked the other.
+    pub(crate) fn is_blocked(&self, one: UserId, other: UserId) -> bool {
+        self.blocks.contains(&(one, other)) || self.blocks.contains(&(other, one))
+    }
+
+    /// Whether it is direct, and one of the two has blocked the other.
+    pub(crate) fn is_parted(&self, conversation: &Conversation) -> bool {
+        let mut two = conversation.members.keys();
+        conversation.kind == ConversationKind::Direct
+            && two.next().zip(two.next()).is_some_and(|(one, other)| self.is_blocked(*one, *other))
+    }
+
     /// Whether `sender` may add this event.
     pub(crate) fn may_add(
         &self,
@@ -20,6 +41,9 @@ impl Server {
         let conversation = &self.conversations[&id];
         let role = *conversation.members.get(&sender).ok_or(ErrorCode::NotMember)?;
         let is_group = conversation.kind == ConversationKind::Group;
+        if self.is_parted(conversation) && !matches!(content, EventContent::Delete { .. }) {
+            return Err(ErrorCode::NotAllowed);
+        }
         let allowed = match content {
             EventContent::Message(message) => match message.reply_to {
                 Some(id) => conversation.target(sender, id).map(|_| true)?,
@@ -62,6 +86,7 @@ impl Server {
             MemberChange::Left => Err(ErrorCode::NotAllowed),
             _ if !role.may_manage() || (touches_owner && role != Role::Owner) => Err(ErrorCode::NotAllowed),
             MemberChange::Added if !self.users.contains(&member.user) => Err(ErrorCode::TargetMissing),
+            MemberChange::Added if self.is_blocked(sender, member.user) => Err(ErrorCode::TargetMissing),
             MemberChange::Added if present.is_some() => Err(ErrorCode::Invalid),
             MemberChange::Added if conversation.members.len() >= limits::GROUP_MEMBERS_MAX => {
                 Err(ErrorCode::TooLarge)

@@ -54,6 +54,8 @@ pub const PASSWORD_CHARS_MAX: usize = 256;
 pub const DEVICE_NAME_CHARS_MAX: usize = 64;
 /// Members of a group, the creator included.
 pub const GROUP_MEMBERS_MAX: usize = 1_000;
+/// People whom one user may have blocked.
+pub const BLOCKS_MAX: i64 = 1_000;
 /// Devices of a user.
 pub const DEVICES_PER_USER_MAX: usize = 10;
 /// Members listed in a heads item; above, only their count.

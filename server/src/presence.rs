@@ -104,6 +104,26 @@ impl Presence {
         self.tell_others(&mut state, user, here, None);
     }
 
+    /// From here on neither of two people is told of the other here: each sees the other go.
+    pub fn part(&self, pair: [UserId; 2]) {
+        let mut state = self.state();
+        let [one, other] = pair;
+        for (watcher, watched) in [(one, other), (other, one)] {
+            let own: Vec<u64> =
+                state.states.get(&watcher).into_iter().flat_map(HashMap::keys).copied().collect();
+            let frame = presence_frame(PresenceItem {
+                user: watched,
+                state: PresenceState::Offline,
+                last_seen: None,
+            });
+            for connection in own {
+                if let Some(outbox) = state.unwatch_one(connection, watched) {
+                    outbox.push(Outgoing::Ephemeral(Arc::clone(&frame)));
+                }
+            }
+        }
+    }
+
     /// A person's state on a connection changed.
     pub fn set(&self, connection: &Connection, presence: PresenceState) {
         let mut state = self.state();
@@ -277,6 +297,22 @@ impl State {
         }
     }
 
+    /// Ends the watching of one person; answers where the connection is told of it, if it watched them.
+    fn unwatch_one(&mut self, connection: u64, user: UserId) -> Option<Arc<Outbox>> {
+        let watcher = self.watchers.get_mut(&connection)?;
+        if !watcher.watches.remove(&user) {
+            return None;
+        }
+        let outbox = Arc::clone(&watcher.outbox);
+        if let Some(by) = self.watched.get_mut(&user) {
+            by.remove(&connection);
+            if by.is_empty() {
+                self.watched.remove(&user);
+            }
+        }
+        Some(outbox)
+    }
+
     fn watch(&mut self, connection: &Connection, users: HashSet<UserId>) {
         self.unwatch(connection.id);
         if users.is_empty() {
@@ -295,13 +331,15 @@ impl State {
             return;
         }
         let last_seen = last_seen.filter(|_| after == PresenceState::Offline).map(to_the_minute);
-        let item = PresenceItem { user, state: after, last_seen };
-        let frame: Arc<str> =
-            ServerFrame::Ephemeral(Ephemeral { presence: vec![item], ..Default::default() }).encode().into();
+        let frame = presence_frame(PresenceItem { user, state: after, last_seen });
         for watcher in self.watched.get(&user).into_iter().flatten().filter_map(|id| self.watchers.get(id)) {
             watcher.outbox.push(Outgoing::Ephemeral(Arc::clone(&frame)));
         }
     }
+}
+
+fn presence_frame(item: PresenceItem) -> Arc<str> {
+    ServerFrame::Ephemeral(Ephemeral { presence: vec![item], ..Default::default() }).encode().into()
 }
 
 /// Notes how present somebody is; returns whether they were not connected before.

@@ -157,8 +157,8 @@ pub struct WatchableRow {
     pub last_seen: Option<i64>,
 }
 
-/// Those of `asked` who share a conversation with the user, show their presence, and are not disabled. Nobody, for a user
-/// who does not show their own. A direct conversation without events is its creator's alone and is not shared.
+/// Those of `asked` who share a conversation with the user, show their presence, and are not disabled; without those whom
+/// the user has blocked or who have blocked the user. Nobody, for a user who does not show their own. A direct conversation without events is its creator's alone and is not shared.
 pub async fn watchable(
     conn: &mut PgConnection,
     user: UserId,
@@ -170,6 +170,8 @@ pub async fn watchable(
            FROM users u
            WHERE u.id = ANY($2) AND u.shows_presence AND u.disabled_at IS NULL
              AND (SELECT shows_presence FROM users WHERE id = $1)
+             AND (SELECT true FROM blocks WHERE user_id = u.id AND blocked_id = $1 LIMIT 1) IS NULL
+             AND (SELECT true FROM blocks WHERE user_id = $1 AND blocked_id = u.id LIMIT 1) IS NULL
              AND (u.id = $1 OR u.id IN (
                  SELECT other.user_id
                  FROM members other

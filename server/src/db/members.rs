@@ -230,7 +230,7 @@ pub async fn unhide(
 }
 
 /// The active members of a conversation that `user` is an active member of, at most `limit`; empty for anybody else. In
-/// a direct one without events nobody else is met.
+/// a direct one nobody else is met before its first event, and while one of the two has blocked the other.
 pub async fn fellows(
     conn: &mut PgConnection,
     conversation: ConversationId,
@@ -244,7 +244,12 @@ pub async fn fellows(
          JOIN conversations c ON c.key = own.conversation_key
          JOIN members m ON m.conversation_key = own.conversation_key AND m.is_active
          WHERE h.conversation_id = $1 AND own.user_id = $2 AND own.is_active
-           AND (c.kind <> 'direct' OR h.head > 0 OR m.user_id = own.user_id)
+           AND (c.kind <> 'direct' OR m.user_id = own.user_id
+                OR h.head > 0
+                   AND (SELECT true FROM blocks b
+                        WHERE b.user_id = m.user_id AND b.blocked_id = own.user_id LIMIT 1) IS NULL
+                   AND (SELECT true FROM blocks b
+                        WHERE b.user_id = own.user_id AND b.blocked_id = m.user_id LIMIT 1) IS NULL)
          LIMIT $3",
         conversation.as_uuid(),
         user.as_uuid(),

@@ -2,6 +2,7 @@
 
 pub mod announced;
 pub mod append;
+pub mod blocks;
 pub mod cleaning;
 pub mod contacts;
 pub mod conversations;

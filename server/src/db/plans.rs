@@ -32,6 +32,7 @@ const RANGES: &[(&str, &str, &str)] = &[
     ("AS gone", "devices_revoked_idx", "who was signed out in the last minute"),
     ("", "notifications_user_idx", "the notifications of one person: 50 are kept"),
     ("", "notifications_unseen_idx", "the notifications of one person: 50 are kept"),
+    ("", "blocks_pkey", "the people whom one person has blocked: at most 1,000"),
     ("", "pins_pkey", "the pins of one conversation: at most 50"),
     (
         "",
@@ -81,6 +82,8 @@ const FILL: &str = "
         SELECT sha256(n::text::bytea), now(), now() FROM generate_series(1, 100000) n;
     INSERT INTO notifications (id, user_id, kind, title, text)
         SELECT gen_random_uuid(), lpad(to_hex(n % 100 + 1), 32, '0')::uuid, 'k', 't', 't' FROM generate_series(1, 100000) n;
+    INSERT INTO blocks (user_id, blocked_id)
+        SELECT lpad(to_hex(n % 1000 + 1), 32, '0')::uuid, lpad(to_hex(n + 1), 32, '0')::uuid FROM generate_series(1000, 99999) n;
     INSERT INTO conversations (id, kind, created_by)
         SELECT lpad(to_hex(n), 32, '0')::uuid, 'group', lpad(to_hex(n), 32, '0')::uuid FROM generate_series(1, 50000) n;
     INSERT INTO members (conversation_key, user_id, role)

@@ -38,7 +38,7 @@ pub struct RisenRow {
     pub head: i64,
     /// Whether the read marker was asked to rise: then the own state is another one.
     pub reads: bool,
-    /// The other person of a direct conversation, while there is one.
+    /// The other person of a direct conversation, while there is one and neither has blocked the other.
     pub peer: Option<Uuid>,
     /// Read up to here.
     pub read_seq: i64,
@@ -103,7 +103,12 @@ pub async fn raise(conn: &mut PgConnection, asked: &ReceiptColumns) -> Result<Ve
                    'key', m.conversation_key, 'head', l.head, 'reads', l.reads,
                    'peer', (SELECT other.user_id FROM conversations c
                             JOIN members other ON other.conversation_key = c.key AND other.user_id <> m.user_id
-                            WHERE c.key = m.conversation_key AND c.kind = 'direct' AND other.is_active LIMIT 1),
+                            WHERE c.key = m.conversation_key AND c.kind = 'direct' AND other.is_active
+                              AND (SELECT true FROM blocks b
+                                   WHERE b.user_id = other.user_id AND b.blocked_id = m.user_id LIMIT 1) IS NULL
+                              AND (SELECT true FROM blocks b
+                                   WHERE b.user_id = m.user_id AND b.blocked_id = other.user_id LIMIT 1) IS NULL
+                            LIMIT 1),
                    'read_seq', m.read_seq, 'delivered_seq', m.delivered_seq, 'unread_flag', m.unread_flag,
                    'mute_until', m.mute_until, 'pin', m.pin, 'archive', m.archive,
                    'hidden_at_seq', m.hidden_at_seq, 'draft', m.draft, 'draft_version', m.draft_version,

@@ -264,6 +264,28 @@ pub async fn search(
     .await
 }
 
+/// The people whom the user has blocked, by id, after `after`.
+pub async fn blocked(
+    conn: &mut PgConnection,
+    user: UserId,
+    after: Uuid,
+    limit: i64,
+) -> Result<Vec<ProfileRow>, sqlx::Error> {
+    sqlx::query_as!(
+        ProfileRow,
+        "SELECT u.id, u.username, u.display_name, u.role, u.avatar, u.email, u.shows_presence, u.version
+         FROM blocks b JOIN users u ON u.id = b.blocked_id
+         WHERE b.user_id = $1 AND b.blocked_id > $2
+         ORDER BY b.blocked_id
+         LIMIT $3",
+        user.as_uuid(),
+        after,
+        limit,
+    )
+    .fetch_all(conn)
+    .await
+}
+
 /// What an operator changes of a profile; `None` leaves it, an empty text removes it.
 #[derive(Debug, Default)]
 pub struct ProfileChange {

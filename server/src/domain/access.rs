@@ -1,14 +1,15 @@
 //! Who may do what in a conversation, cached by `access_version`: a cached value counts only while it equals the
 //! version that was read with the head's lock (W1).
 
-use crate::db::{self, heads::HeadRow};
+use crate::db::{self, conversations::ConversationRow, heads::HeadRow};
 use kith_protocol::{ConversationId, Seq, UserId, event::Role, frame::ConversationKind};
 use quick_cache::{Weighter, unsync::Cache};
 use sqlx::PgConnection;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
+use uuid::Uuid;
 
 /// Both ends inclusive; `None` while it lasts.
 type Intervals = Vec<(Seq, Option<Seq>)>;
@@ -33,6 +34,8 @@ pub struct Access {
     pub tenant: Arc<str>,
     /// Whether it takes no more events.
     pub is_closed: bool,
+    /// Whether it is direct, and one of the two has blocked the other.
+    pub is_blocked: bool,
     /// The active members.
     pub members: BTreeMap<UserId, Role>,
     /// Their ids, shared with whatever is published to them.
@@ -134,7 +137,7 @@ pub async fn load(
         return Ok(Vec::new());
     }
     let keys: Vec<i64> = wanted.iter().map(|(key, ..)| *key).collect();
-    let mut rows: HashMap<i64, _> =
+    let mut rows: HashMap<i64, ConversationRow> =
         db::conversations::by_keys(conn, &keys).await?.into_iter().map(|row| (row.key, row)).collect();
     let mut members: HashMap<i64, BTreeMap<UserId, Role>> = HashMap::new();
     let mut hidden: HashMap<i64, Vec<UserId>> = HashMap::new();
@@ -152,6 +155,7 @@ pub async fn load(
         let of_user = partial.entry(row.conversation_key).or_default();
         of_user.entry(UserId::from_uuid(row.user_id)).or_default().push(interval);
     }
+    let blocked = blocked(conn, &rows, &members).await?;
     let mut loaded = Vec::with_capacity(wanted.len());
     for (key, id, version) in wanted {
         let Some(row) = rows.remove(key) else { continue };
@@ -161,6 +165,7 @@ pub async fn load(
             kind: ConversationKind::parse(&row.kind).unwrap_or(ConversationKind::Group),
             tenant: row.tenant.into(),
             is_closed: row.is_closed,
+            is_blocked: blocked.contains(key),
             audience: members.keys().copied().collect(),
             members,
             partial: partial.remove(key).unwrap_or_default(),
@@ -169,4 +174,27 @@ pub async fn load(
         loaded.push((*id, Arc::new(access)));
     }
     Ok(loaded)
+}
+
+/// The direct ones of these conversations in which one has blocked the other.
+async fn blocked(
+    conn: &mut PgConnection,
+    rows: &HashMap<i64, ConversationRow>,
+    members: &HashMap<i64, BTreeMap<UserId, Role>>,
+) -> Result<HashSet<i64>, sqlx::Error> {
+    let is_direct =
+        |key: &i64| rows.get(key).is_some_and(|row| row.kind == ConversationKind::Direct.as_str());
+    let mut keys: HashMap<(Uuid, Uuid), i64> = HashMap::new();
+    for (key, members) in members.iter().filter(|(key, _)| is_direct(key)) {
+        let mut pair = members.keys().map(|user| user.as_uuid());
+        if let (Some(one), Some(other)) = (pair.next(), pair.next()) {
+            keys.insert((one, other), *key);
+        }
+    }
+    if keys.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let (ones, others): (Vec<Uuid>, Vec<Uuid>) = keys.keys().copied().unzip();
+    let pairs = db::blocks::between(conn, &ones, &others).await?;
+    Ok(pairs.iter().filter_map(|pair| keys.get(pair).copied()).collect())
 }

@@ -17,7 +17,7 @@ use kith_protocol::{
 };
 use sqlx::PgConnection;
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     time::Duration,
 };
 use uuid::Uuid;
@@ -36,13 +36,15 @@ struct Used {
 pub struct Additions {
     budget: HourlyBudget,
     people: HashMap<UserId, PersonRow>,
+    /// Those who add, and whom they cannot: one has blocked the other.
+    blocked: HashSet<(UserId, UserId)>,
     used: HashMap<UserId, Used>,
 }
 
 impl Additions {
     /// For a batch that adds nobody.
     pub fn none(budget: HourlyBudget) -> Self {
-        Self { budget, people: HashMap::new(), used: HashMap::new() }
+        Self { budget, people: HashMap::new(), blocked: HashSet::new(), used: HashMap::new() }
     }
 
     /// Locks and reads what a batch needs. The heads are locked and the known ids looked up already. Besides those who add,
@@ -56,32 +58,35 @@ impl Additions {
         logs: &BTreeMap<ConversationId, Log>,
         jobs: &[Job],
     ) -> Result<Self, sqlx::Error> {
-        let (mut senders, mut added) = (BTreeSet::new(), BTreeSet::new());
+        let mut pairs: BTreeSet<(Uuid, Uuid)> = BTreeSet::new();
         let mut affected: BTreeSet<Uuid> = BTreeSet::new();
         for job in jobs {
             let Some(log) = logs.get(&job.conversation) else { continue };
             for (item, member) in job.items.iter().filter_map(|item| Some((item, change(item)?))) {
                 affected.insert(member.user.as_uuid());
                 if member.change == MemberChange::Added && !log.known.contains_key(&item.id) {
-                    added.insert(member.user.as_uuid());
-                    senders.insert(job.sender.as_uuid());
+                    pairs.insert((job.sender.as_uuid(), member.user.as_uuid()));
                 }
             }
         }
-        if added.is_empty() {
+        if pairs.is_empty() {
             return Ok(Self::none(budget));
         }
+        let (senders, added): (Vec<Uuid>, Vec<Uuid>) = pairs.into_iter().unzip();
         affected.extend(&senders);
         affected.extend(logs.values().flat_map(|log| &log.access.hidden).map(|user| user.as_uuid()));
         let affected: Vec<Uuid> = affected.into_iter().collect();
         db::contacts::lock(conn, &affected).await?;
-        let added: Vec<Uuid> = added.into_iter().collect();
         let people = db::contacts::people(conn, &added).await?;
-        let senders: Vec<Uuid> = senders.into_iter().collect();
+        let blocked = db::blocks::between(conn, &senders, &added).await?;
         let used = db::contacts::additions(conn, &senders).await?;
         Ok(Self {
             budget,
             people: people.into_iter().map(|row| (UserId::from_uuid(row.id), row)).collect(),
+            blocked: blocked
+                .into_iter()
+                .map(|(sender, user)| (UserId::from_uuid(sender), UserId::from_uuid(user)))
+                .collect(),
             used: used
                 .into_iter()
                 .map(|(user, before_s)| (UserId::from_uuid(user), Used { before_s, added: 0 }))
@@ -92,6 +97,11 @@ impl Additions {
     /// Somebody who exists and whom the batch would add.
     pub fn person(&self, user: UserId) -> Option<&PersonRow> {
         self.people.get(&user)
+    }
+
+    /// Whether one of the two has blocked the other.
+    pub fn is_blocked(&self, sender: UserId, user: UserId) -> bool {
+        self.blocked.contains(&(sender, user))
     }
 
     /// Counts a person whom `sender` adds.

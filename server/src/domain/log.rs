@@ -153,6 +153,10 @@ impl Log {
         if !is_leaving && !policy::may_send(sending) {
             return Err(ErrorCode::NotAllowed);
         }
+        // Whoever has blocked, or is blocked, can take back what they wrote.
+        if access.is_blocked && !matches!(item.content, EventContent::Delete { .. }) {
+            return Err(ErrorCode::NotAllowed);
+        }
         let is_group = access.kind == ConversationKind::Group;
         match &item.content {
             EventContent::Message(message) => {
@@ -226,7 +230,8 @@ impl Log {
         match member.change {
             MemberChange::Added => {
                 let person = additions.person(user).filter(|person| *person.tenant == *access.tenant);
-                if person.is_none() {
+                // The same answer, so that it does not say who has blocked whom.
+                if person.is_none() || additions.is_blocked(sender, user) {
                     return Err(ErrorCode::TargetMissing);
                 }
                 if present.is_some() {

@@ -14,7 +14,7 @@ use kith_protocol::{
     ConversationId, Seq, ServerFrame, UserId,
     ephemeral::Typing,
     event::Role,
-    frame::{Ephemeral, Markers, MemberItem, Members},
+    frame::{ConversationKind, Ephemeral, Markers, MemberItem, Members},
     limits,
 };
 use sqlx::PgConnection;
@@ -110,7 +110,7 @@ async fn raise_locked(state: &AppState, user: UserId, locked: &[Receipt]) -> Res
     Ok(())
 }
 
-/// All members' markers, on demand.
+/// All members' markers, on demand; one's own alone where one of two has blocked the other.
 ///
 /// # Errors
 /// [`ApiError::NotMember`].
@@ -121,7 +121,13 @@ pub async fn of(
 ) -> Result<Markers, ApiError> {
     let row = fetch::of_member(conn, user, conversation).await?;
     let limit = i64::try_from(limits::GROUP_MEMBERS_MAX).unwrap_or(i64::MAX);
-    let rows = db::members::markers(conn, row.key, limit).await?;
+    let mut rows = db::members::markers(conn, row.key, limit).await?;
+    if row.kind == ConversationKind::Direct.as_str() {
+        let others: Vec<Uuid> =
+            rows.iter().map(|row| row.user_id).filter(|other| *other != user.as_uuid()).collect();
+        let blocked = db::blocks::around(conn, user, &others).await?;
+        rows.retain(|row| !blocked.contains(&row.user_id));
+    }
     let markers = rows.into_iter().map(|row| {
         (UserId::from_uuid(row.user_id), Seq::from_i64(row.delivered_seq), Seq::from_i64(row.read_seq))
     });

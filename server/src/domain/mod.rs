@@ -7,6 +7,7 @@ pub mod annotations;
 pub mod announce;
 pub mod append;
 pub mod batch;
+pub mod blocks;
 pub mod capabilities;
 pub mod cleaning;
 pub mod cursor;

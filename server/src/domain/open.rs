@@ -51,7 +51,7 @@ pub struct Opened {
 /// Creates the conversation or finds it, and publishes the first event.
 ///
 /// # Errors
-/// `invalid` for a form that does not fit, `target_missing` for unknown people, `not_allowed` by policy,
+/// `invalid` for a form that does not fit, `target_missing` for unknown people and where a block stands between them and the caller, `not_allowed` by policy,
 /// `id_conflict` if the id is used elsewhere, `rate_limited` for too many new ones, and whatever the first event meets.
 pub async fn open(state: &AppState, user: UserId, opening: Opening) -> Result<Opened, ApiError> {
     let handle = state.clone();
@@ -161,7 +161,11 @@ async fn create(
     };
     db::heads::insert(&mut tx, key, opening.id).await?;
     let versions = db::contacts::raise_user_seqs(&mut tx, &everybody).await?;
-    // All rows of users are locked in order by now.
+    // All rows of users are locked in order by now. A block is committed under its user's.
+    let others: Vec<Uuid> = others.iter().map(|one| one.as_uuid()).collect();
+    if !db::blocks::around(&mut tx, user, &others).await?.is_empty() {
+        return Err(ApiError::TargetMissing);
+    }
     let at_once = f64::from(budget.at_once);
     if let Some(wait_s) = db::contacts::count_opening(&mut tx, user, at_once, budget.step_s()).await? {
         let wait = Duration::from_secs_f64(wait_s.max(0.001));

@@ -1,6 +1,7 @@
 //! Thin handlers: decode, call `domain`, encode.
 
 pub mod accounts;
+pub mod blocks;
 pub mod conversations;
 pub mod deadline;
 pub mod exchange;

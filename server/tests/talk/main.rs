@@ -4,6 +4,7 @@
 
 mod annotations;
 mod bad_frames;
+mod blocks;
 mod cursor;
 mod deleted_people;
 mod deletion;

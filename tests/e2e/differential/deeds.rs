@@ -13,6 +13,9 @@ impl Play<'_> {
             return self.come_or_go();
         }
         let device = online[self.below(online.len())];
+        if number >= 4 && self.one_in(32) {
+            return self.block_somebody(device);
+        }
         // Each list begins with some conversations.
         let kind = if number < 4 { 0 } else { self.below(100) };
         let frame = match kind {
@@ -118,6 +121,14 @@ impl Play<'_> {
             _ => {}
         }
         Deed::Hello { device, hello, leaves_first: self.one_in(2) }
+    }
+
+    /// Blocks end sooner than they begin, so that most people can talk most of the time.
+    fn block_somebody(&mut self, device: usize) -> Deed {
+        let own = self.devices[device].user;
+        let others: Vec<UserId> = self.users.iter().copied().filter(|user| *user != own).collect();
+        let user = others[self.below(others.len())];
+        Deed::Block { device, user, on: self.one_in(3) }
     }
 
     // --- conversations ---

@@ -42,6 +42,14 @@ impl Ground {
         self.tokens.sign(user, device).map_err(|error| anyhow::anyhow!("{error:?}"))
     }
 
+    /// Blocks a person, or ends that, as the device with this token.
+    pub async fn block(&self, token: &str, user: UserId, on: bool) -> Result<()> {
+        let method = if on { reqwest::Method::PUT } else { reqwest::Method::DELETE };
+        let request = reqwest::Client::new().request(method, format!("{}/v1/blocks/{user}", self.url()));
+        request.bearer_auth(token).send().await?.error_for_status()?;
+        Ok(())
+    }
+
     /// The log of a conversation as PostgreSQL holds it.
     pub async fn stored(&self, conversation: ConversationId) -> Result<Vec<Stored>> {
         let query = "SELECT e.seq, e.id, e.kind, e.body FROM events e JOIN conversations c ON c.key = e.conversation_key \

@@ -40,6 +40,8 @@ pub(super) enum Deed {
     Hello { device: usize, hello: Value, leaves_first: bool },
     /// A device goes away.
     Leave(usize),
+    /// Somebody blocks another person over HTTP, or ends that.
+    Block { device: usize, user: UserId, on: bool },
 }
 
 pub(super) struct Play<'a> {
@@ -128,6 +130,7 @@ impl<'a> Play<'a> {
                 self.leave(device);
                 Ok(())
             }
+            Deed::Block { device, user, on } => self.block(device, user, on).await,
         }
     }
 
@@ -181,6 +184,14 @@ impl<'a> Play<'a> {
         if let Some((number, mut older)) = older {
             compare("the close", vec![(number, older.closed().await?)], closed)?;
         }
+        self.settle().await
+    }
+
+    async fn block(&mut self, device: usize, user: UserId, on: bool) -> Result<()> {
+        self.tell(device, &format!("{} {user}", if on { "blocks" } else { "unblocks" }));
+        let one = &self.devices[device];
+        self.ground.block(&one.token, user, on).await?;
+        self.model.block(one.user, user, on);
         self.settle().await
     }
 

@@ -60,6 +60,28 @@ async fn l4_r5_presence_and_typing_are_seen_at_another_instance() {
 }
 
 #[tokio::test]
+async fn sec_048_l4_a_block_holds_at_once_at_another_instance() {
+    let Some(two) = Two::start().await else { return };
+    let [ada, bo] = two.world.people(["ada", "bo"]).await;
+    let mut at_a = ada.online().await;
+    let chat = at_a.start_chat(bo.user, "1").await;
+    let mut at_b = two.over_there(&bo).online().await;
+    // The other instance remembers who may write.
+    at_b.ok(chat, message("2")).await;
+    at_b.ok(chat, message("3")).await;
+    at_b.write(&json!({"type": "presence.watch", "users": [ada.user]})).await;
+    at_b.until(|frame| is_presence(frame, &ada, "online")).await;
+    let (status, _) = ada.ask(Method::PUT, &format!("/v1/blocks/{}", bo.user), None).await;
+    assert_eq!(status, 204);
+    assert_eq!(at_b.closed().await, close::RESTART);
+    let mut at_b = two.over_there(&two.world.device_of(&bo).await).online().await;
+    assert_eq!(at_b.refused(chat, message("4")).await, "not_allowed");
+    at_b.call(json!({"type": "presence.watch", "users": [ada.user]})).await;
+    let told = at_b.everything().await;
+    assert!(told.iter().all(|frame| frame["type"] != "ephemeral"), "{told:?}");
+}
+
+#[tokio::test]
 async fn l4_r5_people_of_an_instance_that_is_gone_are_offline() {
     let Some(mut two) = Two::start().await else { return };
     let [ada, bo] = two.world.people(["ada", "bo"]).await;

@@ -27,6 +27,7 @@ fn holds_nothing_foreign(who: Who, text: &str, what: &str) {
 async fn ask(stage: &Stage, cell: &Cell, method: &str, path: &str, route: &Route) -> (String, String) {
     let path = path
         .replace("{device}", &cell.device.to_string())
+        .replace("{user}", &stage.bystander.user.to_string())
         .replace("/v1/users/{id}", &format!("/v1/users/{}", cell.owner))
         .replace("{id}", &cell.group.to_string());
     let mut request =

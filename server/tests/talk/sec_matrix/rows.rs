@@ -69,6 +69,8 @@ pub fn route(name: &str) -> Option<Route> {
         "put /v1/me/password" => everybody("204").with(|_| json!({"current": PASSWORD, "new": PASSWORD})),
         // People of one platform may find each other.
         "get /v1/users" | "get /v1/users/{id}" => everybody("200"),
+        "get /v1/blocks" => everybody("200"),
+        "put /v1/blocks/{user}" | "delete /v1/blocks/{user}" => everybody("204"),
         "post /v1/conversations" => signed_in(["200", "200", "409 id_conflict", "409 id_conflict"])
             .with(|cell| json!({"id": cell.group, "kind": "group", "members": []})),
         "get /v1/conversations" => everybody("200"),

@@ -48,6 +48,8 @@ pub struct Stage {
     ex_member: Person,
     stranger: Person,
     disabled: Person,
+    /// Somebody who asks nothing and is in no conversation.
+    pub bystander: Person,
 }
 
 /// What one person asks about.
@@ -86,9 +88,9 @@ impl Cell {
 impl Stage {
     pub async fn build() -> Self {
         let world = World::start().await;
-        let [owner, member, ex_member, stranger, disabled] =
-            world.people(["owner", "member", "exmember", "stranger", "disabled"]).await;
-        Self { world, owner, member, ex_member, stranger, disabled }
+        let [owner, member, ex_member, stranger, disabled, bystander] =
+            world.people(["owner", "member", "exmember", "stranger", "disabled", "bystander"]).await;
+        Self { world, owner, member, ex_member, stranger, disabled, bystander }
     }
 
     fn account(&self, who: Who) -> &Person {
@@ -166,6 +168,7 @@ impl Stage {
                  WHERE m.conversation_key = h.conversation_key),
                 (SELECT count(*) FROM conversations),
                 (SELECT count(*) FROM devices WHERE revoked_at IS NULL),
+                (SELECT count(*) FROM blocks),
                 (SELECT string_agg(concat_ws(',', id, password_hash, display_name), ';' ORDER BY id) FROM users))
              FROM conversation_head h JOIN conversations c ON c.key = h.conversation_key
              WHERE h.conversation_id = $1",

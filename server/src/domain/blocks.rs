@@ -1,0 +1,116 @@
+//! Blocking: while one of two people has blocked the other, neither opens a conversation with the other, adds them to a
+//! group, writes in their direct conversation, or learns of typing, markers and presence. A third person's group may hold
+//! both.
+//!
+//! A block is committed under the lock of the direct conversation's head, whose access version it raises, and of the
+//! blocker's row. Whoever sends holds the one, whoever opens or adds the other.
+
+use crate::{
+    db::{self, users::ProfileRow},
+    error::ApiError,
+    state::AppState,
+};
+use kith_protocol::{ConversationId, DeviceId, UserId, limits};
+use sqlx::{Acquire, PgConnection};
+use uuid::Uuid;
+
+/// How often a change is tried: the direct conversation may begin beside the first try, and only then.
+const TRIES: usize = 2;
+
+/// Blocks a person. Again is harmless.
+///
+/// # Errors
+/// `invalid` for oneself, `target_missing` for an unknown person or one of another tenant, `too_large` above
+/// [`limits::BLOCKS_MAX`].
+pub async fn block(state: &AppState, user: UserId, other: UserId) -> Result<(), ApiError> {
+    if user == other {
+        return Err(ApiError::invalid("nobody blocks themselves"));
+    }
+    let handle = state.clone();
+    let blocking = async move {
+        let mut conn = handle.pool.acquire().await?;
+        if db::users::profiles(&mut conn, user, &[other.as_uuid()]).await?.is_empty() {
+            return Err(ApiError::TargetMissing);
+        }
+        if change(&mut conn, user, other, true).await? {
+            part(&handle, &mut conn, [user, other]).await?;
+        }
+        Ok(())
+    };
+    state.to_the_end(blocking).await
+}
+
+/// Ends a block. Without one it is harmless, whoever `other` is.
+///
+/// # Errors
+/// When the database fails.
+pub async fn unblock(state: &AppState, user: UserId, other: UserId) -> Result<(), ApiError> {
+    let handle = state.clone();
+    let unblocking = async move {
+        change(&mut *handle.pool.acquire().await?, user, other, false).await?;
+        Ok(())
+    };
+    state.to_the_end(unblocking).await
+}
+
+/// The people whom the user has blocked, by id, after `after`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list(
+    state: &AppState,
+    user: UserId,
+    after: Uuid,
+    limit: i64,
+) -> Result<Vec<ProfileRow>, ApiError> {
+    Ok(db::users::blocked(&mut *state.pool.acquire().await?, user, after, limit).await?)
+}
+
+/// Writes or removes a block; answers whether that is a change.
+async fn change(
+    conn: &mut PgConnection,
+    user: UserId,
+    other: UserId,
+    is_blocked: bool,
+) -> Result<bool, ApiError> {
+    let direct = [ConversationId::direct(user, other).as_uuid()];
+    for _ in 0..TRIES {
+        let mut tx = conn.begin().await?;
+        // The head first, then the user's row (W1).
+        let heads = db::heads::lock(&mut tx, &direct).await?;
+        db::contacts::lock(&mut tx, &[user.as_uuid()]).await?;
+        // Whoever begins the conversation holds this user's row until it is committed.
+        if heads.is_empty() && !db::heads::existing(&mut tx, &direct).await?.is_empty() {
+            tx.rollback().await?;
+            continue;
+        }
+        let is_change = if is_blocked {
+            let is_new = db::blocks::insert(&mut tx, user, other).await?;
+            if is_new && db::blocks::count(&mut tx, user).await? > limits::BLOCKS_MAX {
+                return Err(ApiError::TooLarge);
+            }
+            is_new
+        } else {
+            db::blocks::delete(&mut tx, user, other).await?
+        };
+        if is_change {
+            for head in &heads {
+                db::heads::raise_access_version(&mut tx, head.conversation_key).await?;
+            }
+        }
+        tx.commit().await?;
+        return Ok(is_change);
+    }
+    Err(ApiError::Unavailable)
+}
+
+/// Neither watches the other from here on. On other instances their devices connect again, and it holds there.
+async fn part(state: &AppState, conn: &mut PgConnection, pair: [UserId; 2]) -> Result<(), ApiError> {
+    state.presence.part(pair);
+    for user in pair {
+        for device in db::devices::of_user(conn, user).await? {
+            state.hub.restart_elsewhere(DeviceId::from_uuid(device.id));
+        }
+    }
+    Ok(())
+}
