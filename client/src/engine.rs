@@ -4,6 +4,7 @@
 //! the store. Nothing here waits for the network but signing in and what is asked of the server by name.
 
 mod account;
+mod blocks;
 mod conversations;
 mod diagnostics;
 mod keys;

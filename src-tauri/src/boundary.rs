@@ -9,12 +9,14 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
     connect-src ipc: http://ipc.localhost; object-src 'none'; frame-src 'none'; base-uri 'none'; form-action 'none'";
 
 /// What the window may call: hearing events, and these commands.
-const ALLOWED: [&str; 78] = [
+const ALLOWED: [&str; 82] = [
     "core:event:allow-listen",
     "core:event:allow-unlisten",
     "allow-add-members",
     "allow-app-state",
     "allow-app-version",
+    "allow-block",
+    "allow-blocked-people",
     "allow-cancel",
     "allow-change-passphrase",
     "allow-change-password",
@@ -33,6 +35,7 @@ const ALLOWED: [&str; 78] = [
     "allow-keep-draft",
     "allow-keep-until-quit",
     "allow-leave",
+    "allow-leave-and-block",
     "allow-lock",
     "allow-look-for-update",
     "allow-mark-read",
@@ -84,6 +87,7 @@ const ALLOWED: [&str; 78] = [
     "allow-take-start-link",
     "allow-timeline",
     "allow-try-again",
+    "allow-unblock",
     "allow-unlock",
     "allow-update",
     "allow-use-secret-store",

@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, reason = "a test that cannot go on says why and ends")]
 
 mod account;
+mod blocks;
 mod cases;
 mod days;
 mod delivery;

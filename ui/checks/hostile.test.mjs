@@ -87,6 +87,8 @@ describe('hostile texts in the built interface', () => {
     });
     await page.getByTestId('details-button').click();
     await page.locator('dialog [data-testid=person-row]').nth(149).waitFor();
+    await page.getByRole('button', { name: 'Leave…' }).click();
+    await page.getByTestId('leave-group').waitFor();
     await clean('details');
     await overlay('Control+k');
     await page.getByTestId('switcher-input').fill('alert');
@@ -98,6 +100,10 @@ describe('hostile texts in the built interface', () => {
     await clean('new chat');
     await overlay('Control+,');
     await page.getByText('last seen').nth(149).waitFor();
+    await page
+      .getByRole('button', { name: /^Unblock/ })
+      .nth(149)
+      .waitFor();
     await clean('settings');
     await overlay('Escape');
     await page.locator('[data-testid=unsent-button]:visible').click();

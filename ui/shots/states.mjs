@@ -380,6 +380,76 @@ export const STATES = [
     },
   ],
   [
+    'leave-and-block',
+    '',
+    async (page) => {
+      await open(page, 'c5');
+      await page.getByTestId('details-button').click();
+      await page.getByRole('button', { name: 'Leave…' }).click();
+      await page.getByLabel('Person to block').selectOption({ index: 2 });
+      await page.getByTestId('leave-group').scrollIntoViewIfNeeded();
+    },
+  ],
+  [
+    'block',
+    '',
+    async (page) => {
+      await open(page, 'c2');
+      await page.getByTestId('details-button').click();
+      await page.getByRole('button', { name: /^Block/ }).click();
+    },
+  ],
+  [
+    'block-offline',
+    '',
+    async (page) => {
+      await open(page, 'c2');
+      await page.evaluate(() => window.fake.online(false));
+      await page.getByTestId('details-button').click();
+      await page.getByRole('button', { name: /^Block/ }).click();
+      await page
+        .getByRole('button', { name: /^Block/ })
+        .last()
+        .click();
+      await page.getByRole('alert').waitFor();
+    },
+  ],
+  [
+    'blocked',
+    '',
+    async (page) => {
+      await open(page, 'c2');
+      await page.evaluate(() => window.fake.block('p2'));
+      await page.evaluate(() => window.fake.online(false));
+      await page.evaluate(() => window.fake.online(true));
+      await page.getByTestId('details-button').click();
+      await page.keyboard.press('Escape');
+      await seen(page, 'blocked-note');
+    },
+  ],
+  [
+    'blocked-people',
+    '',
+    async (page) => {
+      await seen(page, 'settings-button');
+      await page.evaluate(() => Promise.all(['p1', 'p2', 'p3', 'p4'].map((id) => window.fake.block(id))));
+      await page.getByTestId('settings-button').click();
+      await page
+        .getByRole('button', { name: /^Unblock/ })
+        .first()
+        .waitFor();
+      await page.getByTestId('blocked-people').scrollIntoViewIfNeeded();
+    },
+  ],
+  [
+    'blocked-nobody',
+    '',
+    async (page) => {
+      await page.getByTestId('settings-button').click();
+      await page.getByTestId('blocked-people').scrollIntoViewIfNeeded();
+    },
+  ],
+  [
     'new-chat',
     '',
     async (page) => {

@@ -69,7 +69,7 @@ export function haunt(world: World, from = 0, to = HOSTILE.length): void {
   });
 }
 
-/** The same for what the twin answers without its world: a search finds all of them, each is a device and a person. */
+/** The same for what the twin answers without its world: each is found by a search, a device, a person, and blocked. */
 export function hauntAnswers(fake: Fake): Fake {
   const now = Date.now();
   fake.search = async () => ({
@@ -89,6 +89,8 @@ export function hauntAnswers(fake: Fake): Fake {
     total: HOSTILE.length,
   });
   fake.findPeople = async () => HOSTILE.map((text, index) => peer(index, text));
+  // Nobody of the list: who is blocked there is not written to.
+  fake.blockedPeople = async () => HOSTILE.map((text, index) => peer(HOSTILE.length + index, text));
   fake.sessions = async () =>
     HOSTILE.map((name, index) => ({
       device: `device-${index}`,

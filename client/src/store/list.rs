@@ -197,7 +197,11 @@ pub(crate) fn detail(db: &Db<'_>, id: ConversationId) -> Result<ConversationDeta
     list.sort_by_key(|member| (member.person.display_name.to_lowercase(), member.person.id));
     let reading = Reading::of(db)?;
     let row = reading.one(cid)?;
-    Ok(ConversationDetail { conversation: view(&reading, row)?, members: list })
+    let added_by = match row.kind {
+        ConversationKind::Group => members::added_by(db, cid)?,
+        ConversationKind::Direct => None,
+    };
+    Ok(ConversationDetail { conversation: view(&reading, row)?, members: list, added_by })
 }
 
 /// What a conversation is called.

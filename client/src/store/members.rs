@@ -3,7 +3,7 @@
 use super::{Db, Tx, conversations, overlay, people, sql};
 use crate::ClientError;
 use kith_protocol::{
-    ConversationId, UserId,
+    ConversationId, EventContent, Seq, UserId,
     event::{MemberChange, Role},
     frame::MemberItem,
 };
@@ -43,6 +43,29 @@ pub(crate) fn own_role(db: &Db<'_>, cid: i64) -> Result<Option<Role>, ClientErro
     let mut query = db.conn.prepare_cached("SELECT role FROM members WHERE cid = ?1 AND user = ?2")?;
     let role = query.query_row(params![cid, db.me.as_bytes()], |row| sql::role(row, "role")).optional()?;
     Ok(Some(role.unwrap_or(Role::Member)))
+}
+
+/// Who brought oneself into a group, as far as that is known here: the author of the event that begins the membership, or
+/// the owner of a group that one is in from its first event on. Nobody, for one's own group.
+pub(super) fn added_by(db: &Db<'_>, cid: i64) -> Result<Option<UserId>, ClientError> {
+    let Some((from, None)) = conversations::visible(db, cid)?.last().copied() else { return Ok(None) };
+    let mut query =
+        db.conn.prepare_cached("SELECT sender, kind, body FROM events WHERE cid = ?1 AND seq = ?2")?;
+    let first = query.query_row(params![cid, from.as_i64()], |row| {
+        Ok((sql::user(row, "sender")?, row.get::<_, String>("kind")?, row.get::<_, Option<String>>("body")?))
+    });
+    if let Some((sender, kind, Some(body))) = first.optional()?
+        && let Ok(EventContent::Member(member)) = EventContent::parse(&kind, None, &sql::read_json(&body)?)
+        && (member.user, member.change) == (db.me, MemberChange::Added)
+    {
+        return Ok(Some(sender).filter(|sender| *sender != db.me));
+    }
+    if from > Seq(1) {
+        return Ok(None);
+    }
+    let owners: Vec<UserId> =
+        stored(db, cid)?.into_iter().filter(|(_, role)| *role == Role::Owner).map(|(user, _)| user).collect();
+    Ok(owners.first().copied().filter(|_| !owners.contains(&db.me)))
 }
 
 /// How many are listed here.

@@ -2,7 +2,7 @@
 
 use super::{PersonView, PresenceView, SendState};
 use kith_protocol::{
-    ConversationId, Seq, TimestampMs,
+    ConversationId, Seq, TimestampMs, UserId,
     event::Role,
     frame::{Context, ConversationKind},
 };
@@ -76,6 +76,8 @@ pub struct ConversationDetail {
     pub conversation: ConversationView,
     /// Who is in it, by name.
     pub members: Vec<MemberView>,
+    /// Who brought one into the group, as far as that is known.
+    pub added_by: Option<UserId>,
 }
 
 /// A member.

@@ -32,6 +32,10 @@ macro_rules! with_commands {
                 set_display_name(name: String) -> ();
                 shows_presence() -> bool;
                 set_shows_presence(on: bool) -> ();
+                blocked_people() -> Vec<PersonView>;
+                block(user: UserId) -> ();
+                unblock(user: UserId) -> ();
+                leave_and_block(conversation: ConversationId, user: UserId) -> ();
                 find_people(query: String) -> Vec<PersonView>;
                 person(user: UserId) -> PersonView;
 

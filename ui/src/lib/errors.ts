@@ -18,7 +18,7 @@ const SENTENCES: Record<string, string> = {
   too_large: 'It is too long. Shorten it and try again.',
   invalid: 'The server does not accept this. Check what you entered.',
   too_old: 'It was written more than 30 days ago. Send it with a retry, or remove it.',
-  target_missing: 'The message it is about is gone.',
+  target_missing: 'The message or person this is about cannot be found.',
   attachment_missing: 'The file is not on the server.',
   conversation_closed: 'This conversation takes no more messages.',
   unsupported: 'The server does not know this. It may need an update.',
@@ -86,7 +86,14 @@ const ITEM_SENTENCES: Partial<Record<OutboxKind, Record<string, string>>> = {
       'This message already has 20 different reactions, or 8 of yours. Remove a reaction, then try again.',
   },
   pin: { too_large: 'This conversation already has 50 pinned messages. Unpin a message, then try again.' },
-  member: { too_large: 'A group has at most 1,000 members.' },
+  open: {
+    target_missing:
+      'A person in this conversation cannot be reached. Remove this, then start it again without that person.',
+  },
+  member: {
+    too_large: 'A group has at most 1,000 members.',
+    target_missing: 'This person cannot be added to the group. Remove this to go on.',
+  },
 };
 
 /** The sentence for the code of an unsent item. */
@@ -107,6 +114,23 @@ export function explain(error: unknown): string {
   if (code !== 'passphrase_wait' || !wait) return sentence(code);
   const seconds = Math.ceil(wait / 1_000);
   return `${sentence(code)} Try again in ${seconds} ${seconds === 1 ? 'second' : 'seconds'}.`;
+}
+
+/** The same for a change of whom the user has blocked: it is made at once or not at all. */
+export function explainBlock(error: unknown): string {
+  switch (codeOf(error)) {
+    case 'offline':
+      return 'Blocking and unblocking need a connection. Nothing was changed. Check the network, then try again.';
+    case 'unavailable':
+    case 'busy':
+      return 'The server cannot answer at the moment. Nothing was changed. Try again in a moment.';
+    case 'too_large':
+      return 'You can block at most 1,000 people. Unblock someone in the settings, then try again.';
+    case 'target_missing':
+      return 'This person no longer exists. Nothing was changed.';
+    default:
+      return explain(error);
+  }
 }
 
 /** The same where somebody chose a password: what servers refuse then is nearly always that. */

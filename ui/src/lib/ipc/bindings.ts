@@ -115,7 +115,11 @@ conversation: ConversationView,
 /**
  * Who is in it, by name.
  */
-members: Array<MemberView>, };
+members: Array<MemberView>,
+/**
+ * Who brought one into the group, as far as that is known.
+ */
+added_by: UserId | null, };
 
 /**
  * A conversation: UUIDv7 for groups, UUIDv5 of the two users for direct ones.
@@ -1192,6 +1196,10 @@ export interface Commands {
   setDisplayName(name: string): Promise<void>;
   showsPresence(): Promise<boolean>;
   setShowsPresence(on: boolean): Promise<void>;
+  blockedPeople(): Promise<Array<PersonView>>;
+  block(user: UserId): Promise<void>;
+  unblock(user: UserId): Promise<void>;
+  leaveAndBlock(conversation: ConversationId, user: UserId): Promise<void>;
   findPeople(query: string): Promise<Array<PersonView>>;
   person(user: UserId): Promise<PersonView>;
   conversations(): Promise<Array<ConversationView>>;
@@ -1292,6 +1300,10 @@ export function createCommands(invoke: Invoke): Commands {
     setDisplayName: (name) => invoke("set_display_name", { name }),
     showsPresence: () => invoke("shows_presence"),
     setShowsPresence: (on) => invoke("set_shows_presence", { on }),
+    blockedPeople: () => invoke("blocked_people"),
+    block: (user) => invoke("block", { user }),
+    unblock: (user) => invoke("unblock", { user }),
+    leaveAndBlock: (conversation, user) => invoke("leave_and_block", { conversation, user }),
     findPeople: (query) => invoke("find_people", { query }),
     person: (user) => invoke("person", { user }),
     conversations: () => invoke("conversations"),

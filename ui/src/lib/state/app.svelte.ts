@@ -19,6 +19,7 @@ import type {
 import { doubtsOf, type LinkTarget } from '../links';
 import { tame } from '../format';
 import { namesakes } from '../namesakes';
+import { Blocks } from './blocks.svelte';
 import { Composer } from './composer.svelte';
 import { Conversations } from './conversations.svelte';
 import { Timeline } from './timeline.svelte';
@@ -34,6 +35,8 @@ export class App {
   readonly shell: Shell;
   readonly toasts = new Toasts();
   readonly conversations: Conversations;
+  /** Whom the user has blocked. */
+  readonly blocks: Blocks;
   /** Whose presence is on screen. */
   readonly watched: Watched;
   state = $state.raw<AppState | null>(null);
@@ -90,6 +93,7 @@ export class App {
   constructor(shell: Shell) {
     this.shell = shell;
     this.conversations = new Conversations(shell);
+    this.blocks = new Blocks(shell);
     this.watched = new Watched(shell);
   }
 
@@ -130,6 +134,7 @@ export class App {
       this.close();
       this.#composers.clear();
       this.conversations.list = [];
+      this.blocks.forget();
       this.view = 'chat';
       this.overlay = null;
       this.doubtful = null;
@@ -331,6 +336,12 @@ export class App {
     await this.composer?.save();
     await this.try(this.shell.lock());
     await this.refreshState();
+  }
+
+  /** Ends a block; their presence can be seen again. Throws what the server answered. */
+  async unblock(person: PersonView): Promise<void> {
+    await this.blocks.unblock(person.id);
+    this.watched.forget();
   }
 
   /** Changes settings: shown at once; what cannot be stored is taken back. */

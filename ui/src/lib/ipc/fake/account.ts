@@ -15,6 +15,9 @@ export function account(world: World) {
   };
   let name = ME.display_name;
   let showsPresence = true;
+  const needsNetwork = () => {
+    if (!world.isOnline) throw refusal('offline');
+  };
   let sessions: SessionItem[] = [
     {
       device: 'd1',
@@ -127,6 +130,20 @@ export function account(world: World) {
     showsPresence: async () => showsPresence,
     async setShowsPresence(on) {
       showsPresence = on;
+    },
+    async blockedPeople() {
+      needsNetwork();
+      return PEOPLE.filter(({ id }) => world.blocked.has(id)).sort((a, b) =>
+        a.display_name.localeCompare(b.display_name),
+      );
+    },
+    async block(user) {
+      needsNetwork();
+      world.blocked.add(user);
+    },
+    async unblock(user) {
+      needsNetwork();
+      world.blocked.delete(user);
     },
     findPeople: async (query) =>
       PEOPLE.filter((p) => `${p.display_name} ${p.username}`.toLowerCase().includes(query.toLowerCase())),

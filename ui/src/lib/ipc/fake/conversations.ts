@@ -10,12 +10,19 @@ export function conversations(world: World) {
     (await findDirect(user)) ??
     world.add(`d-${user}`, byId(user).display_name, [byId(user)], 'direct').view.id;
 
+  const leave = async (id: string) => {
+    const row = world.row(id);
+    row.view.my_role = null;
+    row.members = row.members.filter(({ person }) => person !== ME);
+    world.changed(id);
+  };
+
   return {
     conversations: async () => structuredClone(world.list()),
     async conversation(id) {
       const view = world.list().find((each) => each.id === id);
       if (!view) throw refusal('not_found');
-      return { conversation: view, members: world.row(id).members };
+      return { conversation: view, members: world.row(id).members, added_by: world.addedBy.get(id) ?? null };
     },
     findDirect,
     openDirect,
@@ -54,12 +61,12 @@ export function conversations(world: World) {
       if (user === ME.id) row.view.my_role = role;
       world.changed(id);
     },
-    async leave(id) {
-      const row = world.row(id);
-      row.view.my_role = null;
-      row.members = row.members.filter(({ person }) => person !== ME);
-      world.changed(id);
+    async leaveAndBlock(id, user) {
+      if (!world.isOnline) throw refusal('offline');
+      world.blocked.add(user);
+      await leave(id);
     },
+    leave,
     setTitle: async (id, title) => world.alter(id, { title }),
     setMute: async (id, mute) => world.alter(id, { mute }),
     setPin: async (id, pin) => world.alter(id, { pin }),

@@ -51,6 +51,10 @@ export class World {
   readonly outbox: OutboxItemView[] = [];
   readonly listeners = new Set<(events: EngineEvent[]) => void>();
   isOnline = true;
+  /** Whom the user has blocked. */
+  blocked = new Set<string>();
+  /** Who brought the user into a group. */
+  addedBy = new Map<string, string>();
   isPolling = false;
   rebuilding: number | null = null;
   isScreenLocked = false;
