@@ -10,14 +10,14 @@ use kith_protocol::{
     ConversationId, Seq,
     frame::{Heads, HeadsItem},
 };
+use std::collections::BTreeSet;
 
 impl Machine {
     pub(super) fn heads(&mut self, heads: Heads, asked: Option<Asked>) {
         let greeting = matches!(self.link, Link::Greeting { .. })
             || (self.link == Link::Exchanging && !self.heard_this_round);
         if greeting && std::mem::take(&mut self.awaits_heads) {
-            let stored = self.logs.iter().filter(|(_, log)| heads.full && log.high_at_hello > Seq::ZERO);
-            self.unheard = stored.map(|(id, _)| *id).collect();
+            self.unheard = if heads.full { self.logs.keys().copied().collect() } else { BTreeSet::new() };
         }
         let begins = |item: &HeadsItem| {
             let known = self.logs.get(&item.own.conversation);
