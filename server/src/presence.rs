@@ -57,6 +57,8 @@ struct State {
     watchers: HashMap<u64, Watcher>,
     /// Who is watched by which connections.
     watched: HashMap<UserId, HashSet<u64>>,
+    /// How often two people were parted: whom somebody may watch is read before it is put here.
+    partings: u64,
 }
 
 /// Everybody's presence; a handle that is cheap to clone.
@@ -107,6 +109,7 @@ impl Presence {
     /// From here on neither of two people is told of the other here: each sees the other go.
     pub fn part(&self, pair: [UserId; 2]) {
         let mut state = self.state();
+        state.partings += 1;
         let [one, other] = pair;
         for (watcher, watched) in [(one, other), (other, one)] {
             let own: Vec<u64> =
@@ -248,13 +251,32 @@ impl Presence {
         is_last && !state.hidden.remove(&connection.user)
     }
 
-    /// From here on the connection is told of these users; replaces what it watched before. Answers their states.
-    pub fn watch(&self, connection: &Connection, users: HashSet<UserId>) -> Vec<(UserId, PresenceState)> {
+    /// From here on the connection is told of nobody.
+    pub fn unwatch(&self, connection: &Connection) {
+        self.state().unwatch(connection.id);
+    }
+
+    /// How often two people were parted so far.
+    pub fn partings(&self) -> u64 {
+        self.state().partings
+    }
+
+    /// From here on the connection is told of these users; replaces what it watched before. Answers their states; `None`,
+    /// and nothing is changed, if two people were parted since `partings`, when it was not known yet who may be watched.
+    pub fn watch(
+        &self,
+        connection: &Connection,
+        users: HashSet<UserId>,
+        partings: u64,
+    ) -> Option<Vec<(UserId, PresenceState)>> {
         let mut state = self.state();
+        if state.partings != partings {
+            return None;
+        }
         let users = if state.hidden.contains(&connection.user) { HashSet::new() } else { users };
         let states = users.iter().map(|user| (*user, state.of(*user))).collect();
         state.watch(connection, users);
-        states
+        Some(states)
     }
 }
 
@@ -434,6 +456,21 @@ mod tests {
         assert_eq!(presence.instances_of(&[cy]), [two]);
         presence.gone(two);
         assert_eq!((presence.instances_of(&[bo, cy]), presence.knows(two)), (Vec::new(), false));
+    }
+
+    #[test]
+    fn sec_048_who_was_parted_while_it_was_read_whom_they_may_watch_watches_nobody() {
+        let hub = Hub::default();
+        let presence = Presence::new(hub.clone());
+        let [ada, bo] = [UserId::mint(), UserId::mint()];
+        let outbox = Arc::new(Outbox::new(true, crate::metrics::Metrics::default()));
+        let connection = hub.connect(ada, kith_protocol::DeviceId::mint(), outbox, None);
+        presence.enter(&connection, false);
+        let before = presence.partings();
+        presence.part([bo, ada]);
+        assert_eq!(presence.watch(&connection, HashSet::from([bo]), before), None);
+        let states = presence.watch(&connection, HashSet::from([bo]), presence.partings());
+        assert_eq!(states, Some(vec![(bo, Offline)]));
     }
 
     #[test]

@@ -21,7 +21,6 @@ use kith_protocol::{
 };
 use serde_json::Value;
 use std::{
-    collections::HashSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -117,7 +116,7 @@ struct Present<'a> {
 impl Drop for Present<'_> {
     fn drop(&mut self) {
         let (state, connection) = (self.state.clone(), self.connection.clone());
-        state.presence.watch(&connection, HashSet::new());
+        state.presence.unwatch(&connection);
         self.state.tasks.spawn(async move {
             tokio::select! {
                 () = state.shutdown.cancelled() => {}

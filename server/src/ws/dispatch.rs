@@ -41,6 +41,8 @@ const SENDS_MAX: usize = 64;
 const ANSWERED_WITHIN: Duration = Duration::from_secs(40);
 /// For frames with deadlines of their own.
 const NEVER: Duration = Duration::MAX;
+/// How often it is read whom somebody may watch, while people block each other. Then the answer is `busy`.
+const WATCH_TRIES: usize = 5;
 /// Bytes of a send that cost as much as an event.
 const BYTES_PER_EVENT: usize = 4 * 1_024;
 
@@ -323,6 +325,14 @@ impl Session {
         Ok(Answer::Done)
     }
 
+    /// Those of these people whom the user may watch, and when they were last seen.
+    async fn watchable(&self, asked: &[Uuid]) -> Result<HashMap<UserId, Option<TimestampMs>>, ApiError> {
+        let mut conn = self.state.pool.acquire().await?;
+        let rows = db::contacts::watchable(&mut conn, self.user(), asked).await?;
+        let last_seen = |row: db::contacts::WatchableRow| row.last_seen.map(TimestampMs::from_i64);
+        Ok(rows.into_iter().map(|row| (UserId::from_uuid(row.id), last_seen(row))).collect())
+    }
+
     /// Watches people who share a conversation and show their presence; others are left out. Their states come at once.
     async fn watch(&mut self, watch: PresenceWatch) -> Result<Answer, ApiError> {
         if watch.users.len() > limits::USERS_PER_FRAME_MAX {
@@ -330,14 +340,17 @@ impl Session {
         }
         let asked: BTreeSet<Uuid> = watch.users.iter().map(|user| user.as_uuid()).collect();
         let asked: Vec<Uuid> = asked.into_iter().collect();
-        let mut conn = self.state.pool.acquire().await?;
-        let rows = db::contacts::watchable(&mut conn, self.user(), &asked).await?;
-        drop(conn);
-        let last_seen: HashMap<UserId, Option<TimestampMs>> = rows
-            .into_iter()
-            .map(|row| (UserId::from_uuid(row.id), row.last_seen.map(TimestampMs::from_i64)))
-            .collect();
-        let states = self.state.presence.watch(&self.connection, last_seen.keys().copied().collect());
+        let (mut last_seen, mut states) = (HashMap::new(), None);
+        for _ in 0..WATCH_TRIES {
+            let partings = self.state.presence.partings();
+            last_seen = self.watchable(&asked).await?;
+            let users = last_seen.keys().copied().collect();
+            states = self.state.presence.watch(&self.connection, users, partings);
+            if states.is_some() {
+                break;
+            }
+        }
+        let states = states.ok_or(ApiError::Busy)?;
         let presence: Vec<Presence> = states
             .into_iter()
             .map(|(user, state)| {
