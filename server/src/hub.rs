@@ -371,6 +371,11 @@ impl Hub {
         self.tell(|| Outward::Closed { device, code: close::RESTART });
     }
 
+    /// Has the other instances part two people of whom one has blocked the other.
+    pub fn part_elsewhere(&self, pair: [UserId; 2]) {
+        self.tell(|| Outward::Parted { pair });
+    }
+
     /// Closes the sockets of a device that are older than this generation: it has a newer one on another instance.
     pub fn close_replaced(&self, user: UserId, device: DeviceId, generation: u64) {
         let is_older = |one: &&Connection| {

@@ -154,6 +154,7 @@ impl Listener {
                 Item::Replaced { user, device, generation } => {
                     state.hub.close_replaced(user, device, generation);
                 }
+                Item::Parted { pair } => state.presence.part(pair),
                 Item::Presence { user, state: presence, last_seen, version } => {
                     if state.presence.elsewhere(message.from, user, (presence, last_seen), version) {
                         self.shared.has_come(user, message.from);

@@ -50,6 +50,7 @@ const HEARD_AFTER: Duration = Duration::from_secs(60);
 enum About {
     Topic(Topic),
     Device(DeviceId),
+    Pair([UserId; 2]),
 }
 
 /// Facts that only a message carries: the database does not tell that they are new.
@@ -61,6 +62,7 @@ impl Facts {
         let about = match outward {
             Outward::Frame { topic: Some(topic), .. } => About::Topic(*topic),
             Outward::Closed { device, .. } | Outward::Replaced { device, .. } => About::Device(*device),
+            Outward::Parted { pair } => About::Pair(*pair),
             Outward::Frame { .. } | Outward::Log { .. } | Outward::Presence { .. } => return,
         };
         if self.0.len() >= FACTS_MAX {

@@ -44,7 +44,10 @@ pub(super) fn divide(
                 }
             }
             // Everybody is to know who is connected where, and whose connections have ended.
-            Outward::Closed { .. } | Outward::Replaced { .. } | Outward::Presence { .. } => {
+            Outward::Closed { .. }
+            | Outward::Replaced { .. }
+            | Outward::Parted { .. }
+            | Outward::Presence { .. } => {
                 divided.entry(None).or_default().push(one);
             }
         }

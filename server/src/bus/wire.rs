@@ -67,6 +67,8 @@ pub(super) enum Item {
     Closed { device: DeviceId, code: u16 },
     /// A device has a newer socket elsewhere.
     Replaced { user: UserId, device: DeviceId, generation: u64 },
+    /// Of two people one has blocked the other: neither watches the other any more.
+    Parted { pair: [UserId; 2] },
     /// How present somebody is there; without a state they are not connected there.
     Presence {
         user: UserId,
@@ -175,6 +177,7 @@ pub(super) fn items(outward: Outward) -> Vec<(Item, usize)> {
             let bytes = json.len() + users.len() * ID_BYTES;
             raw(&json).map(|frame| (Item::Frame { users, frame }, bytes)).into_iter().collect()
         }
+        Outward::Parted { pair } => vec![(Item::Parted { pair }, 2 * ID_BYTES)],
         Outward::Closed { device, code } => vec![(Item::Closed { device, code }, 2 * ID_BYTES)],
         Outward::Replaced { user, device, generation } => {
             vec![(Item::Replaced { user, device, generation }, 3 * ID_BYTES)]

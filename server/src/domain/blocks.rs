@@ -10,7 +10,7 @@ use crate::{
     error::ApiError,
     state::AppState,
 };
-use kith_protocol::{ConversationId, DeviceId, UserId, limits};
+use kith_protocol::{ConversationId, UserId, limits};
 use sqlx::{Acquire, PgConnection};
 use uuid::Uuid;
 
@@ -33,7 +33,9 @@ pub async fn block(state: &AppState, user: UserId, other: UserId) -> Result<(), 
             return Err(ApiError::TargetMissing);
         }
         if change(&mut conn, user, other, true).await? {
-            part(&handle, &mut conn, [user, other]).await?;
+            // Neither watches the other from here on, wherever their connections are.
+            handle.presence.part([user, other]);
+            handle.hub.part_elsewhere([user, other]);
         }
         Ok(())
     };
@@ -102,15 +104,4 @@ async fn change(
         return Ok(is_change);
     }
     Err(ApiError::Unavailable)
-}
-
-/// Neither watches the other from here on. On other instances their devices connect again, and it holds there.
-async fn part(state: &AppState, conn: &mut PgConnection, pair: [UserId; 2]) -> Result<(), ApiError> {
-    state.presence.part(pair);
-    for user in pair {
-        for device in db::devices::of_user(conn, user).await? {
-            state.hub.restart_elsewhere(DeviceId::from_uuid(device.id));
-        }
-    }
-    Ok(())
 }

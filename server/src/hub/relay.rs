@@ -63,6 +63,11 @@ pub enum Outward {
         /// The newer socket's; those of lower ones are closed.
         generation: u64,
     },
+    /// Of two people one has blocked the other.
+    Parted {
+        /// Both.
+        pair: [UserId; 2],
+    },
     /// How present somebody is here.
     Presence {
         /// Who.
