@@ -24,8 +24,14 @@ fn server(hand: &Path) -> Result<PathBuf> {
 async fn torture_of_90_seconds_loses_doubles_and_reorders_nothing() -> Result<()> {
     let hand = PathBuf::from(env!("CARGO_BIN_EXE_kith-hand"));
     let during = Duration::from_secs(90);
-    let plan =
-        Plan { seed: 20_261_121, during, pause: Duration::from_millis(40), server: server(&hand)?, hand };
+    let plan = Plan {
+        seed: 20_261_121,
+        during,
+        pause: Duration::from_millis(40),
+        with_restores: false,
+        server: server(&hand)?,
+        hand,
+    };
     let tally = run(plan).await?;
     println!("{tally}");
     assert!(tally.is_clean(), "{tally}");

@@ -17,6 +17,9 @@ pub struct Arguments {
     /// Decides what is done to whom and when
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Set the server back to a backup about once a minute
+    #[arg(long)]
+    restores: bool,
 }
 
 pub fn torture(arguments: &Arguments) -> Result<()> {
@@ -31,5 +34,6 @@ pub fn torture(arguments: &Arguments) -> Result<()> {
     steps.step("build", build)?;
     let mut torture = command(built("kith-torture"));
     torture.args(["--seconds", &format!("{seconds:.0}"), "--seed", &arguments.seed.to_string()]);
+    torture.args(["--restores", &u8::from(arguments.restores).to_string()]);
     steps.step("torture", |_| run(&mut torture))
 }

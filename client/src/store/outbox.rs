@@ -42,16 +42,20 @@ impl OutboxRow {
     pub(super) fn is_ours_alone(&self) -> bool {
         match self.state.as_str() {
             // Asked about for its age only: an earlier try may have arrived.
-            "parked" => self.code != Some(ErrorCode::TooOld) || self.is_untried(),
+            "parked" => self.is_untried() || !(self.code == Some(ErrorCode::TooOld) || self.is_resubmitted()),
             "sending" | "acked" => false,
             _ => self.is_untried(),
         }
     }
 
-    /// What goes out again after a rewind was in a log once, and others hold it (S7).
     fn is_untried(&self) -> bool {
+        self.tries == 0 && !self.is_resubmitted()
+    }
+
+    /// What goes out again after a rewind was in a log once, and others hold it (S7).
+    fn is_resubmitted(&self) -> bool {
         let event = serde_json::from_str::<NewEvent>(&self.content);
-        self.tries == 0 && !event.is_ok_and(|event| event.resubmitted == Some(true))
+        event.is_ok_and(|event| event.resubmitted == Some(true))
     }
 }
 

@@ -81,6 +81,9 @@ pub(crate) struct Log {
     pub delivered_sent: Seq,
     /// The newest stored event of somebody else.
     pub others_high: Seq,
+    /// The log was cut, and no heads item has come since: title and members may be of what was cut. Of a hidden
+    /// conversation an item comes only after the event that shows it again.
+    pub awaits_item: bool,
     /// A fork is being resolved (S7): nothing is applied.
     pub probing: bool,
     /// The stored seq that showed a fork, and how often in a row one did.
@@ -119,6 +122,7 @@ impl Log {
             want_in_flight: None,
             delivered: local.delivered,
             delivered_sent: Seq::ZERO,
+            awaits_item: false,
             probing: false,
             suspect: None,
             contradictions: 0,
@@ -150,7 +154,7 @@ impl Log {
             self.visible.clone_from(&item.visible);
             self.floor = item.floor.max(Seq(1));
         }
-        self.denied = false;
+        (self.denied, self.awaits_item) = (false, false);
         self.last_ts = self.last_ts.max(item.last_ts);
         self.delivered = if fresh { item.own.delivered } else { self.delivered.max(item.own.delivered) };
         if item.head >= self.head || fresh {

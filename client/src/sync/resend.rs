@@ -7,6 +7,9 @@ use crate::mutation::{self, Mutation};
 use kith_protocol::{ErrorCode, Event, EventId, NewEvent, Seq, UserId};
 use std::collections::BTreeSet;
 
+/// So often a relation leaves whose target is said to be missing and is stored here. It may have come past the refusal.
+pub(crate) const TARGET_TRIES_MAX: u32 = 5;
+
 /// An event that waits in the outbox.
 #[derive(Debug, Clone)]
 pub(crate) struct Waiting {

@@ -1,4 +1,4 @@
-//! `kith-torture --seconds N --seed S`: a run of the whole system under faults (`cargo xtask torture`).
+//! `kith-torture --seconds N --seed S --restores 0|1`: a run of the whole system under faults (`cargo xtask torture`).
 //!
 //! `kith-server` and `kith-hand` lie beside this program. Exits with success only if nothing was lost, doubled, reordered or
 //! different.
@@ -11,11 +11,12 @@ struct Arguments {
     seconds: u64,
     seed: u64,
     pause_ms: u64,
+    restores: u64,
 }
 
 impl Arguments {
     fn parse() -> Result<Self> {
-        let mut parsed = Self { seconds: 90, seed: 1, pause_ms: 40 };
+        let mut parsed = Self { seconds: 90, seed: 1, pause_ms: 40, restores: 0 };
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
             let value = words.next().with_context(|| format!("{word} wants a number"))?.parse()?;
@@ -23,6 +24,7 @@ impl Arguments {
                 "--seconds" => parsed.seconds = value,
                 "--seed" => parsed.seed = value,
                 "--pause-ms" => parsed.pause_ms = value,
+                "--restores" => parsed.restores = value,
                 _ => bail!("{word} is not an option"),
             }
         }
@@ -54,6 +56,7 @@ async fn torture() -> Result<bool> {
         seed: arguments.seed,
         during: Duration::from_secs(arguments.seconds),
         pause: Duration::from_millis(arguments.pause_ms),
+        with_restores: arguments.restores > 0,
         server: beside("kith-server")?,
         hand: beside("kith-hand")?,
     };

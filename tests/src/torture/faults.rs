@@ -32,8 +32,19 @@ pub enum Fault {
     FullDisk { hand: usize, during: Duration },
     /// The engine's process is killed, pages of its file are spoilt, and it comes back. It may send what it has before.
     Damage { hand: usize, after_sending: bool, back_after: Duration },
+    /// The database is copied as it is.
+    BackUp,
+    /// The server is set back to the newest copy, and comes back after a while.
+    Restore { back_after: Duration },
     /// An engine's clock jumps: so wrong it is from then on, over all its lives.
     Clock { hand: usize, wrong_by_ms: i64 },
+}
+
+impl Fault {
+    /// Whether only a run in which the server is set back has it.
+    pub const fn is_of_restore(&self) -> bool {
+        matches!(self, Self::BackUp | Self::Restore { .. })
+    }
 }
 
 /// Whether a hand has a small disk of its own.
@@ -54,6 +65,8 @@ const A_MINUTE: &[(Kind, u32)] = &[
     (Kind::FullDisk, 2),
     (Kind::Damage, 1),
     (Kind::Clock, 3),
+    (Kind::BackUp, 1),
+    (Kind::Restore, 1),
 ];
 
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +82,8 @@ enum Kind {
     FullDisk,
     Damage,
     Clock,
+    BackUp,
+    Restore,
 }
 
 /// How a connection is cut.
@@ -173,6 +188,8 @@ fn fault(kind: Kind, hands: usize, random: &mut StdRng) -> Fault {
             let back_after = ms(0..1_500);
             Fault::Damage { hand, after_sending: random.random_bool(0.5), back_after }
         }
+        Kind::BackUp => Fault::BackUp,
+        Kind::Restore => Fault::Restore { back_after: ms(0..2_500) },
         Kind::Clock => {
             let most = WRONG_BY_DAYS * DAY_MS;
             Fault::Clock { hand, wrong_by_ms: random.random_range(-most..most) }

@@ -99,6 +99,10 @@ pub struct Hand {
     pub disk: Option<Disk>,
     /// By how much its clock is wrong.
     wrong_by_ms: i64,
+    /// Its deeds from this one on are of after the last restore of the server.
+    pub set_back_at: usize,
+    /// Its file was spoilt once.
+    pub was_spoilt: bool,
     /// Its file was spoilt, and not replaced yet.
     pub is_spoilt: bool,
     /// How often it replaced a file that nobody had spoilt since the last time.
@@ -129,6 +133,8 @@ impl Hand {
             proxy,
             disk: None,
             wrong_by_ms: 0,
+            set_back_at: 0,
+            was_spoilt: false,
             is_spoilt: false,
             replaced_unspoilt: 0,
             program: program.to_owned(),

@@ -16,11 +16,18 @@ type Logs = BTreeMap<ConversationId, Log>;
 pub struct Witness<'a> {
     pub label: String,
     pub heard: &'a Heard,
+    /// Its deeds from this one on are of after the last restore.
+    pub set_back_at: usize,
+    /// Its file was damaged once: what the server had numbered, and lost, may have been there alone.
+    pub was_spoilt: bool,
     pub file: File,
 }
 
 /// Judges everything.
-pub fn judge(logs: &Logs, witnesses: &[Witness<'_>]) -> Findings {
+///
+/// After a restore the devices bring back what the server lost. Who has deleted a message keeps to it, though the deletion
+/// may be lost and another device brings the message back; and who has read further than the server knows stays there.
+pub fn judge(logs: &Logs, witnesses: &[Witness<'_>], is_restored: bool) -> Findings {
     let mut findings = Findings::default();
     for (id, log) in logs {
         if let Err(error) = log.check(*id) {
@@ -30,14 +37,19 @@ pub fn judge(logs: &Logs, witnesses: &[Witness<'_>]) -> Findings {
     let outcomes: BTreeMap<ConversationId, BTreeMap<EventId, Outcome>> =
         logs.iter().map(|(id, log)| (*id, log.outcomes())).collect();
     texts(logs, witnesses, &mut findings);
+    let deleted = deleted(witnesses, is_restored);
     for witness in witnesses {
-        accepted(logs, witness, &mut findings);
-        holds(logs, &outcomes, witness, &mut findings);
+        accepted(logs, witness, &deleted, is_restored && witness.was_spoilt, &mut findings);
+        holds(logs, &outcomes, witness, is_restored, &mut findings);
+        for row in witness.file.outbox().0.into_iter().filter(|row| row.kind != "message") {
+            let why = format!("{} {}", row.kind, row.code.as_deref().unwrap_or("held"));
+            *findings.parked_others.entry(why).or_default() += 1;
+        }
         for row in witness.file.outbox().1 {
             findings.different.push(format!("{}: {row:?} is in the outbox", witness.label));
         }
     }
-    last_words(logs, &outcomes, witnesses, &mut findings);
+    last_words(logs, &outcomes, witnesses, is_restored, &mut findings);
     findings
 }
 
@@ -65,28 +77,42 @@ fn texts(logs: &Logs, witnesses: &[Witness<'_>], findings: &mut Findings) {
     }
 }
 
-/// I1, I5, I9: every accepted message is in PostgreSQL once, in the order of writing, or its user deleted it before it left,
-/// or it is parked.
-fn accepted(logs: &Logs, witness: &Witness<'_>, findings: &mut Findings) {
-    let Witness { label, heard, file } = witness;
-    let deleted: HashSet<EventId> = heard
-        .deeds
-        .iter()
-        .filter_map(|(deed, _)| match deed {
-            Deed::Delete { message, .. } => Some(*message),
-            _ => None,
-        })
-        .collect();
+/// Messages that may be missing, by the device that wrote them: their user deleted them there before they left. What the
+/// server has lost is not written again if its author deleted it, on whatever device.
+fn deleted<'a>(witnesses: &'a [Witness<'_>], is_restored: bool) -> HashSet<(Option<&'a str>, EventId)> {
+    let deletions = witnesses.iter().flat_map(|one| one.heard.deeds.iter().map(move |(deed, _)| (one, deed)));
+    let of = |(one, deed): (&'a Witness<'_>, &Deed)| match deed {
+        Deed::Delete { message, .. } => Some(((!is_restored).then_some(one.label.as_str()), *message)),
+        _ => None,
+    };
+    deletions.filter_map(of).collect()
+}
+
+/// I1, I5, I9: every accepted message is in PostgreSQL once, or was deleted, or is parked; in the order of writing, except
+/// for what was written before the server was set back: what waited then leaves behind what comes back.
+fn accepted(
+    logs: &Logs,
+    witness: &Witness<'_>,
+    deleted: &HashSet<(Option<&str>, EventId)>,
+    may_be_lost: bool,
+    findings: &mut Findings,
+) {
+    let Witness { label, heard, file, set_back_at, .. } = witness;
     let parked: HashSet<EventId> = file.outbox().0.into_iter().filter_map(|row| row.id).collect();
     let places: HashMap<EventId, (ConversationId, i64)> = logs
         .iter()
         .flat_map(|(id, log)| log.facts.iter().map(move |fact| (fact.id, (*id, fact.seq))))
         .collect();
     let mut last: HashMap<ConversationId, i64> = HashMap::new();
-    for (deed, end) in &heard.deeds {
+    for (index, (deed, end)) in heard.deeds.iter().enumerate() {
         let (Deed::Message { conversation, text }, End::Done(Some(message))) = (deed, end) else { continue };
+        let is_deleted =
+            deleted.contains(&(None, *message)) || deleted.contains(&(Some(label.as_str()), *message));
         match places.get(message) {
             Some((at, seq)) if at == conversation => {
+                if index < *set_back_at {
+                    continue;
+                }
                 let before = last.insert(*conversation, *seq).unwrap_or_default();
                 if before > *seq {
                     findings.reordered.push(format!("{label}: {text:?} is at {seq}, after {before}"));
@@ -94,7 +120,7 @@ fn accepted(logs: &Logs, witness: &Witness<'_>, findings: &mut Findings) {
             }
             Some((at, _)) => findings.different.push(format!("{label}: {text:?} went to {at}")),
             None if parked.contains(message) => findings.parked += 1,
-            None if deleted.contains(message) => {}
+            None if is_deleted || may_be_lost => {}
             None => findings.lost.push(format!("{label}: {text:?} was accepted and is not in PostgreSQL")),
         }
     }
@@ -105,6 +131,7 @@ fn holds(
     logs: &Logs,
     outcomes: &BTreeMap<ConversationId, BTreeMap<EventId, Outcome>>,
     witness: &Witness<'_>,
+    is_restored: bool,
     findings: &mut Findings,
 ) {
     let Some(user) = witness.heard.user else { return };
@@ -113,17 +140,22 @@ fn holds(
         let Some(member) = log.members.iter().find(|member| member.user == user) else { continue };
         let name = format!("{} in {id}", witness.label);
         let stored = witness.file.conversations.get(id).unwrap_or(&empty);
-        same_log(log, member, stored, &name, findings);
+        same_log(log, member, stored, &name, is_restored, findings);
         let shown = witness.heard.report.as_ref().and_then(|report| report.unread.get(&id.to_string()));
         let counted = log.unread(member);
-        if member.is_active && shown.is_some_and(|shown| *shown as usize != counted) {
+        if !is_restored && member.is_active && shown.is_some_and(|shown| *shown as usize != counted) {
             findings.different.push(format!("{name}: {shown:?} unread, {counted} by count"));
         }
         if member.is_whole()
             && let Some(truth) = outcomes.get(id)
             && *truth != stored.outcomes
         {
-            let differs = |message: &&EventId| truth.get(message) != stored.outcomes.get(message);
+            let keeps_deletion = |message: &EventId| {
+                is_restored && stored.outcomes.get(message).is_some_and(|outcome| outcome.is_deleted)
+            };
+            let differs = |message: &&EventId| {
+                truth.get(message) != stored.outcomes.get(message) && !keeps_deletion(message)
+            };
             for message in truth.keys().chain(stored.outcomes.keys()).filter(differs).take(3) {
                 let (here, there) = (stored.outcomes.get(message), truth.get(message));
                 findings.different.push(format!("{name}: {message} is {here:?}, in PostgreSQL {there:?}"));
@@ -132,7 +164,14 @@ fn holds(
     }
 }
 
-fn same_log(log: &Log, member: &Membership, stored: &Stored, name: &str, findings: &mut Findings) {
+fn same_log(
+    log: &Log,
+    member: &Membership,
+    stored: &Stored,
+    name: &str,
+    is_restored: bool,
+    findings: &mut Findings,
+) {
     let here: BTreeMap<i64, _> = stored.facts.iter().map(|fact| (fact.seq, fact)).collect();
     let mut missing = Vec::new();
     for fact in log.facts.iter().filter(|fact| member.sees(fact.seq)) {
@@ -142,6 +181,8 @@ fn same_log(log: &Log, member: &Membership, stored: &Stored, name: &str, finding
         };
         if found.id != fact.id || found.chain != fact.chain {
             findings.reordered.push(format!("{name}: at {} is {found:?}, not {fact:?}", fact.seq));
+        } else if is_restored && found.body.is_none() {
+            // It keeps to the deletion.
         } else if found.body != fact.body && (member.is_whole() || fact.body.is_some()) {
             findings.different.push(format!("{name}: at {} is {found:?}, not {fact:?}", fact.seq));
         }
@@ -178,6 +219,7 @@ fn last_words(
     logs: &Logs,
     outcomes: &BTreeMap<ConversationId, BTreeMap<EventId, Outcome>>,
     witnesses: &[Witness<'_>],
+    is_restored: bool,
     findings: &mut Findings,
 ) {
     let stay =
@@ -187,6 +229,7 @@ fn last_words(
     for witness in witnesses {
         let Some(user) = witness.heard.user else { continue };
         for (deed, end) in &witness.heard.deeds {
+            let end = if is_restored && witness.was_spoilt { &End::Unknown } else { end };
             match deed {
                 Deed::Edit { conversation, message, text } if stay(conversation) => {
                     let by = edits.entry((*conversation, *message)).or_default();

@@ -53,6 +53,8 @@ pub struct Plan {
     pub during: Duration,
     /// Between two deeds of one engine, on average.
     pub pause: Duration,
+    /// Whether the server is set back at times.
+    pub with_restores: bool,
     /// The programs.
     pub server: PathBuf,
     pub hand: PathBuf,
@@ -82,7 +84,12 @@ pub(super) struct Run {
     pub(super) plan: Plan,
     folder: PathBuf,
     pub(super) cluster: Arc<Cluster>,
-    database: String,
+    /// The name of the server's database.
+    pub(super) database: String,
+    /// The newest copy of a database.
+    pub(super) backup: Option<String>,
+    /// When the server was set back last, as its setting has it.
+    pub(super) restored_at: Option<String>,
     pub(super) server: Option<Server>,
     pub(super) server_back_at: Option<Instant>,
     pub(super) hands: Vec<Hand>,
@@ -122,8 +129,8 @@ pub async fn run(plan: Plan) -> Result<Tally> {
 }
 
 async fn run_on(plan: Plan, folder: &Path, cluster: Arc<Cluster>) -> Result<Tally> {
-    cluster.ensure_database("kith").await?;
-    let database = cluster.url("kith");
+    let database = "kith".to_owned();
+    cluster.ensure_database(&database).await?;
     let tally = Tally { seed: plan.seed, engines: HANDS.len(), during: plan.during, ..Tally::default() };
     let decisions = Decisions::new(plan.seed, HANDS.len());
     let mut run = Run {
@@ -131,6 +138,8 @@ async fn run_on(plan: Plan, folder: &Path, cluster: Arc<Cluster>) -> Result<Tall
         folder: folder.to_owned(),
         cluster,
         database,
+        backup: None,
+        restored_at: None,
         server: None,
         server_back_at: None,
         hands: Vec::new(),
@@ -164,13 +173,19 @@ impl Run {
         self.rest().await
     }
 
+    fn database_url(&self) -> String {
+        self.cluster.url(&self.database)
+    }
+
     pub(super) fn server_log(&self) -> PathBuf {
         self.folder.join("server.log")
     }
 
     /// Starts the server; the hands' networks lead to it from here on.
     pub(super) async fn start_server(&mut self, fail_point: Option<String>) -> Result<()> {
-        let server = Server::start(&self.plan.server, &self.database, fail_point, &self.server_log()).await?;
+        let (url, log) = (self.database_url(), self.server_log());
+        let restored_at = self.restored_at.as_deref();
+        let server = Server::start(&self.plan.server, &url, restored_at, fail_point, &log).await?;
         for hand in &self.hands {
             hand.proxy.retarget(server.address);
         }
@@ -198,6 +213,9 @@ impl Run {
             self.hands.push(hand);
             self.until_heard(number, "sign in", |hand| hand.heard().is_ready.then_some(())).await?;
         }
+        // Who is set back to this loses every conversation.
+        self.back_up().await?;
+        self.start_server(None).await?;
         let user = |number: usize| self.hands[number].heard().user.context("nobody");
         let (bob, cleo, dora) = (user(BOB)?, user(CLEO)?, user(DORA)?);
         for title in ["Everybody", "Coming and going"] {
@@ -274,7 +292,8 @@ impl Run {
         }
         let deeds: usize = self.hands.iter().map(|hand| hand.heard().deeds.len()).sum();
         self.tally.other_deeds = (deeds as u64).saturating_sub(self.tally.messages);
-        self.tally.events = truth::read(&self.database).await?.values().map(|log| log.facts.len()).sum();
+        self.tally.events =
+            truth::read(&self.database_url()).await?.values().map(|log| log.facts.len()).sum();
         Ok(())
     }
 
@@ -304,13 +323,15 @@ impl Run {
     }
 
     async fn judge(&self) -> Result<Findings> {
-        let logs = truth::read(&self.database).await?;
+        let logs = truth::read(&self.database_url()).await?;
         let heard: Vec<_> = self.hands.iter().map(Hand::heard).collect();
         let mut witnesses = Vec::with_capacity(heard.len());
         for (hand, heard) in self.hands.iter().zip(&heard) {
-            witnesses.push(Witness { label: hand.label(), heard, file: files::read(&hand.folder)? });
+            let (label, file) = (hand.label(), files::read(&hand.folder)?);
+            let (set_back_at, was_spoilt) = (hand.set_back_at, hand.was_spoilt);
+            witnesses.push(Witness { label, heard, set_back_at, was_spoilt, file });
         }
-        let mut findings = judge(&logs, &witnesses);
+        let mut findings = judge(&logs, &witnesses, self.tally.restores > 0);
         let waiting = witnesses.iter().filter(|one| {
             !one.heard.report.as_ref().is_some_and(|report| report.connected && report.complete)
         });

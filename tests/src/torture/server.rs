@@ -50,6 +50,7 @@ impl Server {
     pub async fn start(
         program: &Path,
         database: &str,
+        restored_at: Option<&str>,
         fail_point: Option<String>,
         log: &Path,
     ) -> Result<Self> {
@@ -62,6 +63,9 @@ impl Server {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(std::fs::File::options().create(true).append(true).open(log)?);
+        if let Some(restored_at) = restored_at {
+            command.env("KITH_RESTORED_AT", restored_at);
+        }
         let is_armed = fail_point.is_some();
         if let Some(fail_point) = fail_point {
             command.env(kith_failpoint::VARIABLE, fail_point);

@@ -15,6 +15,8 @@ pub struct Findings {
     pub different: Vec<String>,
     /// Messages that wait for the user because a member wrote them while being removed; no fault.
     pub parked: usize,
+    /// What else waits for the user, by kind and code.
+    pub parked_others: BTreeMap<String, u32>,
 }
 
 impl Findings {
@@ -46,6 +48,9 @@ pub struct Tally {
     pub server_kills: u32,
     pub server_fail_points: u32,
     pub database_restarts: u32,
+    pub backups: u32,
+    /// Times that the server was set back to a backup.
+    pub restores: u32,
     /// Times that an engine came back after its access token had ended.
     pub tokens_ended: u32,
     /// `false` where no disk can be mounted: then none was full.
@@ -77,7 +82,7 @@ impl Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Findings { lost, double, reordered, different, parked } = &self.findings;
+        let Findings { lost, double, reordered, different, parked, parked_others } = &self.findings;
         writeln!(f, "seed {}: {} engines, {} s of faults", self.seed, self.engines, self.during.as_secs())?;
         writeln!(
             f,
@@ -112,10 +117,14 @@ impl fmt::Display for Tally {
             "  server       {} killed, {} ended at a fail point; PostgreSQL restarted {} times",
             self.server_kills, self.server_fail_points, self.database_restarts
         )?;
+        writeln!(f, "  backups      {} made, {} times set back to one", self.backups, self.restores)?;
         let seconds = |after: Duration| format!("{:.1} s after healing", after.as_secs_f64());
         writeln!(f, "  all sent     {}", self.sent_after.map_or_else(|| "never".to_owned(), seconds))?;
         writeln!(f, "  at rest      {}", seconds(self.rest_after))?;
-        writeln!(f, "  parked       {parked} messages of members who had been removed")?;
+        writeln!(
+            f,
+            "  parked       {parked} messages of members who had been removed; of the rest {parked_others:?}"
+        )?;
         writeln!(f, "  refused      {:?}", self.refused)?;
         write!(
             f,

@@ -30,8 +30,11 @@ impl Run {
         let pause_ms = u64::try_from(self.plan.pause.as_millis())?;
         self.order_all(Order::Write { pause_ms }).await?;
         let began = Instant::now();
-        let mut due =
-            faults::schedule(self.plan.seed, self.hands.len(), self.plan.during).into_iter().peekable();
+        let with_restores = self.plan.with_restores;
+        let mut due = faults::schedule(self.plan.seed, self.hands.len(), self.plan.during)
+            .into_iter()
+            .filter(|(_, fault)| with_restores || !fault.is_of_restore())
+            .peekable();
         let (after, mut whose, mut how) = self.decisions.next_cut();
         let mut cut_at = self.messages() + after;
         while began.elapsed() < self.plan.during {
@@ -107,6 +110,8 @@ impl Run {
             Fault::Damage { hand, after_sending, back_after } => {
                 self.doom(hand, after_sending, back_after).await?;
             }
+            Fault::BackUp => self.back_up().await?,
+            Fault::Restore { back_after } => self.restore(back_after).await?,
             Fault::Clock { hand, wrong_by_ms } => {
                 self.hands[hand].set_clock(wrong_by_ms).await?;
                 self.tally.clock_jumps += 1;
@@ -153,7 +158,7 @@ impl Run {
             }
             one.kill().await;
             let done = damage(&one.folder, &mut self.decisions.damage)?;
-            one.is_spoilt = true;
+            (one.is_spoilt, one.was_spoilt) = (true, true);
             one.back_at = Some(now + back_after);
             self.tally.damaged += 1;
             self.tally.damaged_pages += u32::try_from(done.pages)?;

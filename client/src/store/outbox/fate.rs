@@ -1,11 +1,14 @@
 //! What becomes of a row: it leaves, waits again, fails, is acknowledged, ends (O2, O3).
 
-use super::{OutboxRow, get, of_event, row, tell_place};
+use super::{OutboxRow, get, of_event, row, tell_changed, tell_place};
 use crate::{
     ClientError,
     events::Problem,
     store::{Tx, conversations, drafts, messages, project, sql},
-    sync::ops::{OutboxItem, OutboxOp},
+    sync::{
+        ops::{OutboxItem, OutboxOp},
+        resend,
+    },
 };
 use kith_protocol::{ErrorCode, EventId, NewEvent, Seq, TimestampMs, frame::StateChange};
 use rusqlite::{named_params, params};
@@ -86,6 +89,11 @@ pub(in crate::store) fn failed(
 ) -> Result<(), ClientError> {
     for &item in items {
         let Some(row) = get(tx, item)?.filter(|row| row.state != "acked") else { continue };
+        if code == ErrorCode::TargetMissing && retry_at.is_none() && has_target(tx, &row)? {
+            set_state(tx, item, "queued")?;
+            tell_changed(tx, item)?;
+            continue;
+        }
         tx.conn
             .prepare_cached(
                 "UPDATE outbox SET state = :state, code = :code, retry_at = :retry_at WHERE item = :item",
@@ -111,6 +119,16 @@ pub(in crate::store) fn failed(
         }
     }
     Ok(())
+}
+
+/// Whether what a refused relation is about has come meanwhile, past the refusal: then it is tried again, a few times.
+fn has_target(tx: &Tx<'_>, row: &OutboxRow) -> Result<bool, ClientError> {
+    if row.kind == "state" || row.kind == "open" || row.tries >= resend::TARGET_TRIES_MAX {
+        return Ok(false);
+    }
+    let Some(target) = target_of(row)? else { return Ok(false) };
+    let stored = project::stored_event(tx, row.cid, target)?;
+    Ok(stored.is_some_and(|event| !event.redacted) && !project::is_deleted(tx, row.cid, target)?)
 }
 
 fn target_of(row: &OutboxRow) -> Result<Option<EventId>, ClientError> {

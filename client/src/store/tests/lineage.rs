@@ -472,3 +472,23 @@ async fn s4_a_snapshot_does_not_hide_what_has_come_back_since() {
     fixture.apply(vec![gone(false, 5)]).await;
     assert_eq!(fixture.read(crate::store::list::conversations).await.len(), 0);
 }
+
+#[tokio::test]
+async fn o5_a_refused_relation_whose_target_has_come_meanwhile_is_tried_again_a_few_times() {
+    let mut fixture = Fixture::new().await;
+    let (bo, conversation) = (fixture.bo, fixture.conversation);
+    let target = fixture.says(bo, "back again").id;
+    fixture.apply(vec![fixture.append(1, 1)]).await;
+    fixture
+        .write(move |tx| doing::react(tx, conversations::known(tx, conversation)?, target, "👍", true))
+        .await;
+    let item = fixture.read(crate::store::outbox::all).await[0].item;
+    let park = || StoreOp::Parked { items: vec![item], code: kith_protocol::ErrorCode::TargetMissing };
+    for _ in 0..4 {
+        fixture.apply(vec![StoreOp::Sending { items: vec![item] }]).await;
+        let stored = fixture.apply(vec![park()]).await;
+        assert_eq!(stored.queued.iter().map(|entry| entry.item).collect::<Vec<_>>(), [item]);
+    }
+    fixture.apply(vec![StoreOp::Sending { items: vec![item] }]).await;
+    assert_eq!(fixture.apply(vec![park()]).await.queued, []);
+}

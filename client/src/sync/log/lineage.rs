@@ -95,6 +95,7 @@ impl Log {
         let left = Ranges::new(ranges);
         let is_cut = left != self.ranges;
         if is_cut {
+            self.awaits_item = true;
             self.contradictions = 0;
             self.delivered_sent = self.delivered_sent.min(left.high());
         }

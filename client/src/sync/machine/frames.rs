@@ -93,6 +93,9 @@ impl Machine {
             self.heads_at.get_or_insert(self.now.mono);
             return;
         };
+        if log.awaits_item {
+            self.heads_at.get_or_insert(self.now.mono);
+        }
         let continued = log.live(events.events, self.now.mono);
         self.continued(conversation, continued);
     }

@@ -167,7 +167,15 @@ impl MemoryStore {
                 }
             }
             StoreOp::Queued { items } | StoreOp::Retry { items, .. } => self.set(&items, &RowState::Queued),
-            StoreOp::Parked { items, code } => self.set(&items, &RowState::Parked(code)),
+            StoreOp::Parked { items, code } => {
+                self.set(&items, &RowState::Parked(code));
+                for item in items {
+                    if code == ErrorCode::TargetMissing && self.has_target(item) {
+                        self.set(&[item], &RowState::Queued);
+                        stored.queued.push(self.entry(item));
+                    }
+                }
+            }
             StoreOp::Acked { item, id, seq, .. } => {
                 let Some(row) = self.outbox.get(&item) else { return };
                 let kept = self.conversations.get(&row.conversation);
@@ -214,6 +222,17 @@ impl MemoryStore {
             | StoreOp::Profiles(_)
             | StoreOp::Notifications(_) => {}
         }
+    }
+
+    /// Whether what a refused relation is about has come meanwhile, past the refusal.
+    fn has_target(&self, item: i64) -> bool {
+        let Some(row) = self.outbox.get(&item).filter(|row| row.tries < resend::TARGET_TRIES_MAX) else {
+            return false;
+        };
+        let target = if let OutboxOp::Event(event) = &row.op { event.target } else { None };
+        let kept = self.conversations.get(&row.conversation);
+        let is_it = |event: &Event| Some(event.id) == target && !event.redacted;
+        target.is_some() && kept.is_some_and(|kept| kept.events.values().any(is_it))
     }
 
     fn set(&mut self, items: &[i64], state: &RowState) {

@@ -77,9 +77,15 @@ impl Scene {
         let witnesses: Vec<_> = [&self.heard, &self.reader]
             .into_iter()
             .zip(files)
-            .map(|(heard, file)| Witness { label: "somebody".to_owned(), heard, file })
+            .map(|(heard, file)| Witness {
+                label: "somebody".to_owned(),
+                heard,
+                set_back_at: 0,
+                was_spoilt: false,
+                file,
+            })
             .collect();
-        judge(&logs, &witnesses)
+        judge(&logs, &witnesses, false)
     }
 }
 

@@ -322,3 +322,25 @@ fn s7_what_was_acknowledged_in_a_conversation_that_is_hidden_is_asked_for_and_no
     assert!(!actions.iter().any(|one| matches!(one, Action::Store(StoreOp::Queued { .. }))), "{actions:?}");
     assert!(pulls(&actions).iter().any(|(pull, _)| pull.from == Some(Seq(4))), "{actions:?}");
 }
+
+#[test]
+fn s7_after_a_rewind_of_a_hidden_conversation_the_event_that_shows_it_asks_for_heads() {
+    let id = conversation(1);
+    let events = log(id, UserId::mint(), 3);
+    let stored = LocalState { conversations: vec![kept(id, &events, 1, 3)], ..LocalState::default() };
+    let mut bench = Bench::new(stored);
+    bench.greet(Heads { gone: vec![id], ..heads(Vec::new()) });
+    let left = LocalConversation { ranges: Vec::new(), head: Seq(0), ..kept(id, &events, 1, 3) };
+    let actions = bench.feed(Input::Stored(Stored { rewound: vec![left], ..Stored::default() }));
+    let asks = |actions: &[Action]| {
+        let asked = sent(actions).into_iter().find(|(frame, _)| matches!(frame, ClientFrame::Heads(_)));
+        asked.and_then(|(_, number)| number)
+    };
+    let number = asks(&actions).expect("own state was cut");
+    let answer = Heads { reply_to: Some(number), full: false, gone: vec![id], ..heads(Vec::new()) };
+    bench.frame(ServerFrame::Heads(answer));
+    let fresh = log(id, bench.peer, 2);
+    let number = asks(&bench.events(id, &fresh[..1])).expect("its title may be of what was cut");
+    older_heads(&mut bench, number, item(id, &fresh[..1], 1));
+    assert_eq!(asks(&bench.events(id, &fresh[1..])), None, "an item has come");
+}
