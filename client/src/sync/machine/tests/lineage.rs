@@ -344,3 +344,19 @@ fn s7_after_a_rewind_of_a_hidden_conversation_the_event_that_shows_it_asks_for_h
     older_heads(&mut bench, number, item(id, &fresh[..1], 1));
     assert_eq!(asks(&bench.events(id, &fresh[1..])), None, "an item has come");
 }
+
+#[test]
+fn i12_a_conversation_of_which_nothing_is_stored_is_lost_too_if_full_heads_do_not_name_it() {
+    let id = conversation(1);
+    let acked = OutboxEntry { state: EntryState::Acked(Seq(1)), ..entry(1, id, OutboxWhat::Message) };
+    let empty = LocalConversation { ranges: Vec::new(), head: Seq(0), ..kept(id, &[], 1, 0) };
+    let local = LocalState { conversations: vec![empty], outbox: vec![acked], ..LocalState::default() };
+    let lost = |actions: &[Action]| {
+        actions.iter().any(
+            |one| matches!(one, Action::Store(StoreOp::Lost { conversations }) if *conversations == [id]),
+        )
+    };
+    assert!(lost(&Bench::new(local.clone()).greet(heads(Vec::new()))));
+    let hidden = Heads { gone: vec![id], ..heads(Vec::new()) };
+    assert!(!lost(&Bench::new(local).greet(hidden)));
+}
