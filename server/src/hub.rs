@@ -371,7 +371,7 @@ impl Hub {
         self.tell(|| Outward::Closed { device, code: close::RESTART });
     }
 
-    /// Has the other instances part two people of whom one has blocked the other.
+    /// Ends presence between two people on the other instances, after a block.
     pub fn part_elsewhere(&self, pair: [UserId; 2]) {
         self.tell(|| Outward::Parted { pair });
     }

@@ -24,7 +24,7 @@ impl Engine {
         self.change_block(Method::PUT, user).await
     }
 
-    /// Ends a block; without one it is harmless.
+    /// Removes a block. Without one, nothing changes.
     ///
     /// # Errors
     /// [`ClientError::Offline`], [`ClientError::Refused`].
@@ -52,7 +52,7 @@ impl Engine {
         self.leave(conversation).await
     }
 
-    /// The people whom one has blocked, by name, as the server has them.
+    /// The people whom the user has blocked, by name, as the server lists them.
     ///
     /// # Errors
     /// [`ClientError::Offline`], [`ClientError::Refused`].

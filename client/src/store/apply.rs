@@ -62,7 +62,7 @@ pub(super) fn apply(tx: &mut Tx<'_>, op: StoreOp) -> Result<(), ClientError> {
         StoreOp::Device { device } => {
             set_meta(tx, "device", &device.to_string())?;
             set_meta(tx, "generation", "0")?;
-            // One that was never in sync stays so: what its first heads name is no news.
+            // A device that never finished its first sync stays so: messages of its first heads are not announced.
             if meta(tx, "user_seq")?.is_some() { set_meta(tx, "user_seq", "0") } else { Ok(()) }
         }
         StoreOp::Heads { greeting, last, user_seq, items, gone, .. } => {

@@ -226,8 +226,8 @@ pub(super) fn put_head(
     Ok(())
 }
 
-/// Takes the members of a heads item. Of a large group it tells the number alone; a list that was only planned here is
-/// asked for.
+/// Takes the members of a heads item. A large group's item has only their number. A list that this device planned before
+/// the server had the conversation is requested.
 fn put_members(tx: &mut Tx<'_>, cid: i64, item: &HeadsItem, was_local: bool) -> Result<(), ClientError> {
     match &item.members {
         Some(list) => {

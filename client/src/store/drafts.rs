@@ -113,7 +113,7 @@ pub(super) fn from_server(tx: &mut Tx<'_>, cid: i64, theirs: Option<&Draft>) -> 
         // What waits stands on the older version: the server will say so when it leaves.
         return Ok(());
     } else if version == draft.base {
-        // It was refused, as in a conversation that one had left.
+        // The server refused it while the user was not a member.
         return if conversations::has_left(tx, cid)? { Ok(()) } else { send_if_dirty(tx, cid) };
     } else {
         in_conflict(draft, text, version)

@@ -1,4 +1,4 @@
-//! Title, members and one's own intervals: what heads tell of them, and what the log's events change.
+//! Facts: title, members and the user's own intervals, from heads and from events.
 
 use super::{Db, Tx, conversations, members, people, ranges, sql};
 use crate::ClientError;
@@ -9,8 +9,8 @@ use kith_protocol::{
 use rusqlite::params;
 use serde_json::Value;
 
-/// Where the log goes on without a hole from what is known, title and membership are known up to its end. Events
-/// beyond a hole counted at once; when the hole closes, all are taken again in their order.
+/// Extends the known facts to the end of the range that begins right after them. Events above a gap apply at once; after
+/// the gap closes, all apply again in order.
 pub(super) fn catch_up(tx: &mut Tx<'_>, cid: i64, as_of: Seq) -> Result<(), ClientError> {
     let ranges = ranges::all(tx, cid)?;
     let Some(range) = ranges.iter().find(|range| range.low <= as_of.next() && as_of < range.high) else {
@@ -23,13 +23,13 @@ pub(super) fn catch_up(tx: &mut Tx<'_>, cid: i64, as_of: Seq) -> Result<(), Clie
     Ok(())
 }
 
-/// Title and membership were told as they were at `as_of`: what is stored above, beyond holes too, comes on top.
+/// Heads have set the facts as of `as_of`. Stored events above it apply again, also those above a gap.
 pub(super) fn told(tx: &mut Tx<'_>, cid: i64, as_of: Seq) -> Result<(), ClientError> {
     take(tx, cid, as_of, Seq(i64::MAX.unsigned_abs()))?;
     catch_up(tx, cid, as_of)
 }
 
-/// The whole list of members has come, as of a seq: what the log says of them above it counts.
+/// The member list is complete as of `as_of`. Stored member events above it apply again.
 pub(super) fn members_told(
     tx: &mut Tx<'_>,
     conversation: ConversationId,
@@ -43,7 +43,7 @@ pub(super) fn members_told(
     Ok(())
 }
 
-/// Takes the stored member and title events of an interval in their order.
+/// Applies the stored member and title events above `above`, up to `to`, in order.
 fn take(tx: &mut Tx<'_>, cid: i64, above: Seq, to: Seq) -> Result<(), ClientError> {
     for (seq, kind, body) in between(tx, cid, above, to)? {
         apply(tx, cid, seq, &kind, body.as_ref())?;
@@ -69,7 +69,7 @@ fn between(db: &Db<'_>, cid: i64, above: Seq, to: Seq) -> Result<Vec<Fact>, Clie
     Ok(rows)
 }
 
-/// Title and membership, from an event that is newer than what is known of them.
+/// Applies a title or member event.
 pub(super) fn apply(
     tx: &mut Tx<'_>,
     cid: i64,
@@ -109,7 +109,7 @@ fn apply_member(tx: &mut Tx<'_>, cid: i64, seq: Seq, member: &MemberBody) -> Res
         match visible.last_mut() {
             Some((from, to @ None)) if !is_in && *from <= seq => *to = Some(seq),
             Some((_, None)) => {}
-            // Taken again after a hole was closed: the interval is there.
+            // Applied again after a gap closed: the interval exists.
             Some((from, _)) if *from >= seq => {}
             _ if is_in => visible.push((seq, None)),
             _ => {}

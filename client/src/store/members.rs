@@ -45,8 +45,8 @@ pub(crate) fn own_role(db: &Db<'_>, cid: i64) -> Result<Option<Role>, ClientErro
     Ok(Some(role.unwrap_or(Role::Member)))
 }
 
-/// Who brought oneself into a group, as far as that is known here: the author of the event that begins the membership, or
-/// the owner of a group that one is in from its first event on. Nobody, for one's own group.
+/// Who added the user to a group: the author of the event that begins the membership, or the owner if the user is a member
+/// from the first event. `None` if unknown, and in the user's own group.
 pub(super) fn added_by(db: &Db<'_>, cid: i64) -> Result<Option<UserId>, ClientError> {
     let Some((from, None)) = conversations::visible(db, cid)?.last().copied() else { return Ok(None) };
     let mut query =

@@ -52,7 +52,7 @@ impl OutboxRow {
         self.tries == 0 && !self.is_resubmitted()
     }
 
-    /// What goes out again after a rewind was in a log once, and others hold it (S7).
+    /// A rewind queued it again. Other devices may hold it (S7).
     fn is_resubmitted(&self) -> bool {
         let event = serde_json::from_str::<NewEvent>(&self.content);
         event.is_ok_and(|event| event.resubmitted == Some(true))

@@ -1,6 +1,7 @@
 //! One conversation's log as the machine sees it: what is stored, what the server has, what is missing.
 
 mod lineage;
+mod pulls;
 
 use super::{
     ops::{LocalConversation, LocalRange},
@@ -8,7 +9,7 @@ use super::{
 };
 use kith_protocol::{
     Chain, ConversationId, Event, Seq, TimestampMs,
-    frame::{Direction, HeadsItem, Page, Pull},
+    frame::{Direction, HeadsItem, Page},
     limits,
 };
 use std::collections::{BTreeMap, VecDeque};
@@ -81,8 +82,8 @@ pub(crate) struct Log {
     pub delivered_sent: Seq,
     /// The newest stored event of somebody else.
     pub others_high: Seq,
-    /// The log was cut, and no heads item has come since: title and members may be of what was cut. Of a hidden
-    /// conversation an item comes only after the event that shows it again.
+    /// The log was cut, and no heads item has arrived since. Title and members may come from removed events. A hidden
+    /// conversation gets an item only after the event that unhides it.
     pub awaits_item: bool,
     /// A fork is being resolved (S7): nothing is applied.
     pub probing: bool,
@@ -343,92 +344,5 @@ impl Log {
     pub(crate) fn has_work(&self) -> bool {
         let old = !self.denied && (self.gap().is_some() || self.history().is_some());
         self.is_behind() || !self.wants.is_empty() || old || self.probe_after.is_some()
-    }
-
-    /// The pull that brings the newest part.
-    pub(crate) fn catch_up(&self) -> Pull {
-        let high = self.ranges.high();
-        let newest = Pull {
-            conversation: self.conversation,
-            from: None,
-            to: None,
-            direction: Direction::Backward,
-            max: limits::PAGE_MESSAGES_MAX,
-        };
-        if high == Seq::ZERO || self.head.0 - high.0 > FORWARD_MAX {
-            return newest;
-        }
-        let start = self.visible.last().map_or(Seq(1), |(from, _)| *from);
-        Pull { from: Some(high.next().max(start).max(self.floor)), direction: Direction::Forward, ..newest }
-    }
-
-    /// The newest gap between ranges that may be seen.
-    fn gap(&self) -> Option<(Seq, Seq)> {
-        self.ranges.gaps().find_map(|gap| self.visible_part(gap))
-    }
-
-    /// What is older than everything stored, while not much is.
-    fn history(&self) -> Option<(Seq, Seq)> {
-        let stored: u64 = self.ranges.all().iter().map(|range| range.high.0 - range.low.0 + 1).sum();
-        let low = self.ranges.all().first()?.low;
-        if low <= self.floor || stored >= HISTORY_MAX {
-            return None;
-        }
-        self.visible_part((self.floor, low.previous()))
-    }
-
-    /// The newest part of an interval of seqs that may be seen.
-    fn visible_part(&self, (low, high): (Seq, Seq)) -> Option<(Seq, Seq)> {
-        self.visible.iter().rev().find_map(|(from, to)| {
-            let low = low.max(*from).max(self.floor);
-            let high = high.min(to.unwrap_or(high));
-            (low <= high).then_some((low, high))
-        })
-    }
-
-    /// Whether a gap between ranges is to be filled.
-    pub(crate) fn has_gap(&self) -> bool {
-        self.gap().is_some()
-    }
-
-    /// The pull that fills the newest gap, or else fetches older events.
-    pub(crate) fn fill(&self) -> Option<Pull> {
-        let (low, high) = self.gap().or_else(|| self.history())?;
-        Some(Pull {
-            conversation: self.conversation,
-            from: Some(high),
-            to: Some(low),
-            direction: Direction::Backward,
-            max: limits::PAGE_MESSAGES_MAX,
-        })
-    }
-
-    /// The next pull that somebody asked for and that still brings something.
-    pub(crate) fn wanted(&mut self) -> Option<Pull> {
-        while let Some(want) = self.wants.pop_front() {
-            if let Some(from) = self.first_visible(want).filter(|from| !self.ranges.contains(*from)) {
-                self.want_in_flight = Some(want);
-                return Some(Pull {
-                    conversation: self.conversation,
-                    from: Some(from),
-                    to: want.to,
-                    direction: want.direction,
-                    max: limits::PAGE_MESSAGES_MAX,
-                });
-            }
-        }
-        None
-    }
-
-    /// Where what is wanted begins: what lies between two memberships is nothing to ask for, and what is older than
-    /// that is (R6).
-    fn first_visible(&self, want: Wanted) -> Option<Seq> {
-        match want.direction {
-            Direction::Forward => self.visible_part((want.from, want.from)).map(|(low, _)| low),
-            Direction::Backward => {
-                self.visible_part((want.to.unwrap_or(self.floor), want.from)).map(|(_, high)| high)
-            }
-        }
-        .filter(|seq| *seq > Seq::ZERO)
     }
 }

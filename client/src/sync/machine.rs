@@ -23,6 +23,7 @@ mod polling;
 mod pulls;
 mod sending;
 mod shown;
+mod stored;
 #[cfg(test)]
 mod tests;
 
@@ -31,11 +32,11 @@ use super::{
     backoff::Backoff,
     delays,
     log::Log,
-    ops::{LocalConversation, LocalState, StoreOp, Stored},
+    ops::{LocalState, StoreOp},
     outbox::Outbox,
     terms::{Terms, UNDERSTOOD},
 };
-use crate::view::{Counter, LinkView};
+use crate::view::LinkView;
 use kith_protocol::{ClientFrame, ConversationId, DeviceId, ErrorCode, EventId, Seq, TimestampMs, UserId};
 use live::Live;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -296,7 +297,7 @@ impl Machine {
         self.user_seq = local.user_seq;
         self.logs = local.conversations.into_iter().map(|one| (one.conversation, Log::stored(one))).collect();
         self.outbox = Outbox::new(local.outbox);
-        // The server has what it acknowledged until heads say otherwise; of a hidden conversation they say nothing.
+        // Acknowledged events exist on the server unless heads contradict. Heads omit hidden conversations.
         for (_, conversation, seq) in self.outbox.acked() {
             if let Some(log) = self.logs.get_mut(&conversation) {
                 log.head = log.head.max(seq);
@@ -353,51 +354,6 @@ impl Machine {
 
     fn store(&mut self, op: StoreOp) {
         self.actions.push(Action::Store(op));
-    }
-
-    // --- the store ---
-
-    fn stored(&mut self, stored: Stored) {
-        for item in stored.ended {
-            self.outbox.remove(item);
-        }
-        let orphans = stored.queued.len();
-        if !stored.queued.is_empty() {
-            self.outbox.update(super::ops::OutboxUpdate { changed: stored.queued, removed: Vec::new() });
-        }
-        for (local, seq) in stored.forked {
-            if !stored.rewound.iter().any(|left| left.conversation == local.conversation) {
-                self.contradicted(local, seq);
-            }
-        }
-        let mut forks = 0;
-        for local in stored.rewound {
-            // Own state was cut where the logs part: heads tell what of it holds in this log (S7).
-            self.heads_at.get_or_insert(self.now.mono);
-            if let Some(log) = self.logs.get_mut(&local.conversation) {
-                log.is_confirmed = true;
-            }
-            forks += usize::from(self.rewound(local));
-        }
-        for local in stored.repaired {
-            self.rewound(local);
-        }
-        self.count(Counter::Forks, forks);
-        self.count(Counter::Orphans, if forks > 0 { orphans } else { 0 });
-        self.live.profiles_wanted(stored.profiles_wanted);
-        self.live.members_wanted.extend(stored.members_wanted);
-        self.live.stored();
-        self.send_lost_again();
-        self.send_items(stored.sending);
-    }
-
-    /// What is left of a log; answers whether something was cut.
-    fn rewound(&mut self, local: LocalConversation) -> bool {
-        self.attention.insert(local.conversation);
-        if let Some(op) = self.outbox.rewound(local.conversation) {
-            self.store(op);
-        }
-        self.logs.get_mut(&local.conversation).is_some_and(|log| log.rewound(local.ranges))
     }
 
     fn want(&mut self, want: Want) {

@@ -273,7 +273,7 @@ pub enum StoreOp {
     Members {
         /// Where.
         conversation: ConversationId,
-        /// The list holds what the log says up to there; what is stored above counts after it.
+        /// The list includes all events up to this seq. Stored events above it apply after the list.
         as_of: Option<Seq>,
         /// By user id.
         items: Vec<MemberItem>,

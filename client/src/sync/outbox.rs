@@ -1,5 +1,7 @@
 //! Whose turn it is in the outbox (O4–O6): one `send` in flight per conversation, opens first, own state beside.
 
+mod turns;
+
 use super::{
     backoff::item_wait_ms,
     ops::{EntryState, OutboxEntry, OutboxUpdate, OutboxWhat, StoreOp},
@@ -45,8 +47,8 @@ struct Lane {
     items: BTreeSet<i64>,
     /// Own state leaves at most every [`limits::MARKER_EVERY`] (R2); monotonic ms.
     state_after: u64,
-    /// Events wait behind an acknowledged event that is not stored. The server may have lost it, and a relation would
-    /// overtake it (S7). A rewind, a start and the end of a link set this; it ends with the last such row.
+    /// Events wait behind an acknowledged event that is not stored: the server may have lost it, and a relation would
+    /// overtake it (S7). A rewind, a start and a lost link set this. It ends when no such row is left.
     awaits_acked: bool,
 }
 
@@ -75,8 +77,7 @@ impl Outbox {
         outbox
     }
 
-    /// The log of a conversation was cut: what was acknowledged in it may be lost, and what was about to leave waits for
-    /// its turn again.
+    /// A rewind cut the log of a conversation. Acknowledged events may be lost, and rows about to leave are queued again.
     pub(crate) fn rewound(&mut self, conversation: ConversationId) -> Option<StoreOp> {
         let lane = self.lanes.get_mut(&conversation)?;
         lane.awaits_acked = true;
@@ -195,7 +196,7 @@ impl Outbox {
             let gate = gates.get(conversation).copied();
             let opens = |item| self.rows.get(item).is_some_and(|row| row.what == OutboxWhat::Open);
             if gate != Some(Gate::Opening) || lane.items.iter().any(opens) {
-                turns_of(&self.rows, lane, gate.is_none().then_some(most), now, &mut turns);
+                turns::turns_of(&self.rows, lane, gate.is_none().then_some(most), now, &mut turns);
             }
         }
         turns.sort_unstable();
@@ -368,68 +369,5 @@ impl Outbox {
             }
         }
         StoreOp::Parked { items, code }
-    }
-}
-
-/// Collects the rows of one conversation that may leave; `most` is how many events and how many bytes of them, `None` if
-/// no event may.
-fn turns_of(
-    rows: &BTreeMap<i64, Row>,
-    lane: &mut Lane,
-    most: Option<(usize, usize)>,
-    now: u64,
-    turns: &mut Vec<i64>,
-) {
-    let of = |item: &i64| rows.get(item).map(|row| (*item, row));
-    if let Some((item, open)) = lane.items.iter().filter_map(of).find(|(_, row)| row.what == OutboxWhat::Open)
-    {
-        if open.phase == Phase::Queued && open.retry_at <= now {
-            turns.push(item);
-        }
-        return;
-    }
-    lane.awaits_acked &=
-        lane.items.iter().filter_map(of).any(|(_, row)| matches!(row.phase, Phase::Acked(_)));
-    let (mut bytes, mut count, before) = (0, 0, turns.len());
-    let (mut events_open, (events_max, bytes_max)) = (most.is_some(), most.unwrap_or_default());
-    // Own state leaves in its order: one that waits after a refusal would undo what was said after it.
-    let (mut state_busy, mut states_wait) = (false, false);
-    let mut states = Vec::new();
-    for (item, row) in lane.items.iter().filter_map(of) {
-        if row.what == OutboxWhat::State {
-            state_busy |= row.is_busy();
-            states_wait |= row.phase == Phase::Queued && row.retry_at > now;
-            if row.phase == Phase::Queued && !states_wait {
-                states.push(item);
-            }
-            continue;
-        }
-        if row.is_busy() {
-            // One send in flight: the answer comes first.
-            turns.truncate(before);
-            events_open = false;
-        }
-        if !events_open {
-            continue;
-        }
-        match row.phase {
-            Phase::Queued => {
-                let full = count == events_max || (count > 0 && bytes + row.bytes > bytes_max);
-                if full || row.retry_at > now {
-                    events_open = false;
-                } else {
-                    bytes += row.bytes;
-                    count += 1;
-                    turns.push(item);
-                }
-            }
-            Phase::Parked => events_open = row.what != OutboxWhat::Message,
-            Phase::Acked(_) => events_open = !lane.awaits_acked,
-            Phase::Leaving | Phase::Sent => {}
-        }
-    }
-    if !states.is_empty() && !state_busy && lane.state_after <= now {
-        lane.state_after = now + limits::MARKER_EVERY.as_millis() as u64;
-        turns.append(&mut states);
     }
 }

@@ -7,7 +7,7 @@ use crate::mutation::{self, Mutation};
 use kith_protocol::{ErrorCode, Event, EventId, NewEvent, Seq, UserId};
 use std::collections::BTreeSet;
 
-/// So often a relation leaves whose target is said to be missing and is stored here. It may have come past the refusal.
+/// How often a relation is sent although the server reports `target_missing` and the target is stored here.
 pub(crate) const TARGET_TRIES_MAX: u32 = 5;
 
 /// An event that waits in the outbox.

@@ -308,7 +308,7 @@ pub struct Members {
     pub reply_to: Option<u64>,
     /// Which conversation.
     pub conversation: ConversationId,
-    /// The list holds what the log says up to this seq, and perhaps more; an older server does not tell.
+    /// The list includes all events up to this seq, and possibly later ones. Absent from older servers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub as_of: Option<Seq>,
     /// By user id.

@@ -67,7 +67,7 @@ pub(super) enum Item {
     Closed { device: DeviceId, code: u16 },
     /// A device has a newer socket elsewhere.
     Replaced { user: UserId, device: DeviceId, generation: u64 },
-    /// Of two people one has blocked the other: neither watches the other any more.
+    /// A block between two people: presence between them ends.
     Parted { pair: [UserId; 2] },
     /// How present somebody is there; without a state they are not connected there.
     Presence {

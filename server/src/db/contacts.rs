@@ -157,8 +157,9 @@ pub struct WatchableRow {
     pub last_seen: Option<i64>,
 }
 
-/// Those of `asked` who share a conversation with the user, show their presence, and are not disabled; without those whom
-/// the user has blocked or who have blocked the user. Nobody, for a user who does not show their own. A direct conversation without events is its creator's alone and is not shared.
+/// Those of `asked` whom the user may watch. They share a conversation, show their presence, are not disabled, and neither
+/// has blocked the other. Empty for a user who hides their own presence. A direct conversation without events is not
+/// shared.
 pub async fn watchable(
     conn: &mut PgConnection,
     user: UserId,

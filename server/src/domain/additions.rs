@@ -1,7 +1,7 @@
 //! Adding people to groups that exist: who may be added, and how many by one user in an hour.
 //!
-//! The budget stands beside the one for opening conversations, which a small group with many later members would get
-//! round. It is read and written under the lock of the user's row, so all instances share it.
+//! Without this budget, a user could evade the one for opening conversations: open a small group and add many people later.
+//! It is read and written under the lock of the user's row, so all instances share it.
 
 use super::{
     log::Log,

@@ -104,7 +104,7 @@ async fn attempt(
         .map(|(id, (head, access))| (id, (head.clone(), Log::new(id, head, access))))
         .collect();
     let (mut columns, mut published) = (EventColumns::default(), Vec::new());
-    // Nobody is added the short way.
+    // Additions never take the short path.
     let (mut additions, now) = (Additions::none(HourlyBudget::ADDING), now_ms());
     let mut results = Vec::with_capacity(jobs.len());
     for job in &jobs {

@@ -14,10 +14,10 @@ use kith_protocol::{ConversationId, UserId, limits};
 use sqlx::{Acquire, PgConnection};
 use uuid::Uuid;
 
-/// How often a change is tried: the direct conversation may begin beside the first try, and only then.
+/// Attempts at a change. A second one is needed only if the direct conversation begins during the first.
 const TRIES: usize = 2;
 
-/// Blocks a person. Again is harmless.
+/// Blocks a person. A second call changes nothing.
 ///
 /// # Errors
 /// `invalid` for oneself, `target_missing` for an unknown person or one of another tenant, `too_large` above
@@ -33,7 +33,7 @@ pub async fn block(state: &AppState, user: UserId, other: UserId) -> Result<(), 
             return Err(ApiError::TargetMissing);
         }
         if change(&mut conn, user, other, true).await? {
-            // Neither watches the other from here on, wherever their connections are.
+            // Ends presence between the two on all instances.
             handle.presence.part([user, other]);
             handle.hub.part_elsewhere([user, other]);
         }
@@ -42,7 +42,7 @@ pub async fn block(state: &AppState, user: UserId, other: UserId) -> Result<(), 
     state.to_the_end(blocking).await
 }
 
-/// Ends a block. Without one it is harmless, whoever `other` is.
+/// Removes a block. Without one, nothing changes, also for an unknown person.
 ///
 /// # Errors
 /// When the database fails.
@@ -68,7 +68,7 @@ pub async fn list(
     Ok(db::users::blocked(&mut *state.pool.acquire().await?, user, after, limit).await?)
 }
 
-/// Writes or removes a block; answers whether that is a change.
+/// Writes or removes a block. Returns whether the row changed.
 async fn change(
     conn: &mut PgConnection,
     user: UserId,
@@ -81,7 +81,7 @@ async fn change(
         // The head first, then the user's row (W1).
         let heads = db::heads::lock(&mut tx, &direct).await?;
         db::contacts::lock(&mut tx, &[user.as_uuid()]).await?;
-        // Whoever begins the conversation holds this user's row until it is committed.
+        // Opening the conversation holds this user's row until commit.
         if heads.is_empty() && !db::heads::existing(&mut tx, &direct).await?.is_empty() {
             tx.rollback().await?;
             continue;

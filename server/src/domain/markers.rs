@@ -110,7 +110,7 @@ async fn raise_locked(state: &AppState, user: UserId, locked: &[Receipt]) -> Res
     Ok(())
 }
 
-/// All members' markers, on demand; one's own alone where one of two has blocked the other.
+/// All members' markers, on demand. In a direct conversation with a block, only the user's own.
 ///
 /// # Errors
 /// [`ApiError::NotMember`].
@@ -177,7 +177,7 @@ pub async fn members(
         return Err(ApiError::invalid("max is at least 1"));
     }
     let row = fetch::of_member(conn, user, conversation).await?;
-    // Read before the list, so that the list lacks nothing of what it is said to hold.
+    // Read before the list, so the list includes at least the events up to it.
     let as_of = Some(Seq::from_i64(db::heads::head(conn, conversation).await?));
     let limit = max.min(limits::LIST_ITEMS_MAX) as usize;
     let after = after.map_or(Uuid::nil(), |user| user.as_uuid());

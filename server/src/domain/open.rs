@@ -51,7 +51,8 @@ pub struct Opened {
 /// Creates the conversation or finds it, and publishes the first event.
 ///
 /// # Errors
-/// `invalid` for a form that does not fit, `target_missing` for unknown people and where a block stands between them and the caller, `not_allowed` by policy,
+/// `invalid` for a form that does not fit, `target_missing` for unknown people and people with a block between them and
+/// the caller, `not_allowed` by policy,
 /// `id_conflict` if the id is used elsewhere, `rate_limited` for too many new ones, and whatever the first event meets.
 pub async fn open(state: &AppState, user: UserId, opening: Opening) -> Result<Opened, ApiError> {
     let handle = state.clone();

@@ -5,7 +5,7 @@ use crate::{
     db,
     domain::blocks,
     error::ApiError,
-    http::extract::{Parameters, PathId, done},
+    http::extract::{Parameters, PathId, done, rows_wanted},
     state::AppState,
 };
 use axum::{Json, extract::State, response::IntoResponse};
@@ -34,10 +34,7 @@ pub async fn list(
     authed: Authed,
     Parameters(query): Parameters<BlocksQuery>,
 ) -> Result<Json<List<Profile>>, ApiError> {
-    let limit = query.limit.unwrap_or(LIST_ITEMS_MAX).min(LIST_ITEMS_MAX);
-    if limit == 0 {
-        return Err(ApiError::invalid("limit is at least 1"));
-    }
+    let limit = rows_wanted(query.limit, LIST_ITEMS_MAX)?;
     let after = query.after.unwrap_or(Uuid::nil());
     let rows = blocks::list(&state, authed.user, after, i64::from(limit) + 1).await?;
     let mut items: Vec<Profile> = rows.into_iter().map(db::users::ProfileRow::public).collect();

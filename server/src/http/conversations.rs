@@ -5,7 +5,7 @@ use crate::{
     db,
     domain::{fetch, heads, open, own, publish::Item},
     error::ApiError,
-    http::extract::{JsonBody, Parameters, PathId, done},
+    http::extract::{JsonBody, Parameters, PathId, done, rows_wanted},
     state::AppState,
 };
 use axum::{Json, extract::State, http::StatusCode, response::IntoResponse};
@@ -14,7 +14,6 @@ use kith_protocol::{
     api::{CreateConversation, List, MarkRead, PostMessage, Profile},
     event::{EventContent, MemberBody, MemberChange},
     frame::{AckStatus, ConversationKind, HeadsItem, StateChange},
-    limits,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -72,10 +71,7 @@ pub async fn list(
     Parameters(query): Parameters<ListQuery>,
 ) -> Result<Json<List<Conversation>>, ApiError> {
     let after = query.after.as_deref().map(page_key).transpose()?;
-    let limit = match query.limit.unwrap_or(PAGE_DEFAULT) {
-        0 => return Err(ApiError::invalid("limit is at least 1")),
-        limit => limit.min(limits::LIST_ITEMS_MAX) as usize,
-    };
+    let limit = rows_wanted(query.limit, PAGE_DEFAULT)? as usize;
     let mut conn = state.pool.acquire().await?;
     let (mut items, next) = heads::page(&mut conn, authed.user, None, after, limit).await?;
     items.retain(|item| !item.own.hidden);

@@ -79,6 +79,17 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> 
     }
 }
 
+/// The number of rows of a list, `default` if the request has none, at most [`limits::LIST_ITEMS_MAX`].
+///
+/// # Errors
+/// `invalid` for 0.
+pub fn rows_wanted(limit: Option<u32>, default: u32) -> Result<u32, ApiError> {
+    match limit.unwrap_or(default) {
+        0 => Err(ApiError::invalid("limit is at least 1")),
+        limit => Ok(limit.min(limits::LIST_ITEMS_MAX)),
+    }
+}
+
 /// 204: done, nothing to say.
 pub fn done() -> impl IntoResponse {
     StatusCode::NO_CONTENT

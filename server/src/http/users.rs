@@ -4,14 +4,14 @@ use crate::{
     auth::Authed,
     db,
     error::ApiError,
-    http::extract::{Parameters, PathId},
+    http::extract::{Parameters, PathId, rows_wanted},
     state::AppState,
 };
 use axum::{Json, extract::State};
 use kith_protocol::{
     UserId,
     api::{List, Profile},
-    limits::{self, LIST_ITEMS_MAX},
+    limits,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -38,10 +38,7 @@ pub async fn list(
     authed: Authed,
     Parameters(query): Parameters<UsersQuery>,
 ) -> Result<Json<List<Profile>>, ApiError> {
-    let limit = query.limit.unwrap_or(PAGE_DEFAULT).min(LIST_ITEMS_MAX);
-    if limit == 0 {
-        return Err(ApiError::invalid("limit is at least 1"));
-    }
+    let limit = rows_wanted(query.limit, PAGE_DEFAULT)?;
     let wanted = query.query.trim();
     if wanted.chars().count() > limits::DISPLAY_NAME_CHARS_MAX
         || [wanted, &query.after].iter().any(|t| t.contains('\0'))

@@ -63,7 +63,7 @@ pub enum Outward {
         /// The newer socket's; those of lower ones are closed.
         generation: u64,
     },
-    /// Of two people one has blocked the other.
+    /// A block between two people.
     Parted {
         /// Both.
         pair: [UserId; 2],

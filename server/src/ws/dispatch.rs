@@ -41,7 +41,7 @@ const SENDS_MAX: usize = 64;
 const ANSWERED_WITHIN: Duration = Duration::from_secs(40);
 /// For frames with deadlines of their own.
 const NEVER: Duration = Duration::MAX;
-/// How often it is read whom somebody may watch, while people block each other. Then the answer is `busy`.
+/// Attempts to read a watch list while blocks change. After that the answer is `busy`.
 const WATCH_TRIES: usize = 5;
 /// Bytes of a send that cost as much as an event.
 const BYTES_PER_EVENT: usize = 4 * 1_024;

@@ -83,7 +83,7 @@ fn unknown(frame: &Value, known: &BTreeMap<String, BTreeSet<String>>) -> Vec<Str
     fields.filter(is_unknown).map(|(name, field)| format!("{name}: {field}")).collect()
 }
 
-/// Fields that frames have gained since the release before: a client ignores those that it does not know.
+/// Fields added since the previous release. Clients ignore unknown fields.
 const ADDED: [&str; 1] = ["members: as_of"];
 
 #[tokio::test]

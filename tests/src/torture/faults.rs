@@ -32,16 +32,16 @@ pub enum Fault {
     FullDisk { hand: usize, during: Duration },
     /// The engine's process is killed, pages of its file are spoilt, and it comes back. It may send what it has before.
     Damage { hand: usize, after_sending: bool, back_after: Duration },
-    /// The database is copied as it is.
+    /// Copies the database.
     BackUp,
-    /// The server is set back to the newest copy, and comes back after a while.
+    /// Restores the newest copy. The server starts again after a while.
     Restore { back_after: Duration },
     /// An engine's clock jumps: so wrong it is from then on, over all its lives.
     Clock { hand: usize, wrong_by_ms: i64 },
 }
 
 impl Fault {
-    /// Whether only a run in which the server is set back has it.
+    /// Whether it belongs to runs with restores only.
     pub const fn is_of_restore(&self) -> bool {
         matches!(self, Self::BackUp | Self::Restore { .. })
     }

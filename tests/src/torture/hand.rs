@@ -99,9 +99,9 @@ pub struct Hand {
     pub disk: Option<Disk>,
     /// By how much its clock is wrong.
     wrong_by_ms: i64,
-    /// Its deeds from this one on are of after the last restore of the server.
+    /// Index of its first deed after the last restore.
     pub set_back_at: usize,
-    /// Its file was spoilt once.
+    /// Its file was damaged at least once.
     pub was_spoilt: bool,
     /// Its file was spoilt, and not replaced yet.
     pub is_spoilt: bool,

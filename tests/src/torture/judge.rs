@@ -16,17 +16,17 @@ type Logs = BTreeMap<ConversationId, Log>;
 pub struct Witness<'a> {
     pub label: String,
     pub heard: &'a Heard,
-    /// Its deeds from this one on are of after the last restore.
+    /// Index of its first deed after the last restore.
     pub set_back_at: usize,
-    /// Its file was damaged once: what the server had numbered, and lost, may have been there alone.
+    /// Its file was damaged at least once. After a restore, events that only this file held are lost.
     pub was_spoilt: bool,
     pub file: File,
 }
 
 /// Judges everything.
 ///
-/// After a restore the devices bring back what the server lost. Who has deleted a message keeps to it, though the deletion
-/// may be lost and another device brings the message back; and who has read further than the server knows stays there.
+/// After a restore the devices send lost events again. The judge then accepts two differences. A device keeps a deletion
+/// that the server lost, and a read marker above the server's.
 pub fn judge(logs: &Logs, witnesses: &[Witness<'_>], is_restored: bool) -> Findings {
     let mut findings = Findings::default();
     for (id, log) in logs {
@@ -37,8 +37,9 @@ pub fn judge(logs: &Logs, witnesses: &[Witness<'_>], is_restored: bool) -> Findi
     let outcomes: BTreeMap<ConversationId, BTreeMap<EventId, Outcome>> =
         logs.iter().map(|(id, log)| (*id, log.outcomes())).collect();
     texts(logs, witnesses, &mut findings);
-    let deleted = deleted(witnesses, is_restored);
     for witness in witnesses {
+        // After a restore, a deletion on any device keeps a message from being sent again.
+        let deleted = if is_restored { deleted(witnesses) } else { deleted([witness]) };
         accepted(logs, witness, &deleted, is_restored && witness.was_spoilt, &mut findings);
         holds(logs, &outcomes, witness, is_restored, &mut findings);
         for row in witness.file.outbox().0.into_iter().filter(|row| row.kind != "message") {
@@ -77,23 +78,19 @@ fn texts(logs: &Logs, witnesses: &[Witness<'_>], findings: &mut Findings) {
     }
 }
 
-/// Messages that may be missing, by the device that wrote them: their user deleted them there before they left. What the
-/// server has lost is not written again if its author deleted it, on whatever device.
-fn deleted<'a>(witnesses: &'a [Witness<'_>], is_restored: bool) -> HashSet<(Option<&'a str>, EventId)> {
-    let deletions = witnesses.iter().flat_map(|one| one.heard.deeds.iter().map(move |(deed, _)| (one, deed)));
-    let of = |(one, deed): (&'a Witness<'_>, &Deed)| match deed {
-        Deed::Delete { message, .. } => Some(((!is_restored).then_some(one.label.as_str()), *message)),
-        _ => None,
-    };
-    deletions.filter_map(of).collect()
+/// Messages that these devices deleted.
+fn deleted<'a>(witnesses: impl IntoIterator<Item = &'a Witness<'a>>) -> HashSet<EventId> {
+    let deeds = witnesses.into_iter().flat_map(|one| &one.heard.deeds);
+    let of = |deed: &Deed| if let Deed::Delete { message, .. } = deed { Some(*message) } else { None };
+    deeds.filter_map(|(deed, _)| of(deed)).collect()
 }
 
-/// I1, I5, I9: every accepted message is in PostgreSQL once, or was deleted, or is parked; in the order of writing, except
-/// for what was written before the server was set back: what waited then leaves behind what comes back.
+/// I1, I5, I9: every accepted message is in PostgreSQL once, deleted or parked. Messages written after the last restore
+/// are in the order of writing; earlier ones may follow messages that were sent again.
 fn accepted(
     logs: &Logs,
     witness: &Witness<'_>,
-    deleted: &HashSet<(Option<&str>, EventId)>,
+    deleted: &HashSet<EventId>,
     may_be_lost: bool,
     findings: &mut Findings,
 ) {
@@ -106,8 +103,6 @@ fn accepted(
     let mut last: HashMap<ConversationId, i64> = HashMap::new();
     for (index, (deed, end)) in heard.deeds.iter().enumerate() {
         let (Deed::Message { conversation, text }, End::Done(Some(message))) = (deed, end) else { continue };
-        let is_deleted =
-            deleted.contains(&(None, *message)) || deleted.contains(&(Some(label.as_str()), *message));
         match places.get(message) {
             Some((at, seq)) if at == conversation => {
                 if index < *set_back_at {
@@ -120,7 +115,7 @@ fn accepted(
             }
             Some((at, _)) => findings.different.push(format!("{label}: {text:?} went to {at}")),
             None if parked.contains(message) => findings.parked += 1,
-            None if is_deleted || may_be_lost => {}
+            None if deleted.contains(message) || may_be_lost => {}
             None => findings.lost.push(format!("{label}: {text:?} was accepted and is not in PostgreSQL")),
         }
     }
@@ -182,7 +177,7 @@ fn same_log(
         if found.id != fact.id || found.chain != fact.chain {
             findings.reordered.push(format!("{name}: at {} is {found:?}, not {fact:?}", fact.seq));
         } else if is_restored && found.body.is_none() {
-            // It keeps to the deletion.
+            // The device keeps the deletion.
         } else if found.body != fact.body && (member.is_whole() || fact.body.is_some()) {
             findings.different.push(format!("{name}: at {} is {found:?}, not {fact:?}", fact.seq));
         }
@@ -229,7 +224,8 @@ fn last_words(
     for witness in witnesses {
         let Some(user) = witness.heard.user else { continue };
         for (deed, end) in &witness.heard.deeds {
-            let end = if is_restored && witness.was_spoilt { &End::Unknown } else { end };
+            let may_be_lost = is_restored && witness.was_spoilt && matches!(end, End::Done(_));
+            let end = if may_be_lost { &End::Unknown } else { end };
             match deed {
                 Deed::Edit { conversation, message, text } if stay(conversation) => {
                     let by = edits.entry((*conversation, *message)).or_default();

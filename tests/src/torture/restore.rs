@@ -1,5 +1,5 @@
-//! The server is set back: to a copy of its database that was made earlier, in another database, so with another lineage.
-//! The first copy is from before any conversation, so that whole conversations are lost as well.
+//! Backups and restores. A restore starts the server on a copy of an earlier backup, as another database with another
+//! lineage. The first backup has no conversations, so a restore can lose whole conversations.
 
 use super::run::{Run, TICK};
 use anyhow::{Context, Result, ensure};
@@ -7,11 +7,11 @@ use sqlx::{Connection, PgConnection};
 use std::time::{Duration, Instant};
 use tokio::{task::JoinHandle, time::sleep};
 
-/// A copy waits so long until nobody is connected to the original any more, and PostgreSQL is there.
+/// Time limit for a copy. It waits for PostgreSQL, and until nobody is connected to the original.
 const COPIED_WITHIN: Duration = Duration::from_secs(30);
 
 impl Run {
-    /// Copies the database, with the server down for that moment.
+    /// Copies the database while the server is stopped.
     pub(super) async fn back_up(&mut self) -> Result<()> {
         let name = format!("backup-{}", self.tally.backups);
         self.copy_database(&self.database.clone(), &name).await?;
@@ -21,7 +21,7 @@ impl Run {
         Ok(())
     }
 
-    /// Puts a copy of the newest backup in the database's place.
+    /// Replaces the server's database with a copy of the newest backup.
     pub(super) async fn restore(&mut self, back_after: Duration) -> Result<()> {
         let backup = self.backup.clone().context("no backup")?;
         let name = format!("restored-{}", self.tally.restores);
@@ -55,7 +55,7 @@ impl Run {
         Ok(())
     }
 
-    /// As the server's setting has it.
+    /// The time in the format of `KITH_RESTORED_AT`.
     async fn time_of_database(&self) -> Result<String> {
         let mut connection = PgConnection::connect(&self.cluster.url("postgres")).await?;
         let time =

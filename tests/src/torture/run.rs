@@ -53,7 +53,7 @@ pub struct Plan {
     pub during: Duration,
     /// Between two deeds of one engine, on average.
     pub pause: Duration,
-    /// Whether the server is set back at times.
+    /// Whether the server is restored from backups.
     pub with_restores: bool,
     /// The programs.
     pub server: PathBuf,
@@ -88,7 +88,7 @@ pub(super) struct Run {
     pub(super) database: String,
     /// The newest copy of a database.
     pub(super) backup: Option<String>,
-    /// When the server was set back last, as its setting has it.
+    /// Time of the last restore, for `KITH_RESTORED_AT`.
     pub(super) restored_at: Option<String>,
     pub(super) server: Option<Server>,
     pub(super) server_back_at: Option<Instant>,
@@ -213,7 +213,7 @@ impl Run {
             self.hands.push(hand);
             self.until_heard(number, "sign in", |hand| hand.heard().is_ready.then_some(())).await?;
         }
-        // Who is set back to this loses every conversation.
+        // Restoring this backup loses every conversation.
         self.back_up().await?;
         self.start_server(None).await?;
         let user = |number: usize| self.hands[number].heard().user.context("nobody");

@@ -15,7 +15,7 @@ pub struct Findings {
     pub different: Vec<String>,
     /// Messages that wait for the user because a member wrote them while being removed; no fault.
     pub parked: usize,
-    /// What else waits for the user, by kind and code.
+    /// Other parked rows, by kind and code.
     pub parked_others: BTreeMap<String, u32>,
 }
 
@@ -49,7 +49,7 @@ pub struct Tally {
     pub server_fail_points: u32,
     pub database_restarts: u32,
     pub backups: u32,
-    /// Times that the server was set back to a backup.
+    /// Restores from a backup.
     pub restores: u32,
     /// Times that an engine came back after its access token had ended.
     pub tokens_ended: u32,

@@ -121,7 +121,7 @@ pub(in crate::store) fn failed(
     Ok(())
 }
 
-/// Whether what a refused relation is about has come meanwhile, past the refusal: then it is tried again, a few times.
+/// Whether a relation refused with `target_missing` has a stored target. The target may arrive before the refusal does.
 fn has_target(tx: &Tx<'_>, row: &OutboxRow) -> Result<bool, ClientError> {
     if row.kind == "state" || row.kind == "open" || row.tries >= resend::TARGET_TRIES_MAX {
         return Ok(false);

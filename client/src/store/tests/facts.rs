@@ -1,4 +1,4 @@
-//! Who is in a conversation, as heads, lists and the log say it, and what counts as news.
+//! Members from heads, lists and events; announcements after the first sync.
 
 use super::*;
 use kith_protocol::{

@@ -16,7 +16,7 @@ use crate::sync::{
     Input,
     ops::{
         EntryState, LocalConversation, LocalRange, OutboxEntry, OutboxItem, OutboxOp, OutboxUpdate,
-        OutboxWhat,
+        OutboxWhat, Stored,
     },
 };
 use kith_protocol::{

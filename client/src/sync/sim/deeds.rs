@@ -104,7 +104,7 @@ pub(crate) struct Facts {
     pub member_count: u32,
 }
 
-/// How far own state is known.
+/// What never decreases in a conversation's own state.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct OwnMarks {
     pub version: u64,
@@ -238,7 +238,7 @@ impl SimStore {
         }
     }
 
-    /// How far own state of a conversation is known.
+    /// Version and read marker of a conversation's own state.
     pub(crate) fn own_marks(&self, conversation: ConversationId) -> Option<OwnMarks> {
         match self {
             Self::Memory { now, .. } => {
@@ -249,7 +249,7 @@ impl SimStore {
         }
     }
 
-    /// What a power cut would leave, where one is near; the twin's alone.
+    /// What would survive a power cut, in the memory store while a power cut is planned.
     pub(crate) fn durable(&self) -> Option<&MemoryStore> {
         match self {
             Self::Memory { synced, .. } => synced.as_deref(),

@@ -39,7 +39,7 @@ impl World {
             }
             let image = self.clients[client].store.image();
             self.ranges_are_the_servers(client, &image);
-            // That the log of a hidden one was set back is found by comparing it, in turn.
+            // A restore of a hidden conversation is found only by the periodic check.
             let user = self.clients[client].user;
             let mut seen = image;
             seen.outbox.retain(|_, row| !self.is_hidden(user, row.conversation));

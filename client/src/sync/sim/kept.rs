@@ -1,4 +1,4 @@
-//! One conversation of the store's twin: its log, and what follows from it.
+//! One conversation in the memory store: its log and the facts from it.
 
 use crate::sync::ranges::Ranges;
 use kith_protocol::{
@@ -37,7 +37,7 @@ impl Kept {
         self.events.iter().find(differs).map(|(seq, _)| *seq)
     }
 
-    /// Where the log goes on without a hole, all facts are taken again in their order.
+    /// Extends the known facts to the end of the range that begins right after them.
     pub(super) fn catch_up_facts(&mut self, me: Option<UserId>) {
         let as_of = self.facts_as_of;
         let range = self.ranges.all().iter().find(|range| range.low <= as_of.next() && as_of < range.high);
@@ -47,7 +47,7 @@ impl Kept {
         }
     }
 
-    /// The whole list of members has come, as of a seq: what the log says of them above it counts.
+    /// The member list is complete as of `as_of`. Stored member events above it apply again.
     pub(super) fn members_told(&mut self, as_of: Option<Seq>, me: Option<UserId>) {
         let Some(as_of) = as_of else { return };
         let above = self.events.range(as_of.next()..).map(|(_, event)| event);
@@ -93,7 +93,7 @@ impl Kept {
         }
     }
 
-    /// What a delete among the stored events is about loses its payload, in whatever order they came (W9, C4).
+    /// Erases the payload of each message that a stored delete targets, in any order of arrival (W9, C4).
     pub(super) fn erase_deleted(&mut self, fresh: &Event) {
         let is_delete = |event: &Event, of| event.kind == "delete" && event.target == Some(of);
         let deleted = match (fresh.kind.as_str(), fresh.target) {

@@ -1,20 +1,21 @@
 //! The store's twin in memory: the same answers to the same ops, and nothing that is shown.
 
+mod rewind;
+
 pub(crate) use super::kept::Kept;
 
 use crate::sync::{
     ops::{
-        EntryState, LocalConversation, LocalRange, LocalState, OutboxEntry, OutboxItem, OutboxOp, OutboxWhat,
-        StoreOp, Stored,
+        EntryState, LocalConversation, LocalState, OutboxEntry, OutboxItem, OutboxOp, OutboxWhat, StoreOp,
+        Stored,
     },
-    ranges::{Ranges, run_of},
-    resend::{self, Next, Waiting},
+    ranges::run_of,
+    resend,
     terms::Terms,
 };
 use kith_protocol::{
     Chain, ConversationId, ErrorCode, Event, EventId, Seq, TimestampMs, UserId,
-    event::Role,
-    frame::{ConversationKind, HeadsItem, Open, OwnState},
+    frame::{HeadsItem, OwnState},
 };
 use std::collections::BTreeMap;
 
@@ -224,7 +225,7 @@ impl MemoryStore {
         }
     }
 
-    /// Whether what a refused relation is about has come meanwhile, past the refusal.
+    /// Whether a relation refused with `target_missing` has a stored target.
     fn has_target(&self, item: i64) -> bool {
         let Some(row) = self.outbox.get(&item).filter(|row| row.tries < resend::TARGET_TRIES_MAX) else {
             return false;
@@ -276,28 +277,6 @@ impl MemoryStore {
             own.version = own.version.min(item.own.version);
         }
         self.own(item.own, greeting && !has_left);
-    }
-
-    /// The server has lost a conversation: whose it is to do begins it again, and its own state counts anew.
-    fn lost(&mut self, conversation: ConversationId, stored: &mut Stored) {
-        let (Some(kept), Some(me)) = (self.conversations.get_mut(&conversation), self.me) else { return };
-        if let Some(own) = &mut kept.own {
-            own.version = 0;
-        }
-        let role = kept.members.get(&me).copied();
-        let is_direct = kept.kind == Some(ConversationKind::Direct);
-        let is_opening = self
-            .outbox
-            .values()
-            .any(|row| row.conversation == conversation && what(&row.op) == OutboxWhat::Open);
-        if is_opening || !(role == Some(Role::Owner) || (is_direct && role.is_some())) {
-            return;
-        }
-        let (kind, members) = (kept.kind.unwrap_or(ConversationKind::Direct), kept.members.keys().copied());
-        let members = members.filter(|member| *member != me).collect();
-        let title = kept.title.clone();
-        let open = Open { conversation, kind, members, title, context: None, first: None };
-        stored.queued.push(self.push(conversation, OutboxOp::Open(open)));
     }
 
     fn own(&mut self, own: OwnState, is_whole: bool) {
@@ -363,75 +342,6 @@ impl MemoryStore {
         let left = freed.into_iter().filter(|item| self.outbox.contains_key(item));
         stored.queued.extend(left.map(|item| self.entry(item)));
     }
-
-    fn rewind(&mut self, conversation: ConversationId, chains: &[(Seq, Chain)], stored: &mut Stored) {
-        let kept = self.conversations.entry(conversation).or_default();
-        let mut ascending = chains.to_vec();
-        ascending.sort_by_key(|(seq, _)| *seq);
-        let mut keep = Seq::ZERO;
-        for (seq, chain) in ascending {
-            match kept.events.get(&seq) {
-                Some(event) if event.chain == chain => keep = seq,
-                Some(_) => break,
-                None => {}
-            }
-        }
-        let mut ranges: Vec<LocalRange> =
-            kept.ranges.all().iter().copied().filter(|range| range.low <= keep).collect();
-        if let Some(last) = ranges.last_mut()
-            && last.high > keep
-        {
-            last.high = keep;
-            last.chain_high = kept.events[&keep].chain;
-        }
-        kept.ranges = Ranges::new(ranges);
-        let above = kept.events.split_off(&keep.next());
-        kept.head = kept.head.min(keep);
-        kept.facts_as_of = kept.facts_as_of.min(keep);
-        if let Some(own) = &mut kept.own {
-            own.read = own.read.min(keep);
-        }
-        stored.rewound.push(local(conversation, kept));
-        let Some(me) = self.me else { return };
-        let above: Vec<Event> = above.into_values().collect();
-        let plan = resend::plan(me, &above, &self.waiting(conversation));
-        let moved = |next: &Next| if let Next::Row { item, .. } = next { Some(*item) } else { None };
-        stored.ended.extend(plan.ended.iter().copied().chain(plan.order.iter().filter_map(moved)));
-        self.outbox.retain(|item, _| !plan.ended.contains(item));
-        for next in plan.order {
-            let (item, is_freed) = match next {
-                Next::Again(event) => {
-                    stored.queued.push(self.push(conversation, OutboxOp::Event(event)));
-                    continue;
-                }
-                Next::Row { item, is_freed } => (item, is_freed),
-            };
-            let Some(mut row) = self.outbox.remove(&item) else { continue };
-            if row.state == RowState::Sending || is_freed {
-                row.state = RowState::Queued;
-            }
-            self.last_item += 1;
-            self.outbox.insert(self.last_item, row);
-            stored.queued.push(self.entry(self.last_item));
-        }
-    }
-
-    /// The events of a conversation that wait.
-    fn waiting(&self, conversation: ConversationId) -> Vec<Waiting> {
-        let rows = self.outbox.iter().filter(|(_, row)| row.conversation == conversation);
-        let rows = rows.filter_map(|(item, row)| match &row.op {
-            OutboxOp::Event(event) => Some(Waiting {
-                item: *item,
-                id: Some(event.id),
-                acked: if let RowState::Acked(seq) = row.state { Some(seq) } else { None },
-                kind: event.kind.clone(),
-                target: event.target,
-                parked: if let RowState::Parked(code) = row.state { Some(code) } else { None },
-            }),
-            OutboxOp::Open(_) | OutboxOp::State(_) => None,
-        });
-        rows.collect()
-    }
 }
 
 impl Row {
@@ -446,7 +356,7 @@ impl Row {
     }
 }
 
-fn local(conversation: ConversationId, kept: &Kept) -> LocalConversation {
+pub(super) fn local(conversation: ConversationId, kept: &Kept) -> LocalConversation {
     LocalConversation {
         conversation,
         ranges: kept.ranges.all().to_vec(),

@@ -97,7 +97,7 @@ impl World {
             }
         }
         let one = &mut self.clients[client];
-        // What was said of a conversation goes with its opening.
+        // Discarding an opening discards its own state.
         discarded.and_then(|conversation| one.said.remove(&conversation));
         for (item, (conversation, id, _)) in &after {
             if !before.contains_key(item) {
@@ -113,7 +113,7 @@ impl World {
         true
     }
 
-    /// The conversation whose opening is taken back.
+    /// The conversation whose opening the user discards.
     fn opening_of(&self, client: usize, doing: &Doing) -> Option<ConversationId> {
         let Doing::Cancel(item) = doing else { return None };
         let rows = self.clients[client].store.outbox();
@@ -150,7 +150,7 @@ impl World {
         self.does(client, Doing::Write { conversation, id, text });
     }
 
-    /// Edits, deletes, pins or reacts to one of the newest messages. Nobody may edit what is not theirs; some try.
+    /// Edits, deletes, pins or reacts to one of the newest messages. Some users try to edit the messages of others.
     fn change_message(&mut self, client: usize, conversation: ConversationId) {
         let me = self.clients[client].user;
         let mut messages = self.clients[client].store.messages(conversation);

@@ -244,7 +244,7 @@ fn s7_r1_what_comes_again_after_a_rewind_is_delivered_again() {
     assert!(delivered(&mut bench, &events[3..5]));
 }
 
-/// The answer to a request for heads, of before what was acknowledged.
+/// An answer to a heads request that the server computed before the acknowledgement.
 fn older_heads(bench: &mut Bench, number: u64, item: HeadsItem) -> Vec<Action> {
     bench.frame(ServerFrame::Heads(Heads { reply_to: Some(number), full: false, ..heads(vec![item]) }))
 }

@@ -151,7 +151,7 @@ impl World {
             let twice = is_excused && cancelled && !(numbered && waits);
             // What was deleted before the server lost it is not written again (S7).
             let is_deleted = self.lost.from.contains_key(conversation) && self.is_about_deleted(*id);
-            // What a copy has sent, where this device does not follow the log since somebody has hidden it.
+            // A copy sent it, and this device does not sync the conversation while it is hidden.
             let is_unknown = self.counts.copies > 0 && self.is_hidden(one.user, *conversation);
             let sent_elsewhere = is_unknown && numbered && waits && !cancelled;
             // Somebody who is no longer a member cannot write again what the server lost; the own device keeps it.
@@ -188,7 +188,7 @@ fn has_had_another_role(conversation: &Conversation, user: UserId) -> bool {
     })
 }
 
-/// Whether it would change a message of somebody else, which may have been deleted since.
+/// Whether it edits or deletes another user's message, which may be deleted by now.
 fn changes_another(conversation: &Conversation, user: UserId, row: &Row) -> bool {
     let OutboxOp::Event(event) = &row.op else { return false };
     let is_of = |message: &&Event| Some(message.id) == event.target && message.sender != user;

@@ -1,4 +1,4 @@
-//! What must hold at every step, not only at rest.
+//! Rules that hold at every step, not only at rest.
 
 use super::World;
 use crate::sync::{
@@ -11,13 +11,13 @@ use crate::sync::{
 use kith_protocol::{ClientFrame, ConversationId, EventId, NewEvent};
 
 impl World {
-    /// A frame on its way to the network.
+    /// Checks a frame that a client sends.
     pub(super) fn check_leaving(&self, client: usize, frame: &ClientFrame) {
         self.check_relations(client, frame);
         self.check_left(client, frame);
     }
 
-    /// S7: a relation leaves behind its target, and what its author has deleted does not leave again.
+    /// S7: a relation is sent after its target, and a message deleted by its author is not sent again.
     fn check_relations(&self, client: usize, frame: &ClientFrame) {
         let ClientFrame::Send(send) = frame else { return };
         let events =
@@ -44,7 +44,7 @@ impl World {
         }
     }
 
-    /// O7: what leaves is known to have left, also after a power cut: nobody may change it in place any more.
+    /// O7: after a power cut the store still knows which events were sent, so they are not edited in place.
     fn check_left(&self, client: usize, frame: &ClientFrame) {
         let ClientFrame::Send(send) = frame else { return };
         let Some(durable) = self.clients[client].store.durable() else { return };
@@ -61,7 +61,7 @@ impl World {
         }
     }
 
-    /// O2: with a process, everything that was on its way has ended.
+    /// O2: a new process starts without rows in `sending`.
     pub(super) fn check_started(&self, client: usize) {
         let rows = self.clients[client].store.outbox();
         let leaves = rows.iter().find(|(_, row)| row.state == RowState::Sending);
@@ -72,9 +72,9 @@ impl World {
         );
     }
 
-    /// What is known of own state, where these ops may not take it back.
+    /// Own state before ops that must not decrease it.
     pub(super) fn own_marks(&self, client: usize, ops: &[StoreOp]) -> Vec<(ConversationId, OwnMarks)> {
-        // A server that was set back counts anew.
+        // A restored server counts again from an earlier version.
         let sets_back = |op: &StoreOp| {
             matches!(
                 op,
@@ -88,7 +88,7 @@ impl World {
         self.conversations.iter().filter_map(|(id, ..)| Some((*id, store.own_marks(*id)?))).collect()
     }
 
-    /// R1, S4: neither the read marker nor the version of own state falls.
+    /// R1, S4: read marker and version of own state never decrease.
     pub(super) fn check_own_marks(&self, client: usize, before: Vec<(ConversationId, OwnMarks)>) {
         for (id, before) in before {
             let now = self.clients[client].store.own_marks(id).unwrap_or_default();
@@ -97,7 +97,7 @@ impl World {
         }
     }
 
-    /// What is known of conversations of which these ops bring nothing but heads that the log has overtaken.
+    /// Facts of conversations for which these ops bring only outdated heads.
     pub(super) fn overtaken(&self, client: usize, ops: &[StoreOp]) -> Vec<(ConversationId, Facts)> {
         let store = &self.clients[client].store;
         let items = ops.iter().filter_map(|op| match op {
@@ -128,14 +128,14 @@ impl World {
         overtaken
     }
 
-    /// R1: what is told as delivered is stored.
+    /// R1: `delivered` names only stored events.
     pub(crate) fn check_delivered(&self, connection: u64, frame: &ClientFrame) {
         let ClientFrame::Delivered(delivered) = frame else { return };
         let Some(client) = self.clients.iter().find(|one| one.connection == Some(connection)) else { return };
         for (conversation, seq) in &delivered.markers {
             let ranges = client.store.ranges(*conversation).unwrap_or_default();
             let is_stored = ranges.iter().any(|range| range.low <= *seq && *seq <= range.high);
-            // A marker on its way when its log was rewound, or power was lost, names what was stored.
+            // A marker sent before a rewind or a power cut may name removed events.
             let is_excused = client.power_cuts > 0 || self.lost.from.contains_key(conversation);
             let stored = is_stored || is_excused;
             assert!(stored, "seed {}: R1, {seq} is not stored", self.seed);

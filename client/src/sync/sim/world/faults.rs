@@ -73,7 +73,7 @@ impl World {
         }
     }
 
-    /// From now on it is known what a power cut would leave; it comes soon, and the network may be bad until then.
+    /// Records what would survive a power cut, and plans one. Half of the time the connection breaks twice before it.
     fn endanger_power(&mut self, client: usize) {
         self.clients[client].store.watch_power();
         let within = 8_000;

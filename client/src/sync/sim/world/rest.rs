@@ -1,4 +1,4 @@
-//! How a run ends: the network heals, everybody comes to rest, and all is judged.
+//! The end of a run: the network heals, all clients settle, and the judge checks everything.
 
 use super::World;
 use crate::sync::{Input, Link, Machine, sim::store::RowState};
@@ -67,8 +67,8 @@ impl World {
         }
     }
 
-    /// I10, S4: where nothing is missed, a change of own state costs no heads, and own state is known to be complete. What
-    /// was hidden and came back raises `user_seq` without a word to whoever did not ask: the first rounds ask.
+    /// I10, S4: without a missed push, a change of own state causes no heads request, and `user_seq` equals the server's.
+    /// A conversation that is unhidden raises `user_seq` without a push, so the first rounds may request heads.
     fn judge_own_state(&mut self) {
         for client in 0..self.clients.len() {
             let (conversation, ..) = self.conversations[client % self.conversations.len()];
