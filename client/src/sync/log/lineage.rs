@@ -69,6 +69,11 @@ impl Log {
         chains.head < self.ranges.high() || self.ranges.all().iter().any(is_other)
     }
 
+    /// Full heads said nothing of this log, for the conversation is hidden: only a probe compares it (S7).
+    pub(crate) fn unconfirm(&mut self) {
+        (self.is_confirmed, self.confirm_after) = (self.ranges.all().is_empty(), None);
+    }
+
     /// What came touches all that was stored when the connection began, and its chain fits: it is of the same log.
     pub(crate) fn confirm_if_continued(&mut self) {
         let [range] = self.ranges.all() else { return };

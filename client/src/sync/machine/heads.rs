@@ -33,6 +33,9 @@ impl Machine {
         let begun: Vec<_> = heads.items.iter().filter(is_in).map(|item| item.own.conversation).collect();
         for conversation in &heads.gone {
             self.unheard.remove(conversation);
+            if let Some(log) = self.logs.get_mut(conversation).filter(|_| greeting && heads.full) {
+                log.unconfirm();
+            }
         }
         let whole = greeting || matches!(asked, Some(Asked::Heads));
         let last = whole && !heads.more;

@@ -280,7 +280,8 @@ impl MemoryStore {
     }
 
     fn own(&mut self, own: OwnState, is_whole: bool) {
-        let kept = self.conversations.entry(own.conversation).or_default();
+        // Heads bring it with the conversation.
+        let Some(kept) = self.conversations.get_mut(&own.conversation) else { return };
         let known = kept.own.as_ref();
         let markers = |own: &OwnState| (own.read, own.delivered);
         let (read, delivered) = known.map_or((Seq::ZERO, Seq::ZERO), markers);

@@ -324,6 +324,21 @@ fn s7_what_was_acknowledged_in_a_conversation_that_is_hidden_is_asked_for_and_no
 }
 
 #[test]
+fn s7_nothing_leaves_of_a_conversation_that_full_heads_name_as_hidden_before_a_probe() {
+    let id = conversation(1);
+    let events = log(id, UserId::mint(), 3);
+    let stored = LocalState { conversations: vec![kept(id, &events, 1, 3)], ..LocalState::default() };
+    let (mut bench, _) = Bench::live(stored, vec![item(id, &events, 1)]);
+    bench.feed(Input::Closed(None));
+    bench.after(60_000);
+    bench.greet(Heads { gone: vec![id], ..heads(Vec::new()) });
+    let actions = bench.queue(vec![entry(1, id, OutboxWhat::Relation)]);
+    assert_eq!(leaving(&actions), [0; 0], "the server may have been set back while it was hidden");
+    let number = probes(&actions)[0].1;
+    assert_eq!(leaving(&bench.frame(chains_of(id, number, 3, &events))), [1]);
+}
+
+#[test]
 fn s7_after_a_rewind_of_a_hidden_conversation_the_event_that_shows_it_asks_for_heads() {
     let id = conversation(1);
     let events = log(id, UserId::mint(), 3);
