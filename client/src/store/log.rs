@@ -1,7 +1,8 @@
 //! `events`: the log as it came, and what follows from an event the moment it is stored.
 
 use super::{
-    Tx, apply, conversations, facts, kinds, messages, outbox, own_state, people, project, ranges, sql,
+    Tx, apply, conversations, deletions, facts, kinds, messages, outbox, own_state, people, project, ranges,
+    sql,
 };
 use crate::{
     ClientError,
@@ -70,6 +71,7 @@ fn take(
     let own = own_state::effective(tx, cid)?;
     let has_unsent = outbox::has_some(tx, cid)?;
     let has_unnumbered = messages::has_unnumbered(tx, cid)?;
+    let has_deletions = deletions::has_some(tx, cid)?;
     let mut senders = BTreeSet::new();
     // Those of which a row was here are no news: what was lost came back (S7).
     let mut known = HashSet::new();
@@ -117,6 +119,10 @@ fn take(
             tx.changes.arrived(conversation, event.id);
             has_news = true;
         }
+    }
+    if has_deletions {
+        let messages = fresh.iter().filter(|event| event.kind == "message");
+        messages.into_iter().try_for_each(|event| deletions::came(tx, cid, event))?;
     }
     if has_news && own.archive {
         // Nobody looks for news in the archive. A muted conversation stays there.

@@ -7,6 +7,7 @@
 mod apply;
 mod changes;
 pub(crate) mod conversations;
+mod deletions;
 pub(crate) mod drafts;
 mod facts;
 mod health;

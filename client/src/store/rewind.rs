@@ -1,6 +1,6 @@
 //! The server's log is of another lineage (S7): what both have in common stays, own events above it go out again.
 
-use super::{Tx, conversations, log, members, messages, outbox, own_state, project, ranges};
+use super::{Tx, conversations, deletions, log, members, messages, outbox, own_state, project, ranges};
 use crate::{
     ClientError,
     sync::resend::{self, Next, Resend},
@@ -45,6 +45,7 @@ pub(super) fn rewind(
             messages::remove(tx, cid, id)?;
         }
     }
+    plan.deleted.iter().try_for_each(|id| deletions::keep(tx, cid, *id))?;
     let times: HashMap<_, _> = above.iter().map(|event| (event.id, event.ts)).collect();
     for event in above {
         if event.kind == "message" && event.sender == tx.me {

@@ -210,7 +210,7 @@ pub(crate) fn delete(tx: &mut Tx<'_>, cid: i64, target: EventId) -> Result<(), C
 }
 
 /// Queues a delete, once: what waits for the message goes without it.
-fn push_delete(tx: &mut Tx<'_>, cid: i64, target: EventId) -> Result<(), ClientError> {
+pub(super) fn push_delete(tx: &mut Tx<'_>, cid: i64, target: EventId) -> Result<(), ClientError> {
     drop_waiting(tx, cid, target, |content| {
         !matches!(content, EventContent::Message(_) | EventContent::Delete { .. })
     })?;

@@ -32,6 +32,9 @@ pub(crate) struct Waiting {
 pub(crate) struct Resend {
     /// Rows that end, for what they are about was deleted by its author.
     pub ended: Vec<i64>,
+    /// Messages that this user deleted, and whose deletion is not sent again: there is nothing to delete, unless another
+    /// device sends the message.
+    pub deleted: BTreeSet<EventId>,
     /// What leaves, in this order, each with a new number; empty if the rows stay as they are.
     pub order: Vec<Next>,
 }
@@ -72,6 +75,11 @@ pub(crate) fn plan(me: UserId, above: &[Event], waiting: &[Waiting]) -> Resend {
     }
     let (ended, mut rows): (Vec<&Waiting>, Vec<&Waiting>) =
         waiting.iter().partition(|row| is_about_deleted(row.target));
+    let own_deletes = above.iter().filter(|event| event.sender == me && event.kind == "delete");
+    let waiting_deletes = ended.iter().filter(|row| row.kind == "delete");
+    let by_me = own_deletes.map(|event| event.target).chain(waiting_deletes.map(|row| row.target)).flatten();
+    let by_me: BTreeSet<EventId> = by_me.chain(own).collect();
+    plan.deleted = deleted.intersection(&by_me).copied().collect();
     plan.ended = ended.into_iter().map(|row| row.item).collect();
     if again.is_empty() {
         return plan;
@@ -175,9 +183,11 @@ mod tests {
             refused,
             waiting(5, "delete", Some(theirs.id)),
         ];
+        let deleted = [gone.id];
         let plan = plan(me, &[mine.clone(), gone, edit, theirs], &rows);
         assert_eq!(again(&plan), [mine.id]);
         assert_eq!(plan.ended, [3]);
+        assert_eq!(plan.deleted.iter().copied().collect::<Vec<_>>(), deleted);
         assert_eq!(rows_of(&plan), [(1, false), (2, false), (4, true), (5, false)]);
     }
 
@@ -189,6 +199,18 @@ mod tests {
         let kept = event(3, me, "message", None);
         let plan = plan(me, &[kept.clone(), gone, delete], &[]);
         assert_eq!(again(&plan), [kept.id]);
+    }
+
+    #[test]
+    fn s7_what_this_user_deleted_is_remembered_whoever_wrote_it() {
+        let (me, peer) = (UserId::mint(), UserId::mint());
+        let redacted =
+            |seq, sender| Event { redacted: true, body: None, ..event(seq, sender, "message", None) };
+        let (mine, theirs, by_peer) = (redacted(1, me), redacted(2, peer), redacted(3, peer));
+        let deletes = [event(4, me, "delete", Some(theirs.id)), event(5, peer, "delete", Some(by_peer.id))];
+        let wanted = BTreeSet::from([mine.id, theirs.id]);
+        let plan = plan(me, &[vec![mine, theirs, by_peer], deletes.to_vec()].concat(), &[]);
+        assert_eq!((plan.deleted, plan.order.len()), (wanted, 0));
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub struct Waiting {
     pub conversation: ConversationId,
     pub kind: String,
     pub id: Option<EventId>,
+    pub target: Option<EventId>,
     pub state: String,
     pub code: Option<String>,
 }
@@ -140,13 +141,16 @@ pub fn read(folder: &Path) -> Result<File> {
         file.conversations.entry(conversation).or_default().facts.push(fact);
     }
     read_messages(&tx, &mut file)?;
-    let mut query = tx.prepare("SELECT c.id AS conversation, o.kind, o.id, o.state, o.code FROM outbox o JOIN conversations c USING (cid)
-         ORDER BY o.item")?;
+    let mut query = tx.prepare(
+        "SELECT c.id AS conversation, o.kind, o.id, o.target, o.state, o.code
+         FROM outbox o JOIN conversations c USING (cid) ORDER BY o.item",
+    )?;
     let rows = query.query_map([], |row| {
         Ok(Waiting {
             conversation: ConversationId::from_uuid(id(row, "conversation")?),
             kind: row.get("kind")?,
             id: id_opt(row, "id")?,
+            target: id_opt(row, "target")?,
             state: row.get("state")?,
             code: row.get("code")?,
         })
@@ -190,6 +194,7 @@ mod tests {
             conversation,
             kind: kind.to_owned(),
             id: None,
+            target: None,
             state: state.to_owned(),
             code: code.map(str::to_owned),
         };

@@ -208,8 +208,8 @@ impl<T> Last<T> {
     }
 }
 
-/// An accepted edit or reaction that no later one of its kind replaced is what PostgreSQL shows, in conversations whose
-/// members stay.
+/// An accepted edit or reaction that no later one of its kind replaced is what PostgreSQL shows, or it waits for the user.
+/// Judged are conversations whose members stay.
 fn last_words(
     logs: &Logs,
     outcomes: &BTreeMap<ConversationId, BTreeMap<EventId, Outcome>>,
@@ -238,6 +238,9 @@ fn last_words(
             }
         }
     }
+    let waiting = witnesses.iter().flat_map(|witness| witness.file.outbox().0);
+    let waiting: HashSet<(&str, EventId)> =
+        waiting.filter_map(|row| Some((row.kind.as_str(), row.target?))).collect();
     let outcome =
         |id, message| outcomes.get(id)?.get(message).filter(|outcome: &&Outcome| !outcome.is_deleted);
     for ((id, message), by) in &edits {
@@ -245,14 +248,16 @@ fn last_words(
         let may: BTreeSet<&str> =
             by.values().flat_map(|last| last.done.iter().chain(&last.perhaps)).copied().collect();
         let is_certain = by.values().any(|last| last.done.is_some());
-        if is_certain && !may.contains(outcome.text.as_str()) {
+        let waits = waiting.contains(&("edit", *message));
+        if is_certain && !waits && !may.contains(outcome.text.as_str()) {
             findings.lost.push(format!("{id}: {message} says {:?}, its edits {may:?}", outcome.text));
         }
     }
     for ((id, message, emoji, user), last) in &reactions {
         let (Some(outcome), Some(done)) = (outcome(id, message), last.done) else { continue };
         let is_on = outcome.reactions.contains(&((*emoji).to_owned(), *user));
-        if is_on != done && !last.perhaps.contains(&is_on) {
+        let waits = waiting.contains(&("reaction", *message));
+        if is_on != done && !waits && !last.perhaps.contains(&is_on) {
             findings.lost.push(format!("{id}: {emoji} on {message} by {user} is {is_on}, not {done}"));
         }
     }

@@ -4,7 +4,7 @@ use super::{OutboxRow, get, of_event, row, tell_changed, tell_place};
 use crate::{
     ClientError,
     events::Problem,
-    store::{Tx, conversations, drafts, messages, project, sql},
+    store::{Tx, conversations, deletions, drafts, messages, project, sql},
     sync::{
         ops::{OutboxItem, OutboxOp},
         resend,
@@ -66,6 +66,7 @@ fn end_if_deleted(tx: &mut Tx<'_>, row: &OutboxRow) -> Result<bool, ClientError>
         return Ok(false);
     }
     messages::remove(tx, row.cid, id)?;
+    deletions::keep(tx, row.cid, id)?;
     end(tx, row.item)?;
     about.into_iter().try_for_each(|waiting| end(tx, waiting.item))?;
     Ok(true)
@@ -80,7 +81,8 @@ pub(super) fn set_state(tx: &Tx<'_>, item: i64, state: &str) -> Result<(), Clien
     Ok(())
 }
 
-/// These rows met an error: with a time they will be tried again, without they wait for the user.
+/// These rows met an error: with a time they will be tried again, without they wait for the user. The deletion of a
+/// message that the server does not have ends: there is nothing to delete.
 pub(in crate::store) fn failed(
     tx: &mut Tx<'_>,
     items: &[i64],
@@ -92,6 +94,15 @@ pub(in crate::store) fn failed(
         if code == ErrorCode::TargetMissing && retry_at.is_none() && has_target(tx, &row)? {
             set_state(tx, item, "queued")?;
             tell_changed(tx, item)?;
+            continue;
+        }
+        if code == ErrorCode::TargetMissing
+            && retry_at.is_none()
+            && row.kind == "delete"
+            && let Some(target) = target_of(&row)?
+        {
+            deletions::keep(tx, row.cid, target)?;
+            end(tx, item)?;
             continue;
         }
         tx.conn

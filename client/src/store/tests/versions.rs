@@ -14,7 +14,7 @@ fn released(version: u32, to: &Path, kinds: Option<&str>) -> rusqlite::Connectio
     std::fs::copy(format!("{from}/v{version}.db"), to).unwrap();
     let conn = schema::open_writer(to, &Key::new(KEY), &schema::MIGRATIONS[..version as usize]).unwrap();
     if let Some(kinds) = kinds {
-        conn.execute("INSERT INTO meta (key, value) VALUES ('kinds', ?1)", [kinds]).unwrap();
+        conn.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('kinds', ?1)", [kinds]).unwrap();
     }
     conn
 }

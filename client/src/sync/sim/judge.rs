@@ -63,6 +63,26 @@ impl World {
             self.own_state_is_the_servers(client, &image);
             self.shown_is_the_servers(client, &image);
         }
+        self.deletions_hold();
+    }
+
+    /// S7: a message that its author deleted stays deleted, though the server lost the deletion and another device sent
+    /// the message again.
+    fn deletions_hold(&self) {
+        for (id, conversation) in &self.server.conversations {
+            let is_undone = |event: &&Event| {
+                let by = self.lost.undeleted.get(&event.id);
+                !event.redacted && by.is_some_and(|by| by.contains(&event.sender))
+            };
+            for event in conversation.log.iter().filter(is_undone) {
+                let author = event.sender;
+                let is_there = conversation.members.contains_key(&author) && !self.is_hidden(author, *id);
+                let devices = self.clients.iter().filter(|one| one.user == author);
+                // Behind a message that waits for the user.
+                let waits = devices.into_iter().any(|one| one.store.image().is_deleting(event.id));
+                assert!(waits || !is_there, "seed {}: S7, {} is back", self.seed, event.id);
+            }
+        }
     }
 
     /// I2
@@ -142,7 +162,7 @@ impl World {
                 );
                 // A delete that one may not see takes nothing from what one had (R6).
                 let keeps_text = event.redacted && !sees_delete(conversation, user, event);
-                let keeps_text = keeps_text || self.is_undeleted(event);
+                let keeps_text = keeps_text || self.is_undeleted(event) || self.has_two_texts(event);
                 assert!(
                     stored.is_none_or(|stored| is_same(stored, event, keeps_text)),
                     "seed {}: I3, client {client} has {stored:?} and not {event:?}: {}",
@@ -163,7 +183,12 @@ impl World {
     /// Whether the server has lost the deletion of a message, or of the message that an edit is about.
     fn is_undeleted(&self, event: &Event) -> bool {
         let message = if event.kind == "edit" { event.target } else { Some(event.id) };
-        message.is_some_and(|id| self.lost.undeleted.contains(&id))
+        message.is_some_and(|id| self.lost.undeleted.contains_key(&id))
+    }
+
+    /// Whether two copies of a profile sent an event, each in its own words, and the server lost the first one.
+    fn has_two_texts(&self, event: &Event) -> bool {
+        self.counts.copies > 0 && self.lost.events.contains(&event.id)
     }
 
     /// Members, their number, the title and one's own intervals are the log's.
@@ -201,9 +226,20 @@ impl World {
         self.deleted.contains(&about)
     }
 
+    /// Whether it deletes a message that the server does not have, or has without its text, or that another deletion in
+    /// the outbox is about: the server refused it for want of the message, which came later.
+    fn is_deletion_done(&self, image: &MemoryStore, id: EventId) -> bool {
+        let Some((target, _)) = self.targets.get(&id).filter(|(_, kind)| kind == "delete") else {
+            return false;
+        };
+        let mut logs = self.server.conversations.values().flat_map(|one| &one.log);
+        let is_gone = logs.find(|event| event.id == *target).is_none_or(|event| event.redacted);
+        is_gone || image.is_deleting(*target)
+    }
+
     /// Whether it would change a message that the server knows as deleted: such an edit ends, and its text with it (W9).
     fn is_edit_of_deleted(&self, id: EventId) -> bool {
-        let target = self.targets.get(&id).filter(|(_, is_edit)| *is_edit).map(|(target, _)| *target);
+        let target = self.targets.get(&id).filter(|(_, kind)| kind == "edit").map(|(target, _)| *target);
         let mut logs = self.server.conversations.values().flat_map(|one| &one.log);
         target.is_some_and(|target| logs.any(|event| event.id == target && event.redacted))
     }

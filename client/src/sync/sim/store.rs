@@ -17,7 +17,7 @@ use kith_protocol::{
     Chain, ConversationId, ErrorCode, Event, EventId, Seq, TimestampMs, UserId,
     frame::{HeadsItem, OwnState},
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum RowState {
@@ -48,6 +48,8 @@ pub(crate) struct MemoryStore {
     pub conversations: BTreeMap<ConversationId, Kept>,
     pub outbox: BTreeMap<i64, Row>,
     pub last_item: i64,
+    /// Messages that this user deleted and whose deletion the server has lost.
+    pub deletions: BTreeSet<(ConversationId, EventId)>,
 }
 
 pub(crate) fn what(op: &OutboxOp) -> OutboxWhat {
@@ -174,6 +176,12 @@ impl MemoryStore {
                     if code == ErrorCode::TargetMissing && self.has_target(item) {
                         self.set(&[item], &RowState::Queued);
                         stored.queued.push(self.entry(item));
+                    } else if code == ErrorCode::TargetMissing
+                        && let Some(deletion) = self.deletion_of(item)
+                    {
+                        self.deletions.insert(deletion);
+                        self.outbox.remove(&item);
+                        stored.ended.push(item);
                     }
                 }
             }
@@ -223,6 +231,20 @@ impl MemoryStore {
             | StoreOp::Profiles(_)
             | StoreOp::Notifications(_) => {}
         }
+    }
+
+    /// What a row deletes.
+    fn deletion_of(&self, item: i64) -> Option<(ConversationId, EventId)> {
+        let row = self.outbox.get(&item)?;
+        let OutboxOp::Event(event) = &row.op else { return None };
+        Some((row.conversation, event.target.filter(|_| event.kind == "delete")?))
+    }
+
+    /// Whether the deletion of a message waits.
+    pub(crate) fn is_deleting(&self, message: EventId) -> bool {
+        self.outbox.values().any(|row| {
+            matches!(&row.op, OutboxOp::Event(event) if event.kind == "delete" && event.target == Some(message))
+        })
     }
 
     /// Whether a relation refused with `target_missing` has a stored target.
@@ -337,11 +359,18 @@ impl MemoryStore {
                 freed.push(item);
             }
         }
+        let messages = events.iter().filter(|event| event.kind == "message");
+        let came = messages.filter(|event| self.deletions.remove(&(conversation, event.id)));
+        let deletes: Vec<EventId> = came.filter(|event| !event.redacted).map(|event| event.id).collect();
         kept.head = kept.head.max(run.high);
         kept.last_ts = kept.last_ts.max(events.last().map_or(TimestampMs(0), |event| event.ts));
         kept.catch_up_facts(me);
         let left = freed.into_iter().filter(|item| self.outbox.contains_key(item));
         stored.queued.extend(left.map(|item| self.entry(item)));
+        for target in deletes.into_iter().filter(|id| !self.is_deleting(*id)).collect::<Vec<_>>() {
+            let delete = self.delete_again(target);
+            stored.queued.push(self.push(conversation, OutboxOp::Event(delete)));
+        }
     }
 }
 

@@ -90,7 +90,7 @@ impl World {
             if let OutboxOp::Event(event) = row.op
                 && let Some(target) = event.target
             {
-                self.targets.insert(event.id, (target, event.kind == "edit"));
+                self.targets.insert(event.id, (target, event.kind.clone()));
                 if event.kind == "delete" {
                     self.deleted.insert(target);
                 }

@@ -120,8 +120,8 @@ pub(super) struct Lost {
     pub events: BTreeSet<EventId>,
     /// The lowest seq from which a log was another one.
     pub from: BTreeMap<ConversationId, Seq>,
-    /// Messages whose deletion was lost: whoever had seen it keeps to it.
-    pub undeleted: BTreeSet<EventId>,
+    /// Messages whose deletion was lost, and who had deleted them: whoever had seen it keeps to it.
+    pub undeleted: BTreeMap<EventId, BTreeSet<UserId>>,
     /// Conversations that did not exist at the moment of the backup.
     pub whole: BTreeSet<ConversationId>,
     /// Own states that had changed since the backup.
@@ -145,8 +145,8 @@ pub(super) struct World {
     pub crowd: Vec<UserId>,
     /// What restores have taken from the server.
     pub lost: Lost,
-    /// What each relation of a user is about, and whether it is an edit.
-    pub targets: BTreeMap<EventId, (EventId, bool)>,
+    /// What each relation of a user is about, and its kind.
+    pub targets: BTreeMap<EventId, (EventId, String)>,
     /// Messages that some user has deleted, whether or not the server knows.
     pub deleted: BTreeSet<EventId>,
     pub last_connection: u64,

@@ -60,6 +60,9 @@ impl World {
     pub(super) fn outbox_has_ended(&self, client: usize, image: &MemoryStore) {
         let (mut held, mut unopened) = (Vec::new(), Vec::new());
         for (item, row) in &image.outbox {
+            // Begun again by somebody else, and without this user.
+            let is_lost =
+                self.lost.whole.contains(&row.conversation) && self.is_out(client, row.conversation);
             match &row.state {
                 RowState::Parked(code) => {
                     assert_eq!(code.class(), ErrorClass::Permanent, "seed {}: I6", self.seed);
@@ -71,13 +74,12 @@ impl World {
                     }
                 }
                 RowState::Queued => {
-                    // Begun again by somebody else, and without this user.
-                    let is_out = self.is_out(client, row.conversation);
-                    let is_lost = self.lost.whole.contains(&row.conversation) && is_out;
                     let waits = held.contains(&row.conversation) && what(&row.op) != OutboxWhat::State;
                     let waits = waits || unopened.contains(&row.conversation) || is_lost;
                     assert!(waits, "seed {}: I6, client {client}, row {item} is left: {row:?}", self.seed);
                 }
+                // It stays as it was, like what is stored there.
+                RowState::Acked(_) if is_lost => {}
                 RowState::Sending | RowState::Acked(_) => {
                     panic!("seed {}: I6, client {client}, row {item} has not ended: {row:?}", self.seed);
                 }
@@ -160,7 +162,8 @@ impl World {
                 ends == 1
                     || twice
                     || sent_elsewhere
-                    || (ends == 0 && (is_deleted || stays || self.is_edit_of_deleted(*id))),
+                    || (ends == 0 && (is_deleted || stays || self.is_edit_of_deleted(*id)))
+                    || (ends == 0 && self.is_deletion_done(image, *id)),
                 "seed {}: I9, client {client}, {id}: {numbered} {waits} {cancelled}",
                 self.seed
             );

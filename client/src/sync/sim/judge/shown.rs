@@ -52,7 +52,9 @@ impl World {
         let user = self.clients[client].user;
         let seen: Vec<&Event> = conversation.log.iter().filter(|e| conversation.shows(user, e.seq)).collect();
         let differs = |event: &&&Event| {
-            self.is_undeleted(event) || (event.redacted && !super::sees_delete(conversation, user, event))
+            self.is_undeleted(event)
+                || self.has_two_texts(event)
+                || (event.redacted && !super::sees_delete(conversation, user, event))
         };
         if seen.iter().any(|event| differs(&event)) {
             return;

@@ -7,7 +7,7 @@ use crate::sync::{
     resend::{self, Next, Waiting},
 };
 use kith_protocol::{
-    Chain, ConversationId, Event, Seq,
+    Chain, ConversationId, Event, EventId, NewEvent, Seq,
     event::Role,
     frame::{ConversationKind, Open},
 };
@@ -71,6 +71,7 @@ impl MemoryStore {
         let Some(me) = self.me else { return };
         let above: Vec<Event> = above.into_values().collect();
         let plan = resend::plan(me, &above, &self.waiting(conversation));
+        self.deletions.extend(plan.deleted.iter().map(|id| (conversation, *id)));
         let moved = |next: &Next| if let Next::Row { item, .. } = next { Some(*item) } else { None };
         stored.ended.extend(plan.ended.iter().copied().chain(plan.order.iter().filter_map(moved)));
         self.outbox.retain(|item, _| !plan.ended.contains(item));
@@ -89,6 +90,21 @@ impl MemoryStore {
             self.last_item += 1;
             self.outbox.insert(self.last_item, row);
             stored.queued.push(self.entry(self.last_item));
+        }
+    }
+
+    /// The deletion of a message that another device has sent again.
+    pub(super) fn delete_again(&self, target: EventId) -> NewEvent {
+        let bits = target.as_uuid().as_u128() ^ (self.last_item as u128 + 1);
+        let id = uuid::Builder::from_u128(bits).with_version(uuid::Version::SortRand).into_uuid();
+        let body = serde_json::Value::Object(serde_json::Map::new());
+        NewEvent {
+            id: EventId::from_uuid(id),
+            kind: "delete".to_owned(),
+            target: Some(target),
+            body,
+            written_at: None,
+            resubmitted: None,
         }
     }
 

@@ -6,7 +6,10 @@ use crate::sync::{
     ops::StoreOp,
     sim::deeds::{SimStore, announced},
 };
-use kith_protocol::{ClientFrame, ConversationId, DeviceId, EventId, Seq, TimestampMs, UserId, frame::Auth};
+use kith_protocol::{
+    ClientFrame, ConversationId, DeviceId, EventId, Seq, TimestampMs, UserId,
+    frame::{Auth, OwnState},
+};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// How long a slow store takes at most, ms.
@@ -274,6 +277,11 @@ impl World {
         let muted = |store: &SimStore, id| store.as_disk().is_some_and(|disk| disk.is_muted(id, wall));
         let before: Vec<_> =
             self.conversations.iter().map(|(id, ..)| *id).filter(|id| muted(store, *id)).collect();
+        // Own state of a conversation that is announced later is dropped; behind the announcement it is not.
+        let is_unknown = |own: &OwnState| store.ranges(own.conversation).is_none();
+        let drops = ops
+            .iter()
+            .any(|op| matches!(op, StoreOp::OwnState { items, .. } if items.iter().any(is_unknown)));
         let stored = store.apply(ops.clone(), wall);
         for (conversation, count) in stored.notices.iter().filter_map(announced) {
             let one = &mut self.clients[client];
@@ -304,7 +312,7 @@ impl World {
         // A greeting is never repeated behind what came after it.
         let greets =
             ops.len() > 1 && ops.iter().any(|op| matches!(op, StoreOp::Heads { greeting: true, .. }));
-        if again && !greets && ops.iter().all(repeatable) {
+        if again && !greets && !drops && ops.iter().all(repeatable) {
             let store = &mut self.clients[client].store;
             let before = store.image();
             let stored = store.apply(ops, wall);

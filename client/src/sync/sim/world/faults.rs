@@ -65,7 +65,10 @@ impl World {
         let kept = kept.map_or(0, |one| one.log.len());
         self.lost.events.extend(log.iter().skip(kept).map(|event| event.id));
         let deletes = log.iter().skip(kept).filter(|event| event.kind == "delete");
-        self.lost.undeleted.extend(deletes.filter_map(|event| event.target));
+        for delete in deletes {
+            let Some(target) = delete.target else { continue };
+            self.lost.undeleted.entry(target).or_default().insert(delete.sender);
+        }
         if kept < log.len() {
             let first = Seq(kept as u64 + 1);
             let from = self.lost.from.entry(id).or_insert(first);
