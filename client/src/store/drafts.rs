@@ -17,19 +17,24 @@ pub(crate) struct LocalDraft {
     pub(super) is_dirty: bool,
     /// What another device wrote at the same time.
     pub(crate) conflict: Option<String>,
+    /// The server's draft that came while this one was on its way, and its version.
+    newer: Option<(String, u64)>,
 }
 
 /// A conversation's draft.
 pub(crate) fn get(db: &Db<'_>, cid: i64) -> Result<LocalDraft, ClientError> {
-    let mut query =
-        db.conn.prepare_cached("SELECT text, base, sent, is_dirty, conflict FROM drafts WHERE cid = ?1")?;
+    let mut query = db.conn.prepare_cached(
+        "SELECT text, base, sent, is_dirty, conflict, newer, newer_version FROM drafts WHERE cid = ?1",
+    )?;
     let read = |row: &Row<'_>| {
+        let newer_version = sql::count(row, "newer_version")?;
         Ok(LocalDraft {
             text: row.get("text")?,
             base: sql::count(row, "base")?,
             sent: row.get("sent")?,
             is_dirty: row.get("is_dirty")?,
             conflict: row.get("conflict")?,
+            newer: row.get::<_, Option<String>>("newer")?.map(|text| (text, newer_version)),
         })
     };
     Ok(query.query_row([cid], read).optional()?.unwrap_or_default())
@@ -38,10 +43,11 @@ pub(crate) fn get(db: &Db<'_>, cid: i64) -> Result<LocalDraft, ClientError> {
 fn put(tx: &Tx<'_>, cid: i64, draft: &LocalDraft) -> Result<(), ClientError> {
     tx.conn
         .prepare_cached(
-            "INSERT INTO drafts (cid, text, base, sent, is_dirty, conflict, changed_at)
-             VALUES (:cid, :text, :base, :sent, :is_dirty, :conflict, :now)
+            "INSERT INTO drafts (cid, text, base, sent, is_dirty, conflict, newer, newer_version, changed_at)
+             VALUES (:cid, :text, :base, :sent, :is_dirty, :conflict, :newer, :newer_version, :now)
              ON CONFLICT (cid) DO UPDATE SET text = excluded.text, base = excluded.base, sent = excluded.sent,
-                 is_dirty = excluded.is_dirty, conflict = excluded.conflict, changed_at = excluded.changed_at",
+                 is_dirty = excluded.is_dirty, conflict = excluded.conflict, newer = excluded.newer,
+                 newer_version = excluded.newer_version, changed_at = excluded.changed_at",
         )?
         .execute(named_params! {
             ":cid": cid,
@@ -50,6 +56,8 @@ fn put(tx: &Tx<'_>, cid: i64, draft: &LocalDraft) -> Result<(), ClientError> {
             ":sent": draft.sent,
             ":is_dirty": draft.is_dirty,
             ":conflict": draft.conflict,
+            ":newer": draft.newer.as_ref().map(|(text, _)| text),
+            ":newer_version": draft.newer.as_ref().map_or(0, |(_, version)| i64::try_from(*version).unwrap_or(i64::MAX)),
             ":now": tx.now.as_i64(),
         })?;
     Ok(())
@@ -93,7 +101,7 @@ pub(super) fn send_if_dirty(tx: &mut Tx<'_>, cid: i64) -> Result<(), ClientError
 pub(super) fn sending(tx: &Tx<'_>, cid: i64, change: &mut DraftChange) -> Result<(), ClientError> {
     let draft = get(tx, cid)?;
     change.base = draft.base;
-    put(tx, cid, &LocalDraft { sent: Some(change.text.clone()), ..draft })
+    put(tx, cid, &LocalDraft { sent: Some(change.text.clone()), newer: None, ..draft })
 }
 
 /// Takes the server's draft.
@@ -110,18 +118,32 @@ pub(super) fn from_server(tx: &mut Tx<'_>, cid: i64, theirs: Option<&Draft>) -> 
     } else if draft.sent.as_deref() == Some(text) {
         LocalDraft { base: version, ..draft }
     } else if outbox::has_pending_draft(tx, cid)? {
-        // What waits stands on the older version: the server will say so when it leaves.
-        return Ok(());
+        // What waits stands on the older version: the server will say so when it leaves. If the server had it before this
+        // one, its answer comes behind.
+        return put(tx, cid, &LocalDraft { newer: Some((text.to_owned(), version)), ..draft });
     } else if version == draft.base {
         // The server refused it while the user was not a member.
         return if conversations::has_left(tx, cid)? { Ok(()) } else { send_if_dirty(tx, cid) };
     } else {
         in_conflict(draft, text, version)
     };
-    put(tx, cid, &next)?;
+    put(tx, cid, &LocalDraft { newer: None, ..next })?;
     let id = conversations::id_of(tx, cid)?;
     tx.changes.row(id);
     Ok(())
+}
+
+/// Own state came that is older than what is known. If it says that the server had the draft that was sent, the newer one
+/// that came before it counts.
+pub(super) fn overtaken(tx: &mut Tx<'_>, cid: i64, theirs: Option<&Draft>) -> Result<(), ClientError> {
+    let draft = get(tx, cid)?;
+    let text = theirs.map_or("", |theirs| theirs.text.as_str());
+    let Some((newer, version)) = draft.newer.clone() else { return Ok(()) };
+    if !draft.is_dirty || draft.text != text || draft.sent.as_deref() != Some(text) {
+        return Ok(());
+    }
+    put(tx, cid, &LocalDraft { is_dirty: false, newer: None, ..draft })?;
+    from_server(tx, cid, Some(&Draft { text: newer, version }))
 }
 
 /// The server refused the draft: both texts are kept for the user to choose.

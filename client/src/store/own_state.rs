@@ -145,6 +145,8 @@ pub(super) fn put(
         })?;
     if rows > 0 {
         drafts::from_server(tx, cid, own.draft.as_ref())?;
+    } else {
+        drafts::overtaken(tx, cid, own.draft.as_ref())?;
     }
     tell(tx, cid, &before)
 }

@@ -31,7 +31,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("schema/0002_last_lines.sql"),
     include_str!("schema/0003_marks.sql"),
     include_str!("schema/0004_tokens.sql"),
-    include_str!("schema/0005_deletions.sql"),
+    include_str!("schema/0005_deletions_and_drafts.sql"),
 ];
 
 /// Raised when projections are made differently; a file with another number makes them again (C6).

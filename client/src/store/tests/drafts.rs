@@ -70,6 +70,23 @@ async fn a_draft_of_another_device_is_taken_where_nothing_was_written() {
 }
 
 #[tokio::test]
+async fn r4_a_draft_that_was_cleared_elsewhere_before_its_answer_came_is_cleared_here() {
+    let fixture = Fixture::new().await;
+    write(&fixture, "a").await;
+    let (item, _) = leave(&fixture).await;
+    let of = |version, draft| OwnState { draft, ..own_state(fixture.conversation, version) };
+    let had = Draft { text: "a".into(), version: 1 };
+    let ops =
+        [of(4, None), of(3, Some(had))].map(|own| StoreOp::OwnState { user_seq: None, items: vec![own] });
+    let done = StoreOp::Done { items: vec![item] };
+    for _ in 0..2 {
+        fixture.apply(ops.iter().cloned().chain([done.clone()]).collect()).await;
+        assert_eq!(shown(&fixture).await, (None, None));
+        assert_eq!(fixture.read(outbox::all).await.len(), 0, "it is not sent again");
+    }
+}
+
+#[tokio::test]
 async fn a26_r4_two_texts_written_apart_both_survive() {
     let fixture = Fixture::new().await;
     write(&fixture, "mine").await;

@@ -4,3 +4,7 @@ CREATE TABLE deletions (
     id  BLOB    NOT NULL,
     PRIMARY KEY (cid, id)
 ) STRICT, WITHOUT ROWID;
+
+-- The server's draft that came while this one was on its way, and its version.
+ALTER TABLE drafts ADD COLUMN newer TEXT;
+ALTER TABLE drafts ADD COLUMN newer_version INTEGER NOT NULL DEFAULT 0;
