@@ -332,6 +332,7 @@ pub(super) fn entry(db: &Db<'_>, row: &OutboxRow) -> Result<OutboxEntry, ClientE
         "edit" | "reaction" | "pin" | "delete" => OutboxWhat::Relation,
         _ => OutboxWhat::Group,
     };
+    let target = if what == OutboxWhat::Relation { fate::target_of(row)? } else { None };
     let state = match (row.state.as_str(), row.code, row.seq) {
         ("acked", _, Some(seq)) => EntryState::Acked(seq),
         ("parked", code, _) => EntryState::Parked(code.unwrap_or(ErrorCode::Invalid)),
@@ -341,6 +342,7 @@ pub(super) fn entry(db: &Db<'_>, row: &OutboxRow) -> Result<OutboxEntry, ClientE
         item: row.item,
         conversation: conversations::id_of(db, row.cid)?,
         what,
+        target,
         bytes: u32::try_from(row.content.len()).unwrap_or(u32::MAX),
         state,
         tries: row.tries,

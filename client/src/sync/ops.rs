@@ -72,6 +72,8 @@ pub struct OutboxEntry {
     pub conversation: ConversationId,
     /// What.
     pub what: OutboxWhat,
+    /// What a relation is about.
+    pub target: Option<EventId>,
     /// About how long its content is as JSON, so that a `send` stays below the frame's limit.
     pub bytes: u32,
     /// How it stands.

@@ -22,12 +22,15 @@ enum Phase {
     Sent,
     Acked(Seq),
     Parked,
+    /// Parked for want of its target. What is about the same target waits with it, so that the order stays.
+    AwaitsTarget,
 }
 
 #[derive(Debug)]
 struct Row {
     conversation: ConversationId,
     what: OutboxWhat,
+    target: Option<EventId>,
     bytes: usize,
     tries: u32,
     written_at: TimestampMs,
@@ -95,6 +98,7 @@ impl Outbox {
             let phase = match entry.state {
                 EntryState::Queued => Phase::Queued,
                 EntryState::Acked(seq) => Phase::Acked(seq),
+                EntryState::Parked(ErrorCode::TargetMissing) => Phase::AwaitsTarget,
                 EntryState::Parked(_) => Phase::Parked,
             };
             if self.rows.get(&entry.item).is_some_and(Row::is_busy) {
@@ -106,6 +110,7 @@ impl Outbox {
                 Row {
                     conversation: entry.conversation,
                     what: entry.what,
+                    target: entry.target,
                     bytes: entry.bytes as usize,
                     tries: entry.tries,
                     written_at: entry.written_at,
@@ -139,7 +144,7 @@ impl Outbox {
     pub(crate) fn acked(&self) -> impl Iterator<Item = (i64, ConversationId, Seq)> + '_ {
         self.rows.iter().filter_map(|(item, row)| match row.phase {
             Phase::Acked(seq) => Some((*item, row.conversation, seq)),
-            Phase::Queued | Phase::Leaving | Phase::Sent | Phase::Parked => None,
+            Phase::Queued | Phase::Leaving | Phase::Sent | Phase::Parked | Phase::AwaitsTarget => None,
         })
     }
 
@@ -363,9 +368,10 @@ impl Outbox {
                     })
             }));
         }
+        let phase = if code == ErrorCode::TargetMissing { Phase::AwaitsTarget } else { Phase::Parked };
         for item in &items {
             if let Some(row) = self.rows.get_mut(item) {
-                row.phase = Phase::Parked;
+                row.phase = phase;
             }
         }
         StoreOp::Parked { items, code }

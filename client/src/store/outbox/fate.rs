@@ -142,7 +142,7 @@ fn has_target(tx: &Tx<'_>, row: &OutboxRow) -> Result<bool, ClientError> {
     Ok(stored.is_some_and(|event| !event.redacted) && !project::is_deleted(tx, row.cid, target)?)
 }
 
-fn target_of(row: &OutboxRow) -> Result<Option<EventId>, ClientError> {
+pub(super) fn target_of(row: &OutboxRow) -> Result<Option<EventId>, ClientError> {
     Ok(sql::read_json::<NewEvent>(&row.content)?.target)
 }
 

@@ -3,7 +3,7 @@
 use super::{Lane, Phase, Row};
 use crate::sync::ops::OutboxWhat;
 use kith_protocol::limits;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Collects the rows of one conversation that may leave; `most` is how many events and how many bytes of them, `None` if
 /// no event may.
@@ -28,7 +28,7 @@ pub(super) fn turns_of(
     let (mut events_open, (events_max, bytes_max)) = (most.is_some(), most.unwrap_or_default());
     // Own state leaves in its order: one that waits after a refusal would undo what was said after it.
     let (mut state_busy, mut states_wait) = (false, false);
-    let mut states = Vec::new();
+    let (mut states, mut awaited) = (Vec::new(), BTreeSet::new());
     for (item, row) in lane.items.iter().filter_map(of) {
         if row.what == OutboxWhat::State {
             state_busy |= row.is_busy();
@@ -47,6 +47,7 @@ pub(super) fn turns_of(
             continue;
         }
         match row.phase {
+            Phase::Queued if row.target.is_some_and(|target| awaited.contains(&target)) => {}
             Phase::Queued => {
                 let full = count == events_max || (count > 0 && bytes + row.bytes > bytes_max);
                 if full || row.retry_at > now {
@@ -58,6 +59,10 @@ pub(super) fn turns_of(
                 }
             }
             Phase::Parked => events_open = row.what != OutboxWhat::Message,
+            Phase::AwaitsTarget => {
+                events_open = row.what != OutboxWhat::Message;
+                awaited.extend(row.target);
+            }
             Phase::Acked(_) => events_open = !lane.awaits_acked,
             Phase::Leaving | Phase::Sent => {}
         }

@@ -77,10 +77,14 @@ impl World {
             for event in conversation.log.iter().filter(is_undone) {
                 let author = event.sender;
                 let is_there = conversation.members.contains_key(&author) && !self.is_hidden(author, *id);
-                let devices = self.clients.iter().filter(|one| one.user == author);
-                // Behind a message that waits for the user.
-                let waits = devices.into_iter().any(|one| one.store.image().is_deleting(event.id));
-                assert!(waits || !is_there, "seed {}: S7, {} is back", self.seed, event.id);
+                let deletes = |id: &EventId| {
+                    self.targets.get(id).is_some_and(|(of, kind)| *of == event.id && kind == "delete")
+                };
+                // Behind a message that waits for the user, or taken back.
+                let mut devices = self.clients.iter().filter(|one| one.user == author);
+                let is_settled = devices
+                    .any(|one| one.store.image().is_deleting(event.id) || one.cancelled.keys().any(deletes));
+                assert!(is_settled || !is_there, "seed {}: S7, {} is back", self.seed, event.id);
             }
         }
     }

@@ -85,6 +85,7 @@ impl MemoryStore {
             item,
             conversation: row.conversation,
             what: what(&row.op),
+            target: row.target().filter(|_| what(&row.op) == OutboxWhat::Relation),
             bytes: 100,
             state,
             tries: row.tries,
@@ -379,6 +380,11 @@ impl Row {
     fn lacks(&self, id: EventId) -> bool {
         let is_missed = self.state == RowState::Parked(ErrorCode::TargetMissing);
         is_missed && matches!(&self.op, OutboxOp::Event(event) if event.target == Some(id))
+    }
+
+    /// What it is about.
+    pub(crate) fn target(&self) -> Option<EventId> {
+        if let OutboxOp::Event(event) = &self.op { event.target } else { None }
     }
 
     pub(crate) fn is(&self, id: EventId) -> bool {

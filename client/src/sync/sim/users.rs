@@ -81,21 +81,13 @@ impl World {
     /// Does something and tells the machine; what came into the outbox, and what was taken back, is noted (I9).
     pub(super) fn does(&mut self, client: usize, doing: Doing) -> bool {
         let wall = self.clients[client].wall(self.now);
+        self.note_targets(client);
         let before = self.events_in_outbox(client);
         let discarded = self.opening_of(client, &doing);
         self.trace(|| format!("client {client} does {doing:?}"));
         let Some(update) = self.clients[client].store.act(doing, wall) else { return false };
         let after = self.events_in_outbox(client);
-        for (_, row) in self.clients[client].store.outbox() {
-            if let OutboxOp::Event(event) = row.op
-                && let Some(target) = event.target
-            {
-                self.targets.insert(event.id, (target, event.kind.clone()));
-                if event.kind == "delete" {
-                    self.deleted.insert(target);
-                }
-            }
-        }
+        self.note_targets(client);
         let one = &mut self.clients[client];
         // Discarding an opening discards its own state.
         discarded.and_then(|conversation| one.said.remove(&conversation));
@@ -111,6 +103,20 @@ impl World {
         }
         self.feed(client, Input::Outbox(update));
         true
+    }
+
+    /// Notes what the relations in an outbox are about; the store puts some of them there by itself.
+    fn note_targets(&mut self, client: usize) {
+        for (_, row) in self.clients[client].store.outbox() {
+            if let OutboxOp::Event(event) = row.op
+                && let Some(target) = event.target
+            {
+                self.targets.insert(event.id, (target, event.kind.clone()));
+                if event.kind == "delete" {
+                    self.deleted.insert(target);
+                }
+            }
+        }
     }
 
     /// The conversation whose opening the user discards.

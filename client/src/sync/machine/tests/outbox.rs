@@ -1,6 +1,6 @@
 use super::*;
 use kith_protocol::{
-    ErrorCode,
+    ErrorCode, EventId,
     frame::{Ack, AckResult, AckStatus, ErrorFrame, Open},
 };
 
@@ -54,6 +54,23 @@ fn o4_one_send_is_in_flight_and_conversations_do_not_block_each_other() {
     assert_eq!(leaving(&bench.queue(vec![entry(5, two, OutboxWhat::Message)])), [5]);
     let results = (1..=3).map(|seq| result(AckStatus::Ok, Some(seq), None)).collect();
     assert_eq!(leaving(&ack(&mut bench, request, results)), [4]);
+}
+
+#[test]
+fn s7_what_is_about_a_missing_target_waits_behind_what_was_refused_for_it() {
+    let (mut bench, id) = (bench(), conversation(1));
+    let (missing, there) = (Some(EventId::mint()), Some(EventId::mint()));
+    let about = |item, target| OutboxEntry { target, ..entry(item, id, OutboxWhat::Relation) };
+    assert_eq!(leaving(&bench.queue(vec![about(1, missing)])), [1]);
+    let request = send(&mut bench, &[1], id);
+    ack(&mut bench, request, vec![result(AckStatus::Error, None, Some(ErrorCode::TargetMissing))]);
+    let message = entry(4, id, OutboxWhat::Message);
+    let actions = bench.queue(vec![about(2, missing), about(3, there), message]);
+    assert_eq!(leaving(&actions), [3, 4], "a second reaction would be undone by the first");
+    let request = send(&mut bench, &[3, 4], id);
+    let results = [1, 2].map(|seq| result(AckStatus::Ok, Some(seq), None)).to_vec();
+    assert_eq!(leaving(&ack(&mut bench, request, results)), [0; 0]);
+    assert_eq!(leaving(&bench.queue(vec![about(1, missing)])), [1, 2], "it has come");
 }
 
 #[test]

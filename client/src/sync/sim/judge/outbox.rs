@@ -58,7 +58,7 @@ impl World {
     /// I6: what is left is parked with a permanent code, or held by what is parked, or by a conversation that the server
     /// has lost and that is somebody else's to begin again.
     pub(super) fn outbox_has_ended(&self, client: usize, image: &MemoryStore) {
-        let (mut held, mut unopened) = (Vec::new(), Vec::new());
+        let (mut held, mut unopened, mut awaited) = (Vec::new(), Vec::new(), Vec::new());
         for (item, row) in &image.outbox {
             // Begun again by somebody else, and without this user.
             let is_lost =
@@ -69,12 +69,17 @@ impl World {
                     if matches!(what(&row.op), OutboxWhat::Message | OutboxWhat::Open) {
                         held.push(row.conversation);
                     }
+                    if *code == ErrorCode::TargetMissing {
+                        awaited.extend(row.target().map(|target| (row.conversation, target)));
+                    }
                     if what(&row.op) == OutboxWhat::Open {
                         unopened.push(row.conversation);
                     }
                 }
                 RowState::Queued => {
                     let waits = held.contains(&row.conversation) && what(&row.op) != OutboxWhat::State;
+                    let target = row.target().map(|target| (row.conversation, target));
+                    let waits = waits || target.is_some_and(|target| awaited.contains(&target));
                     let waits = waits || unopened.contains(&row.conversation) || is_lost;
                     assert!(waits, "seed {}: I6, client {client}, row {item} is left: {row:?}", self.seed);
                 }
