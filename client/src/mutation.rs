@@ -39,6 +39,8 @@ mutations! {
     FirstPartEndsRequest,
     /// After a restore, what was queued leaves before what is sent again: also a delete of it (S7).
     RelationOvertakes,
+    /// A deletion that the server lost is not sent again when another device brings the message back (S7).
+    LostDeletionIsForgotten,
     /// Heads that the log has overtaken bring back title, intervals and number of members (S3).
     OldHeadsUndo,
     /// An acknowledgement removes the outbox row, before the event is stored (O2).

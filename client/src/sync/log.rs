@@ -263,10 +263,12 @@ impl Log {
             let index = seq.0.checked_sub(run.low.0)?;
             page.events.get(usize::try_from(index).ok()?).map(|event| event.chain)
         };
+        let before = self.ranges.clone();
         self.ranges.merge(run, at)?;
+        // Nothing of the page is stored if what waited above it is of another log.
+        let continued = self.drain().inspect_err(|_| self.ranges = before)?;
         self.confirm_if_continued();
         self.fruitless = 0;
-        let continued = self.drain()?;
         self.settle();
         Ok((true, continued))
     }

@@ -79,7 +79,9 @@ pub(crate) fn plan(me: UserId, above: &[Event], waiting: &[Waiting]) -> Resend {
     let waiting_deletes = ended.iter().filter(|row| row.kind == "delete");
     let by_me = own_deletes.map(|event| event.target).chain(waiting_deletes.map(|row| row.target)).flatten();
     let by_me: BTreeSet<EventId> = by_me.chain(own).collect();
-    plan.deleted = deleted.intersection(&by_me).copied().collect();
+    if !mutation::is(Mutation::LostDeletionIsForgotten) {
+        plan.deleted = deleted.intersection(&by_me).copied().collect();
+    }
     plan.ended = ended.into_iter().map(|row| row.item).collect();
     if again.is_empty() {
         return plan;

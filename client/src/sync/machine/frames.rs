@@ -230,10 +230,8 @@ impl Machine {
     }
 
     fn members(&mut self, members: Members, asked: Option<Asked>) {
-        let (first, known) = match asked {
-            Some(Asked::Members { first, as_of, .. }) => (first, as_of),
-            _ => (false, None),
-        };
+        // An answer that was repeated, or that nobody waits for, may be older than what has come since.
+        let Some(Asked::Members { first, as_of: known, .. }) = asked else { return };
         let as_of = if first { members.as_of } else { known };
         let conversation = members.conversation;
         let next = members.next;

@@ -51,6 +51,24 @@ fn l2_what_nobody_waits_for_stays_below_what_a_server_takes() {
 }
 
 #[test]
+fn c2_a_page_that_what_came_live_contradicts_claims_nothing() {
+    let id = conversation(1);
+    let mut bench = Bench::new(local(Vec::new()));
+    // The chain of the third one is of the log before the server was set back.
+    let (other, events) = (log(conversation(2), bench.peer, 3), log(id, bench.peer, 2));
+    let actions = bench.greet(heads(vec![item(id, &events[..1], 1)]));
+    let number = pulls(&actions)[0].1;
+    bench.events(id, &other[2..]);
+    let actions = bench.frame(page(id, &events, 1, 2, Some(number)));
+    let stores = |action: &Action| matches!(action, Action::Store(StoreOp::Page(_)));
+    assert!(!actions.iter().any(stores), "{actions:?}");
+    bench.feed(Input::Closed(None));
+    bench.after(60_000);
+    let actions = bench.greet(heads(vec![item(id, &events, 1)]));
+    assert_eq!(pulls(&actions).len(), 1, "it is not here");
+}
+
+#[test]
 fn c1_a_hole_may_close_by_itself_for_300_ms() {
     let id = conversation(1);
     let mut bench = Bench::new(local(Vec::new()));

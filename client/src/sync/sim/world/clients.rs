@@ -394,7 +394,13 @@ impl World {
     fn send_up(&mut self, client: usize, frame: &ClientFrame, request: Option<u64>) {
         let Some(connection) = self.clients[client].connection else { return };
         for _ in 0..self.copies() {
-            let at = self.arrival(connection, true, false);
+            let mut at = self.arrival(connection, true, false);
+            if matches!(frame, ClientFrame::State(_)) {
+                // The last word counts, and a socket keeps the order of words.
+                let last = self.last_arrival.entry((connection, true)).or_default();
+                *last = at.max(*last);
+                at = *last;
+            }
             self.at(at, Happening::Up { connection, frame: Box::new(frame.clone()), request });
         }
     }
