@@ -291,10 +291,29 @@ impl Log {
         }
     }
 
-    /// The pull in flight was answered.
-    pub(crate) fn pull_answered(&mut self) {
+    /// The pull in flight was answered. What somebody asked for and the page does not reach any more is asked for next.
+    pub(crate) fn pull_answered(&mut self, page: &Page) {
         self.pull = None;
-        self.want_in_flight = None;
+        let Some(want) = self.want_in_flight.take() else { return };
+        let rest = Wanted { from: page.high.next(), ..want };
+        let is_part =
+            want.direction == Direction::Forward && !page.events.is_empty() && page.high >= want.from;
+        if is_part && want.to.is_some_and(|to| rest.from <= to) {
+            self.wants.push_front(rest);
+        }
+    }
+
+    /// Asks for one event, together with the one before it if that is asked for, too.
+    pub(crate) fn want(&mut self, seq: Seq) {
+        if self.wants.iter().any(|want| want.from <= seq && want.to.is_some_and(|to| seq <= to)) {
+            return;
+        }
+        match self.wants.back_mut() {
+            Some(last) if last.direction == Direction::Forward && last.to == Some(seq.previous()) => {
+                last.to = Some(seq);
+            }
+            _ => self.wants.push_back(Wanted { from: seq, to: Some(seq), direction: Direction::Forward }),
+        }
     }
 
     /// A pull was refused, or brought nothing: the next one waits.

@@ -87,7 +87,16 @@ impl Log {
     /// that is (R6).
     fn first_visible(&self, want: Wanted) -> Option<Seq> {
         match want.direction {
-            Direction::Forward => self.visible_part((want.from, want.from)).map(|(low, _)| low),
+            Direction::Forward => {
+                let mut from = want.from;
+                while let Some(stored) =
+                    self.ranges.all().iter().find(|range| range.low <= from && from <= range.high)
+                {
+                    from = stored.high.next();
+                }
+                let is_asked = from <= want.to.unwrap_or(want.from);
+                self.visible_part((from, from)).filter(|_| is_asked).map(|(low, _)| low)
+            }
             Direction::Backward => {
                 self.visible_part((want.to.unwrap_or(self.floor), want.from)).map(|(_, high)| high)
             }

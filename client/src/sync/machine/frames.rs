@@ -135,7 +135,7 @@ impl Machine {
         let conversation = page.conversation;
         let Some(log) = self.logs.get_mut(&conversation) else { return };
         if matches!(asked, Some(Asked::Pull { .. })) {
-            log.pull_answered();
+            log.pull_answered(&page);
             log.head_told(page.head);
         }
         if log.probing {

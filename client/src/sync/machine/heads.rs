@@ -173,17 +173,12 @@ impl Machine {
 
     /// An acknowledged event of one's own that is not stored: its row ends only with it (O2).
     pub(super) fn want_acked(&mut self, conversation: ConversationId, seq: Seq) {
-        use crate::sync::log::Wanted;
-        use kith_protocol::frame::Direction;
         let Some(log) = self.logs.get_mut(&conversation) else { return };
         if log.ranges.contains(seq) {
             return;
         }
-        let wanted = Wanted { from: seq, to: Some(seq), direction: Direction::Forward };
         // Behind, the catching up brings it, unless the newest page leaps over it.
-        if !log.wants.contains(&wanted) {
-            log.wants.push_back(wanted);
-        }
+        log.want(seq);
         self.attend(conversation);
     }
 }

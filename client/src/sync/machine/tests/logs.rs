@@ -69,6 +69,28 @@ fn c2_a_page_that_what_came_live_contradicts_claims_nothing() {
 }
 
 #[test]
+fn o2_what_was_acknowledged_in_a_row_is_asked_for_in_one_pull_a_page() {
+    let id = conversation(1);
+    let events = log(id, UserId::mint(), 60);
+    let acked = |seq| OutboxEntry {
+        state: EntryState::Acked(Seq(seq)),
+        ..entry(seq as i64, id, OutboxWhat::Message)
+    };
+    // The third one came live before the link broke.
+    let rows = (1..=30).filter(|seq| *seq != 3).map(acked).collect();
+    let state = LocalState { outbox: rows, ..local(vec![kept(id, &events, 3, 3)]) };
+    let (mut bench, actions) = Bench::live(state, vec![item(id, &events, 1)]);
+    let (mut asked, mut next) = (Vec::new(), pulls(&actions));
+    while let Some((pull, number)) = next.pop().filter(|(pull, _)| pull.direction == Direction::Forward) {
+        let from = pull.from.unwrap().0;
+        asked.push((from, pull.to.unwrap().0));
+        let high = (from + 9).min(pull.to.unwrap().0);
+        next = pulls(&bench.frame(page(id, &events, from, high, Some(number))));
+    }
+    assert_eq!(asked, [(1, 2), (4, 30), (14, 30), (24, 30)]);
+}
+
+#[test]
 fn c1_a_hole_may_close_by_itself_for_300_ms() {
     let id = conversation(1);
     let mut bench = Bench::new(local(Vec::new()));
