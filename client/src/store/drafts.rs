@@ -97,11 +97,21 @@ pub(super) fn send_if_dirty(tx: &mut Tx<'_>, cid: i64) -> Result<(), ClientError
     outbox::push_state(tx, cid, StateChange { draft: Some(change), ..StateChange::of(conversation) })
 }
 
-/// The draft as it leaves: its base is the version on which the text stands at this moment.
-pub(super) fn sending(tx: &Tx<'_>, cid: i64, change: &mut DraftChange) -> Result<(), ClientError> {
+/// The draft as it leaves: its base is the version on which the text stands at this moment. `None` while the user has to
+/// choose between two texts, or if the server's has taken its place: it would overwrite what nobody has seen.
+pub(super) fn sending(
+    tx: &Tx<'_>,
+    cid: i64,
+    mut change: DraftChange,
+) -> Result<Option<DraftChange>, ClientError> {
     let draft = get(tx, cid)?;
+    let is_replaced = draft != LocalDraft::default() && !draft.is_dirty && draft.text != change.text;
+    if draft.conflict.is_some() || is_replaced {
+        return Ok(None);
+    }
     change.base = draft.base;
-    put(tx, cid, &LocalDraft { sent: Some(change.text.clone()), newer: None, ..draft })
+    put(tx, cid, &LocalDraft { sent: Some(change.text.clone()), newer: None, ..draft })?;
+    Ok(Some(change))
 }
 
 /// Takes the server's draft.
@@ -118,8 +128,11 @@ pub(super) fn from_server(tx: &mut Tx<'_>, cid: i64, theirs: Option<&Draft>) -> 
     } else if draft.sent.as_deref() == Some(text) {
         LocalDraft { base: version, ..draft }
     } else if outbox::has_pending_draft(tx, cid)? {
-        // What waits stands on the older version: the server will say so when it leaves. If the server had it before this
-        // one, its answer comes behind.
+        // What waits stands on the older version: the server will say so when it leaves.
+        if !outbox::is_draft_on_its_way(tx, cid)? {
+            return Ok(());
+        }
+        // If the server took ours before this one, the answer to ours is still to come.
         return put(tx, cid, &LocalDraft { newer: Some((text.to_owned(), version)), ..draft });
     } else if version == draft.base {
         // The server refused it while the user was not a member.

@@ -113,6 +113,7 @@ fn take(
         let was_here = was_here || known.contains(&event.id);
         if is_news
             && !was_here
+            && !(has_deletions && deletions::is_kept(tx, cid, event.id)?)
             && !event.redacted
             && (own.mute <= tx.now || mutation::is(Mutation::MuteIsIgnored))
         {

@@ -332,7 +332,7 @@ pub(super) fn entry(db: &Db<'_>, row: &OutboxRow) -> Result<OutboxEntry, ClientE
         "edit" | "reaction" | "pin" | "delete" => OutboxWhat::Relation,
         _ => OutboxWhat::Group,
     };
-    let target = if what == OutboxWhat::Relation { fate::target_of(row)? } else { None };
+    let target = if what == OutboxWhat::Relation { fate::target_of(row).unwrap_or(None) } else { None };
     let state = match (row.state.as_str(), row.code, row.seq) {
         ("acked", _, Some(seq)) => EntryState::Acked(seq),
         ("parked", code, _) => EntryState::Parked(code.unwrap_or(ErrorCode::Invalid)),
@@ -367,6 +367,16 @@ pub(super) fn pending_states(db: &Db<'_>, cid: i64) -> Result<Vec<StateChange>, 
         "SELECT content FROM outbox WHERE cid = ?1 AND kind = 'state' AND state <> 'parked' ORDER BY item",
     )?;
     Ok(query.query_map([cid], |row| sql::json(row, "content"))?.collect::<Result<_, _>>()?)
+}
+
+/// Whether a draft waits.
+/// Whether a draft has left, and its answer has not come.
+pub(super) fn is_draft_on_its_way(db: &Db<'_>, cid: i64) -> Result<bool, ClientError> {
+    let mut is_on_its_way = false;
+    for row in of_kind(db, cid, "state")?.into_iter().filter(|row| row.state == "sending") {
+        is_on_its_way |= sql::read_json::<StateChange>(&row.content)?.draft.is_some();
+    }
+    Ok(is_on_its_way)
 }
 
 /// Whether a draft waits.

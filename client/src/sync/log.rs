@@ -265,7 +265,7 @@ impl Log {
         };
         let before = self.ranges.clone();
         self.ranges.merge(run, at)?;
-        // Nothing of the page is stored if what waited above it is of another log.
+        // If the events in the buffer are of another log, nothing of the page is stored.
         let continued = self.drain().inspect_err(|_| self.ranges = before)?;
         self.confirm_if_continued();
         self.fruitless = 0;

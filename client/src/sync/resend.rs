@@ -78,7 +78,11 @@ pub(crate) fn plan(me: UserId, above: &[Event], waiting: &[Waiting]) -> Resend {
     let own_deletes = above.iter().filter(|event| event.sender == me && event.kind == "delete");
     let waiting_deletes = ended.iter().filter(|row| row.kind == "delete");
     let by_me = own_deletes.map(|event| event.target).chain(waiting_deletes.map(|row| row.target)).flatten();
-    let by_me: BTreeSet<EventId> = by_me.chain(own).collect();
+    let by_others = above.iter().filter(|event| event.sender != me && event.kind == "delete");
+    let by_others: BTreeSet<EventId> = by_others.filter_map(|event| event.target).collect();
+    // An own message that was erased, and of whose deletion nothing is stored, was deleted on another device.
+    let erased = own.into_iter().filter(|id| !by_others.contains(id));
+    let by_me: BTreeSet<EventId> = by_me.chain(erased).collect();
     if !mutation::is(Mutation::LostDeletionIsForgotten) {
         plan.deleted = deleted.intersection(&by_me).copied().collect();
     }

@@ -23,9 +23,8 @@ pub(in crate::store) fn sending(tx: &mut Tx<'_>, items: &[i64]) -> Result<(), Cl
             "open" => OutboxOp::Open(sql::read_json(&row.content)?),
             "state" => {
                 let mut change: StateChange = sql::read_json(&row.content)?;
-                if let Some(draft) = &mut change.draft {
-                    drafts::sending(tx, row.cid, draft)?;
-                }
+                change.draft =
+                    change.draft.map(|draft| drafts::sending(tx, row.cid, draft)).transpose()?.flatten();
                 OutboxOp::State(change)
             }
             _ => OutboxOp::Event(sql::read_json(&row.content)?),
@@ -81,7 +80,7 @@ pub(super) fn set_state(tx: &Tx<'_>, item: i64, state: &str) -> Result<(), Clien
     Ok(())
 }
 
-/// These rows met an error: with a time they will be tried again, without they wait for the user. The deletion of a
+/// These rows met an error. With a time they are tried again; without one they wait for the user. The deletion of a
 /// message that the server does not have ends: there is nothing to delete.
 pub(in crate::store) fn failed(
     tx: &mut Tx<'_>,
@@ -100,6 +99,7 @@ pub(in crate::store) fn failed(
             && retry_at.is_none()
             && row.kind == "delete"
             && let Some(target) = target_of(&row)?
+            && !is_stored(tx, row.cid, target)?
         {
             deletions::keep(tx, row.cid, target)?;
             end(tx, item)?;
@@ -137,9 +137,13 @@ fn has_target(tx: &Tx<'_>, row: &OutboxRow) -> Result<bool, ClientError> {
     if row.kind == "state" || row.kind == "open" || row.tries >= resend::TARGET_TRIES_MAX {
         return Ok(false);
     }
-    let Some(target) = target_of(row)? else { return Ok(false) };
-    let stored = project::stored_event(tx, row.cid, target)?;
-    Ok(stored.is_some_and(|event| !event.redacted) && !project::is_deleted(tx, row.cid, target)?)
+    target_of(row)?.map_or(Ok(false), |target| is_stored(tx, row.cid, target))
+}
+
+/// Whether an event is stored and not deleted.
+fn is_stored(tx: &Tx<'_>, cid: i64, id: EventId) -> Result<bool, ClientError> {
+    let stored = project::stored_event(tx, cid, id)?;
+    Ok(stored.is_some_and(|event| !event.redacted) && !project::is_deleted(tx, cid, id)?)
 }
 
 pub(super) fn target_of(row: &OutboxRow) -> Result<Option<EventId>, ClientError> {

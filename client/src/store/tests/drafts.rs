@@ -87,6 +87,21 @@ async fn r4_a_draft_that_was_cleared_elsewhere_before_its_answer_came_is_cleared
 }
 
 #[tokio::test]
+async fn r4_what_was_written_while_a_refused_draft_was_on_its_way_waits_for_the_users_choice() {
+    let fixture = Fixture::new().await;
+    write(&fixture, "a").await;
+    let (first, _) = leave(&fixture).await;
+    write(&fixture, "ab").await;
+    let current = Box::new(theirs(&fixture, "x", 7));
+    fixture.apply(vec![StoreOp::DraftConflict { items: vec![first], current }]).await;
+    assert_eq!(shown(&fixture).await, (Some("ab".into()), Some("x".into())));
+    let item = fixture.read(outbox::all).await.last().unwrap().item;
+    let stored = fixture.apply(vec![StoreOp::Sending { items: vec![item] }]).await;
+    let OutboxOp::State(change) = stored.sending[0].op.clone() else { panic!("a state") };
+    assert_eq!(change.draft, None, "it would overwrite what nobody has seen");
+}
+
+#[tokio::test]
 async fn a26_r4_two_texts_written_apart_both_survive() {
     let fixture = Fixture::new().await;
     write(&fixture, "mine").await;

@@ -230,8 +230,8 @@ impl World {
         self.deleted.contains(&about)
     }
 
-    /// Whether it deletes a message that the server does not have, or has without its text, or that another deletion in
-    /// the outbox is about: the server refused it for want of the message, which came later.
+    /// Whether the deletion of a message needs no event of its own. The message is not on the server, or its text is not,
+    /// or another deletion of it waits.
     fn is_deletion_done(&self, image: &MemoryStore, id: EventId) -> bool {
         let Some((target, _)) = self.targets.get(&id).filter(|(_, kind)| kind == "delete") else {
             return false;
