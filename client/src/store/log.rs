@@ -111,9 +111,10 @@ fn take(
         let announced = if mutation::is(Mutation::HistoryIsAnnounced) { Seq::ZERO } else { facts.announced };
         let is_news = event.seq > announced && event.seq > own.read && event.sender != tx.me;
         let was_here = was_here || known.contains(&event.id);
+        let was_deleted = has_deletions && deletions::is_kept(tx, cid, event.id)?;
         if is_news
             && !was_here
-            && !(has_deletions && deletions::is_kept(tx, cid, event.id)?)
+            && !was_deleted
             && !event.redacted
             && (own.mute <= tx.now || mutation::is(Mutation::MuteIsIgnored))
         {
