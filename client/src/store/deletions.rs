@@ -1,5 +1,5 @@
 //! Deletions that the server has lost (S7). This device does not send the message again, but another one may. When the
-//! message comes, it is deleted once more. A damaged file loses them.
+//! message comes, it is deleted once more.
 
 use super::{Db, Tx, members, project, unsent};
 use crate::ClientError;

@@ -48,6 +48,17 @@ impl OutboxRow {
         }
     }
 
+    /// The message that a relation is about: it waits with others that were refused for want of it. A deletion does not wait,
+    /// for it ends if there is nothing to delete.
+    pub(super) fn waits_with(&self) -> Option<EventId> {
+        let waits = matches!(self.kind.as_str(), "edit" | "reaction" | "pin");
+        serde_json::from_str::<NewEvent>(&self.content).ok().filter(|_| waits)?.target
+    }
+
+    pub(super) fn is_for_want_of_target(&self) -> bool {
+        self.state == "parked" && self.code == Some(ErrorCode::TargetMissing)
+    }
+
     fn is_untried(&self) -> bool {
         self.tries == 0 && !self.is_resubmitted()
     }
@@ -332,7 +343,6 @@ pub(super) fn entry(db: &Db<'_>, row: &OutboxRow) -> Result<OutboxEntry, ClientE
         "edit" | "reaction" | "pin" | "delete" => OutboxWhat::Relation,
         _ => OutboxWhat::Group,
     };
-    let target = if what == OutboxWhat::Relation { fate::target_of(row).unwrap_or(None) } else { None };
     let state = match (row.state.as_str(), row.code, row.seq) {
         ("acked", _, Some(seq)) => EntryState::Acked(seq),
         ("parked", code, _) => EntryState::Parked(code.unwrap_or(ErrorCode::Invalid)),
@@ -342,7 +352,7 @@ pub(super) fn entry(db: &Db<'_>, row: &OutboxRow) -> Result<OutboxEntry, ClientE
         item: row.item,
         conversation: conversations::id_of(db, row.cid)?,
         what,
-        target,
+        target: row.waits_with(),
         bytes: u32::try_from(row.content.len()).unwrap_or(u32::MAX),
         state,
         tries: row.tries,

@@ -1,4 +1,4 @@
-//! A damaged file: what only this device has (the outbox and drafts) is brought into a new one, row by row, as far as
+//! A damaged file: what only this device has (the outbox, drafts, lost deletions) is brought into a new one, row by row, as far as
 //! it can be read; the damaged file is set aside and removed after some weeks ([`place`]). The rest comes from the server by ordinary sync.
 
 use super::{Db, Key, Tx, apply, drafts, messages, outbox, place, rebuild, schema, sql};
@@ -42,6 +42,8 @@ struct Salvaged {
     people: Vec<Columns>,
     outbox: Vec<Columns>,
     drafts: Vec<Columns>,
+    /// Those that the server has lost.
+    deletions: Vec<Columns>,
     meta: Vec<(String, String)>,
     /// Rows that are known to have been there and could not be read.
     lost: u32,
@@ -173,14 +175,20 @@ impl Wreck<'_> {
                 None => salvaged.lost += 1,
             }
         }
+        let deletions = self.ask(|conn| {
+            let mut query = conn.prepare("SELECT cid, id FROM deletions")?;
+            let rows = query.query_map([], columns)?;
+            rows.collect::<Result<Vec<_>, _>>()
+        });
+        salvaged.deletions = deletions.unwrap_or_default();
         self.surroundings(&mut salvaged);
         Ok(salvaged)
     }
 
     /// The conversations and people of what was found, and where the device stood with the server (S8).
     fn surroundings(&mut self, salvaged: &mut Salvaged) {
-        let cids: BTreeSet<i64> =
-            salvaged.outbox.iter().chain(&salvaged.drafts).filter_map(|row| number(row, "cid")).collect();
+        let rows = salvaged.outbox.iter().chain(&salvaged.drafts).chain(&salvaged.deletions);
+        let cids: BTreeSet<i64> = rows.filter_map(|row| number(row, "cid")).collect();
         for cid in cids {
             let whole = self.row("SELECT * FROM conversations NOT INDEXED WHERE cid = ?1", cid).flatten();
             let row = whole.or_else(|| {
@@ -244,9 +252,11 @@ fn put(tx: &mut Tx<'_>, salvaged: Salvaged, file: String) -> Result<MendedView, 
     for person in &salvaged.people {
         insert(tx, "people", person)?;
     }
+    let mut placed = BTreeSet::new();
     for (&cid, row) in &salvaged.conversations {
         if let Some(id) = id_of(row).or_else(|| id_in_outbox(&salvaged.outbox, cid)) {
             put_conversation(tx, cid, id, row)?;
+            placed.insert(cid);
         }
     }
     for (cid, user, role) in &salvaged.members {
@@ -270,6 +280,12 @@ fn put(tx: &mut Tx<'_>, salvaged: Salvaged, file: String) -> Result<MendedView, 
     }
     for row in &salvaged.drafts {
         if put_draft(tx, row)? { kept += 1 } else { lost += 1 }
+    }
+    for row in &salvaged.deletions {
+        let known = number(row, "cid").is_some_and(|cid| placed.contains(&cid));
+        if known {
+            insert(tx, "deletions", row)?;
+        }
     }
     Ok(MendedView { salvaged: kept, lost, is_complete: salvaged.is_complete, file, kept_until: None })
 }

@@ -14,11 +14,16 @@ use std::collections::HashSet;
 
 /// Everything that is unsent, in the order of writing. Read markers and drafts are shown only when they are refused.
 pub(crate) fn list(db: &Db<'_>) -> Result<Vec<OutboxItemView>, ClientError> {
-    let (mut views, mut held) = (Vec::new(), HashSet::new());
+    let (mut views, mut held, mut missing) = (Vec::new(), HashSet::new(), HashSet::new());
     for row in outbox::all(db)? {
-        let is_held = held.contains(&row.cid) && row.kind != "state";
+        let waits_with = row.waits_with().map(|target| (row.cid, target));
+        let is_held = (held.contains(&row.cid) && row.kind != "state")
+            || waits_with.is_some_and(|target| missing.contains(&target));
         if row.state == "parked" && matches!(row.kind.as_str(), "message" | "open") {
             held.insert(row.cid);
+        }
+        if row.is_for_want_of_target() {
+            missing.extend(waits_with);
         }
         if row.state == "acked" || (row.kind == "state" && row.state != "parked") {
             continue;
@@ -93,12 +98,15 @@ fn find(tx: &Tx<'_>, item: f64) -> Result<OutboxRow, ClientError> {
     outbox::get(tx, item as i64)?.ok_or(ClientError::NotFound)
 }
 
-/// Tries an item again: with it, everything of its conversation that was parked for the same reason.
+/// Tries an item again: with it, everything of its conversation that was parked for the same reason, and what holds it back
+/// for want of the same message.
 pub(crate) fn retry(tx: &mut Tx<'_>, item: f64) -> Result<(), ClientError> {
     let row = find(tx, item)?;
-    for other in outbox::all(tx)? {
-        let is_meant = other.item == row.item
-            || (other.cid == row.cid && other.state == "parked" && other.code == row.code);
+    let target = row.waits_with();
+    for other in outbox::all(tx)?.into_iter().filter(|other| other.cid == row.cid) {
+        let holds = target.is_some() && other.is_for_want_of_target() && other.waits_with() == target;
+        let is_alike = other.state == "parked" && other.code == row.code;
+        let is_meant = other.item == row.item || is_alike || holds;
         if is_meant && other.state != "acked" && other.state != "sending" {
             outbox::requeue(tx, other.item)?;
         }

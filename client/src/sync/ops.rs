@@ -72,7 +72,7 @@ pub struct OutboxEntry {
     pub conversation: ConversationId,
     /// What.
     pub what: OutboxWhat,
-    /// What a relation is about.
+    /// The message that an edit, a reaction or a pin is about: others that were refused for want of it hold it back.
     pub target: Option<EventId>,
     /// About how long its content is as JSON, so that a `send` stays below the frame's limit.
     pub bytes: u32,

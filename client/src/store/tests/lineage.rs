@@ -276,7 +276,7 @@ async fn s7_o7_what_goes_out_again_is_deleted_for_everybody_who_holds_it() {
 }
 
 /// What a conversation's outbox holds, in the order of sending: kind, text or nothing, state.
-async fn outbox(fixture: &Fixture) -> Vec<(String, String, String)> {
+pub(super) async fn outbox(fixture: &Fixture) -> Vec<(String, String, String)> {
     let rows = fixture.read(crate::store::outbox::all).await;
     let text = |content: &str| {
         let event: serde_json::Value = serde_json::from_str(content).unwrap();
@@ -370,69 +370,6 @@ async fn s7_o5_what_was_refused_for_want_of_its_target_goes_on_when_the_target_c
     fixture.number(bo, theirs, &message("theirs"));
     let stored = fixture.apply(vec![fixture.append(2, 2)]).await;
     assert_eq!(stored.queued.iter().map(|entry| entry.item).collect::<Vec<_>>(), items);
-}
-
-#[tokio::test]
-async fn s7_what_was_acknowledged_lost_and_deleted_is_not_sent_again() {
-    let fixture = Fixture::new().await;
-    let (id, item) = fixture.send("regretted").await;
-    fixture.apply(vec![StoreOp::Sending { items: vec![item] }]).await;
-    fixture.apply(vec![StoreOp::Acked { item, id, seq: Seq(1), ts: TimestampMs(1) }]).await;
-    fixture.write(move |tx| doing::delete(tx, Fixture::CID, id)).await;
-    let stored = fixture.apply(vec![StoreOp::Queued { items: vec![item] }]).await;
-    assert_eq!((outbox(&fixture).await, stored.ended.len()), (Vec::new(), 2));
-    assert_eq!(fixture.texts().await, [""; 0]);
-}
-
-#[tokio::test]
-async fn s7_what_was_deleted_and_another_device_sends_again_is_deleted_again() {
-    let mut fixture = Fixture::new().await;
-    let (ada, bo) = (fixture.ada, fixture.bo);
-    let (mine, theirs) = (fixture.says(ada, "mine").id, fixture.says(bo, "theirs").id);
-    fixture.number(ada, EventId::mint(), &EventContent::Delete { target: mine });
-    fixture.apply(vec![fixture.append(1, 3)]).await;
-    let conversation = fixture.conversation;
-    fixture.log.clear();
-    fixture.apply(vec![StoreOp::Rewind { conversation, chains: Vec::new() }]).await;
-    assert_eq!(outbox(&fixture).await, [], "there is nothing to delete");
-    fixture.number(bo, theirs, &message("theirs"));
-    fixture.number(ada, mine, &message("mine"));
-    let stored = fixture.apply(vec![fixture.append(1, 2)]).await;
-    assert_eq!(stored.queued.len(), 1);
-    let rows = fixture.read(crate::store::outbox::all).await;
-    let delete: kith_protocol::NewEvent = serde_json::from_str(&rows[0].content).unwrap();
-    assert_eq!((delete.kind.as_str(), delete.target), ("delete", Some(mine)));
-    assert_eq!(fixture.texts().await, ["theirs", ""], "it is shown as deleted at once");
-    // The device that sent it again has heard of the deletion meanwhile.
-    fixture.log.clear();
-    fixture.apply(vec![StoreOp::Rewind { conversation, chains: Vec::new() }]).await;
-    let event = fixture.number(ada, mine, &message("mine"));
-    let event = Event { redacted: true, body: None, ..event };
-    let chain_before = Chain::empty(conversation);
-    let stored =
-        fixture.apply(vec![StoreOp::Append { conversation, chain_before, events: vec![event] }]).await;
-    assert_eq!((stored.queued.len(), outbox(&fixture).await), (0, Vec::new()));
-}
-
-#[tokio::test]
-async fn s7_the_deletion_of_what_the_server_does_not_have_ends_until_it_comes() {
-    let mut fixture = Fixture::new().await;
-    let ada = fixture.ada;
-    let mine = fixture.says(ada, "mine").id;
-    fixture.apply(vec![fixture.append(1, 1)]).await;
-    let conversation = fixture.conversation;
-    fixture.log.clear();
-    fixture.apply(vec![StoreOp::Rewind { conversation, chains: Vec::new() }]).await;
-    let rows = fixture.read(crate::store::outbox::all).await;
-    fixture.apply(vec![StoreOp::Sending { items: vec![rows[0].item] }]).await;
-    fixture.write(move |tx| doing::delete(tx, Fixture::CID, mine)).await;
-    let delete = fixture.read(crate::store::outbox::all).await[1].item;
-    let code = kith_protocol::ErrorCode::TargetMissing;
-    let stored = fixture.apply(vec![StoreOp::Parked { items: vec![delete], code }]).await;
-    assert_eq!(stored.ended, [delete], "the user has nothing to decide");
-    fixture.number(ada, mine, &message("mine"));
-    let stored = fixture.apply(vec![fixture.append(1, 1)]).await;
-    assert_eq!((stored.queued.len(), fixture.texts().await), (1, vec![String::new()]));
 }
 
 #[tokio::test]

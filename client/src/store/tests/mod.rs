@@ -3,6 +3,7 @@
 pub(crate) mod below;
 mod contract;
 mod damage;
+mod deletions;
 pub(crate) mod disk;
 mod drafts;
 mod erased;

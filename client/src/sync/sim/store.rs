@@ -85,7 +85,7 @@ impl MemoryStore {
             item,
             conversation: row.conversation,
             what: what(&row.op),
-            target: row.target().filter(|_| what(&row.op) == OutboxWhat::Relation),
+            target: row.waits_with(),
             bytes: 100,
             state,
             tries: row.tries,
@@ -382,9 +382,10 @@ impl Row {
         is_missed && matches!(&self.op, OutboxOp::Event(event) if event.target == Some(id))
     }
 
-    /// What it is about.
-    pub(crate) fn target(&self) -> Option<EventId> {
-        if let OutboxOp::Event(event) = &self.op { event.target } else { None }
+    /// The message that it is about, if others that were refused for want of it hold it back.
+    pub(crate) fn waits_with(&self) -> Option<EventId> {
+        let OutboxOp::Event(event) = &self.op else { return None };
+        event.target.filter(|_| matches!(event.kind.as_str(), "edit" | "reaction" | "pin"))
     }
 
     pub(crate) fn is(&self, id: EventId) -> bool {

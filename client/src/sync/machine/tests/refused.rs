@@ -95,6 +95,33 @@ fn s7_a_refused_probe_is_repeated() {
 }
 
 #[test]
+fn a_list_of_members_that_nobody_asked_for_changes_nothing() {
+    let (mut bench, _) = Bench::live(LocalState::default(), vec![item(conversation(5), &[], 1)]);
+    let list = |request| {
+        ServerFrame::Members(frame::Members {
+            reply_to: request,
+            conversation: conversation(5),
+            as_of: Some(Seq(1)),
+            items: Vec::new(),
+            next: None,
+        })
+    };
+    let writes = |actions: &[Action]| {
+        actions.iter().any(|action| matches!(action, Action::Store(StoreOp::Members { .. })))
+    };
+    let wanted = Stored { members_wanted: vec![conversation(5)], ..Stored::default() };
+    let actions = bench.feed(Input::Stored(wanted));
+    let asked = sent(&actions);
+    let request = asked.iter().find(|(frame, _)| matches!(frame, ClientFrame::Members(_))).unwrap().1;
+    assert!(writes(&bench.frame(list(request))));
+    assert!(
+        !writes(&bench.frame(list(request))),
+        "an answer that came twice may be older than what has come since"
+    );
+    assert!(!writes(&bench.frame(list(None))));
+}
+
+#[test]
 fn refused_profiles_members_and_ticks_are_asked_again() {
     let known = item(conversation(5), &[], 1);
     let (mut bench, first) = Bench::live(LocalState::default(), vec![known]);

@@ -70,7 +70,7 @@ impl World {
                         held.push(row.conversation);
                     }
                     if *code == ErrorCode::TargetMissing {
-                        awaited.extend(row.target().map(|target| (row.conversation, target)));
+                        awaited.extend(row.waits_with().map(|target| (row.conversation, target)));
                     }
                     if what(&row.op) == OutboxWhat::Open {
                         unopened.push(row.conversation);
@@ -78,7 +78,7 @@ impl World {
                 }
                 RowState::Queued => {
                     let waits = held.contains(&row.conversation) && what(&row.op) != OutboxWhat::State;
-                    let target = row.target().map(|target| (row.conversation, target));
+                    let target = row.waits_with().map(|target| (row.conversation, target));
                     let waits = waits || target.is_some_and(|target| awaited.contains(&target));
                     let waits = waits || unopened.contains(&row.conversation) || is_lost;
                     assert!(waits, "seed {}: I6, client {client}, row {item} is left: {row:?}", self.seed);

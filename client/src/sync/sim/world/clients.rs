@@ -312,7 +312,10 @@ impl World {
         // A greeting is never repeated behind what came after it.
         let greets =
             ops.len() > 1 && ops.iter().any(|op| matches!(op, StoreOp::Heads { greeting: true, .. }));
-        if again && !greets && !drops && ops.iter().all(repeatable) {
+        // A list of members that the same write found to be old is requested again. Written twice, it is mended earlier.
+        let lists =
+            !stored.members_wanted.is_empty() && ops.iter().any(|op| matches!(op, StoreOp::Members { .. }));
+        if again && !greets && !drops && !lists && ops.iter().all(repeatable) {
             let store = &mut self.clients[client].store;
             let before = store.image();
             let stored = store.apply(ops, wall);
