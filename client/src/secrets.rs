@@ -5,6 +5,7 @@
 //! read as if nothing were there.
 
 mod ahead;
+mod hidden;
 mod keyring;
 mod memory;
 mod passphrase;
@@ -12,11 +13,9 @@ mod passphrase;
 mod tests;
 mod vault;
 
-pub use self::{keyring::KeyringSecrets, memory::MemorySecrets, passphrase::PassphraseError};
+pub use self::{hidden::Hidden, keyring::KeyringSecrets, memory::MemorySecrets, passphrase::PassphraseError};
 pub(crate) use passphrase::{PassphraseFile, Trouble, fitting};
 pub(crate) use vault::{Kept, Vault, session_bytes};
-
-use zeroize::Zeroizing;
 
 /// An entry of the secret store.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -45,8 +44,8 @@ pub enum SecretError {
 /// works on one system works on all.
 pub const SECRET_MAX: usize = 2_560;
 
-/// A secret as an entry holds it; never formatted.
-pub(crate) type Secret = Zeroizing<Vec<u8>>;
+/// A secret as an entry holds it.
+pub(crate) type Secret = Hidden<Vec<u8>>;
 
 /// Keeps a few small secrets, as bytes. Calls may block for long: they are made off every other thread, and given up
 /// after three seconds.
@@ -55,7 +54,7 @@ pub trait SecretStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`SecretError`] if the store cannot be used.
-    fn get(&self, name: &SecretName) -> Result<Option<Zeroizing<Vec<u8>>>, SecretError>;
+    fn get(&self, name: &SecretName) -> Result<Option<Hidden<Vec<u8>>>, SecretError>;
     /// Writes an entry. One that is too large leaves the entry as it was.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use crate::{
     driver::{Boxed, TokenError, TokenSource},
     engine::NoticeHub,
     events::{EngineEvent, Problem},
-    secrets::{Kept, Vault},
+    secrets::{Hidden, Kept, Vault},
     transport::api::{Api, server_text},
 };
 use kith_protocol::{DeviceId, ErrorCode, UserId, api, error::ErrorClass};
@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 use tokio::sync::{Mutex, MutexGuard};
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// What the secret store holds of a session. It has no `Debug`: tokens are in no log. The tokens are
 /// overwritten when it goes.
@@ -28,8 +28,8 @@ pub(crate) struct SessionSecret {
     pub(crate) user: UserId,
     #[zeroize(skip)]
     pub(crate) device: DeviceId,
-    access_token: Zeroizing<String>,
-    refresh_token: Zeroizing<String>,
+    access_token: Hidden<String>,
+    refresh_token: Hidden<String>,
 }
 
 impl From<api::Session> for SessionSecret {
@@ -85,7 +85,7 @@ impl Tokens {
     }
 
     /// The access token at hand; it may have ended.
-    pub(crate) async fn access(&self) -> Zeroizing<String> {
+    pub(crate) async fn access(&self) -> Hidden<String> {
         self.0.secret.lock().await.access_token.clone()
     }
 
@@ -136,7 +136,7 @@ impl Tokens {
     /// Asks the server for something, with a renewed token if the one at hand has ended.
     pub(crate) async fn authorised<T, F, Fut>(&self, ask: F) -> Result<T, ClientError>
     where
-        F: Fn(Zeroizing<String>) -> Fut,
+        F: Fn(Hidden<String>) -> Fut,
         Fut: Future<Output = Result<T, ClientError>>,
     {
         match ask(self.access().await).await {

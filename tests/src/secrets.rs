@@ -1,6 +1,6 @@
 //! A secret store that a test can look into and break.
 
-use kith_client::secrets::{MemorySecrets, SecretError, SecretName, SecretStore};
+use kith_client::secrets::{Hidden, MemorySecrets, SecretError, SecretName, SecretStore};
 use std::sync::{
     Mutex, MutexGuard, PoisonError,
     atomic::{AtomicBool, Ordering},
@@ -74,7 +74,7 @@ impl TestSecrets {
 }
 
 impl SecretStore for TestSecrets {
-    fn get(&self, name: &SecretName) -> Result<Option<zeroize::Zeroizing<Vec<u8>>>, SecretError> {
+    fn get(&self, name: &SecretName) -> Result<Option<Hidden<Vec<u8>>>, SecretError> {
         self.check()?;
         self.entries.get(name)
     }

@@ -3,6 +3,7 @@
 use super::Engine;
 use crate::{
     ClientError,
+    secrets::Hidden,
     store::people,
     view::{PersonView, SignOutPreview},
 };
@@ -83,7 +84,7 @@ impl Engine {
     /// [`ClientError::Offline`], [`ClientError::Refused`].
     pub async fn sessions(&self) -> Result<Vec<SessionItem>, ClientError> {
         let tokens = &self.session()?.tokens;
-        let ask = |token: zeroize::Zeroizing<String>| async move {
+        let ask = |token: Hidden<String>| async move {
             tokens.api().get::<api::List<SessionItem>>("/v1/sessions", &[], &token).await
         };
         Ok(tokens.authorised(ask).await?.items)
@@ -131,7 +132,7 @@ impl Engine {
     /// [`ClientError::Offline`], [`ClientError::Refused`].
     pub async fn shows_presence(&self) -> Result<bool, ClientError> {
         let tokens = &self.session()?.tokens;
-        let ask = |token: zeroize::Zeroizing<String>| async move {
+        let ask = |token: Hidden<String>| async move {
             tokens.api().get::<api::Profile>("/v1/me", &[], &token).await
         };
         // A server of before the setting shows everybody's.
@@ -154,7 +155,7 @@ impl Engine {
         body: &(impl serde::Serialize + Sync),
     ) -> Result<(), ClientError> {
         let tokens = &self.session()?.tokens;
-        let ask = |token: zeroize::Zeroizing<String>| {
+        let ask = |token: Hidden<String>| {
             let method = method.clone();
             async move { tokens.api().change(method, path, Some(body), &token).await }
         };
@@ -172,7 +173,7 @@ impl Engine {
         let wanted = query.trim().to_owned();
         let tokens = &session.tokens;
         let parameters = [("query", wanted.as_str()), ("limit", "20")];
-        let ask = |token: zeroize::Zeroizing<String>| async move {
+        let ask = |token: Hidden<String>| async move {
             tokens.api().get::<api::List<api::Profile>>("/v1/users", &parameters, &token).await
         };
         match tokens.authorised(ask).await {
@@ -197,9 +198,8 @@ impl Engine {
         }
         let tokens = &session.tokens;
         let path = &format!("/v1/users/{user}");
-        let ask = |token: zeroize::Zeroizing<String>| async move {
-            tokens.api().get::<api::Profile>(path, &[], &token).await
-        };
+        let ask =
+            |token: Hidden<String>| async move { tokens.api().get::<api::Profile>(path, &[], &token).await };
         let profile = tokens.authorised(ask).await.map_err(|error| match error {
             ClientError::Refused(kith_protocol::ErrorCode::TargetMissing) => ClientError::NotFound,
             other => other,

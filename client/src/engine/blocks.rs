@@ -4,6 +4,7 @@
 use super::Engine;
 use crate::{
     ClientError,
+    secrets::Hidden,
     store::{conversations, members, people},
     view::PersonView,
 };
@@ -63,7 +64,7 @@ impl Engine {
         let (mut profiles, mut after): (Vec<Profile>, Option<String>) = (Vec::new(), None);
         while profiles.len() < most {
             let parameters: Vec<(&str, &str)> = after.iter().map(|after| ("after", after.as_str())).collect();
-            let ask = |token: zeroize::Zeroizing<String>| {
+            let ask = |token: Hidden<String>| {
                 let parameters = &parameters;
                 async move { tokens.api().get::<List<Profile>>("/v1/blocks", parameters, &token).await }
             };
@@ -89,7 +90,7 @@ impl Engine {
     async fn change_block(&self, method: Method, user: UserId) -> Result<(), ClientError> {
         let tokens = &self.session()?.tokens;
         let path = &format!("/v1/blocks/{user}");
-        let ask = |token: zeroize::Zeroizing<String>| {
+        let ask = |token: Hidden<String>| {
             let method = method.clone();
             async move { tokens.api().change(method, path, None::<&()>, &token).await }
         };

@@ -1,8 +1,7 @@
 //! The operating system's secret store: Secret Service, Keychain, Credential Manager.
 
-use super::{SECRET_MAX, SecretError, SecretName, SecretStore};
+use super::{Hidden, SECRET_MAX, SecretError, SecretName, SecretStore};
 use keyring_core::Error;
-use zeroize::Zeroizing;
 
 #[cfg(not(target_os = "linux"))]
 use elsewhere::Connected;
@@ -27,7 +26,7 @@ fn unusable(error: &Error) -> SecretError {
 }
 
 impl SecretStore for KeyringSecrets {
-    fn get(&self, name: &SecretName) -> Result<Option<Zeroizing<Vec<u8>>>, SecretError> {
+    fn get(&self, name: &SecretName) -> Result<Option<Hidden<Vec<u8>>>, SecretError> {
         match self.0.with(name, |entry| entry.get_secret()) {
             Ok(secret) => Ok(Some(secret.into())),
             Err(Error::NoEntry) => Ok(None),

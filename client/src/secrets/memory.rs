@@ -1,18 +1,17 @@
 //! Secrets in memory.
 
-use super::{SecretError, SecretName, SecretStore};
+use super::{Hidden, SecretError, SecretName, SecretStore};
 use std::{
     collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
 };
-use zeroize::Zeroizing;
 
 /// Keeps secrets until it is dropped: for tests and measurements.
 #[derive(Default)]
-pub struct MemorySecrets(Mutex<HashMap<SecretName, Zeroizing<Vec<u8>>>>);
+pub struct MemorySecrets(Mutex<HashMap<SecretName, Hidden<Vec<u8>>>>);
 
 impl MemorySecrets {
-    fn entries(&self) -> MutexGuard<'_, HashMap<SecretName, Zeroizing<Vec<u8>>>> {
+    fn entries(&self) -> MutexGuard<'_, HashMap<SecretName, Hidden<Vec<u8>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -26,7 +25,7 @@ impl MemorySecrets {
 }
 
 impl SecretStore for MemorySecrets {
-    fn get(&self, name: &SecretName) -> Result<Option<Zeroizing<Vec<u8>>>, SecretError> {
+    fn get(&self, name: &SecretName) -> Result<Option<Hidden<Vec<u8>>>, SecretError> {
         Ok(self.entries().get(name).cloned())
     }
 

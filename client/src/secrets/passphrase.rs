@@ -10,7 +10,7 @@ mod sealing;
 mod tests;
 
 use self::sealing::{Header, Key, Sealed};
-use super::{SECRET_MAX, Secret, SecretError, SecretName, SecretStore};
+use super::{Hidden, SECRET_MAX, Secret, SecretError, SecretName, SecretStore};
 use std::{
     collections::HashMap,
     fs::{self, File},
@@ -20,7 +20,6 @@ use std::{
     time::{Duration, Instant},
 };
 use unicode_normalization::UnicodeNormalization as _;
-use zeroize::Zeroizing;
 
 /// A passphrase has so many characters, as typed.
 const CHARS_MIN: usize = 8;
@@ -67,13 +66,13 @@ pub enum PassphraseError {
 ///
 /// # Errors
 /// [`PassphraseError::Unfit`].
-pub(crate) fn fitting(passphrase: &str) -> Result<Zeroizing<String>, PassphraseError> {
+pub(crate) fn fitting(passphrase: &str) -> Result<Hidden<String>, PassphraseError> {
     let is_fit = (CHARS_MIN..=CHARS_MAX).contains(&passphrase.chars().take(CHARS_MAX + 1).count());
     if !is_fit {
         return Err(PassphraseError::Unfit);
     }
     // No character becomes more than 18 others of at most 4 bytes; nothing is copied while it grows.
-    let mut text = Zeroizing::new(String::with_capacity(passphrase.len() * 18));
+    let mut text = Hidden::new(String::with_capacity(passphrase.len() * 18));
     text.extend(passphrase.nfkc());
     Ok(text)
 }
@@ -272,7 +271,7 @@ impl PassphraseFile {
 }
 
 impl SecretStore for PassphraseFile {
-    fn get(&self, name: &SecretName) -> Result<Option<Zeroizing<Vec<u8>>>, SecretError> {
+    fn get(&self, name: &SecretName) -> Result<Option<Hidden<Vec<u8>>>, SecretError> {
         match &*self.state() {
             State::Open { entries, .. } => Ok(entries.get(name).cloned()),
             State::Locked | State::Unreadable(_) => Err(SecretError::Unusable),

@@ -28,6 +28,8 @@ impl<T: Debug> Shown<T> {
 fn sec_087_what_holds_a_secret_cannot_be_formatted() {
     const {
         assert!(Shown::<SecretName>::ANSWER, "the question works");
+        assert!(!Shown::<Hidden<String>>::ANSWER);
+        assert!(!Shown::<Secret>::ANSWER);
         assert!(!Shown::<SessionSecret>::ANSWER);
         assert!(!Shown::<Tokens>::ANSWER);
         assert!(!Shown::<api::Session>::ANSWER);
@@ -50,8 +52,8 @@ fn sec_087_what_holds_a_secret_cannot_be_formatted() {
 fn sec_087_secrets_are_overwritten_when_they_go() {
     fn overwritten<T: ZeroizeOnDrop>() {}
     overwritten::<Secret>();
-    overwritten::<Zeroizing<[u8; 32]>>();
-    overwritten::<Zeroizing<String>>();
+    overwritten::<Hidden<[u8; 32]>>();
+    overwritten::<Hidden<String>>();
     overwritten::<Key>();
     overwritten::<SessionSecret>();
     // What is overwritten when they go is what this overwrites: both come from the same fields.

@@ -1,7 +1,7 @@
 //! The secrets of one profile: the place where they are kept behind a time limit, memory where it cannot be used. The
 //! place is the system's secret store, or the profile's file under a passphrase if there is one.
 
-use super::{PassphraseFile, Secret, SecretError, SecretName, SecretStore, ahead::Ahead};
+use super::{Hidden, PassphraseFile, Secret, SecretError, SecretName, SecretStore, ahead::Ahead};
 use crate::store::Key;
 use kith_protocol::UserId;
 use serde::{Serialize, de::DeserializeOwned};
@@ -11,7 +11,6 @@ use std::{
     time::Duration,
 };
 use tokio::time::Instant;
-use zeroize::Zeroizing;
 
 /// A store that does not answer within this counts as unusable.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
@@ -281,7 +280,7 @@ impl Vault {
         }
         let key = self.system_key(server, user).await;
         if let Some(key) = &key {
-            self.set(name, Zeroizing::new(key.to_vec())).await?;
+            self.set(name, Hidden::new(key.to_vec())).await?;
         }
         Ok(key)
     }
@@ -296,7 +295,7 @@ impl Vault {
     /// Keeps a database's key: in the store or not at all, for a file that outlives the process needs it there.
     pub(crate) async fn set_key(&self, server: &str, user: UserId, key: &Key) -> Result<(), SecretError> {
         let name = self.key_name(server, user);
-        let kept = self.set(name.clone(), Zeroizing::new(key.to_vec())).await;
+        let kept = self.set(name.clone(), Hidden::new(key.to_vec())).await;
         if kept.is_err() {
             self.place().ahead.forget(&name);
         }
@@ -337,7 +336,7 @@ impl Vault {
 /// A session as its entry holds it.
 pub(crate) fn session_bytes<T: Serialize>(session: &T) -> Secret {
     // With room for all of it from the start: nothing is copied while it grows.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(2 * super::SECRET_MAX));
+    let mut bytes = Hidden::new(Vec::with_capacity(2 * super::SECRET_MAX));
     // Plain strings: serialisation has no way to fail.
     let _ = serde_json::to_writer(&mut *bytes, session);
     bytes

@@ -8,7 +8,7 @@ use super::{Open, Profile, Session, database::Opened};
 use crate::{
     ClientError,
     events::EngineEvent,
-    secrets::{PassphraseError, PassphraseFile, Secret, SecretName, fitting, session_bytes},
+    secrets::{Hidden, PassphraseError, PassphraseFile, Secret, SecretName, fitting, session_bytes},
     store::{self, Store},
     tokens::SessionSecret,
     view::{KeyOfferReason, KeyStore, SignedOutReason},
@@ -19,11 +19,10 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, atomic::Ordering},
 };
-use zeroize::Zeroizing;
 
 /// Where the secrets are to go.
 enum Goal {
-    File(Zeroizing<String>),
+    File(Hidden<String>),
     SecretStore,
 }
 
@@ -56,7 +55,7 @@ impl Drop for Locking<'_> {
 
 impl Profile {
     /// Opens the file of secrets, and with it what was signed in.
-    pub(crate) async fn unlock(&self, passphrase: Zeroizing<String>) -> Result<(), ClientError> {
+    pub(crate) async fn unlock(&self, passphrase: Hidden<String>) -> Result<(), ClientError> {
         let _changing = self.changing.lock().await;
         let Some(file) = self.vault.file().filter(|file| !file.is_open()) else { return Ok(()) };
         if self.session().is_ok() {
@@ -91,7 +90,7 @@ impl Profile {
     }
 
     /// Moves the secrets into a file under a passphrase. A file that nobody opened is set aside.
-    pub(crate) async fn set_passphrase(&self, passphrase: Zeroizing<String>) -> Result<(), ClientError> {
+    pub(crate) async fn set_passphrase(&self, passphrase: Hidden<String>) -> Result<(), ClientError> {
         let _changing = self.changing.lock().await;
         fitting(&passphrase)?;
         if self.vault.file().is_some_and(|file| file.is_open()) {
@@ -105,8 +104,8 @@ impl Profile {
     /// Puts the file of secrets under another passphrase.
     pub(crate) async fn change_passphrase(
         &self,
-        current: Zeroizing<String>,
-        new: Zeroizing<String>,
+        current: Hidden<String>,
+        new: Hidden<String>,
     ) -> Result<(), ClientError> {
         let _changing = self.changing.lock().await;
         let file = self.vault.file().filter(|file| file.is_open()).ok_or(ClientError::NotFound)?;
@@ -224,7 +223,7 @@ impl Profile {
             if session.is_temporary && place.exists() { Some(store::set_aside(&place)?) } else { None };
         let own = HashMap::from([
             (self.vault.session_name(server), session_bytes(secret)),
-            (self.vault.key_name(server, user), Zeroizing::new(session.store.key().to_vec())),
+            (self.vault.key_name(server, user), Hidden::new(session.store.key().to_vec())),
         ]);
         let names: Vec<_> = own.keys().cloned().collect();
         let kept = self.kept(own, goal).await.and_then(|file| {

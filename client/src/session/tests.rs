@@ -7,7 +7,7 @@ mod renewals;
 use super::*;
 use crate::{
     Engine,
-    secrets::{MemorySecrets, SecretName, SecretStore},
+    secrets::{Hidden, MemorySecrets, SecretName, SecretStore},
     view::AppState,
 };
 use kith_protocol::{DeviceId, UserId};
@@ -19,7 +19,6 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
 };
-use zeroize::Zeroizing;
 
 /// A secret store that can be locked, as the system's own can.
 #[derive(Default)]
@@ -41,7 +40,7 @@ impl Lockable {
 }
 
 impl SecretStore for Lockable {
-    fn get(&self, name: &SecretName) -> Result<Option<Zeroizing<Vec<u8>>>, SecretError> {
+    fn get(&self, name: &SecretName) -> Result<Option<Hidden<Vec<u8>>>, SecretError> {
         match self.unlocked() {
             Err(SecretError::Unusable) if self.says_nothing.load(Ordering::Relaxed) => Ok(None),
             unlocked => unlocked?.get(name),

@@ -13,7 +13,7 @@ use tokio::{
 struct Locked;
 
 impl SecretStore for Locked {
-    fn get(&self, _: &SecretName) -> Result<Option<Zeroizing<Vec<u8>>>, SecretError> {
+    fn get(&self, _: &SecretName) -> Result<Option<Hidden<Vec<u8>>>, SecretError> {
         Err(SecretError::Unusable)
     }
     fn set(&self, _: &SecretName, _: &[u8]) -> Result<(), SecretError> {

@@ -1,13 +1,12 @@
 //! A secret store in a plain file: for tests alone, whose engines are killed and come back.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use kith_client::secrets::{SecretError, SecretName, SecretStore};
+use kith_client::secrets::{Hidden, SecretError, SecretName, SecretStore};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
-use zeroize::Zeroizing;
 
 type Entries = BTreeMap<String, String>;
 
@@ -57,10 +56,10 @@ fn entry(name: &SecretName) -> String {
 }
 
 impl SecretStore for SecretFile {
-    fn get(&self, name: &SecretName) -> Result<Option<Zeroizing<Vec<u8>>>, SecretError> {
+    fn get(&self, name: &SecretName) -> Result<Option<Hidden<Vec<u8>>>, SecretError> {
         let entries = self.read()?;
         let found = entries.get(&entry(name)).map(|text| STANDARD.decode(text));
-        found.transpose().map(|bytes| bytes.map(Zeroizing::new)).map_err(|_| SecretError::Unusable)
+        found.transpose().map(|bytes| bytes.map(Hidden::new)).map_err(|_| SecretError::Unusable)
     }
 
     fn set(&self, name: &SecretName, secret: &[u8]) -> Result<(), SecretError> {

@@ -1,6 +1,6 @@
 //! The bytes of the file of secrets: header, sealed secrets, checksum. No file is touched here.
 
-use super::{Entries, PassphraseError, SecretName};
+use super::{Entries, Hidden, PassphraseError, SecretName};
 use argon2::{Algorithm, Argon2, Params, Version};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use chacha20poly1305::{
@@ -9,7 +9,6 @@ use chacha20poly1305::{
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use zeroize::Zeroizing;
 
 const FORMAT: &str = "kith-secrets";
 const VERSION: u32 = 1;
@@ -28,7 +27,7 @@ const CHECKSUM_BYTES: usize = 32;
 const HEADER_MAX: usize = 1_024;
 
 /// What is made of passphrase and salt, and seals the secrets.
-pub(super) type Key = Zeroizing<[u8; 32]>;
+pub(super) type Key = Hidden<[u8; 32]>;
 
 /// The first line. It holds nothing secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,7 +154,7 @@ impl Sealed {
         // The checksum has shown that this is what was written: another key made it.
         let plain =
             cipher(key).decrypt(&self.header.nonce()?, payload).map_err(|_| PassphraseError::Wrong)?;
-        decode(&Zeroizing::new(plain)).ok_or(PassphraseError::Damaged)
+        decode(&Hidden::new(plain)).ok_or(PassphraseError::Damaged)
     }
 }
 
@@ -177,14 +176,14 @@ fn cipher(key: &Key) -> XChaCha20Poly1305 {
 }
 
 /// Service, user and secret of each entry, each with its length before it. Nothing is copied while it grows.
-fn encode(entries: &Entries) -> Zeroizing<Vec<u8>> {
+fn encode(entries: &Entries) -> Hidden<Vec<u8>> {
     let parts = || {
         entries
             .iter()
             .flat_map(|(name, secret)| [name.service.as_bytes(), name.user.as_bytes(), secret.as_slice()])
     };
     let size = parts().map(|part| 4 + part.len()).sum();
-    let mut plain = Zeroizing::new(Vec::with_capacity(size));
+    let mut plain = Hidden::new(Vec::with_capacity(size));
     for part in parts() {
         plain.extend((part.len() as u32).to_le_bytes());
         plain.extend(part);
@@ -197,7 +196,7 @@ fn decode(mut plain: &[u8]) -> Option<Entries> {
     while !plain.is_empty() {
         let service = String::from_utf8(take(&mut plain)?.to_vec()).ok()?;
         let user = String::from_utf8(take(&mut plain)?.to_vec()).ok()?;
-        let secret = Zeroizing::new(take(&mut plain)?.to_vec());
+        let secret = Hidden::new(take(&mut plain)?.to_vec());
         entries.insert(SecretName { service, user }, secret);
     }
     Some(entries)

@@ -25,7 +25,7 @@ impl Prompting {
 }
 
 impl SecretStore for Prompting {
-    fn get(&self, name: &SecretName) -> Result<Option<Zeroizing<Vec<u8>>>, SecretError> {
+    fn get(&self, name: &SecretName) -> Result<Option<Hidden<Vec<u8>>>, SecretError> {
         self.inner.get(name)
     }
     fn set(&self, name: &SecretName, secret: &[u8]) -> Result<(), SecretError> {
@@ -82,7 +82,7 @@ impl Broken {
 }
 
 impl SecretStore for Broken {
-    fn get(&self, _: &SecretName) -> Result<Option<Zeroizing<Vec<u8>>>, SecretError> {
+    fn get(&self, _: &SecretName) -> Result<Option<Hidden<Vec<u8>>>, SecretError> {
         if matches!(self, Self::Locked) { Ok(None) } else { self.answer() }
     }
     fn set(&self, _: &SecretName, _: &[u8]) -> Result<(), SecretError> {
@@ -152,7 +152,7 @@ async fn sec_085_g_secrets_of_servers_and_users_stay_apart() {
 struct Narrow(usize, MemorySecrets);
 
 impl SecretStore for Narrow {
-    fn get(&self, name: &SecretName) -> Result<Option<Zeroizing<Vec<u8>>>, SecretError> {
+    fn get(&self, name: &SecretName) -> Result<Option<Hidden<Vec<u8>>>, SecretError> {
         self.1.get(name)
     }
     fn set(&self, name: &SecretName, secret: &[u8]) -> Result<(), SecretError> {

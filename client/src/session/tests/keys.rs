@@ -196,7 +196,7 @@ async fn sec_085_a_only_until_quit_is_asked_once_and_leaves_nothing() {
 struct Hanging(AtomicU32);
 
 impl SecretStore for Hanging {
-    fn get(&self, _: &SecretName) -> Result<Option<Zeroizing<Vec<u8>>>, SecretError> {
+    fn get(&self, _: &SecretName) -> Result<Option<Hidden<Vec<u8>>>, SecretError> {
         self.0.fetch_add(1, Ordering::Relaxed);
         loop {
             std::thread::park();
