@@ -197,16 +197,24 @@ impl Log {
     /// Takes live events (C1): what continues the newest range is answered, what lies above a hole waits.
     ///
     /// # Errors
-    /// [`Mismatch`] if the chain does not continue.
+    /// [`Mismatch`] if the chain does not continue, or if the log was not compared and an event takes a stored one's place.
     pub(crate) fn live(&mut self, events: Vec<Event>, now: u64) -> Result<Option<Continued>, Mismatch> {
+        let mut taken = None;
         for event in events {
             self.last_ts = self.last_ts.max(event.ts);
             self.head = self.head.max(event.seq);
+            if !self.is_confirmed && event.seq <= self.ranges.high() {
+                taken = Some(event.seq);
+            }
             if event.seq > self.ranges.high() && !self.ranges.contains(event.seq) {
                 self.buffer.insert(event.seq, event);
             }
         }
         while self.buffer.len() > limits::GAP_BUFFER_EVENTS_MAX && self.buffer.pop_last().is_some() {}
+        if taken.is_some() && !self.probing {
+            self.suspect = taken;
+            return Err(Mismatch);
+        }
         let continued = self.drain()?;
         if self.head > self.ranges.high() {
             self.wait_until.get_or_insert(now + limits::GAP_WAIT.as_millis() as u64);

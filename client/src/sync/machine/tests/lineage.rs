@@ -339,6 +339,20 @@ fn s7_nothing_leaves_of_a_conversation_that_full_heads_name_as_hidden_before_a_p
 }
 
 #[test]
+fn s7_an_event_that_takes_the_place_of_a_stored_one_of_a_hidden_conversation_is_asked_about() {
+    let id = conversation(1);
+    let events = log(id, UserId::mint(), 3);
+    let stored = LocalState { conversations: vec![kept(id, &events, 1, 3)], ..LocalState::default() };
+    let mut bench = Bench::new(stored);
+    bench.greet(Heads { gone: vec![id], ..heads(Vec::new()) });
+    let other = log(id, bench.peer, 3);
+    let actions = bench.events(id, &other[1..2]);
+    let number = probes(&actions)[0].1;
+    let actions = bench.frame(chains_of(id, number, 2, &other));
+    assert!(actions.iter().any(|one| matches!(one, Action::Store(StoreOp::Rewind { .. }))), "{actions:?}");
+}
+
+#[test]
 fn s7_after_a_rewind_of_a_hidden_conversation_the_event_that_shows_it_asks_for_heads() {
     let id = conversation(1);
     let events = log(id, UserId::mint(), 3);
