@@ -51,7 +51,7 @@ struct Lane {
     /// Own state leaves at most every [`limits::MARKER_EVERY`] (R2); monotonic ms.
     state_after: u64,
     /// Events wait behind an acknowledged event that is not stored: the server may have lost it, and a relation would
-    /// overtake it (S7). A rewind, a start and a lost link set this. It ends when no such row is left.
+    /// overtake it (S7). A rewind and each greeting set this. It ends when no such row is left.
     awaits_acked: bool,
 }
 
@@ -76,8 +76,16 @@ impl Outbox {
     pub(crate) fn new(entries: Vec<OutboxEntry>) -> Self {
         let mut outbox = Self::default();
         outbox.update(OutboxUpdate { changed: entries, removed: Vec::new() });
-        outbox.lanes.values_mut().for_each(|lane| lane.awaits_acked = true);
         outbox
+    }
+
+    /// The server greets. It may have been set back since it acknowledged what is not stored yet.
+    pub(crate) fn greeted(&mut self) {
+        for lane in self.lanes.values_mut() {
+            let is_acked =
+                |item: &i64| matches!(self.rows.get(item).map(|row| row.phase), Some(Phase::Acked(_)));
+            lane.awaits_acked |= lane.items.iter().any(is_acked);
+        }
     }
 
     /// A rewind cut the log of a conversation. Acknowledged events may be lost, and rows about to leave are queued again.
@@ -259,7 +267,6 @@ impl Outbox {
 
     /// The link broke: everything unanswered is queued again, and no wait counts any more (O6).
     pub(crate) fn disconnected(&mut self) -> Option<StoreOp> {
-        self.lanes.values_mut().for_each(|lane| lane.awaits_acked = true);
         let mut items = Vec::new();
         for (item, row) in &mut self.rows {
             if row.is_busy() || (row.phase == Phase::Queued && row.retry_at > 0) {

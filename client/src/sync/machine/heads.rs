@@ -120,6 +120,7 @@ impl Machine {
         if matches!(self.link, Link::Greeting { .. }) {
             self.link = Link::Live { since: self.now.mono };
         }
+        self.outbox.greeted();
         let acked: Vec<_> = self.outbox.acked().collect();
         let mut lost = Vec::new();
         for (item, conversation, seq) in acked {
