@@ -313,3 +313,50 @@ fn s7_s12_whoever_polls_confirms_a_log_of_several_parts_each_time_something_is_q
         bench.feed(Input::Stored(Stored { ended: vec![n], ..Stored::default() }));
     }
 }
+
+#[test]
+fn s7_while_polling_nothing_overtakes_what_a_server_that_was_set_back_has_acknowledged() {
+    let id = conversation(1);
+    let events = log(id, UserId::mint(), 3);
+    let local = LocalState { conversations: vec![kept(id, &events, 1, 1)], ..LocalState::default() };
+    let mut bench = Bench::new(local);
+    let answer = |bench: &Bench, frames: &Frames, head: usize| {
+        let mut answer = Vec::new();
+        for (frame, number) in frames {
+            match frame {
+                ClientFrame::Hello(_) => {
+                    let ServerFrame::Welcome(mut welcome) = bench.welcome(bench.me) else { unreachable!() };
+                    welcome.reply_to = *number;
+                    answer.push(ServerFrame::Welcome(welcome));
+                    answer.push(ServerFrame::Heads(heads(vec![item(id, &events[..head], 1)])));
+                }
+                ClientFrame::Pull(pull) if pull.from == Some(Seq(2)) => {
+                    answer.push(page(id, &events, 2, 3, *number));
+                }
+                _ => {}
+            }
+        }
+        Input::Exchanged(answer)
+    };
+    let mut frames =
+        exchange(bench.feed(Input::ConnectFailed(ConnectError::NoSocket { off: true }))).unwrap();
+    bench.feed(answer(&bench, &frames, 1));
+    let acked = |row, what, seq| OutboxEntry { state: EntryState::Acked(Seq(seq)), ..entry(row, id, what) };
+    bench.queue(vec![acked(1, OutboxWhat::Message, 2), acked(2, OutboxWhat::Relation, 4)]);
+    // The server has lost both. Others have taken the place of the first one, and the log ends below the second.
+    let mut left = Vec::new();
+    for _ in 0..2 {
+        frames = loop {
+            bench.now = bench.machine.deadline().expect("the next exchange").max(bench.now);
+            let actions = bench.feed(Input::Timer);
+            left.extend(leaving(&actions));
+            if let Some(frames) = exchange(actions) {
+                break frames;
+            }
+        };
+        left.extend(leaving(&bench.feed(answer(&bench, &frames, 3))));
+    }
+    assert_eq!(left, [0; 0], "the relation would overtake the message");
+    left.extend(leaving(&bench.feed(Input::Stored(Stored::default()))));
+    assert_eq!(left, [1, 2]);
+}
