@@ -320,6 +320,14 @@ pub(super) fn set_text(tx: &mut Tx<'_>, cid: i64, id: EventId, text: &str) -> Re
     Ok(())
 }
 
+/// A message that is not numbered answers nothing any more.
+pub(super) fn end_answer(tx: &mut Tx<'_>, cid: i64, id: EventId) -> Result<(), ClientError> {
+    tx.conn
+        .prepare_cached("UPDATE messages SET reply_to = NULL WHERE id = ?1 AND cid = ?2 AND seq IS NULL")?
+        .execute(params![id.as_bytes(), cid])?;
+    Ok(())
+}
+
 /// Moves a message that is not numbered to another place in the local order.
 pub(super) fn set_local(tx: &mut Tx<'_>, cid: i64, id: EventId, item: i64) -> Result<(), ClientError> {
     tx.lines.insert(cid);

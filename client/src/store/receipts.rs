@@ -90,6 +90,17 @@ pub(super) fn put(
     Ok(())
 }
 
+/// The log ends at `high` now. What somebody had read above it was another log's (S7).
+pub(super) fn lower(tx: &Tx<'_>, cid: i64, high: Seq) -> Result<(), ClientError> {
+    tx.conn
+        .prepare_cached(
+            "UPDATE markers SET delivered = min(delivered, ?2), read = min(read, ?2)
+             WHERE cid = ?1 AND (delivered > ?2 OR read > ?2)",
+        )?
+        .execute(params![cid, high.as_i64()])?;
+    Ok(())
+}
+
 /// Unread messages of a conversation (W7): others' messages above the read marker that are not deleted. Where the log
 /// between marker and newest range is not stored, the server's number stands for it.
 pub(super) fn unread(db: &Db<'_>, cid: i64, own: &Own, head: Seq) -> Result<u32, ClientError> {

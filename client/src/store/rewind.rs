@@ -1,6 +1,8 @@
 //! The server's log is of another lineage (S7): what both have in common stays, own events above it go out again.
 
-use super::{Tx, conversations, deletions, log, members, messages, outbox, own_state, project, ranges};
+use super::{
+    Tx, conversations, deletions, log, members, messages, outbox, own_state, project, ranges, receipts, sql,
+};
 use crate::{
     ClientError,
     sync::resend::{self, Next, Resend},
@@ -24,9 +26,8 @@ pub(super) fn rewind(
     tx.conn
         .prepare_cached("DELETE FROM events WHERE cid = ?1 AND seq > ?2")?
         .execute(params![cid, keep.as_i64()])?;
-    tx.conn
-        .prepare_cached("DELETE FROM states WHERE cid = ?1 AND as_of > ?2")?
-        .execute(params![cid, keep.as_i64()])?;
+    let changed = forget_states(tx, cid, keep)?;
+    receipts::lower(tx, cid, keep)?;
     ranges::cut(tx, cid, keep, chain)?;
     tx.conn
         .prepare_cached(
@@ -55,11 +56,20 @@ pub(super) fn rewind(
             project::message(tx, cid, target)?;
         }
     }
+    changed.into_iter().try_for_each(|id| project::message(tx, cid, id))?;
     put_back(tx, cid, &plan, &times)?;
     let left = conversations::load_one(tx, cid)?;
     tx.changes.rewound.push(left);
     tx.changes.timeline(conversation);
     Ok(())
+}
+
+/// Forgets what messages had become in the log that was cut; answers which messages.
+fn forget_states(tx: &Tx<'_>, cid: i64, keep: Seq) -> Result<Vec<EventId>, ClientError> {
+    let mut query =
+        tx.conn.prepare_cached("DELETE FROM states WHERE cid = ?1 AND as_of > ?2 RETURNING id")?;
+    let ids = query.query_map(params![cid, keep.as_i64()], |row| sql::event(row, "id"))?;
+    Ok(ids.collect::<Result<_, _>>()?)
 }
 
 /// Makes room for a message at its place in the log. Another one is there only if its event was given up as damaged and

@@ -1,6 +1,6 @@
 //! The outbox as a place: what is unsent and why, and what a user can do about it (O5, O7).
 
-use super::{Db, Tx, conversations, list, messages, outbox, outbox::OutboxRow, sql};
+use super::{Db, Tx, conversations, deletions, list, messages, outbox, outbox::OutboxRow, sql};
 use crate::{
     ClientError,
     view::{OutboxItemView, OutboxKind, OutboxState},
@@ -19,11 +19,10 @@ pub(crate) fn list(db: &Db<'_>) -> Result<Vec<OutboxItemView>, ClientError> {
         let waits_with = row.waits_with().map(|target| (row.cid, target));
         let is_held = (held.contains(&row.cid) && row.kind != "state")
             || waits_with.is_some_and(|target| missing.contains(&target));
-        if row.state == "parked" && matches!(row.kind.as_str(), "message" | "open") {
-            held.insert(row.cid);
-        }
         if row.is_for_want_of_target() {
             missing.extend(waits_with);
+        } else if row.state == "parked" && matches!(row.kind.as_str(), "message" | "open") {
+            held.insert(row.cid);
         }
         if row.state == "acked" || (row.kind == "state" && row.state != "parked") {
             continue;
@@ -143,18 +142,33 @@ fn cancel_row(tx: &mut Tx<'_>, row: &OutboxRow) -> Result<(), ClientError> {
             conversations::remove_local(tx, row.cid)
         }
         ("message", Some(id)) if row.is_ours_alone() => drop_message(tx, row, id),
+        // An earlier try may have arrived. A refused row would hold the deletion back, so it goes.
+        ("message", Some(id)) if row.state == "parked" => {
+            drop_message(tx, row, id)?;
+            deletions::keep(tx, row.cid, id)?;
+            push_delete(tx, row.cid, id)
+        }
         ("message", Some(id)) => push_delete(tx, row.cid, id),
         _ if row.state == "acked" => Err(ClientError::NotFound),
         _ => outbox::drop_row(tx, row.item),
     }
 }
 
-/// Drops a message that the server never saw, with everything that is about it.
+/// Drops a message, with everything that is about it. An answer to it becomes a message of its own: the server would refuse
+/// the answer.
 fn drop_message(tx: &mut Tx<'_>, row: &OutboxRow, id: EventId) -> Result<(), ClientError> {
-    for other in outbox::all(tx)? {
-        let is_about = other.cid == row.cid && other.kind != "open" && other.kind != "state";
-        if is_about && sql::read_json::<NewEvent>(&other.content)?.target == Some(id) {
+    for other in outbox::all(tx)?.into_iter().filter(|other| other.cid == row.cid) {
+        if matches!(other.kind.as_str(), "open" | "state") {
+            continue;
+        }
+        let mut event: NewEvent = sql::read_json(&other.content)?;
+        let answers = |id: EventId| event.body["reply_to"].as_str() == Some(&id.to_string());
+        if event.target == Some(id) {
             outbox::drop_row(tx, other.item)?;
+        } else if other.kind == "message" && answers(id) && other.is_ours_alone() {
+            event.body.as_object_mut().map(|body| body.remove("reply_to"));
+            outbox::set_content(tx, other.item, &sql::write_json(&event)?)?;
+            messages::end_answer(tx, other.cid, event.id)?;
         }
     }
     messages::remove(tx, row.cid, id)?;
@@ -182,6 +196,8 @@ pub(crate) fn edit(tx: &mut Tx<'_>, cid: i64, target: EventId, text: &str) -> Re
     }
     let unsent = outbox::of_event(tx, cid, target)?.filter(OutboxRow::is_ours_alone);
     if let Some(row) = unsent {
+        // One from before a refusal would undo this.
+        drop_waiting(tx, cid, target, |content| matches!(content, EventContent::Edit { .. }))?;
         let mut event: NewEvent = sql::read_json(&row.content)?;
         event.body["text"] = text.into();
         outbox::set_content(tx, row.item, &sql::write_json(&event)?)?;

@@ -22,7 +22,8 @@ enum Phase {
     Sent,
     Acked(Seq),
     Parked,
-    /// Parked for want of its target. What is about the same target waits with it, so that the order stays.
+    /// Parked for want of what it is about or answers. What is about the same target waits with it, so that the order
+    /// stays. Messages do not wait: whoever wrote the target may never come back.
     AwaitsTarget,
 }
 

@@ -480,3 +480,30 @@ async fn o5_a_refused_relation_whose_target_has_come_meanwhile_is_tried_again_a_
     fixture.apply(vec![StoreOp::Sending { items: vec![item] }]).await;
     assert_eq!(fixture.apply(vec![park()]).await.queued, []);
 }
+
+#[tokio::test]
+async fn s7_what_others_had_read_and_become_in_the_lost_log_is_forgotten() {
+    let mut fixture = Fixture::new().await;
+    let (ada, bo, conversation) = (fixture.ada, fixture.bo, fixture.conversation);
+    let theirs = fixture.says(bo, "theirs").id;
+    fixture.says(ada, "mine");
+    for _ in 0..8 {
+        fixture.says(bo, "more");
+    }
+    let state = kith_protocol::frame::MessageState { pinned: true, ..Default::default() };
+    let mut page = fixture.page(1, 3);
+    (page.as_of, page.head) = (Seq(10), Seq(10));
+    page.states.insert(theirs, state);
+    let markers = StoreOp::Markers { conversation, markers: vec![(bo, Seq(10), Seq(10))] };
+    fixture.apply(vec![StoreOp::Page(page), markers]).await;
+    assert!(fixture.messages().await[0].pinned);
+    // The pin was above the place where the server's log ends now.
+    let chains = vec![(Seq(3), fixture.log[2].chain)];
+    fixture.apply(vec![StoreOp::Rewind { conversation, chains }]).await;
+    fixture.log.truncate(3);
+    assert!(!fixture.messages().await[0].pinned);
+    fixture.says(ada, "mine, later");
+    fixture.apply(vec![fixture.append(4, 4)]).await;
+    let newest = fixture.messages().await.pop().unwrap();
+    assert_eq!(newest.send_state, Some(crate::view::SendState::Sent), "nobody has read it");
+}

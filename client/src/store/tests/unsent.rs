@@ -288,3 +288,62 @@ async fn o7_nothing_more_is_queued_about_a_message_that_is_being_deleted() {
         assert!(matches!(changed.await, Err(ClientError::NotFound)), "{what}");
     }
 }
+
+#[tokio::test]
+async fn o7_what_was_refused_after_a_try_can_be_removed_and_holds_nothing_any_more() {
+    let mut fixture = Fixture::new().await;
+    let (id, first) = fixture.send("too late").await;
+    let (_, behind) = fixture.send("behind").await;
+    sending(&fixture, &[first]).await;
+    // The try may have arrived: its answer was lost.
+    fixture.apply(vec![StoreOp::Queued { items: vec![first] }]).await;
+    fixture.apply(vec![StoreOp::Parked { items: vec![first], code: ErrorCode::TooOld }]).await;
+    let ((), _, update) = fixture.write(move |tx| doing::cancel(tx, first as f64)).await;
+    assert_eq!((update.removed, update.changed.len()), (vec![first], 1), "a deletion goes instead");
+    assert_eq!(fixture.texts().await, ["behind"]);
+    let items = fixture.read(doing::list).await;
+    let seen: Vec<_> = items.iter().map(|item| (item.what, item.state)).collect();
+    let queued = |what| (what, OutboxState::Queued);
+    assert_eq!(seen, [queued(OutboxKind::Message), queued(OutboxKind::Delete)]);
+    assert_eq!(items[0].item as i64, behind);
+    // It had not arrived: there is nothing to delete.
+    let delete = items[1].item as i64;
+    sending(&fixture, &[delete]).await;
+    let code = ErrorCode::TargetMissing;
+    let stored = fixture.apply(vec![StoreOp::Parked { items: vec![delete], code }]).await;
+    assert_eq!(stored.ended, [delete]);
+    // A copy of the profile sends it after all.
+    fixture.number(fixture.ada, id, &message("too late"));
+    let stored = fixture.apply(vec![fixture.append(1, 1)]).await;
+    assert_eq!(stored.queued.len(), 1, "it is deleted there, too");
+}
+
+#[tokio::test]
+async fn o7_an_answer_outlives_the_unsent_message_that_it_answers() {
+    let fixture = Fixture::new().await;
+    let (id, first) = fixture.send("a thought").await;
+    let answer = EventId::mint();
+    fixture.write(move |tx| doing::write_message(tx, Fixture::CID, answer, "and another", Some(id))).await;
+    fixture.write(move |tx| doing::delete(tx, Fixture::CID, id)).await;
+    let items = fixture.read(outbox::all).await;
+    assert_eq!(items.len(), 1);
+    let OutboxOp::Event(event) = sending(&fixture, &[items[0].item]).await.remove(0) else {
+        panic!("an event")
+    };
+    assert_eq!((event.id, event.body.get("reply_to")), (answer, None), "the server knows nothing of {first}");
+    assert!(fixture.messages().await[0].reply_to.is_none());
+}
+
+#[tokio::test]
+async fn o7_an_edit_from_before_a_refusal_does_not_undo_a_later_one() {
+    let fixture = Fixture::new().await;
+    let (id, item) = fixture.send("one").await;
+    sending(&fixture, &[item]).await;
+    fixture.write(move |tx| doing::edit(tx, Fixture::CID, id, "two")).await;
+    fixture.apply(vec![StoreOp::Parked { items: vec![item], code: ErrorCode::NotMember }]).await;
+    fixture.write(move |tx| doing::edit(tx, Fixture::CID, id, "three")).await;
+    let rows = fixture.read(outbox::all).await;
+    let event: kith_protocol::NewEvent = serde_json::from_str(&rows[0].content).unwrap();
+    assert_eq!((rows.len(), event.body["text"].as_str()), (1, Some("three")));
+    assert_eq!(fixture.texts().await, ["three"]);
+}

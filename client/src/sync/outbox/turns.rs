@@ -59,10 +59,7 @@ pub(super) fn turns_of(
                 }
             }
             Phase::Parked => events_open = row.what != OutboxWhat::Message,
-            Phase::AwaitsTarget => {
-                events_open = row.what != OutboxWhat::Message;
-                awaited.extend(row.target);
-            }
+            Phase::AwaitsTarget => awaited.extend(row.target),
             Phase::Acked(_) => events_open = !lane.awaits_acked,
             Phase::Leaving | Phase::Sent => {}
         }

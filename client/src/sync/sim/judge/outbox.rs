@@ -66,11 +66,10 @@ impl World {
             match &row.state {
                 RowState::Parked(code) => {
                     assert_eq!(code.class(), ErrorClass::Permanent, "seed {}: I6", self.seed);
-                    if matches!(what(&row.op), OutboxWhat::Message | OutboxWhat::Open) {
-                        held.push(row.conversation);
-                    }
                     if *code == ErrorCode::TargetMissing {
                         awaited.extend(row.waits_with().map(|target| (row.conversation, target)));
+                    } else if matches!(what(&row.op), OutboxWhat::Message | OutboxWhat::Open) {
+                        held.push(row.conversation);
                     }
                     if what(&row.op) == OutboxWhat::Open {
                         unopened.push(row.conversation);
