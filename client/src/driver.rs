@@ -44,8 +44,6 @@ pub(crate) struct DriverOptions {
     pub server: url::Url,
     /// Oneself; another identity in `welcome` stops the driver (S9).
     pub user: UserId,
-    /// The device that the token was given to.
-    pub device: DeviceId,
     /// `name/version`.
     pub app: String,
     /// Which certificates are believed.
@@ -64,6 +62,8 @@ pub(crate) trait SyncStore: Send + Sync + 'static {
 pub(crate) trait TokenSource: Send + Sync + 'static {
     /// The access token at hand; it may have ended.
     fn access_token(&self) -> Boxed<'_, Result<String, TokenError>>;
+    /// The device that it is for. A copy of a profile becomes another one (S8).
+    fn device(&self) -> Boxed<'_, DeviceId>;
     /// Exchanges the refresh token, once for all who ask at the same time; the successor is stored before it is
     /// returned. Answers the device that it is for.
     fn renew(&self) -> Boxed<'_, Result<DeviceId, TokenError>>;

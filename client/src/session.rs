@@ -219,16 +219,20 @@ impl Profile {
     /// Starts what belongs to an open database, or goes on in the place of a session on the same one.
     fn start(
         &self,
-        account: LastAccount,
+        mut account: LastAccount,
         secret: SessionSecret,
         opened: Opened,
         before: Option<&Session>,
     ) -> Result<(), ClientError> {
+        if account.device != secret.device {
+            // A copy of the profile has become a device of its own (S8).
+            account.device = secret.device;
+            self.note(&account);
+        }
         let server = parse_server(&account.server)?;
         let options = DriverOptions {
             server: server.clone(),
             user: account.user,
-            device: secret.device,
             app: self.options.app.clone(),
             trust: self.trust.clone(),
         };
@@ -292,6 +296,9 @@ impl Profile {
         let _changing = self.changing.lock().await;
         let api = self.api(server)?;
         let server = server_text(api.server());
+        if let Ok(open) = self.session() {
+            self.note_device(&open);
+        }
         let last = self.folder.last_account();
         let known = last.filter(|last| last.server == server && last.username == username);
         let device = api::DeviceRequest {

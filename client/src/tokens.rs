@@ -94,6 +94,11 @@ impl Tokens {
         self.0.is_in_memory.load(Ordering::Acquire)
     }
 
+    /// The device that the token at hand is for; `None` while a renewal is under way.
+    pub(crate) fn device_at_hand(&self) -> Option<DeviceId> {
+        self.0.secret.try_lock().ok().map(|secret| secret.device)
+    }
+
     /// What the secret store holds of the session, or would.
     pub(crate) async fn secret(&self) -> SessionSecret {
         self.0.secret.lock().await.clone()
@@ -214,6 +219,10 @@ fn token_error(error: &ClientError) -> TokenError {
 impl TokenSource for Tokens {
     fn access_token(&self) -> Boxed<'_, Result<String, TokenError>> {
         Box::pin(async { Ok(self.access().await.to_string()) })
+    }
+
+    fn device(&self) -> Boxed<'_, DeviceId> {
+        Box::pin(async { self.secret().await.device })
     }
 
     fn renew(&self) -> Boxed<'_, Result<DeviceId, TokenError>> {

@@ -85,9 +85,14 @@ impl Driver {
     /// Works until it is stopped.
     pub(super) async fn run(mut self, inbox: Arc<Inbox>, stop: CancellationToken) {
         let Some(local) = self.load(&stop).await else { return };
+        // A renewal that is under way may make this another device, and take long.
+        let device = tokio::select! {
+            () = stop.cancelled() => return,
+            device = self.tokens.device() => device,
+        };
         let options = MachineOptions {
             user: self.options.user,
-            device: self.options.device,
+            device,
             app: self.options.app.clone(),
             seed: rand::random(),
         };

@@ -270,6 +270,9 @@ impl TokenSource for Tokens {
     fn access_token(&self) -> Boxed<'_, Result<String, TokenError>> {
         Box::pin(async { Ok(format!("{} {}", self.name, self.mine.load(Ordering::Relaxed))) })
     }
+    fn device(&self) -> Boxed<'_, DeviceId> {
+        Box::pin(async { self.device })
+    }
     fn renew(&self) -> Boxed<'_, Result<DeviceId, TokenError>> {
         self.mine.store(self.server.load(Ordering::Relaxed), Ordering::Relaxed);
         Box::pin(async { Ok(self.device) })
@@ -317,7 +320,6 @@ impl Person {
         let options = DriverOptions {
             server: url::Url::parse(&format!("http://{server}")).unwrap(),
             user: self.user,
-            device: self.device,
             app: "tests/1".to_owned(),
             trust: crate::transport::tls::Trust::load(None).unwrap(),
         };

@@ -19,6 +19,7 @@ impl Profile {
         let session = self.session()?;
         let server = session.account.server.clone();
         self.tell_server(&session).await;
+        self.note_device(&session);
         // First of all, and without the secret store: the next start is not signed in, whatever fails below.
         let noted = self.folder.note_signed_out();
         session.tokens.sign_out().await;
@@ -73,6 +74,15 @@ impl Profile {
         let (Some(last), false) = (last, session.is_temporary) else { return };
         if let Ok(numbers) = session.store.numbers().await {
             self.note(&LastAccount { unsent: Some(numbers.unsent), ..last });
+        }
+    }
+
+    /// Notes which device this is. A copy of a profile that signed in as the original would end the original's session (S8).
+    pub(super) fn note_device(&self, session: &Session) {
+        let Some(device) = session.tokens.device_at_hand() else { return };
+        let last = self.folder.last_account().filter(|last| session.is_of(last) && last.device != device);
+        if let Some(last) = last {
+            self.note(&LastAccount { device, ..last });
         }
     }
 

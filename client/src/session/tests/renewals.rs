@@ -102,6 +102,40 @@ async fn s11_quitting_waits_for_a_renewal_and_the_next_start_has_the_successor()
     assert_eq!(refresh_token(&computer.open().await).await, "successor");
 }
 
+/// The device as the next sign-in will name it.
+fn noted_device(computer: &Computer) -> String {
+    let text = std::fs::read(computer.dir.path().join("ada/profile.json")).unwrap();
+    let account: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    account["device"].as_str().unwrap().to_owned()
+}
+
+/// Signed in; the renewal has named another device, as it does for a copy of a profile.
+async fn renewed_as_another_device() -> (Computer, Engine, String) {
+    let (computer, server, engine) = renewing().await;
+    server.may_answer.add_permits(1);
+    assert_eq!(refresh_token(&engine).await, "successor");
+    let device = engine.session().unwrap().tokens.secret().await.device.to_string();
+    assert_ne!(noted_device(&computer), device);
+    (computer, engine, device)
+}
+
+#[tokio::test]
+async fn s8_a_copy_that_signs_out_is_noted_as_the_device_that_it_became() {
+    let (computer, engine, device) = renewed_as_another_device().await;
+    engine.sign_out(false).await.unwrap();
+    assert_eq!(noted_device(&computer), device, "a sign-in as the original would end that one's session");
+}
+
+#[tokio::test]
+async fn s8_a_copy_that_starts_again_is_noted_as_the_device_that_it_became() {
+    let (computer, engine, device) = renewed_as_another_device().await;
+    engine.shutdown().await;
+    drop(engine);
+    let engine = computer.open().await;
+    assert_eq!(noted_device(&computer), device);
+    assert_eq!(engine.session().unwrap().tokens.secret().await.device.to_string(), device);
+}
+
 #[tokio::test]
 async fn s11_a_lock_shows_at_once_and_loses_no_renewal() {
     let (computer, server, engine) = renewing().await;
