@@ -18,7 +18,7 @@ pub(crate) use once::list as values_once;
 pub use server::*;
 pub use standing::*;
 
-use crate::{ErrorCode, limits};
+use crate::{ErrorCode, limits, text::check_line};
 use serde::{Deserialize, Serialize};
 
 /// What kind of conversation.
@@ -83,7 +83,7 @@ impl Context {
             && self.kind.chars().all(is_kind)
             && !self.id.is_empty()
             && is_plain(&self.id, 128)
-            && self.title.as_deref().is_none_or(|title| is_plain(title, 128))
+            && self.title.as_deref().is_none_or(|title| check_line(title, 128).is_ok())
             && self.link.as_deref().is_none_or(|link| link.starts_with("https://") && is_plain(link, 2_048));
         if fits { Ok(()) } else { Err(ErrorCode::Invalid) }
     }

@@ -61,7 +61,7 @@ const fn is_line_end(c: char) -> bool {
 }
 
 /// Unicode's Default_Ignorable_Code_Point: bidi controls, zero-width characters, fillers, variation selectors, tags.
-const fn is_invisible(c: char) -> bool {
+pub(crate) const fn is_invisible(c: char) -> bool {
     matches!(
         c,
         '\u{ad}'

@@ -8,7 +8,7 @@ use crate::{
     config::{ACCESS_TOKEN_MAX, SecretKey},
     db,
     error::ApiError,
-    rates::Rate,
+    rates::{self, Rate},
     state::AppState,
 };
 use axum::{
@@ -290,6 +290,12 @@ pub fn bearer(headers: &HeaderMap) -> Result<&str, ApiError> {
     }
 }
 
+/// How long the body says that it is. One that does not say so counts as the longest.
+fn body_bytes(headers: &HeaderMap) -> usize {
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    length.unwrap_or(limits::INBOUND_FRAME_BYTES_MAX)
+}
+
 impl FromRequestParts<AppState> for Authed {
     type Rejection = ApiError;
 
@@ -297,7 +303,8 @@ impl FromRequestParts<AppState> for Authed {
         let token = bearer(&parts.headers)?;
         let authed = state.tokens.verify_of_any_key(&state.pool, token).await?;
         if let Some(Rate(name)) = parts.extensions.get() {
-            state.allowances.of(authed.device).take(name, Instant::now())?;
+            let cost = if *name == "send" { rates::send_cost(1, body_bytes(&parts.headers)) } else { 1 };
+            state.allowances.of(authed.device).take_many(name, cost, Instant::now())?;
         }
         check_live(&mut *state.pool.acquire().await?, &authed).await?;
         Ok(authed)

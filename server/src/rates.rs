@@ -45,6 +45,14 @@ struct Bucket {
     filled_at: Instant,
 }
 
+/// Bytes of a send that cost as much as an event.
+const BYTES_PER_EVENT: usize = 4 * 1_024;
+
+/// What a send costs of its rate, whichever way it comes: each event, and each 4 KiB.
+pub fn send_cost(events: usize, bytes: usize) -> u32 {
+    u32::try_from(events + bytes / BYTES_PER_EVENT).unwrap_or(u32::MAX).max(1)
+}
+
 /// The rate that a signed-in route counts for, among the request's extensions.
 #[derive(Debug, Clone, Copy)]
 pub struct Rate(pub &'static str);
@@ -151,6 +159,11 @@ mod tests {
         assert_eq!(retry_after_ms, u64::from(debt * 1_000 / per_s));
         let later = now + Duration::from_millis(retry_after_ms + 1);
         assert_eq!(rates.take_many("send", 256, later), Ok(()));
+    }
+
+    #[test]
+    fn l2_a_send_costs_its_events_and_each_4_kib() {
+        assert_eq!([send_cost(1, 100), send_cost(3, 100), send_cost(1, 62_000)], [1, 3, 16]);
     }
 
     #[test]

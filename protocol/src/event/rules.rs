@@ -1,6 +1,6 @@
 //! What every text has to be, in whatever event it comes (W5).
 
-use crate::{ErrorCode, limits};
+use crate::{ErrorCode, limits, text::is_invisible};
 use serde_json::Value;
 use unicode_segmentation::UnicodeSegmentation;
 
@@ -18,7 +18,7 @@ pub fn check_text(text: &str) -> Result<(), ErrorCode> {
     Ok(())
 }
 
-/// Checks an emoji: exactly one grapheme cluster, no white space or control characters.
+/// Checks an emoji: exactly one grapheme cluster that shows something, no white space, control or bidi characters.
 ///
 /// # Errors
 /// `invalid`, or `too_large` above [`limits::EMOJI_BYTES_MAX`].
@@ -26,10 +26,17 @@ pub fn check_emoji(emoji: &str) -> Result<(), ErrorCode> {
     if emoji.len() > limits::EMOJI_BYTES_MAX {
         return Err(ErrorCode::TooLarge);
     }
-    if emoji.graphemes(true).count() != 1 || emoji.chars().any(|c| c.is_control() || c.is_whitespace()) {
+    let is_shown = !emoji.chars().all(is_invisible) && !emoji.chars().any(is_direction);
+    let is_plain = !emoji.chars().any(|c| c.is_control() || c.is_whitespace());
+    if emoji.graphemes(true).count() != 1 || !is_plain || !is_shown {
         return Err(ErrorCode::Invalid);
     }
     Ok(())
+}
+
+/// Turns the direction of the text beside it.
+const fn is_direction(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Whether any text within has a NUL.
@@ -53,5 +60,8 @@ mod tests {
         assert_eq!(check_emoji("👍👍"), Err(ErrorCode::Invalid));
         assert_eq!(check_emoji(""), Err(ErrorCode::Invalid));
         assert_eq!(check_emoji(" "), Err(ErrorCode::Invalid));
+        for hidden in ["\u{200b}", "\u{202e}", "\u{2066}", "\u{fe0f}", "\u{3164}", "👍\u{200f}"] {
+            assert_eq!(check_emoji(hidden), Err(ErrorCode::Invalid), "{hidden:?}");
+        }
     }
 }

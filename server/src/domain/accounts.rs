@@ -20,7 +20,7 @@ use kith_protocol::{
     api::{CreateAccount, Profile},
     frame::Profiles,
     limits,
-    text::check_name,
+    text::{check_line, check_name},
 };
 use rand::RngExt;
 use serde_json::json;
@@ -366,11 +366,8 @@ pub(crate) fn check_username(name: &str) -> Result<(), ApiError> {
 }
 
 fn check_role(role: &str) -> Result<(), ApiError> {
-    if role.chars().count() <= ROLE_CHARS_MAX && !role.chars().any(char::is_control) {
-        Ok(())
-    } else {
-        Err(ApiError::invalid("a role has at most 64 characters and no control characters"))
-    }
+    check_line(role, ROLE_CHARS_MAX)
+        .map_err(|_| ApiError::invalid("a role has at most 64 characters, none of which is invisible"))
 }
 
 fn check_avatar(avatar: &str) -> Result<(), ApiError> {

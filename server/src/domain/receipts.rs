@@ -20,7 +20,7 @@ use kith_protocol::{
 use sqlx::PgPool;
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    hash::{DefaultHasher, Hash, Hasher},
+    hash::{BuildHasher, RandomState},
     sync::Arc,
     time::Duration,
 };
@@ -73,7 +73,11 @@ struct Job {
 
 /// The lanes that raise markers; a handle that is cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Receipts(Arc<[mpsc::Sender<Job>]>);
+pub struct Receipts {
+    lanes: Arc<[mpsc::Sender<Job>]>,
+    /// Nobody can tell from outside who shares a lane.
+    hasher: RandomState,
+}
 
 impl Receipts {
     /// Starts the lanes. They end, with their queues drained, after `shutdown`.
@@ -84,7 +88,7 @@ impl Receipts {
             tasks.spawn(lane.run(receiver, shutdown.clone()));
             sender
         });
-        Self(lanes.collect())
+        Self { lanes: lanes.collect(), hasher: RandomState::new() }
     }
 
     /// Raises markers of a person: at most [`BATCH_MAX`], each conversation once, and one of them read. Answers in the same
@@ -98,12 +102,10 @@ impl Receipts {
         connection: Option<u64>,
         receipts: Vec<Receipt>,
     ) -> Result<Vec<Outcome>, ApiError> {
-        let mut hasher = DefaultHasher::new();
-        user.hash(&mut hasher);
-        let lane = usize::try_from(hasher.finish() % LANES as u64).unwrap_or_default();
+        let lane = usize::try_from(self.hasher.hash_one(user) % LANES as u64).unwrap_or_default();
         let (reply, answer) = oneshot::channel();
         let job = Job { user, connection, receipts, reply };
-        match self.0[lane].send_timeout(job, ENQUEUE_WITHIN).await {
+        match self.lanes[lane].send_timeout(job, ENQUEUE_WITHIN).await {
             Ok(()) => answer.await.map_err(|_| ApiError::Unavailable)?,
             Err(mpsc::error::SendTimeoutError::Timeout(_)) => Err(ApiError::Busy),
             Err(mpsc::error::SendTimeoutError::Closed(_)) => Err(ApiError::Unavailable),

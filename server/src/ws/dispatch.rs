@@ -11,7 +11,7 @@ use crate::{
     },
     error::ApiError,
     hub::Connection,
-    rates::Refused,
+    rates::{self, Refused},
     state::AppState,
 };
 use kith_protocol::{
@@ -43,8 +43,6 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(40);
 const NEVER: Duration = Duration::MAX;
 /// Attempts to read a watch list while blocks change. After that the answer is `busy`.
 const WATCH_TRIES: usize = 5;
-/// Bytes of a send that cost as much as an event.
-const BYTES_PER_EVENT: usize = 4 * 1_024;
 
 /// A greeted connection that frames come from, by a socket or by an exchange.
 pub struct Session {
@@ -66,7 +64,7 @@ pub struct Session {
 /// What a frame costs of its type's rate: a send is billed per event and byte.
 fn cost(frame: &ClientFrame, bytes: usize) -> u32 {
     let ClientFrame::Send(send) = frame else { return 1 };
-    u32::try_from(send.events.len() + bytes / BYTES_PER_EVENT).unwrap_or(u32::MAX).max(1)
+    rates::send_cost(send.events.len(), bytes)
 }
 
 /// What answers a frame.

@@ -193,3 +193,17 @@ async fn heads_with_long_drafts_come_in_parts_of_a_bounded_length() {
     }
     assert!(parts >= 2);
 }
+
+#[tokio::test]
+async fn l2_what_a_message_weighs_is_billed_over_http_too() {
+    let world = World::start().await;
+    let [ada] = world.people(["ada"]).await;
+    // Who sends nowhere is billed all the same.
+    let path = format!("/v1/conversations/{}/messages", ConversationId::mint());
+    let heavy = json!({"text": "🎉".repeat(15_000)});
+    let mut sent = 0;
+    while ada.ask(Method::POST, &path, Some(heavy.clone())).await.0 != 429 {
+        sent += 1;
+        assert!(sent < 1_000, "by the number alone nobody is stopped before 2,000");
+    }
+}
