@@ -1,6 +1,6 @@
 //! `conversations`: where each stands, as the server says; own state in them is `own_state`'s.
 
-use super::{Db, Tx, drafts, facts, members, own_state, people, ranges, sql};
+use super::{Db, Tx, drafts, facts, members, own_state, people, ranges, rewind, sql};
 use crate::{
     ClientError,
     mutation::{self, Mutation},
@@ -158,7 +158,8 @@ pub(super) fn put_head(
     let was_local = known_before.map_or(Ok(false), |cid| is_local(tx, cid))?;
     // A snapshot that the log has overtaken does not undo what its events said: every field that events change is
     // guarded by the seq up to which it is known.
-    let known_to = known_before.map(|cid| facts(tx, cid)).transpose()?.map(|facts| facts.as_of);
+    let facts_before = known_before.map(|cid| facts(tx, cid)).transpose()?;
+    let known_to = facts_before.as_ref().map(|facts| facts.as_of);
     let is_overtaken = source == own_state::Source::Change && known_to > Some(item.head);
     let context = item.context.as_ref().map(sql::write_json).transpose()?;
     tx.conn
@@ -171,7 +172,8 @@ pub(super) fn put_head(
                  -- What is stored may be newer than a snapshot that was on its way.
                  head = max(excluded.head, CASE WHEN :greets THEN 0 ELSE head END,
                      (SELECT ifnull(max(r.high), 0) FROM log_range r WHERE r.cid = conversations.cid)),
-                 countable = CASE WHEN excluded.head >= head THEN excluded.countable ELSE countable END,
+                 countable = CASE WHEN excluded.head >= head OR (:greets AND excluded.head >=
+                     (SELECT ifnull(max(r.high), 0) FROM log_range r WHERE r.cid = conversations.cid)) THEN excluded.countable ELSE countable END,
                  last_ts = max(last_ts, excluded.last_ts),
                  title = CASE WHEN :is_overtaken THEN title ELSE excluded.title END,
                  floor = CASE WHEN :is_overtaken THEN floor ELSE excluded.floor END,
@@ -200,6 +202,10 @@ pub(super) fn put_head(
             ":now": if item.last_ts.0 == 0 { tx.now.as_i64() } else { item.last_ts.as_i64() },
         })?;
     let cid = known(tx, id)?;
+    let head = facts(tx, cid)?.head;
+    if facts_before.is_some_and(|before| head < before.head) {
+        rewind::head_fell(tx, cid, head)?;
+    }
     if !is_overtaken {
         put_members(tx, cid, item, was_local)?;
         let as_of = facts(tx, cid)?.as_of;

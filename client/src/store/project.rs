@@ -321,7 +321,13 @@ fn outcome(base: &Event, text: String, state: Option<(Seq, MessageState)>, relat
                 let first = first_use.entry(reaction.emoji.clone()).or_insert(relation.seq);
                 *first = (*first).min(relation.seq);
                 if relation.seq > as_of {
-                    users.insert((reaction.emoji, relation.sender), reaction.on);
+                    let was_on = users.insert((reaction.emoji.clone(), relation.sender), reaction.on);
+                    if was_on.is_none()
+                        && !reaction.on
+                        && let Some(unnamed) = counts.get_mut(&reaction.emoji)
+                    {
+                        *unnamed -= 1; // it was one of those whom the page only counts
+                    }
                 }
             }
             _ => {}

@@ -26,17 +26,14 @@ pub(super) fn rewind(
     tx.conn
         .prepare_cached("DELETE FROM events WHERE cid = ?1 AND seq > ?2")?
         .execute(params![cid, keep.as_i64()])?;
-    let changed = forget_states(tx, cid, keep)?;
-    receipts::lower(tx, cid, keep)?;
+    let changed = lower(tx, cid, keep)?;
     ranges::cut(tx, cid, keep, chain)?;
     tx.conn
         .prepare_cached(
-            "UPDATE conversations SET head = min(head, ?2), facts_as_of = min(facts_as_of, ?2),
-                 announced = min(announced, ?2), read = min(read, ?2), unread_head = min(unread_head, ?2),
-                 stored = (SELECT count(*) FROM events e WHERE e.cid = ?1 AND e.kind = 'message')
+            "UPDATE conversations SET stored = (SELECT count(*) FROM events e WHERE e.cid = ?1 AND e.kind = 'message')
              WHERE cid = ?1",
         )?
-        .execute(params![cid, keep.as_i64()])?;
+        .execute([cid])?;
     let plan = resend::plan(tx.me, &above, &outbox::waiting(tx, cid)?);
     messages::lost::keep(tx, cid, keep, &above)?;
     let own: HashSet<_> = above.iter().filter(|event| event.sender == tx.me).map(|event| event.id).collect();
@@ -64,12 +61,28 @@ pub(super) fn rewind(
     Ok(())
 }
 
-/// Forgets what messages had become in the log that was cut; answers which messages.
-fn forget_states(tx: &Tx<'_>, cid: i64, keep: Seq) -> Result<Vec<EventId>, ClientError> {
+/// The server's log ends at `high`, below what was known of it: markers above it, and what messages had become, were
+/// another log's. Answers which messages have to be projected again.
+fn lower(tx: &Tx<'_>, cid: i64, high: Seq) -> Result<Vec<EventId>, ClientError> {
+    receipts::lower(tx, cid, high)?;
+    tx.conn
+        .prepare_cached(
+            "UPDATE conversations SET head = min(head, ?2), facts_as_of = min(facts_as_of, ?2),
+                 announced = min(announced, ?2), read = min(read, ?2), delivered = min(delivered, ?2),
+                 unread_head = min(unread_head, ?2)
+             WHERE cid = ?1",
+        )?
+        .execute(params![cid, high.as_i64()])?;
     let mut query =
         tx.conn.prepare_cached("DELETE FROM states WHERE cid = ?1 AND as_of > ?2 RETURNING id")?;
-    let ids = query.query_map(params![cid, keep.as_i64()], |row| sql::event(row, "id"))?;
+    let ids = query.query_map(params![cid, high.as_i64()], |row| sql::event(row, "id"))?;
     Ok(ids.collect::<Result<_, _>>()?)
+}
+
+/// The heads of a connection name an earlier end than was known. The stored log may still be part of it, so that nothing
+/// is cut (S7).
+pub(super) fn head_fell(tx: &mut Tx<'_>, cid: i64, high: Seq) -> Result<(), ClientError> {
+    lower(tx, cid, high)?.into_iter().try_for_each(|id| project::message(tx, cid, id))
 }
 
 /// Makes room for a message at its place in the log. Another one is there only if its event was given up as damaged and

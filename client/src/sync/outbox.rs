@@ -157,6 +157,15 @@ impl Outbox {
         })
     }
 
+    /// Those of one conversation.
+    pub(crate) fn acked_in(&self, conversation: ConversationId) -> impl Iterator<Item = Seq> + '_ {
+        let items = self.lanes.get(&conversation).into_iter().flat_map(|lane| &lane.items);
+        items.filter_map(|item| match self.rows.get(item)?.phase {
+            Phase::Acked(seq) => Some(seq),
+            _ => None,
+        })
+    }
+
     /// Rows that were written so long ago that the user is to be asked first; they are parked from here on (O5). Own
     /// state is never asked about.
     pub(crate) fn park_old(&mut self, wall: TimestampMs) -> Vec<i64> {

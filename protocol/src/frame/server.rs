@@ -153,7 +153,7 @@ pub struct MessageState {
     /// It was deleted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deleted: bool,
-    /// `emoji → users`, at most [`crate::limits::REACTION_USERS_MAX`] each.
+    /// `emoji → users`, at most [`crate::limits::REACTION_USERS_MAX`] each; the reader comes first.
     #[serde(default)]
     pub reactions: BTreeMap<String, Vec<UserId>>,
     /// `emoji → how many` where there are more users than listed.

@@ -141,35 +141,39 @@ pub struct ListedRow {
     pub users: i64,
 }
 
-/// The reactions of these messages at the log's head, oldest first, at most `users_max` people an emoji.
+/// The reactions of these messages at the log's head, the reader's own first, then oldest first; at most `users_max`
+/// people an emoji.
 pub async fn at_head(
     conn: &mut PgConnection,
     key: i64,
     targets: &[Uuid],
+    reader: Uuid,
     users_max: i64,
 ) -> Result<Vec<ListedRow>, sqlx::Error> {
     sqlx::query_as!(
         ListedRow,
         r#"SELECT target, sender, emoji, users AS "users!"
            FROM (SELECT target, sender, emoji, count(*) OVER (PARTITION BY target, emoji) AS users,
-                        row_number() OVER (PARTITION BY target, emoji ORDER BY seq) AS place
+                        row_number() OVER (PARTITION BY target, emoji ORDER BY sender <> $3, seq) AS place
                  FROM reactions WHERE conversation_key = $1 AND target = ANY($2)) AS listed
-           WHERE place <= $3
+           WHERE place <= $4
            ORDER BY target, emoji, place"#,
         key,
         targets,
+        reader,
         users_max,
     )
     .fetch_all(conn)
     .await
 }
 
-/// The reactions of these messages as the given intervals show them, oldest first, at most `users_max` people an emoji.
-/// Of each message and interval the newest `events_max` events count.
+/// The reactions of these messages as the given intervals show them, listed as [`at_head`] lists them. Of each message and
+/// interval the newest `events_max` events count.
 pub async fn within(
     conn: &mut PgConnection,
     key: i64,
     targets: &[Uuid],
+    reader: Uuid,
     (lows, highs): (&[i64], &[i64]),
     events_max: i64,
     users_max: i64,
@@ -178,7 +182,7 @@ pub async fn within(
         ListedRow,
         r#"SELECT target AS "target!", sender AS "sender!", emoji AS "emoji!", users AS "users!"
            FROM (SELECT target, sender, emoji, count(*) OVER (PARTITION BY target, emoji) AS users,
-                        row_number() OVER (PARTITION BY target, emoji ORDER BY seq) AS place
+                        row_number() OVER (PARTITION BY target, emoji ORDER BY sender <> $6, seq) AS place
                  FROM (SELECT DISTINCT ON (e.target, e.sender, e.body::jsonb ->> 'emoji')
                               e.target, e.sender, e.seq, e.body::jsonb ->> 'emoji' AS emoji,
                               e.body::jsonb ->> 'on' AS is_on
@@ -192,13 +196,14 @@ pub async fn within(
                        ) AS e
                        ORDER BY e.target, e.sender, e.body::jsonb ->> 'emoji', e.seq DESC) AS last
                  WHERE is_on = 'true') AS listed
-           WHERE place <= $6
+           WHERE place <= $7
            ORDER BY target, emoji, place"#,
         key,
         targets,
         lows,
         highs,
         events_max,
+        reader,
         users_max,
     )
     .fetch_all(conn)

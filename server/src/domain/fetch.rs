@@ -15,6 +15,8 @@ use uuid::Uuid;
 
 /// A conversation as a reader sees it: which parts of it, and up to where.
 pub struct Reader {
+    /// Who reads.
+    pub user: UserId,
     /// The row with the head and the own state.
     pub item: ItemRow,
     /// Ascending, both ends inclusive; the last one ends at the head.
@@ -34,7 +36,7 @@ pub async fn reader(
     let item = rows.into_iter().next().ok_or(ApiError::NotMember)?;
     let intervals = db::members::intervals_of(conn, user, &[item.key]).await?;
     let visible = intervals.into_iter().map(|row| (row.from_seq, row.to_seq.unwrap_or(item.head))).collect();
-    Ok(Reader { item, visible })
+    Ok(Reader { user, item, visible })
 }
 
 /// The conversation, for an active member.
@@ -239,16 +241,17 @@ async fn reactions(
     };
     let (current, past): (Vec<Uuid>, Vec<Uuid>) = targets.iter().copied().partition(is_current);
     let users_max = i64::try_from(limits::REACTION_USERS_MAX).unwrap_or(i64::MAX);
-    let key = reader.item.key;
+    let (key, user) = (reader.item.key, reader.user.as_uuid());
     let mut rows = Vec::new();
     if !current.is_empty() {
-        rows = db::reactions::at_head(conn, key, &current, users_max).await?;
+        rows = db::reactions::at_head(conn, key, &current, user, users_max).await?;
     }
     if !past.is_empty() {
         let (lows, highs): (Vec<i64>, Vec<i64>) = reader.visible.iter().copied().unzip();
         let events_max = i64::try_from(limits::PAST_REACTIONS_MAX).unwrap_or(i64::MAX);
         let intervals = (&lows[..], &highs[..]);
-        rows.extend(db::reactions::within(conn, key, &past, intervals, events_max, users_max).await?);
+        let listed = db::reactions::within(conn, key, &past, user, intervals, events_max, users_max).await?;
+        rows.extend(listed);
     }
     Ok(rows)
 }

@@ -124,6 +124,39 @@ async fn w9_states_count_towards_the_128_kib_of_a_page() {
     assert_eq!((&forward["high"], &forward["end"]), (&json!(2), &json!(false)));
 }
 
+#[tokio::test]
+async fn w9_of_many_reactions_the_readers_own_is_among_those_with_names() {
+    let world = World::start().await;
+    let [ada, bo] = world.people(["ada", "bo"]).await;
+    let (mut ada, mut bo) = (ada.online().await, bo.online().await);
+    let group = ada.start_group(&[bo.user]).await;
+    let said = message("many like this");
+    ada.ok(group, said.clone()).await;
+    sqlx::query(
+        "INSERT INTO reactions (conversation_key, target, emoji, sender, seq)
+         SELECT e.conversation_key, e.id, $2, gen_random_uuid(), 0
+         FROM events e, generate_series(1, 64) WHERE e.id = $1",
+    )
+    .bind(uuid::Uuid::parse_str(said["id"].as_str().unwrap()).unwrap())
+    .bind(emoji(0))
+    .execute(&world.server.pool)
+    .await
+    .unwrap();
+    bo.ok(group, reaction(&said["id"], 0, true)).await;
+    let listed = |page: &Value| page["states"][said["id"].as_str().unwrap()].clone();
+    let own = listed(&bo.pull(group, json!({})).await);
+    let users = own["reactions"][emoji(0)].as_array().unwrap();
+    assert_eq!(
+        (users.len(), users[0].clone(), &own["reaction_counts"][emoji(0)]),
+        (64, json!(bo.user), &json!(65))
+    );
+    let others = listed(&ada.pull(group, json!({})).await);
+    assert!(
+        !others["reactions"][emoji(0)].as_array().unwrap().contains(&json!(bo.user)),
+        "theirs is the last"
+    );
+}
+
 fn emoji_at_128_000() -> String {
     char::from_u32(128_000).unwrap().to_string()
 }

@@ -507,3 +507,35 @@ async fn s7_what_others_had_read_and_become_in_the_lost_log_is_forgotten() {
     let newest = fixture.messages().await.pop().unwrap();
     assert_eq!(newest.send_state, Some(crate::view::SendState::Sent), "nobody has read it");
 }
+
+#[tokio::test]
+async fn s7_what_was_known_above_an_end_that_fell_is_forgotten_though_nothing_is_cut() {
+    let mut fixture = Fixture::new().await;
+    let (ada, bo, conversation) = (fixture.ada, fixture.bo, fixture.conversation);
+    let theirs = fixture.says(bo, "theirs").id;
+    fixture.says(ada, "mine");
+    for _ in 0..8 {
+        fixture.says(bo, "more");
+    }
+    let lost = fixture.log.clone();
+    // Three of ten are stored; the rest was read on another device.
+    let mut page = fixture.page(1, 3);
+    page.states.insert(theirs, kith_protocol::frame::MessageState { pinned: true, ..Default::default() });
+    let own = OwnState { read: Seq(10), delivered: Seq(10), ..own_state(conversation, 7) };
+    let markers = StoreOp::Markers { conversation, markers: vec![(bo, Seq(10), Seq(10))] };
+    fixture.apply(vec![heads_of(HeadsItem { own, ..fixture.item() }, 7), StoreOp::Page(page), markers]).await;
+    assert!(fixture.messages().await[0].pinned);
+    fixture.log.truncate(4);
+    fixture.apply(vec![fixture.heads(true)]).await;
+    let row = fixture.row().await;
+    assert!(!fixture.messages().await[0].pinned, "what messages had become");
+    fixture.apply(vec![fixture.append(4, 4)]).await;
+    fixture.says(bo, "news");
+    fixture.says(ada, "mine, later");
+    let stored = fixture.apply(vec![fixture.append(5, 6)]).await;
+    assert_eq!(announced(&stored), ["news"]);
+    assert_eq!(fixture.row().await.unread, row.unread + 1);
+    let newest = fixture.messages().await.pop().unwrap();
+    assert_eq!(newest.send_state, Some(crate::view::SendState::Sent), "nobody has read it");
+    assert_ne!(lost[4].id, fixture.log[4].id);
+}

@@ -95,3 +95,26 @@ async fn r6_what_lies_between_two_memberships_is_no_gap() {
     assert!(part.gaps.is_empty() && part.view.at_start && !part.view.loading);
     assert_eq!(part.view.items.len(), 16);
 }
+
+#[tokio::test]
+async fn w9_a_reaction_that_a_page_only_counts_is_taken_off() {
+    let mut fixture = Fixture::new().await;
+    let (ada, bo) = (fixture.ada, fixture.bo);
+    let id = fixture.says(ada, "many like this").id;
+    let state = kith_protocol::frame::MessageState {
+        reactions: [("👍".to_owned(), vec![ada])].into(),
+        reaction_counts: [("👍".to_owned(), 70)].into(),
+        ..Default::default()
+    };
+    let mut page = fixture.page(1, 1);
+    page.states.insert(id, state);
+    fixture.apply(vec![StoreOp::Page(page)]).await;
+    for (on, count) in [(false, 69), (false, 69), (true, 70), (false, 69)] {
+        let body = kith_protocol::event::ReactionBody { emoji: "👍".into(), on };
+        let reaction = EventContent::Reaction { target: id, reaction: body };
+        let event = fixture.number(bo, EventId::mint(), &reaction);
+        fixture.apply(vec![fixture.append(event.seq.0, event.seq.0)]).await;
+        let shown = &fixture.messages().await[0].reactions[0];
+        assert_eq!((shown.count, shown.mine), (count, true), "after {on}");
+    }
+}

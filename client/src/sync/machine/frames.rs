@@ -146,6 +146,7 @@ impl Machine {
                 self.stored_others(conversation, &page.events);
                 self.store(StoreOp::Page(page));
                 self.continued(conversation, Ok(continued));
+                self.want_leapt_over(conversation);
             }
             Ok((false, _)) => {
                 log.in_vain(self.now.mono, 0);
@@ -197,9 +198,8 @@ impl Machine {
         if seq > log.ranges.high() {
             log.expects(seq, self.now.mono);
             self.attend(conversation);
-        } else {
-            self.want_acked(conversation, seq);
         }
+        self.want_acked(conversation, seq);
     }
 
     fn own_state(&mut self, own: OwnStates, asked: Option<Asked>) {

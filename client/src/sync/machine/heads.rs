@@ -172,14 +172,21 @@ impl Machine {
         self.logs.get(&conversation).is_some_and(|log| seq > log.head || log.ranges.contains(seq))
     }
 
-    /// An acknowledged event of one's own that is not stored: its row ends only with it (O2).
+    /// An acknowledged event of one's own that is not stored: its row ends only with it (O2). Above the newest range the
+    /// catching up brings it, together with what is news before it; that may leap over it.
     pub(super) fn want_acked(&mut self, conversation: ConversationId, seq: Seq) {
         let Some(log) = self.logs.get_mut(&conversation) else { return };
-        if log.ranges.contains(seq) {
+        if seq > log.ranges.high() || log.ranges.contains(seq) {
             return;
         }
-        // Behind, the catching up brings it, unless the newest page leaps over it.
         log.want(seq);
         self.attend(conversation);
+    }
+
+    /// Wants what is acknowledged and what the newest page has leapt over.
+    pub(super) fn want_leapt_over(&mut self, conversation: ConversationId) {
+        for seq in self.outbox.acked_in(conversation).collect::<Vec<_>>() {
+            self.want_acked(conversation, seq);
+        }
     }
 }

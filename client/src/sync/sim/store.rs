@@ -271,7 +271,13 @@ impl MemoryStore {
         let me = self.me;
         let kept = self.conversations.entry(item.own.conversation).or_default();
         let known = if greeting { Seq::ZERO } else { kept.head };
-        kept.head = item.head.max(kept.ranges.high()).max(known);
+        let head = item.head.max(kept.ranges.high()).max(known);
+        if head < kept.head
+            && let Some(own) = &mut kept.own
+        {
+            (own.read, own.delivered) = (own.read.min(head), own.delivered.min(head));
+        }
+        kept.head = head;
         kept.kind = Some(item.kind);
         kept.last_ts = kept.last_ts.max(item.last_ts);
         let is_overtaken = !greeting && item.head < kept.facts_as_of;

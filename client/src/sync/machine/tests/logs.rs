@@ -72,22 +72,38 @@ fn c2_a_page_that_what_came_live_contradicts_claims_nothing() {
 fn o2_what_was_acknowledged_in_a_row_is_asked_for_in_one_pull_a_page() {
     let id = conversation(1);
     let events = log(id, UserId::mint(), 60);
-    let acked = |seq| OutboxEntry {
-        state: EntryState::Acked(Seq(seq)),
-        ..entry(seq as i64, id, OutboxWhat::Message)
-    };
-    // The third one came live before the link broke.
-    let rows = (1..=30).filter(|seq| *seq != 3).map(acked).collect();
-    let state = LocalState { outbox: rows, ..local(vec![kept(id, &events, 3, 3)]) };
+    let rows = (1..=30).filter(|seq| *seq != 3).map(|seq| acked(id, seq)).collect();
+    let stored = kept(id, &events, 3, 3);
+    let state = LocalState { outbox: rows, ..local(vec![LocalConversation { head: Seq(60), ..stored }]) };
     let (mut bench, actions) = Bench::live(state, vec![item(id, &events, 1)]);
+    // Before the third one, and behind it, where the newest page leaps over the rest.
     let (mut asked, mut next) = (Vec::new(), pulls(&actions));
-    while let Some((pull, number)) = next.pop().filter(|(pull, _)| pull.direction == Direction::Forward) {
-        let from = pull.from.unwrap().0;
-        asked.push((from, pull.to.unwrap().0));
-        let high = (from + 9).min(pull.to.unwrap().0);
-        next = pulls(&bench.frame(page(id, &events, from, high, Some(number))));
+    while let Some((pull, number)) = next.pop() {
+        let low = pull.from.map_or(51, |from| from.0);
+        asked.push((pull.from.map(|from| from.0), pull.to.map(|to| to.0)));
+        let high = (low + 9).min(pull.to.map_or(60, |to| to.0));
+        next = pulls(&bench.frame(page(id, &events, low, high, Some(number))));
+        next.retain(|(pull, _)| pull.from.is_none() || pull.direction == Direction::Forward);
     }
-    assert_eq!(asked, [(1, 2), (4, 30), (14, 30), (24, 30)]);
+    let (some, newest) = (|from, to| (Some(from), Some(to)), (None, None));
+    assert_eq!(asked, [some(1, 2), newest, some(4, 30), some(14, 30), some(24, 30)]);
+}
+
+fn acked(id: ConversationId, seq: u64) -> OutboxEntry {
+    OutboxEntry { state: EntryState::Acked(Seq(seq)), ..entry(seq as i64, id, OutboxWhat::Message) }
+}
+
+#[test]
+fn o2_what_was_acknowledged_is_not_fetched_before_the_news_below_it() {
+    let id = conversation(1);
+    let events = log(id, UserId::mint(), 12);
+    let state = LocalState { outbox: vec![acked(id, 10)], ..local(vec![kept(id, &events, 1, 6)]) };
+    let (mut bench, actions) = Bench::live(state, vec![item(id, &events, 1)]);
+    let asked = pulls(&actions);
+    let [(pull, number)] = asked.as_slice() else { panic!("{asked:?}") };
+    assert_eq!((pull.from, pull.to, pull.direction), (Some(Seq(7)), None, Direction::Forward));
+    let next = pulls(&bench.frame(page(id, &events, 7, 12, Some(*number))));
+    assert_eq!(next, [], "it came with them");
 }
 
 #[test]

@@ -65,7 +65,7 @@ impl MemoryStore {
         kept.head = kept.head.min(keep);
         kept.facts_as_of = kept.facts_as_of.min(keep);
         if let Some(own) = &mut kept.own {
-            own.read = own.read.min(keep);
+            (own.read, own.delivered) = (own.read.min(keep), own.delivered.min(keep));
         }
         stored.rewound.push(local(conversation, kept));
         let Some(me) = self.me else { return };
