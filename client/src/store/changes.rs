@@ -132,7 +132,7 @@ impl Changes {
         Stored {
             notices: self.notices,
             sending: self.sending,
-            ended: self.ended,
+            ended: self.ended.into_iter().chain(self.update.removed).collect(),
             // What the store itself put into the outbox while it applied (a rewind, a draft without a rival).
             queued: self.update.changed,
             rewound: self.rewound,

@@ -3,7 +3,9 @@
 
 mod fate;
 
-pub(super) use fate::{acked, done, end, end_edits, end_event, failed, queued, sending, take_states};
+pub(super) use fate::{
+    acked, done, end, end_answers, end_event, end_relations, failed, queued, sending, take_states,
+};
 
 use super::{Db, Tx, apply, conversations, sql};
 use crate::{
@@ -48,9 +50,12 @@ impl OutboxRow {
         }
     }
 
-    /// The message that a relation is about: it waits with others that were refused for want of it. A deletion does not wait,
-    /// for it ends if there is nothing to delete.
+    /// The message that it is, or that a relation is about: relations wait for one that was refused for want of what it is
+    /// about. A deletion does not wait, for it ends if there is nothing to delete.
     pub(super) fn waits_with(&self) -> Option<EventId> {
+        if self.kind == "message" {
+            return self.id;
+        }
         let waits = matches!(self.kind.as_str(), "edit" | "reaction" | "pin");
         serde_json::from_str::<NewEvent>(&self.content).ok().filter(|_| waits)?.target
     }
@@ -352,7 +357,7 @@ pub(super) fn entry(db: &Db<'_>, row: &OutboxRow) -> Result<OutboxEntry, ClientE
         item: row.item,
         conversation: conversations::id_of(db, row.cid)?,
         what,
-        target: row.waits_with(),
+        message: row.waits_with(),
         bytes: u32::try_from(row.content.len()).unwrap_or(u32::MAX),
         state,
         tries: row.tries,

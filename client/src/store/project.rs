@@ -265,6 +265,7 @@ fn is_deleted_unseen(db: &Db<'_>, cid: i64, id: EventId) -> Result<bool, ClientE
 /// What was deleted leaves the file, not only the screen (W9): the message's body, those of its edits, and an edit that
 /// has not gone out and now never can. The pages are cleared of it afterwards ([`scrub`](super::scrub)).
 fn erase(tx: &mut Tx<'_>, cid: i64, id: EventId) -> Result<(), ClientError> {
+    let mut was_whole = false;
     for sql in [
         "UPDATE events SET body = NULL, is_redacted = 1, is_uncounted = 1
          WHERE cid = ?1 AND id = ?2 AND is_redacted = 0",
@@ -272,8 +273,9 @@ fn erase(tx: &mut Tx<'_>, cid: i64, id: EventId) -> Result<(), ClientError> {
          WHERE cid = ?1 AND target = ?2 AND kind = 'edit' AND body IS NOT NULL",
     ] {
         let rows = tx.conn.prepare_cached(sql)?.execute(params![cid, id.as_bytes()])?;
-        tx.has_erased |= rows > 0;
+        was_whole |= rows > 0;
     }
+    tx.has_erased |= was_whole;
     let rows = tx
         .conn
         .prepare_cached(
@@ -282,7 +284,8 @@ fn erase(tx: &mut Tx<'_>, cid: i64, id: EventId) -> Result<(), ClientError> {
         )?
         .execute(params![cid, id.as_bytes()])?;
     tx.has_erased |= rows > 0;
-    outbox::end_edits(tx, cid, id)
+    outbox::end_relations(tx, cid, id)?;
+    if was_whole { outbox::end_answers(tx, cid, id) } else { Ok(()) }
 }
 
 fn outcome(base: &Event, text: String, state: Option<(Seq, MessageState)>, relations: &[Event]) -> Outcome {

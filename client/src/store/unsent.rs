@@ -16,9 +16,9 @@ use std::collections::HashSet;
 pub(crate) fn list(db: &Db<'_>) -> Result<Vec<OutboxItemView>, ClientError> {
     let (mut views, mut held, mut missing) = (Vec::new(), HashSet::new(), HashSet::new());
     for row in outbox::all(db)? {
-        let waits_with = row.waits_with().map(|target| (row.cid, target));
+        let waits_with = row.waits_with().map(|message| (row.cid, message));
         let is_held = (held.contains(&row.cid) && row.kind != "state")
-            || waits_with.is_some_and(|target| missing.contains(&target));
+            || (row.kind != "message" && waits_with.is_some_and(|message| missing.contains(&message)));
         if row.is_for_want_of_target() {
             missing.extend(waits_with);
         } else if row.state == "parked" && matches!(row.kind.as_str(), "message" | "open") {
@@ -101,9 +101,9 @@ fn find(tx: &Tx<'_>, item: f64) -> Result<OutboxRow, ClientError> {
 /// for want of the same message.
 pub(crate) fn retry(tx: &mut Tx<'_>, item: f64) -> Result<(), ClientError> {
     let row = find(tx, item)?;
-    let target = row.waits_with();
+    let message = row.waits_with();
     for other in outbox::all(tx)?.into_iter().filter(|other| other.cid == row.cid) {
-        let holds = target.is_some() && other.is_for_want_of_target() && other.waits_with() == target;
+        let holds = message.is_some() && other.is_for_want_of_target() && other.waits_with() == message;
         let is_alike = other.state == "parked" && other.code == row.code;
         let is_meant = other.item == row.item || is_alike || holds;
         if is_meant && other.state != "acked" && other.state != "sending" {
@@ -131,7 +131,7 @@ pub(crate) fn take_back(tx: &mut Tx<'_>, item: f64) -> Result<String, ClientErro
     Ok(text)
 }
 
-fn cancel_row(tx: &mut Tx<'_>, row: &OutboxRow) -> Result<(), ClientError> {
+pub(super) fn cancel_row(tx: &mut Tx<'_>, row: &OutboxRow) -> Result<(), ClientError> {
     match (row.kind.as_str(), row.id) {
         // Somebody else has begun it: what was written into it stays, and goes there.
         ("open", _) if !conversations::is_local(tx, row.cid)? => outbox::drop_row(tx, row.item),

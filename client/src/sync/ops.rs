@@ -72,8 +72,9 @@ pub struct OutboxEntry {
     pub conversation: ConversationId,
     /// What.
     pub what: OutboxWhat,
-    /// The message that an edit, a reaction or a pin is about: others that were refused for want of it hold it back.
-    pub target: Option<EventId>,
+    /// The message that it is, or that an edit, a reaction or a pin is about: those are held back by what was refused for
+    /// want of its target and has the same message.
+    pub message: Option<EventId>,
     /// About how long its content is as JSON, so that a `send` stays below the frame's limit.
     pub bytes: u32,
     /// How it stands.

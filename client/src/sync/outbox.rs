@@ -1,16 +1,10 @@
 //! Whose turn it is in the outbox (O4–O6): one `send` in flight per conversation, opens first, own state beside.
 
+mod answers;
 mod turns;
 
-use super::{
-    backoff::item_wait_ms,
-    ops::{EntryState, OutboxEntry, OutboxUpdate, OutboxWhat, StoreOp},
-};
-use crate::mutation::{self, Mutation};
-use kith_protocol::frame::AckStatus;
-use kith_protocol::{
-    ConversationId, ErrorCode, EventId, Seq, TimestampMs, error::ErrorClass, frame::AckResult, limits,
-};
+use super::ops::{EntryState, OutboxEntry, OutboxUpdate, OutboxWhat, StoreOp};
+use kith_protocol::{ConversationId, ErrorCode, EventId, Seq, TimestampMs, limits};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,8 +16,10 @@ enum Phase {
     Sent,
     Acked(Seq),
     Parked,
-    /// Parked for want of what it is about or answers. What is about the same target waits with it, so that the order
-    /// stays. Messages do not wait: whoever wrote the target may never come back.
+    /// Refused for want of its target. What the store says to that decides whether it goes on before what follows.
+    Refused,
+    /// Parked for want of what it is about or answers. What is about the same message, or about this one, waits with it,
+    /// so that the order stays. Messages do not wait: whoever wrote the target may never come back.
     AwaitsTarget,
 }
 
@@ -31,7 +27,7 @@ enum Phase {
 struct Row {
     conversation: ConversationId,
     what: OutboxWhat,
-    target: Option<EventId>,
+    message: Option<EventId>,
     bytes: usize,
     tries: u32,
     written_at: TimestampMs,
@@ -119,7 +115,7 @@ impl Outbox {
                 Row {
                     conversation: entry.conversation,
                     what: entry.what,
-                    target: entry.target,
+                    message: entry.message,
                     bytes: entry.bytes as usize,
                     tries: entry.tries,
                     written_at: entry.written_at,
@@ -127,6 +123,13 @@ impl Outbox {
                     retry_at: 0,
                 },
             );
+        }
+    }
+
+    /// The store has taken what was refused.
+    pub(crate) fn stored(&mut self) {
+        for row in self.rows.values_mut().filter(|row| row.phase == Phase::Refused) {
+            row.phase = Phase::AwaitsTarget;
         }
     }
 
@@ -153,7 +156,12 @@ impl Outbox {
     pub(crate) fn acked(&self) -> impl Iterator<Item = (i64, ConversationId, Seq)> + '_ {
         self.rows.iter().filter_map(|(item, row)| match row.phase {
             Phase::Acked(seq) => Some((*item, row.conversation, seq)),
-            Phase::Queued | Phase::Leaving | Phase::Sent | Phase::Parked | Phase::AwaitsTarget => None,
+            Phase::Queued
+            | Phase::Leaving
+            | Phase::Sent
+            | Phase::Parked
+            | Phase::Refused
+            | Phase::AwaitsTarget => None,
         })
     }
 
@@ -299,98 +307,5 @@ impl Outbox {
         for row in self.rows.values_mut() {
             row.retry_at = 0;
         }
-    }
-
-    /// Takes the answer to a `send`: a prefix is committed, the rest is parked, retried or skipped (O4, O5).
-    pub(crate) fn answered(
-        &mut self,
-        sent: &[(i64, EventId)],
-        results: &[AckResult],
-        now: u64,
-        wall: TimestampMs,
-    ) -> Vec<StoreOp> {
-        let mut ops = Vec::new();
-        let mut skipped = Vec::new();
-        for (index, (item, id)) in sent.iter().enumerate() {
-            match results.get(index) {
-                Some(result) if mutation::is(Mutation::AckEndsRow) && result.seq.is_some() => {
-                    self.remove(*item);
-                    ops.push(StoreOp::Done { items: vec![*item] });
-                }
-                Some(result) => match (result.status, result.seq) {
-                    (AckStatus::Ok | AckStatus::Duplicate, Some(seq)) => {
-                        if let Some(row) = self.rows.get_mut(item) {
-                            row.phase = Phase::Acked(seq);
-                        }
-                        ops.push(StoreOp::Acked { item: *item, id: *id, seq, ts: result.ts.unwrap_or(wall) });
-                    }
-                    (AckStatus::Error, _) => {
-                        let code = result.code.unwrap_or(ErrorCode::Unavailable);
-                        ops.push(self.refused(*item, code, result.retry_after_ms, now, wall));
-                    }
-                    (AckStatus::Skipped | AckStatus::Ok | AckStatus::Duplicate, _) => skipped.push(*item),
-                },
-                None => skipped.push(*item),
-            }
-        }
-        // What parking has reached is not queued again.
-        skipped.retain(|item| self.requeue(*item));
-        if !skipped.is_empty() {
-            ops.push(StoreOp::Queued { items: skipped });
-        }
-        ops
-    }
-
-    fn requeue(&mut self, item: i64) -> bool {
-        match self.rows.get_mut(&item) {
-            Some(row) if row.is_busy() => {
-                row.phase = Phase::Queued;
-                true
-            }
-            _ => false,
-        }
-    }
-
-    /// A row was refused: a permanent code parks it (and, for some codes, its conversation's events), others wait.
-    pub(crate) fn refused(
-        &mut self,
-        item: i64,
-        code: ErrorCode,
-        retry_after_ms: Option<u64>,
-        now: u64,
-        wall: TimestampMs,
-    ) -> StoreOp {
-        let Some(row) = self.rows.get_mut(&item) else { return StoreOp::Queued { items: Vec::new() } };
-        if code.class() != ErrorClass::Permanent || mutation::is(Mutation::PermanentIsRetried) {
-            let cap = limits::RECONNECT_MAX.as_millis() as u64;
-            let wait = retry_after_ms.unwrap_or_else(|| item_wait_ms(row.tries)).min(cap);
-            row.phase = Phase::Queued;
-            row.retry_at = now + wait;
-            return StoreOp::Retry { items: vec![item], at: TimestampMs(wall.0 + wait), code };
-        }
-        let (conversation, what) = (row.conversation, row.what);
-        let whole = match code {
-            ErrorCode::NotMember | ErrorCode::ConversationClosed => what != OutboxWhat::State,
-            ErrorCode::NotAllowed => what == OutboxWhat::Message,
-            _ => false,
-        };
-        let mut items = vec![item];
-        if whole && let Some(lane) = self.lanes.get(&conversation) {
-            items.extend(lane.items.iter().filter(|other| {
-                **other > item
-                    && self.rows.get(other).is_some_and(|row| {
-                        row.what != OutboxWhat::State
-                            && row.what != OutboxWhat::Open
-                            && (row.phase == Phase::Queued || row.is_busy())
-                    })
-            }));
-        }
-        let phase = if code == ErrorCode::TargetMissing { Phase::AwaitsTarget } else { Phase::Parked };
-        for item in &items {
-            if let Some(row) = self.rows.get_mut(item) {
-                row.phase = phase;
-            }
-        }
-        StoreOp::Parked { items, code }
     }
 }

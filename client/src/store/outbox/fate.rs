@@ -1,10 +1,10 @@
 //! What becomes of a row: it leaves, waits again, fails, is acknowledged, ends (O2, O3).
 
-use super::{OutboxRow, get, of_event, row, tell_changed, tell_place};
+use super::{OutboxRow, get, of_event, of_kind, row, set_content, tell_changed, tell_place};
 use crate::{
     ClientError,
     events::Problem,
-    store::{Tx, conversations, deletions, drafts, messages, project, sql},
+    store::{Db, Tx, conversations, deletions, drafts, messages, project, sql, unsent},
     sync::{
         ops::{OutboxItem, OutboxOp},
         resend,
@@ -116,15 +116,7 @@ pub(in crate::store) fn failed(
                 ":retry_at": retry_at.map(TimestampMs::as_i64),
             })?;
         tell_place(tx, Some(&row))?;
-        if retry_at.is_none()
-            && row.kind == "edit"
-            && let Some(target) = target_of(&row)?
-            && project::is_deleted(tx, row.cid, target)?
-        {
-            end_edits(tx, row.cid, target)?;
-            continue;
-        }
-        if retry_at.is_none() {
+        if retry_at.is_none() && !is_settled(tx, item)? {
             let conversation = Some(conversations::id_of(tx, row.cid)?);
             tx.changes.problem(Problem::Parked { conversation, code });
         }
@@ -132,12 +124,46 @@ pub(in crate::store) fn failed(
     Ok(())
 }
 
-/// Whether a relation refused with `target_missing` has a stored target. The target may arrive before the refusal does.
+/// Settles what was refused and needs nobody's word: what it is about was deleted, or it is a message whose deletion waits.
+fn is_settled(tx: &mut Tx<'_>, item: i64) -> Result<bool, ClientError> {
+    let Some(row) = get(tx, item)?.filter(|row| !matches!(row.kind.as_str(), "open" | "state")) else {
+        return Ok(false);
+    };
+    if row.kind == "message"
+        && let Some(id) = row.id
+        && is_deletion_waiting(tx, row.cid, id)?
+    {
+        unsent::cancel_row(tx, &row)?;
+        return Ok(true);
+    }
+    let about = about(&row)?;
+    let Some(target) = about.filter(|_| row.kind != "delete") else { return Ok(false) };
+    if !project::is_deleted(tx, row.cid, target)? {
+        return Ok(false);
+    }
+    end_relations(tx, row.cid, target)?;
+    end_answers(tx, row.cid, target)?;
+    Ok(get(tx, item)?.is_none_or(|row| row.state != "parked"))
+}
+
+fn is_deletion_waiting(db: &Db<'_>, cid: i64, message: EventId) -> Result<bool, ClientError> {
+    let rows = of_kind(db, cid, "delete")?;
+    Ok(rows.iter().any(|row| target_of(row).is_ok_and(|target| target == Some(message))))
+}
+
+/// What a row changes or answers.
+fn about(row: &OutboxRow) -> Result<Option<EventId>, ClientError> {
+    let event: NewEvent = sql::read_json(&row.content)?;
+    Ok(event.target.or_else(|| project::reply_to(&event.body)))
+}
+
+/// Whether what a row changes or answers is stored, though it was refused with `target_missing`. The target may arrive
+/// before the refusal does.
 fn has_target(tx: &Tx<'_>, row: &OutboxRow) -> Result<bool, ClientError> {
     if row.kind == "state" || row.kind == "open" || row.tries >= resend::TARGET_TRIES_MAX {
         return Ok(false);
     }
-    target_of(row)?.map_or(Ok(false), |target| is_stored(tx, row.cid, target))
+    about(row)?.map_or(Ok(false), |target| is_stored(tx, row.cid, target))
 }
 
 /// Whether an event is stored and not deleted.
@@ -190,18 +216,31 @@ pub(in crate::store) fn end(tx: &mut Tx<'_>, item: i64) -> Result<(), ClientErro
     tell_place(tx, Some(&row))
 }
 
-/// Ends edits of a message that was deleted, unless the server may have them: it would refuse them, and their texts
-/// would stay here.
-pub(in crate::store) fn end_edits(tx: &mut Tx<'_>, cid: i64, target: EventId) -> Result<(), ClientError> {
+/// A message was deleted: edits of it end, with their text (W9), and so do reactions and pins.
+pub(in crate::store) fn end_relations(tx: &mut Tx<'_>, cid: i64, target: EventId) -> Result<(), ClientError> {
     let mut query = tx.conn.prepare_cached(
         "SELECT item, cid, kind, id, content, state, code, retry_at, seq, tries, written_at FROM outbox
-         WHERE cid = ?1 AND target = ?2 AND kind = 'edit' ORDER BY item",
+         WHERE cid = ?1 AND target = ?2 AND kind IN ('edit', 'reaction', 'pin') ORDER BY item",
     )?;
-    let edits = query.query_map(params![cid, target.as_bytes()], row)?.collect::<Result<Vec<_>, _>>()?;
+    let rows = query.query_map(params![cid, target.as_bytes()], row)?.collect::<Result<Vec<_>, _>>()?;
     drop(query);
-    for row in edits.into_iter().filter(OutboxRow::is_ours_alone) {
-        tx.has_erased = true;
+    for row in rows.into_iter().filter(|row| row.is_ours_alone() || row.is_for_want_of_target()) {
+        tx.has_erased |= row.kind == "edit";
         end(tx, row.item)?;
+    }
+    Ok(())
+}
+
+/// Answers to a message that was deleted become messages of their own: the server refuses an answer to what is not there.
+pub(in crate::store) fn end_answers(tx: &mut Tx<'_>, cid: i64, target: EventId) -> Result<(), ClientError> {
+    for row in of_kind(tx, cid, "message")? {
+        let waits = row.state != "parked" && row.is_ours_alone();
+        let mut event: NewEvent = sql::read_json(&row.content)?;
+        if project::reply_to(&event.body) == Some(target) && (waits || row.is_for_want_of_target()) {
+            event.body.as_object_mut().map(|body| body.remove("reply_to"));
+            set_content(tx, row.item, &sql::write_json(&event)?)?;
+            messages::end_answer(tx, cid, event.id)?;
+        }
     }
     Ok(())
 }

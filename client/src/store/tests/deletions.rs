@@ -151,5 +151,85 @@ async fn o5_what_waits_with_a_missing_target_is_held_and_retried_with_it_and_a_d
     assert_eq!(tried[0], (item, EntryState::Queued), "what holds it back is tried, in its place");
     let ((), _, update) = fixture.write(move |tx| doing::delete(tx, Fixture::CID, mine)).await;
     let delete = update.changed.iter().find(|entry| entry.what == OutboxWhat::Relation);
-    assert_eq!(delete.unwrap().target, None, "a deletion waits for nothing");
+    assert_eq!(delete.unwrap().message, None, "a deletion waits for nothing");
+}
+
+/// A row leaves; the server does not have what it is about.
+async fn refused(fixture: &Fixture, item: i64) -> Stored {
+    fixture.apply(vec![StoreOp::Sending { items: vec![item] }]).await;
+    let code = kith_protocol::ErrorCode::TargetMissing;
+    fixture.apply(vec![StoreOp::Parked { items: vec![item], code }]).await
+}
+
+/// Bo's message and what was written about it here; Bo deletes it: before that is known here it is refused, or after.
+async fn answered(write: fn(&mut Tx<'_>, EventId) -> Result<(), ClientError>, order: usize) -> Fixture {
+    let mut fixture = Fixture::new().await;
+    let bo = fixture.bo;
+    let theirs = fixture.says(bo, "theirs").id;
+    fixture.apply(vec![fixture.append(1, 1)]).await;
+    fixture.write(move |tx| write(tx, theirs)).await;
+    fixture.number(bo, EventId::mint(), &EventContent::Delete { target: theirs });
+    let item = fixture.read(crate::store::outbox::all).await[0].item;
+    match order {
+        0 => {}
+        1 => fixture.apply(vec![StoreOp::Sending { items: vec![item] }]).await.ended.clear(),
+        _ => {
+            let at = TimestampMs(1);
+            let code = kith_protocol::ErrorCode::Busy;
+            fixture.apply(vec![StoreOp::Sending { items: vec![item] }]).await;
+            fixture.apply(vec![StoreOp::Retry { items: vec![item], at, code }]).await;
+        }
+    }
+    fixture.apply(vec![fixture.append(2, 2)]).await;
+    if order > 0 {
+        refused(&fixture, item).await;
+    }
+    fixture
+}
+
+#[tokio::test]
+async fn w9_an_answer_to_what_was_deleted_becomes_a_message_of_its_own() {
+    for order in 0..3 {
+        let write = |tx: &mut Tx<'_>, theirs| {
+            doing::write_message(tx, Fixture::CID, EventId::mint(), "answer", Some(theirs))
+        };
+        let fixture = answered(write, order).await;
+        let rows = fixture.read(crate::store::outbox::all).await;
+        let event: kith_protocol::NewEvent = serde_json::from_str(&rows[0].content).unwrap();
+        assert_eq!(
+            (rows[0].state.as_str(), event.body),
+            ("queued", serde_json::json!({"text": "answer"})),
+            "{order}"
+        );
+        let newest = fixture.messages().await.pop().unwrap();
+        assert_eq!((newest.text.as_str(), newest.reply_to), ("answer", None), "{order}");
+        assert_eq!(fixture.read(doing::list).await.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn w9_reactions_and_pins_of_what_was_deleted_end() {
+    for order in 0..3 {
+        let react = |tx: &mut Tx<'_>, theirs| doing::react(tx, Fixture::CID, theirs, "+", true);
+        assert_eq!(answered(react, order).await.read(doing::list).await, [], "{order}");
+        let pin = |tx: &mut Tx<'_>, theirs| doing::pin(tx, Fixture::CID, theirs, true);
+        assert_eq!(answered(pin, order).await.read(doing::list).await, [], "{order}");
+    }
+}
+
+#[tokio::test]
+async fn o7_a_refused_message_whose_deletion_waits_goes_with_it() {
+    let fixture = Fixture::new().await;
+    let (id, item) = fixture.send("hasty").await;
+    fixture.apply(vec![StoreOp::Sending { items: vec![item] }]).await;
+    fixture.write(move |tx| doing::delete(tx, Fixture::CID, id)).await;
+    let delete = fixture.read(crate::store::outbox::all).await[1].item;
+    let code = kith_protocol::ErrorCode::NotMember;
+    let stored = fixture.apply(vec![StoreOp::Parked { items: vec![item], code }]).await;
+    assert_eq!(stored.ended, [delete, item]);
+    assert_eq!(
+        stored.notices.iter().filter(|notice| matches!(notice, EngineEvent::Problem { .. })).count(),
+        0
+    );
+    assert_eq!((fixture.read(doing::list).await, fixture.texts().await), (Vec::new(), Vec::new()));
 }

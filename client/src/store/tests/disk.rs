@@ -11,7 +11,7 @@ use crate::{
         ops::{LocalRange, LocalState, OutboxOp, OutboxUpdate, StoreOp, Stored},
         ranges::Ranges,
         sim::{
-            deeds::{Doing, EMOJI, Facts, OwnMarks, TARGETS},
+            deeds::{Doing, Facts, OwnMarks, TARGETS},
             store::{Kept, MemoryStore, Row, RowState},
         },
     },
@@ -294,12 +294,12 @@ fn act(tx: &mut Tx<'_>, doing: Doing) -> Result<(), ClientError> {
             let cid = conversations::create_local(tx, &new)?;
             outbox::open_if_local(tx, cid)
         }
-        Doing::Write { conversation, id, text } => {
+        Doing::Write { conversation, id, text, reply_to } => {
             let cid = conversations::known(tx, conversation)?;
             if members::own_role(tx, cid)?.is_none() {
                 return Err(ClientError::Refused(ErrorCode::NotMember));
             }
-            unsent::write_message(tx, cid, id, &text, None)?;
+            unsent::write_message(tx, cid, id, &text, reply_to)?;
             drafts::set(tx, cid, "")
         }
         Doing::Edit { conversation, target, text, .. } => {
@@ -310,9 +310,9 @@ fn act(tx: &mut Tx<'_>, doing: Doing) -> Result<(), ClientError> {
             let cid = conversations::known(tx, conversation)?;
             unsent::delete(tx, cid, target)
         }
-        Doing::React { conversation, target, on, .. } => {
+        Doing::React { conversation, target, emoji, on, .. } => {
             let cid = conversations::known(tx, conversation)?;
-            unsent::react(tx, cid, target, EMOJI, on)
+            unsent::react(tx, cid, target, emoji, on)
         }
         Doing::Pin { conversation, target, on, .. } => {
             let cid = conversations::known(tx, conversation)?;

@@ -462,14 +462,18 @@ async fn s4_a_snapshot_does_not_hide_what_has_come_back_since() {
 }
 
 #[tokio::test]
-async fn o5_a_refused_relation_whose_target_has_come_meanwhile_is_tried_again_a_few_times() {
+async fn o5_what_was_refused_and_whose_target_has_come_meanwhile_is_tried_again_a_few_times() {
+    tried_again(|tx, cid, target| doing::react(tx, cid, target, "👍", true)).await;
+    tried_again(|tx, cid, target| doing::write_message(tx, cid, EventId::mint(), "answer", Some(target)))
+        .await;
+}
+
+async fn tried_again(write: fn(&mut Tx<'_>, i64, EventId) -> Result<(), ClientError>) {
     let mut fixture = Fixture::new().await;
     let (bo, conversation) = (fixture.bo, fixture.conversation);
     let target = fixture.says(bo, "back again").id;
     fixture.apply(vec![fixture.append(1, 1)]).await;
-    fixture
-        .write(move |tx| doing::react(tx, conversations::known(tx, conversation)?, target, "👍", true))
-        .await;
+    fixture.write(move |tx| write(tx, conversations::known(tx, conversation)?, target)).await;
     let item = fixture.read(crate::store::outbox::all).await[0].item;
     let park = || StoreOp::Parked { items: vec![item], code: kith_protocol::ErrorCode::TargetMissing };
     for _ in 0..4 {

@@ -15,6 +15,7 @@ impl Machine {
         if !stored.queued.is_empty() {
             self.outbox.update(OutboxUpdate { changed: stored.queued, removed: Vec::new() });
         }
+        self.outbox.stored();
         for (local, seq) in stored.forked {
             if !stored.rewound.iter().any(|left| left.conversation == local.conversation) {
                 self.contradicted(local, seq);

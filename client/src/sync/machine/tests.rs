@@ -140,7 +140,7 @@ fn entry(item: i64, conversation: ConversationId, what: OutboxWhat) -> OutboxEnt
         item,
         conversation,
         what,
-        target: None,
+        message: None,
         bytes: 100,
         state: EntryState::Queued,
         tries: 0,

@@ -47,7 +47,9 @@ pub(super) fn turns_of(
             continue;
         }
         match row.phase {
-            Phase::Queued if row.target.is_some_and(|target| awaited.contains(&target)) => {}
+            Phase::Queued
+                if row.what != OutboxWhat::Message
+                    && row.message.is_some_and(|message| awaited.contains(&message)) => {}
             Phase::Queued => {
                 let full = count == events_max || (count > 0 && bytes + row.bytes > bytes_max);
                 if full || row.retry_at > now {
@@ -59,7 +61,8 @@ pub(super) fn turns_of(
                 }
             }
             Phase::Parked => events_open = row.what != OutboxWhat::Message,
-            Phase::AwaitsTarget => awaited.extend(row.target),
+            Phase::AwaitsTarget => awaited.extend(row.message),
+            Phase::Refused => events_open = false,
             Phase::Acked(_) => events_open = !lane.awaits_acked,
             Phase::Leaving | Phase::Sent => {}
         }

@@ -20,6 +20,7 @@ pub(crate) enum Doing {
         conversation: ConversationId,
         id: EventId,
         text: String,
+        reply_to: Option<EventId>,
     },
     Edit {
         conversation: ConversationId,
@@ -36,6 +37,7 @@ pub(crate) enum Doing {
         conversation: ConversationId,
         id: EventId,
         target: EventId,
+        emoji: &'static str,
         on: bool,
     },
     Pin {
@@ -61,15 +63,15 @@ pub(crate) enum Doing {
     Retry(i64),
 }
 
-/// The only emoji there is.
-pub(crate) const EMOJI: &str = "+";
+/// The emoji there are.
+pub(crate) const EMOJI: [&str; 2] = ["+", "-"];
 
 impl Doing {
     /// The event that it is, in which conversation.
     fn event(&self) -> Option<(ConversationId, EventId, EventContent)> {
         let (conversation, id, content) = match self {
-            Self::Write { conversation, id, text } => {
-                let body = MessageBody { text: text.clone(), ..MessageBody::default() };
+            Self::Write { conversation, id, text, reply_to } => {
+                let body = MessageBody { text: text.clone(), reply_to: *reply_to, ..MessageBody::default() };
                 (conversation, id, EventContent::Message(body))
             }
             Self::Edit { conversation, id, target, text } => {
@@ -78,8 +80,8 @@ impl Doing {
             Self::Delete { conversation, id, target } => {
                 (conversation, id, EventContent::Delete { target: *target })
             }
-            Self::React { conversation, id, target, on } => {
-                let reaction = ReactionBody { emoji: EMOJI.to_owned(), on: *on };
+            Self::React { conversation, id, target, emoji, on } => {
+                let reaction = ReactionBody { emoji: (*emoji).to_owned(), on: *on };
                 (conversation, id, EventContent::Reaction { target: *target, reaction })
             }
             Self::Pin { conversation, id, target, on } => {

@@ -230,6 +230,12 @@ impl World {
         self.deleted.contains(&about)
     }
 
+    /// Whether it is a deleted message that the server never took, or about one.
+    fn is_taken_back(&self, id: EventId) -> bool {
+        let about = self.targets.get(&id).map_or(id, |(target, _)| *target);
+        self.deleted.contains(&about) && self.seq_of(about).is_none()
+    }
+
     /// Whether the deletion of a message needs no event of its own. The message is not on the server, or its text is not,
     /// or another deletion of it waits.
     fn is_deletion_done(&self, image: &MemoryStore, id: EventId) -> bool {
@@ -241,9 +247,9 @@ impl World {
         is_gone || image.is_deleting(*target)
     }
 
-    /// Whether it would change a message that the server knows as deleted: such an edit ends, and its text with it (W9).
-    fn is_edit_of_deleted(&self, id: EventId) -> bool {
-        let target = self.targets.get(&id).filter(|(_, kind)| kind == "edit").map(|(target, _)| *target);
+    /// Whether it would change a message that the server knows as deleted: that ends, and the text of an edit with it (W9).
+    fn would_change_deleted(&self, id: EventId) -> bool {
+        let target = self.targets.get(&id).filter(|(_, kind)| kind != "delete").map(|(target, _)| *target);
         let mut logs = self.server.conversations.values().flat_map(|one| &one.log);
         target.is_some_and(|target| logs.any(|event| event.id == target && event.redacted))
     }

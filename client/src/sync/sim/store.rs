@@ -1,14 +1,13 @@
 //! The store's twin in memory: the same answers to the same ops, and nothing that is shown.
 
 mod rewind;
+mod row;
 
+pub(crate) use self::row::{Row, RowState, what};
 pub(crate) use super::kept::Kept;
 
 use crate::sync::{
-    ops::{
-        EntryState, LocalConversation, LocalState, OutboxEntry, OutboxItem, OutboxOp, OutboxWhat, StoreOp,
-        Stored,
-    },
+    ops::{EntryState, LocalConversation, LocalState, OutboxEntry, OutboxItem, OutboxOp, StoreOp, Stored},
     ranges::run_of,
     resend,
     terms::Terms,
@@ -18,23 +17,6 @@ use kith_protocol::{
     frame::{HeadsItem, OwnState},
 };
 use std::collections::{BTreeMap, BTreeSet};
-
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum RowState {
-    Queued,
-    Sending,
-    Acked(Seq),
-    Parked(ErrorCode),
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Row {
-    pub written_at: TimestampMs,
-    pub conversation: ConversationId,
-    pub op: OutboxOp,
-    pub state: RowState,
-    pub tries: u32,
-}
 
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct MemoryStore {
@@ -50,18 +32,6 @@ pub(crate) struct MemoryStore {
     pub last_item: i64,
     /// Messages that this user deleted and whose deletion the server has lost.
     pub deletions: BTreeSet<(ConversationId, EventId)>,
-}
-
-pub(crate) fn what(op: &OutboxOp) -> OutboxWhat {
-    match op {
-        OutboxOp::Open(_) => OutboxWhat::Open,
-        OutboxOp::State(_) => OutboxWhat::State,
-        OutboxOp::Event(event) if event.kind == "message" => OutboxWhat::Message,
-        OutboxOp::Event(event) if matches!(event.kind.as_str(), "member" | "title" | "settings") => {
-            OutboxWhat::Group
-        }
-        OutboxOp::Event(_) => OutboxWhat::Relation,
-    }
 }
 
 impl MemoryStore {
@@ -85,7 +55,7 @@ impl MemoryStore {
             item,
             conversation: row.conversation,
             what: what(&row.op),
-            target: row.waits_with(),
+            message: row.waits_with(),
             bytes: 100,
             state,
             tries: row.tries,
@@ -183,6 +153,8 @@ impl MemoryStore {
                         self.deletions.insert(deletion);
                         self.outbox.remove(&item);
                         stored.ended.push(item);
+                    } else {
+                        self.end_if_deleted(item, code, stored);
                     }
                 }
             }
@@ -241,6 +213,26 @@ impl MemoryStore {
         Some((row.conversation, event.target.filter(|_| event.kind == "delete")?))
     }
 
+    /// A message was refused, and its deletion waits: both end, with what else is about it. One that other devices may
+    /// have is deleted once more.
+    fn end_if_deleted(&mut self, item: i64, code: ErrorCode, stored: &mut Stored) {
+        let Some(row) = self.outbox.get(&item) else { return };
+        let OutboxOp::Event(event) = &row.op else { return };
+        let (id, conversation) = (event.id, row.conversation);
+        if event.kind != "message" || !self.is_deleting(id) {
+            return;
+        }
+        let is_alone = event.resubmitted.is_none() && (row.tries == 0 || code != ErrorCode::TooOld);
+        let is_about = |row: &Row| matches!(&row.op, OutboxOp::Event(event) if event.id == id || event.target == Some(id));
+        stored.ended.extend(self.outbox.iter().filter(|(_, row)| is_about(row)).map(|(item, _)| *item));
+        self.outbox.retain(|_, row| !is_about(row));
+        if !is_alone {
+            self.deletions.insert((conversation, id));
+            let delete = self.delete_again(id);
+            stored.queued.push(self.push(conversation, OutboxOp::Event(delete)));
+        }
+    }
+
     /// Whether the deletion of a message waits.
     pub(crate) fn is_deleting(&self, message: EventId) -> bool {
         self.outbox.values().any(|row| {
@@ -253,7 +245,7 @@ impl MemoryStore {
         let Some(row) = self.outbox.get(&item).filter(|row| row.tries < resend::TARGET_TRIES_MAX) else {
             return false;
         };
-        let target = if let OutboxOp::Event(event) = &row.op { event.target } else { None };
+        let target = row.about();
         let kept = self.conversations.get(&row.conversation);
         let is_it = |event: &Event| Some(event.id) == target && !event.redacted;
         target.is_some() && kept.is_some_and(|kept| kept.events.values().any(is_it))
@@ -378,24 +370,6 @@ impl MemoryStore {
             let delete = self.delete_again(target);
             stored.queued.push(self.push(conversation, OutboxOp::Event(delete)));
         }
-    }
-}
-
-impl Row {
-    /// It was refused for want of this event.
-    fn lacks(&self, id: EventId) -> bool {
-        let is_missed = self.state == RowState::Parked(ErrorCode::TargetMissing);
-        is_missed && matches!(&self.op, OutboxOp::Event(event) if event.target == Some(id))
-    }
-
-    /// The message that it is about, if others that were refused for want of it hold it back.
-    pub(crate) fn waits_with(&self) -> Option<EventId> {
-        let OutboxOp::Event(event) = &self.op else { return None };
-        event.target.filter(|_| matches!(event.kind.as_str(), "edit" | "reaction" | "pin"))
-    }
-
-    pub(crate) fn is(&self, id: EventId) -> bool {
-        matches!(&self.op, OutboxOp::Event(event) if event.id == id)
     }
 }
 

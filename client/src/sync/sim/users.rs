@@ -1,7 +1,7 @@
 //! What the users do.
 
 use super::{
-    deeds::Doing,
+    deeds::{Doing, EMOJI},
     store::{RowState, what},
     world::{Happening, World},
 };
@@ -153,7 +153,16 @@ impl World {
         // The server refuses an empty one.
         let text = if self.rng.up_to(24) == 0 { String::new() } else { format!("hello {}", self.now) };
         let id = self.mint();
-        self.does(client, Doing::Write { conversation, id, text });
+        let reply_to = self.answered(client, conversation, id);
+        self.does(client, Doing::Write { conversation, id, text, reply_to });
+    }
+
+    /// What a message answers, if it does; the choice is in the message's id.
+    fn answered(&self, client: usize, conversation: ConversationId, id: EventId) -> Option<EventId> {
+        let choice = id.as_uuid().as_u128() as usize;
+        let messages = self.clients[client].store.messages(conversation);
+        let (target, _) = messages.get((choice >> 8) % messages.len().max(1))?;
+        choice.is_multiple_of(5).then_some(*target)
     }
 
     /// Edits, deletes, pins or reacts to one of the newest messages. Some users try to edit the messages of others.
@@ -173,7 +182,10 @@ impl World {
             0 | 1 => Doing::Edit { conversation, id, target, text: format!("edited {}", self.now) },
             2 => Doing::Delete { conversation, id, target },
             3 => Doing::Pin { conversation, id, target, on },
-            _ => Doing::React { conversation, id, target, on },
+            _ => {
+                let emoji = EMOJI[(id.as_uuid().as_u128() % 2) as usize];
+                Doing::React { conversation, id, target, emoji, on }
+            }
         };
         self.does(client, doing);
     }
@@ -230,7 +242,7 @@ impl World {
             self.clients[client].store.outbox().iter().any(|(_, row)| row.conversation == conversation);
         if self.is_in(client, conversation) && !waits {
             let id = self.mint();
-            self.does(client, Doing::Write { conversation, id, text: "news".to_owned() });
+            self.does(client, Doing::Write { conversation, id, text: "news".to_owned(), reply_to: None });
         }
     }
 

@@ -60,10 +60,11 @@ fn o4_one_send_is_in_flight_and_conversations_do_not_block_each_other() {
 fn s7_what_is_about_a_missing_target_waits_behind_what_was_refused_for_it() {
     let (mut bench, id) = (bench(), conversation(1));
     let (missing, there) = (Some(EventId::mint()), Some(EventId::mint()));
-    let about = |item, target| OutboxEntry { target, ..entry(item, id, OutboxWhat::Relation) };
+    let about = |item, target| OutboxEntry { message: target, ..entry(item, id, OutboxWhat::Relation) };
     assert_eq!(leaving(&bench.queue(vec![about(1, missing)])), [1]);
     let request = send(&mut bench, &[1], id);
     ack(&mut bench, request, vec![result(AckStatus::Error, None, Some(ErrorCode::TargetMissing))]);
+    bench.stored(Vec::new());
     let message = entry(4, id, OutboxWhat::Message);
     let actions = bench.queue(vec![about(2, missing), about(3, there), message]);
     assert_eq!(leaving(&actions), [3, 4], "a second reaction would be undone by the first");
@@ -71,6 +72,26 @@ fn s7_what_is_about_a_missing_target_waits_behind_what_was_refused_for_it() {
     let results = [1, 2].map(|seq| result(AckStatus::Ok, Some(seq), None)).to_vec();
     assert_eq!(leaving(&ack(&mut bench, request, results)), [0; 0]);
     assert_eq!(leaving(&bench.queue(vec![about(1, missing)])), [1, 2], "it has come");
+}
+
+#[test]
+fn o5_nothing_overtakes_what_was_refused_before_the_store_has_taken_that() {
+    let (mut bench, id) = (bench(), conversation(1));
+    let own = Some(EventId::mint());
+    let answer = OutboxEntry { message: own, ..entry(1, id, OutboxWhat::Message) };
+    let reaction = OutboxEntry { message: own, ..entry(2, id, OutboxWhat::Relation) };
+    let queued = bench.queue(vec![answer.clone(), reaction, entry(3, id, OutboxWhat::Message)]);
+    assert_eq!(leaving(&queued), [1, 2, 3]);
+    let request = send(&mut bench, &[1, 2, 3], id);
+    let skipped = || result(AckStatus::Skipped, None, Some(ErrorCode::Skipped));
+    let refused = result(AckStatus::Error, None, Some(ErrorCode::TargetMissing));
+    assert_eq!(leaving(&ack(&mut bench, request, vec![refused.clone(), skipped(), skipped()])), [0; 0]);
+    // It needs its target no more.
+    let goes_on = Stored { queued: vec![answer], ..Stored::default() };
+    assert_eq!(leaving(&bench.feed(Input::Stored(goes_on))), [1, 2, 3]);
+    let request = send(&mut bench, &[1, 2, 3], id);
+    ack(&mut bench, request, vec![refused, skipped(), skipped()]);
+    assert_eq!(leaving(&bench.feed(Input::Stored(Stored::default()))), [3], "what is about it waits with it");
 }
 
 #[test]
@@ -131,7 +152,8 @@ fn o5_a_parked_edit_holds_nothing() {
         result(AckStatus::Error, None, Some(ErrorCode::TargetMissing)),
         result(AckStatus::Skipped, None, None),
     ];
-    assert_eq!(leaving(&ack(&mut bench, request, results)), [2]);
+    ack(&mut bench, request, results);
+    assert_eq!(leaving(&bench.stored(Vec::new())), [2]);
 }
 
 #[test]

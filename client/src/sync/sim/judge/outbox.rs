@@ -29,7 +29,8 @@ impl World {
         }
     }
 
-    /// O5: nothing that was written after a message that waits for the user has gone before it.
+    /// O5: nothing that was written after a message that waits for the user has gone before it. An answer to what is
+    /// missing holds nothing.
     pub(super) fn parked_messages_hold(&self, client: usize, image: &MemoryStore) {
         if self.counts.copies > 0 {
             return;
@@ -38,7 +39,7 @@ impl World {
             let mut rows = image.outbox.values();
             rows.any(|row| {
                 row.is(*id)
-                    && matches!(row.state, RowState::Parked(_))
+                    && matches!(row.state, RowState::Parked(code) if code != ErrorCode::TargetMissing)
                     && what(&row.op) == OutboxWhat::Message
             })
         };
@@ -67,7 +68,7 @@ impl World {
                 RowState::Parked(code) => {
                     assert_eq!(code.class(), ErrorClass::Permanent, "seed {}: I6", self.seed);
                     if *code == ErrorCode::TargetMissing {
-                        awaited.extend(row.waits_with().map(|target| (row.conversation, target)));
+                        awaited.extend(row.waits_with().map(|message| (row.conversation, message)));
                     } else if matches!(what(&row.op), OutboxWhat::Message | OutboxWhat::Open) {
                         held.push(row.conversation);
                     }
@@ -77,8 +78,9 @@ impl World {
                 }
                 RowState::Queued => {
                     let waits = held.contains(&row.conversation) && what(&row.op) != OutboxWhat::State;
-                    let target = row.waits_with().map(|target| (row.conversation, target));
-                    let waits = waits || target.is_some_and(|target| awaited.contains(&target));
+                    let message = row.waits_with().map(|message| (row.conversation, message));
+                    let is_relation = what(&row.op) == OutboxWhat::Relation;
+                    let waits = waits || (is_relation && message.is_some_and(|it| awaited.contains(&it)));
                     let waits = waits || unopened.contains(&row.conversation) || is_lost;
                     assert!(waits, "seed {}: I6, client {client}, row {item} is left: {row:?}", self.seed);
                 }
@@ -126,7 +128,7 @@ impl World {
             }
             ErrorCode::Invalid => now == Some(code) || changes_members(row),
             ErrorCode::TargetMissing => {
-                let target = if let OutboxOp::Event(event) = &row.op { event.target } else { None };
+                let target = row.about();
                 let is_lost = target.is_some_and(|target| self.lost.events.contains(&target));
                 // Taken back here, and sent by a copy of the profile later.
                 let is_cancelled =
@@ -166,7 +168,8 @@ impl World {
                 ends == 1
                     || twice
                     || sent_elsewhere
-                    || (ends == 0 && (is_deleted || stays || self.is_edit_of_deleted(*id)))
+                    || (ends == 0 && (is_deleted || stays || self.would_change_deleted(*id)))
+                    || (ends == 0 && self.is_taken_back(*id))
                     || (ends == 0 && self.is_deletion_done(image, *id)),
                 "seed {}: I9, client {client}, {id}: {numbered} {waits} {cancelled}",
                 self.seed

@@ -1,6 +1,6 @@
 //! What people see, by the real store's own reading: unread numbers, titles, what messages have become, announcements.
 
-use super::super::{deeds::EMOJI, store::MemoryStore, world::World};
+use super::super::{store::MemoryStore, world::World};
 use crate::{store::disk::Disk, view::MessageView};
 use kith_model::Conversation;
 use kith_protocol::{ConversationId, Event, EventId, Seq, UserId};
@@ -15,6 +15,7 @@ struct Outcome {
     is_pinned: bool,
     reactions: u64,
     is_mine: bool,
+    answers: Option<String>,
 }
 
 impl World {
@@ -147,26 +148,28 @@ fn outcome_of(message: &Event, seen: &[&Event], user: UserId) -> Outcome {
         let text = event.body.as_ref().and_then(|body| body["text"].as_str());
         text.unwrap_or_default().to_owned()
     };
+    let emoji_in = |event: &Event| event.body.as_ref().map(|body| body["emoji"].to_string());
     let mut outcome = Outcome { text: text_in(message), ..Outcome::default() };
+    let answers = message.body.as_ref().and_then(|body| body["reply_to"].as_str()).map(str::to_owned);
     let mut by = BTreeSet::new();
     for event in seen.iter().filter(|event| event.target == Some(message.id)) {
         let is_on = event.body.as_ref().is_some_and(|body| body["on"] == true);
         match event.kind.as_str() {
             "edit" => (outcome.text, outcome.is_edited) = (text_in(event), true),
             "pin" => outcome.is_pinned = is_on,
-            "reaction" if is_on => drop(by.insert(event.sender)),
-            "reaction" => drop(by.remove(&event.sender)),
+            "reaction" if is_on => drop(by.insert((emoji_in(event), event.sender))),
+            "reaction" => drop(by.remove(&(emoji_in(event), event.sender))),
             _ => {}
         }
     }
-    Outcome { reactions: by.len() as u64, is_mine: by.contains(&user), ..outcome }
+    Outcome { reactions: by.len() as u64, is_mine: by.iter().any(|(_, by)| *by == user), answers, ..outcome }
 }
 
 fn as_shown(message: MessageView) -> Outcome {
-    let by = message.reactions.iter().find(|reaction| reaction.emoji == EMOJI);
     Outcome {
-        reactions: by.map_or(0, |reaction| u64::from(reaction.count)),
-        is_mine: by.is_some_and(|reaction| reaction.mine),
+        reactions: message.reactions.iter().map(|reaction| u64::from(reaction.count)).sum(),
+        is_mine: message.reactions.iter().any(|reaction| reaction.mine),
+        answers: message.reply_to.filter(|_| !message.deleted).map(|quote| quote.id.to_string()),
         text: message.text,
         is_edited: message.edited,
         is_deleted: message.deleted,
