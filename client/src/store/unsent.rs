@@ -227,10 +227,10 @@ pub(crate) fn delete(tx: &mut Tx<'_>, cid: i64, target: EventId) -> Result<(), C
     if message(tx, cid, target)?.sender != tx.me && !role.is_some_and(|role| role.may_manage()) {
         return Err(ClientError::Refused(ErrorCode::NotAllowed));
     }
-    if let Some(row) = outbox::of_event(tx, cid, target)?.filter(OutboxRow::is_ours_alone) {
-        return drop_message(tx, &row, target);
+    match outbox::of_event(tx, cid, target)? {
+        Some(row) if row.is_ours_alone() || row.state == "parked" => cancel_row(tx, &row),
+        _ => push_delete(tx, cid, target),
     }
-    push_delete(tx, cid, target)
 }
 
 /// Queues a delete, once: what waits for the message goes without it.

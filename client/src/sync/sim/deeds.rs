@@ -7,7 +7,7 @@ use crate::{
     sync::ops::{LocalState, OutboxOp, OutboxUpdate, StoreOp, Stored},
 };
 use kith_protocol::{
-    ConversationId, EventContent, EventId, NewEvent, Seq, TimestampMs, UserId,
+    ConversationId, ErrorCode, EventContent, EventId, NewEvent, Seq, TimestampMs, UserId,
     event::{MemberBody, MessageBody, ReactionBody, TitleBody},
     frame::{Open, StateChange},
 };
@@ -325,10 +325,23 @@ impl MemoryStore {
                 let (kind, target, body) = content.to_wire();
                 let kind = kind.to_owned();
                 let event = NewEvent { id, kind, target, body, written_at: None, resubmitted: None };
+                let target = event.target.filter(|_| event.kind == "delete");
                 update.changed.push(self.push(conversation, OutboxOp::Event(event)));
+                if let Some((item, code)) = target.and_then(|target| self.parked(target)) {
+                    let (ended, again) = self.end_if_deleted(item, code);
+                    update.changed.retain(|entry| !ended.contains(&entry.item));
+                    update.changed.extend(again);
+                    update.removed = ended;
+                }
             }
         }
         Some(update)
+    }
+
+    /// The row of a refused message.
+    fn parked(&self, id: EventId) -> Option<(i64, ErrorCode)> {
+        let (item, row) = self.outbox.iter().find(|(_, row)| row.is(id))?;
+        if let RowState::Parked(code) = row.state { Some((*item, code)) } else { None }
     }
 
     fn messages(&self, conversation: ConversationId) -> Vec<(EventId, UserId)> {

@@ -230,10 +230,10 @@ impl World {
         self.deleted.contains(&about)
     }
 
-    /// Whether it is a deleted message that the server never took, or about one.
+    /// Whether it is a deleted message that the server never took from this device, or about one.
     fn is_taken_back(&self, id: EventId) -> bool {
         let about = self.targets.get(&id).map_or(id, |(target, _)| *target);
-        self.deleted.contains(&about) && self.seq_of(about).is_none()
+        self.deleted.contains(&about) && (self.seq_of(about).is_none() || self.counts.copies > 0)
     }
 
     /// Whether the deletion of a message needs no event of its own. The message is not on the server, or its text is not,

@@ -154,7 +154,9 @@ impl MemoryStore {
                         self.outbox.remove(&item);
                         stored.ended.push(item);
                     } else {
-                        self.end_if_deleted(item, code, stored);
+                        let (ended, queued) = self.end_if_deleted(item, code);
+                        stored.ended.extend(ended);
+                        stored.queued.extend(queued);
                     }
                 }
             }
@@ -215,22 +217,24 @@ impl MemoryStore {
 
     /// A message was refused, and its deletion waits: both end, with what else is about it. One that other devices may
     /// have is deleted once more.
-    fn end_if_deleted(&mut self, item: i64, code: ErrorCode, stored: &mut Stored) {
-        let Some(row) = self.outbox.get(&item) else { return };
-        let OutboxOp::Event(event) = &row.op else { return };
+    pub(crate) fn end_if_deleted(&mut self, item: i64, code: ErrorCode) -> (Vec<i64>, Option<OutboxEntry>) {
+        let nothing = (Vec::new(), None);
+        let Some(row) = self.outbox.get(&item) else { return nothing };
+        let OutboxOp::Event(event) = &row.op else { return nothing };
         let (id, conversation) = (event.id, row.conversation);
         if event.kind != "message" || !self.is_deleting(id) {
-            return;
+            return nothing;
         }
         let is_alone = event.resubmitted.is_none() && (row.tries == 0 || code != ErrorCode::TooOld);
         let is_about = |row: &Row| matches!(&row.op, OutboxOp::Event(event) if event.id == id || event.target == Some(id));
-        stored.ended.extend(self.outbox.iter().filter(|(_, row)| is_about(row)).map(|(item, _)| *item));
+        let ended = self.outbox.iter().filter(|(_, row)| is_about(row)).map(|(item, _)| *item).collect();
         self.outbox.retain(|_, row| !is_about(row));
-        if !is_alone {
-            self.deletions.insert((conversation, id));
-            let delete = self.delete_again(id);
-            stored.queued.push(self.push(conversation, OutboxOp::Event(delete)));
+        if is_alone {
+            return (ended, None);
         }
+        self.deletions.insert((conversation, id));
+        let delete = self.delete_again(id);
+        (ended, Some(self.push(conversation, OutboxOp::Event(delete))))
     }
 
     /// Whether the deletion of a message waits.

@@ -154,6 +154,9 @@ impl World {
         let text = if self.rng.up_to(24) == 0 { String::new() } else { format!("hello {}", self.now) };
         let id = self.mint();
         let reply_to = self.answered(client, conversation, id);
+        if reply_to.is_some() {
+            self.answers.insert(id);
+        }
         self.does(client, Doing::Write { conversation, id, text, reply_to });
     }
 

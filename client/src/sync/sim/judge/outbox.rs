@@ -21,12 +21,19 @@ impl World {
             let Some(seq) = self.seq_of(*id) else { continue };
             // What waited while a log was cut leaves behind what comes back (S7).
             let is_set_back = self.lost.from.contains_key(conversation);
-            if self.clients[client].retried.contains(id) || is_set_back {
+            if self.clients[client].retried.contains(id) || is_set_back || self.answers_no_more(*id) {
                 continue;
             }
             let before = last.insert(*conversation, seq).unwrap_or_default();
             assert!(before < seq, "seed {}: I5, client {client}: {before} then {seq}", self.seed);
         }
+    }
+
+    /// Whether an answer waited for a message that was deleted, and came without it.
+    fn answers_no_more(&self, id: EventId) -> bool {
+        let mut logs = self.server.conversations.values().flat_map(|one| &one.log);
+        let is_plain = |event: &Event| event.body.as_ref().is_some_and(|body| body.get("reply_to").is_none());
+        self.answers.contains(&id) && logs.any(|event| event.id == id && is_plain(event))
     }
 
     /// O5: nothing that was written after a message that waits for the user has gone before it. An answer to what is
