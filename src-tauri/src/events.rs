@@ -1,6 +1,11 @@
 //! From the engine to the window, the title, the tray and the notifications.
 
-use crate::{notifications::Announcement, settings::NotificationMode, shell::Shell, tray, window};
+use crate::{
+    notifications::{self, Announcement},
+    settings::NotificationMode,
+    shell::Shell,
+    tray, window,
+};
 use kith_client::{
     Engine, EngineEvent, EventStream,
     events::Problem,
@@ -46,12 +51,14 @@ pub(crate) async fn listen(shell: Shell, engine: Engine, mut stream: EventStream
     while let Some(first) = stream.next().await {
         let until = (told + GATHER).max(Instant::now() + GATHER_FIRST);
         let burst = gather(first, until, &mut stream).await;
+        let mut arrived = Vec::new();
         for event in &burst {
-            heed(&shell, &engine, event).await;
+            arrived.extend(heed(&shell, &engine, event).await);
         }
         if let Err(error) = shell.app().emit_to(window::LABEL, ENGINE, &burst) {
             tracing::warn!(%error, "the window did not hear of a change");
         }
+        announce(&shell, &engine, arrived).await;
         told = Instant::now();
     }
 }
@@ -69,8 +76,11 @@ async fn gather(first: EngineEvent, until: Instant, stream: &mut EventStream) ->
     burst
 }
 
-/// What the shell itself does about a notice.
-async fn heed(shell: &Shell, engine: &Engine, event: &EngineEvent) {
+/// An announcement and its sender.
+type Arrived = (Announcement, UserId);
+
+/// What the shell itself does about a notice. Returns what is to be announced now.
+async fn heed(shell: &Shell, engine: &Engine, event: &EngineEvent) -> Option<Arrived> {
     match event {
         EngineEvent::StatusChanged { status } => show_unread(shell, status.unread),
         EngineEvent::MessageArrived { conversation, title, message, sender_id, sender, text, count } => {
@@ -85,16 +95,11 @@ async fn heed(shell: &Shell, engine: &Engine, event: &EngineEvent) {
                     count: *count,
                     is_private: mode == NotificationMode::Private,
                 };
-                if sender == UNKNOWN_NAME {
-                    tauri::async_runtime::spawn(announce_by_name(
-                        shell.clone(),
-                        engine.clone(),
-                        announcement,
-                        *sender_id,
-                    ));
-                } else {
-                    shell.notifier().announce(announcement);
+                if sender != UNKNOWN_NAME {
+                    return Some((announcement, *sender_id));
                 }
+                let named = announce_by_name(shell.clone(), engine.clone(), announcement, *sender_id);
+                tauri::async_runtime::spawn(named);
             }
         }
         EngineEvent::MessagesRead { conversation } => shell.notifier().withdraw(*conversation),
@@ -111,6 +116,7 @@ async fn heed(shell: &Shell, engine: &Engine, event: &EngineEvent) {
         | EngineEvent::OutboxChanged
         | EngineEvent::Problem { .. } => {}
     }
+    None
 }
 
 /// Announces the first message of somebody whom this device has not met: their profile follows the message, and the
@@ -119,15 +125,29 @@ async fn announce_by_name(shell: Shell, engine: Engine, mut announcement: Announ
     if let Ok(Ok(person)) = timeout(NAME_LIMIT, engine.person(sender)).await {
         announcement.sender = person.display_name;
     }
-    let rows = engine.conversations().await.unwrap_or_default();
-    if let Some(row) = rows.into_iter().find(|row| row.id == announcement.conversation) {
-        if row.unread == 0 || shell.sees(row.id) {
-            return; // read meanwhile
-        }
-        // That of a direct chat is the name that was waited for.
-        announcement.title = row.title;
+    announce(&shell, &engine, vec![(announcement, sender)]).await;
+}
+
+/// Announces what is still unread and not in view, with handles where a name does not say who wrote.
+async fn announce(shell: &Shell, engine: &Engine, arrived: Vec<Arrived>) {
+    if arrived.is_empty() {
+        return;
     }
-    shell.notifier().announce(announcement);
+    // Refused after a sign-out or a lock: then nothing is announced.
+    let Ok(rows) = engine.conversations().await else { return };
+    for (mut announcement, sender) in arrived {
+        let conversation = announcement.conversation;
+        if let Some(row) = rows.iter().find(|row| row.id == conversation) {
+            if row.unread == 0 || shell.sees(conversation) {
+                continue;
+            }
+            // That of a direct chat is a name that may have come meanwhile.
+            announcement.title.clone_from(&row.title);
+        }
+        let members = notifications::members(engine, conversation).await;
+        announcement.tell_apart(sender, &rows, &members);
+        shell.notifier().announce(announcement);
+    }
 }
 
 async fn reread(shell: &Shell, engine: &Engine) {

@@ -1,5 +1,7 @@
 //! Checks of text that came from outside.
 
+use unicode_normalization::UnicodeNormalization as _;
+
 /// Characters that change how the text around them is shown: a link or a notification with them is not what it seems.
 pub(crate) const fn is_bidi_control(c: char) -> bool {
     matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -9,6 +11,37 @@ pub(crate) const fn is_bidi_control(c: char) -> bool {
 pub(crate) fn has_hidden(text: &str) -> bool {
     text.chars()
         .any(|c| c.is_control() || is_bidi_control(c) || matches!(c, '\u{200b}'..='\u{200d}' | '\u{feff}'))
+}
+
+/// A name as a reader sees it: without case, compatible forms, and what is invisible. `ui/src/lib/namesakes.ts` does the
+/// same for the window.
+pub(crate) fn seen(name: &str) -> String {
+    let visible: String = name.nfkc().filter(|&c| !is_invisible(c)).collect();
+    visible.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
+}
+
+/// Unicode's categories Cc and Cf.
+fn is_invisible(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}'..='\u{891}' | '\u{8e2}'
+            | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2064}'
+            | '\u{2066}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{110bd}' | '\u{110cd}'
+            | '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0001}'
+            | '\u{e0020}'..='\u{e007f}')
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn names_look_the_same_here_and_in_the_window() {
+        let cases: Vec<(String, String, bool)> =
+            serde_json::from_str(include_str!("../../ui/src/namesakes.json")).unwrap();
+        assert!(cases.len() > 10);
+        for (one, other, is_alike) in cases {
+            assert_eq!(super::seen(&one) == super::seen(&other), is_alike, "{one:?} {other:?}");
+        }
+    }
 }
 
 #[cfg(test)]

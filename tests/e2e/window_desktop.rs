@@ -253,3 +253,23 @@ mod tray {
         Ok(Builder::session()?.name(name)?.serve_at("/StatusNotifierWatcher", Watcher)?.build().await?)
     }
 }
+
+/// Two people share a name: the notification names the handle of the one who wrote.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "opens real windows: cargo xtask test windows"]
+async fn a_notification_tells_people_who_share_a_name_apart() -> Result<()> {
+    let stage = Stage::set().await?;
+    let (ada, bob) = two(&stage).await?;
+    stage.account("other.ada", "ADA  Lindqvist").await?;
+    bob.focus().await?;
+    start_chat(&bob, "other.ada", "hello").await?;
+    Notification::clear().await?;
+    ada.focus().await?;
+    start_chat(&ada, "bob", "somebody shares my name").await?;
+    Notification::until_displayed(1).await;
+    Notification::clear().await?;
+    let newest = Notification::history().await?.into_iter().next().context("a notification was shown")?;
+    assert_eq!(newest.summary, "Ada Lindqvist (@ada)");
+    bob.quit().await?;
+    ada.quit().await
+}

@@ -1,7 +1,7 @@
 //! Where sign-in and key are kept, through the real window and with the real Secret Service: there, missing from the
 //! bus, without a bus, locked, started anew.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use kith_client::secrets::{KeyringSecrets, SecretName, SecretStore as _};
 use kith_tests::window::{Bus, Stage, Window, password};
 use std::fs;
@@ -247,4 +247,31 @@ async fn sec_085_the_real_secret_service_keeps_replaces_and_forgets_bytes() -> R
     };
     // Its calls block, and may not on a thread of the runtime.
     tokio::task::spawn_blocking(story).await?
+}
+
+/// What the web view stored goes with the account, and only then.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "opens real windows: cargo xtask test windows"]
+async fn sec_022_signing_out_with_a_wipe_removes_what_the_window_stored() -> Result<()> {
+    for is_wiped in [false, true] {
+        let stage = Stage::set().await?;
+        let window = stage.window("ada").await?;
+        stage.sign_up(&window, "ada", "Ada Lindqvist").await?;
+        let profile = window.profile_dir();
+        let stored = profile.join("window");
+        assert!(fs::read_dir(&stored).context("the web view has another folder")?.count() > 0);
+        fs::write(stored.join("planted"), "private")?;
+        window.click("settings-button").await?;
+        window.click("sign-out-button").await?;
+        if is_wiped {
+            window.click("sign-out-wipe").await?;
+        }
+        window.click("sign-out-confirm").await?;
+        window.find("signin-submit").await?;
+        window.quit().await?;
+        assert_eq!(stored.join("planted").exists(), !is_wiped);
+        assert_eq!(stored.exists(), !is_wiped);
+        assert!(!profile.join("window.forget").exists());
+    }
+    Ok(())
 }

@@ -19,11 +19,14 @@ use crate::{
     link::Link,
     settings::{NotificationMode, write_whole},
     shell::Shell,
-    text::is_bidi_control,
+    text::{is_bidi_control, seen},
     window,
 };
-use kith_client::Engine;
-use kith_protocol::{ConversationId, EventId};
+use kith_client::{
+    Engine,
+    view::{ConversationView, MemberView, UNKNOWN_NAME},
+};
+use kith_protocol::{ConversationId, EventId, UserId};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{HashMap, HashSet},
@@ -58,6 +61,28 @@ pub(crate) struct Announcement {
 }
 
 impl Announcement {
+    /// Adds the sender's handle if the name alone does not say who wrote: somebody else in the list or in the conversation
+    /// has the same name.
+    pub(crate) fn tell_apart(&mut self, sender: UserId, rows: &[ConversationView], members: &[MemberView]) {
+        let listed = rows.iter().flat_map(|row| {
+            let last = row.preview.iter().filter_map(|line| line.sender.as_ref());
+            row.peer.iter().chain(last).chain(&row.typing)
+        });
+        let mut people = listed.chain(members.iter().map(|member| &member.person));
+        let Some(person) = people.clone().find(|person| person.id == sender) else { return };
+        let name = seen(&person.display_name);
+        let is_unknown = person.display_name == UNKNOWN_NAME;
+        if is_unknown || !people.any(|other| other.id != sender && seen(&other.display_name) == name) {
+            return;
+        }
+        let named = format!("{} (@{})", person.display_name, person.username);
+        // A direct chat has its peer's name.
+        if self.title == self.sender {
+            self.title.clone_from(&named);
+        }
+        self.sender = named;
+    }
+
     /// The two lines to show, without control characters and not too long.
     fn lines(&self) -> (String, String) {
         if self.is_private {
@@ -140,22 +165,24 @@ impl Notifier {
         for (conversation, shown) in earlier {
             let row = conversations.iter().find(|row| row.id == conversation && row.unread > 0);
             let preview = row.and_then(|row| Some((row, row.preview.as_ref()?)));
-            self.order(match preview {
-                Some((row, preview)) => Order::TakeOver(Announcement {
-                    conversation,
-                    message: shown.message,
-                    title: row.title.clone(),
-                    sender: preview
-                        .sender
-                        .as_ref()
-                        .map(|sender| sender.display_name.clone())
-                        .unwrap_or_default(),
-                    text: preview.text.clone(),
-                    count: row.unread,
-                    is_private: mode == NotificationMode::Private,
-                }),
-                None => Order::Withdraw(conversation),
-            });
+            let Some((row, preview)) = preview else {
+                self.order(Order::Withdraw(conversation));
+                continue;
+            };
+            let mut announcement = Announcement {
+                conversation,
+                message: shown.message,
+                title: row.title.clone(),
+                sender: preview.sender.as_ref().map(|sender| sender.display_name.clone()).unwrap_or_default(),
+                text: preview.text.clone(),
+                count: row.unread,
+                is_private: mode == NotificationMode::Private,
+            };
+            if let Some(sender) = &preview.sender {
+                let members = members(engine, conversation).await;
+                announcement.tell_apart(sender.id, &conversations, &members);
+            }
+            self.order(Order::TakeOver(announcement));
         }
     }
 
@@ -164,6 +191,11 @@ impl Notifier {
             tracing::debug!("the notification daemon is behind; one was dropped");
         }
     }
+}
+
+/// Who is in a conversation, as far as that is known.
+pub(crate) async fn members(engine: &Engine, conversation: ConversationId) -> Vec<MemberView> {
+    engine.conversation(conversation).await.map(|detail| detail.members).unwrap_or_default()
 }
 
 /// What the daemon shows for us, by conversation.
@@ -250,6 +282,8 @@ impl Announced {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kith_client::view::PersonView;
+    use kith_protocol::{TimestampMs, event::Role, frame::ConversationKind};
 
     fn announcement(title: &str, sender: &str, text: &str, count: u32) -> Announcement {
         Announcement {
@@ -268,6 +302,71 @@ mod tests {
         assert_eq!(announcement("Ada", "Ada", "hi", 1).lines(), ("Ada".into(), "hi".into()));
         assert_eq!(announcement("Team", "Ada", "hi", 1).lines(), ("Team".into(), "Ada: hi".into()));
         assert_eq!(announcement("Ada", "Ada", "hi", 3).lines().1, "3 new messages – hi");
+    }
+
+    fn person(username: &str, display_name: &str) -> PersonView {
+        PersonView {
+            id: UserId::mint(),
+            username: username.to_owned(),
+            display_name: display_name.to_owned(),
+            role: None,
+            avatar: None,
+        }
+    }
+
+    fn member(person: &PersonView) -> MemberView {
+        MemberView { person: person.clone(), role: Role::Member, read: None }
+    }
+
+    fn direct(peer: &PersonView) -> ConversationView {
+        ConversationView {
+            id: ConversationId::mint(),
+            kind: ConversationKind::Direct,
+            title: peer.display_name.clone(),
+            peer: Some(peer.clone()),
+            context: None,
+            member_count: 2,
+            my_role: None,
+            preview: None,
+            last_activity: TimestampMs::default(),
+            unread: 1,
+            unread_flag: false,
+            mute: TimestampMs::default(),
+            pin: false,
+            archive: false,
+            draft: None,
+            draft_conflict: None,
+            typing: Vec::new(),
+            presence: None,
+            is_local: false,
+        }
+    }
+
+    #[test]
+    fn people_who_share_a_name_are_told_apart_by_their_handles() {
+        let (bo, other, ada) =
+            (person("bo", "Bo Nilsson"), person("bo2", "BO  Nilsson"), person("ada", "Ada"));
+        let lines = |title: &str, rows: &[&PersonView], members: &[&PersonView]| {
+            let mut announced = announcement(title, "Bo Nilsson", "hi", 1);
+            let rows: Vec<_> = rows.iter().map(|peer| direct(peer)).collect();
+            let members: Vec<_> = members.iter().map(|person| member(person)).collect();
+            announced.tell_apart(bo.id, &rows, &members);
+            announced.lines()
+        };
+        let named = "Bo Nilsson (@bo)".to_owned();
+        assert_eq!(lines("Bo Nilsson", &[&bo, &other], &[&ada, &bo]), (named.clone(), "hi".into()));
+        assert_eq!(lines("Team", &[], &[&ada, &bo, &other]), ("Team".into(), format!("{named}: hi")));
+        // Nobody else is called so.
+        assert_eq!(lines("Bo Nilsson", &[&bo, &ada], &[&ada, &bo]), ("Bo Nilsson".into(), "hi".into()));
+        assert_eq!(lines("Team", &[&bo], &[&ada, &bo]), ("Team".into(), "Bo Nilsson: hi".into()));
+    }
+
+    #[test]
+    fn people_without_a_known_name_are_no_namesakes() {
+        let (one, other) = (person("…", UNKNOWN_NAME), person("…", UNKNOWN_NAME));
+        let mut announced = announcement("Team", UNKNOWN_NAME, "hi", 1);
+        announced.tell_apart(one.id, &[], &[member(&one), member(&other)]);
+        assert_eq!(announced.lines().1, "…: hi");
     }
 
     #[test]

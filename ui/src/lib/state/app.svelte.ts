@@ -74,6 +74,8 @@ export class App {
         people.push(item.actor, item.what.kind === 'member' ? item.what.user : null);
     }
     people.push(...this.foundSenders);
+    const mode = this.composer?.mode;
+    if (mode?.kind === 'reply') people.push(mode.to.sender);
     return namesakes(people.filter((person) => !!person));
   });
   selected = $derived(this.timeline?.conversation ?? null);
@@ -285,6 +287,11 @@ export class App {
   /** What tells a person from others on screen who are called the same; null if nobody is. */
   handle(person: PersonView | null | undefined): string | null {
     return person && this.#namesakes.has(person.id) ? `@${person.username}` : null;
+  }
+
+  /** The same of the other person of a direct conversation. */
+  peerHandle(conversation: ConversationId | null): string | null {
+    return this.handle(this.conversations.get(conversation)?.peer);
   }
 
   /** A person where there is room for one word: the name, or the handle if the name does not say who they are. */
