@@ -59,7 +59,7 @@ export function haunt(world: World, from = 0, to = HOSTILE.length): void {
     });
     const first = world.push(view.id, person, text);
     const answer = world.push(view.id, person, text, { id: first.id, sender: person, text, deleted: false });
-    answer.reactions = [{ emoji: '👍', count: 2, names: [text, text], mine: false }];
+    answer.reactions = [{ emoji: '👍', count: 2, people: [person, person], mine: false }];
     items.splice(-1, 1, { type: 'message', ...answer });
     view.context = { kind: 'job', id: text.slice(0, 128) || 'x', title: text, link: 'https://example.org/' };
     if (index % 4 === 1) view.draft = text;

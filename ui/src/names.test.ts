@@ -37,6 +37,21 @@ describe('people who share a name', () => {
     await waitFor(() => expect(words(screen.getByTestId('typing'))).toBe(`${HANDLE} and Dana are typing…`));
   });
 
+  it('are told apart behind a reaction', async () => {
+    await start({
+      fill: (world) => {
+        addNamesakes(world);
+        const reactions = [{ emoji: '👍', count: 3, people: [BO, BO_TOO, DANA], mine: false }];
+        Object.assign(world.push('c8', BO_TOO, 'Liked by some.'), { reactions });
+      },
+    });
+    await open('c8');
+    await message('Liked by some.');
+    const liked = screen.getByTestId('reaction');
+    expect(liked.title).toBe(`@${BO.username}, ${HANDLE}, ${DANA.display_name}`);
+    expect(liked.ariaLabel).toBe(`👍 3 by ${liked.title}`);
+  });
+
   it('are told apart above a reply', async () => {
     await start({ fill: addNamesakes });
     await open('c8');

@@ -16,7 +16,7 @@ use crate::{
         TimelineView,
     },
 };
-use kith_protocol::{ConversationId, Event, EventContent, EventId, Seq, UserId, limits};
+use kith_protocol::{ConversationId, Event, EventContent, EventId, Seq, limits};
 use rusqlite::{OptionalExtension, Row, params};
 
 /// A part of a timeline, and what is missing around it.
@@ -311,11 +311,10 @@ impl Reader<'_, '_> {
 
     fn reaction(&self, reaction: &super::project::EmojiUsers) -> Result<ReactionView, ClientError> {
         let named = reaction.users.iter().take(limits::REACTION_USERS_MAX);
-        let name = |user: &UserId| Ok::<_, ClientError>(self.people.get(*user)?.display_name);
         Ok(ReactionView {
             emoji: reaction.emoji.clone(),
             count: u32::try_from(reaction.count).unwrap_or(u32::MAX),
-            names: named.map(name).collect::<Result<_, _>>()?,
+            people: named.map(|user| self.people.get(*user)).collect::<Result<_, _>>()?,
             mine: reaction.users.contains(&self.db.me),
         })
     }

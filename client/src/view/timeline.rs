@@ -100,8 +100,8 @@ pub struct ReactionView {
     pub emoji: String,
     /// How many people.
     pub count: u32,
-    /// Their names, at most 64.
-    pub names: Vec<String>,
+    /// Who, at most 64 of them.
+    pub people: Vec<PersonView>,
     /// Oneself among them.
     pub mine: bool,
 }

@@ -866,9 +866,9 @@ emoji: string,
  */
 count: number,
 /**
- * Their names, at most 64.
+ * Who, at most 64 of them.
  */
-names: Array<string>,
+people: Array<PersonView>,
 /**
  * Oneself among them.
  */

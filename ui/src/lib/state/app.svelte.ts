@@ -69,7 +69,10 @@ export class App {
     if (this.state?.state === 'signed_in') people.push(this.state.account.me);
     for (const row of this.conversations.list) people.push(row.peer, row.preview?.sender, ...row.typing);
     for (const item of this.timeline?.items ?? []) {
-      if (item.type === 'message') people.push(item.sender, item.reply_to?.sender);
+      if (item.type === 'message') {
+        people.push(item.sender, item.reply_to?.sender);
+        for (const reaction of item.reactions) people.push(...reaction.people);
+      }
       if (item.type === 'notice')
         people.push(item.actor, item.what.kind === 'member' ? item.what.user : null);
     }

@@ -89,7 +89,7 @@ export function messages(world: World) {
     react: async (conversation, id, emoji, on) =>
       world.edit(conversation, id, ({ reactions }) => {
         const others = reactions.filter((each) => each.emoji !== emoji);
-        const own = { emoji, count: 1, names: [ME.display_name], mine: true };
+        const own = { emoji, count: 1, people: [ME], mine: true };
         return { reactions: on ? [...others, own] : others };
       }),
     pinMessage: async (conversation, id, pinned) => world.edit(conversation, id, () => ({ pinned })),

@@ -54,7 +54,7 @@ export function seed(world: World, history: number): void {
   }
   const newest = first.items.at(-1);
   if (newest?.type === 'message') {
-    newest.reactions = [{ emoji: '👍', count: 2, names: ['Ada Lovelace', 'Bo Nilsson'], mine: true }];
+    newest.reactions = [{ emoji: '👍', count: 2, people: [ME, BO], mine: true }];
     newest.reply_to = { id: 'm1', sender: ME, text: 'Does Tuesday at 10:00 suit you?', deleted: false };
   }
 }
