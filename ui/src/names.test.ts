@@ -41,8 +41,9 @@ describe('people who share a name', () => {
     await start({
       fill: (world) => {
         addNamesakes(world);
+        world.push('c8', BO_TOO, 'Liked by some.');
         const reactions = [{ emoji: '👍', count: 3, people: [BO, BO_TOO, DANA], mine: false }];
-        Object.assign(world.push('c8', BO_TOO, 'Liked by some.'), { reactions });
+        Object.assign(world.row('c8').items.at(-1) ?? {}, { reactions });
       },
     });
     await open('c8');
