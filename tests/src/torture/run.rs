@@ -40,7 +40,7 @@ const DORA: usize = 3;
 pub(super) const TICK: Duration = Duration::from_millis(50);
 const SETUP_WITHIN: Duration = Duration::from_secs(60);
 /// From healing until everything is equal everywhere, and for each second of faults as much more as it takes to read again
-/// what replaced files have lost.
+/// what replaced files have lost. As long as an engine still stores more, it does not end.
 const REST_WITHIN: Duration = Duration::from_secs(120);
 const REST_SHARE: f64 = 0.5;
 const JUDGE_EVERY: Duration = Duration::from_millis(500);
@@ -271,9 +271,16 @@ impl Run {
     async fn rest(&mut self) -> Result<()> {
         let healed = Instant::now();
         let within = REST_WITHIN + self.plan.during.mul_f64(REST_SHARE);
-        let mut findings = None;
-        while !findings.as_ref().is_some_and(Findings::is_clean) && healed.elapsed() < within {
+        let (mut findings, mut most_stored, mut grew) = (None, 0, healed);
+        while !findings.as_ref().is_some_and(Findings::is_clean)
+            && (healed.elapsed() < within || grew.elapsed() < REST_WITHIN)
+        {
             self.look_while_sending(healed).await?;
+            let reports = self.hands.iter().filter_map(|hand| hand.heard().report.clone());
+            let stored: u64 = reports.map(|report| report.stored).sum();
+            if stored > most_stored {
+                (most_stored, grew) = (stored, Instant::now());
+            }
             findings = self.judge_when_quiet().await?;
         }
         self.tally.rest_after = healed.elapsed();

@@ -83,4 +83,6 @@ pub struct Report {
     pub unread: BTreeMap<String, u32>,
     /// Items in the outbox that do not wait for the user.
     pub unsent: usize,
+    /// Events that are stored.
+    pub stored: u64,
 }

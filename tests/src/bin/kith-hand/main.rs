@@ -328,11 +328,15 @@ impl Hand {
         let outbox = self.engine.outbox().await?;
         let unread: BTreeMap<_, _> = talks.iter().map(|talk| (talk.id.to_string(), talk.unread)).collect();
         let unsent = outbox.iter().filter(|one| !waits_for_user(one)).count();
+        let logs = self.engine.diagnostics().await?.logs;
+        let stored =
+            logs.iter().map(|log| log.head.0.saturating_sub(u64::from(log.missing) + u64::from(log.older)));
         say(&Said::Report(Report {
             connected: matches!(status.link, LinkView::Connected { .. }),
             complete: talks.iter().all(|talk| self.complete.contains(&talk.id)),
             unread,
             unsent,
+            stored: stored.sum(),
         }));
         Ok(unsent)
     }

@@ -61,7 +61,7 @@ impl Scene {
 
     fn shows(&mut self, unread: u32) {
         let unread = [(self.id.to_string(), unread)].into_iter().collect();
-        self.reader.report = Some(Report { connected: true, complete: true, unread, unsent: 0 });
+        self.reader.report = Some(Report { connected: true, complete: true, unread, unsent: 0, stored: 3 });
     }
 
     /// What is found if the reader's file holds `facts`.
