@@ -95,12 +95,17 @@ pub(crate) fn plan(me: UserId, above: &[Event], waiting: &[Waiting]) -> Resend {
         is_freed: row.parked == Some(ErrorCode::TargetMissing)
             && row.target.is_some_and(|target| again.iter().any(|event| event.id == target)),
     };
+    let mut later: BTreeSet<EventId> = again.iter().map(|event| event.id).collect();
     for event in &again {
-        // What was acknowledged and has not come stood before it in the log, as what it is about did.
+        // What was acknowledged and has not come stood before it in the log, as what it is about did. One that an earlier
+        // log acknowledged may be about what comes later here.
         let is_before = |row: &Waiting| {
-            row.acked.is_some_and(|seq| seq < event.seq) || (row.id.is_some() && row.id == event.target)
+            let was_before =
+                row.acked.is_some_and(|seq| seq < event.seq) || (row.id.is_some() && row.id == event.target);
+            was_before && row.target.is_none_or(|target| !later.contains(&target))
         };
         plan.order.extend(rows.extract_if(.., |row| is_before(row)).map(row_of));
+        later.remove(&event.id);
         plan.order.extend(again_of(event).map(Next::Again));
     }
     plan.order.extend(rows.into_iter().map(row_of));
@@ -171,6 +176,17 @@ mod tests {
         let order: Vec<_> =
             plan.order.iter().map(|next| if let Next::Row { item, .. } = next { *item } else { 0 }).collect();
         assert_eq!(order, [1, 0, 2, 3]);
+    }
+
+    #[test]
+    fn s7_what_an_earlier_log_acknowledged_follows_its_target_too() {
+        let me = UserId::mint();
+        let (first, target) = (event(8, me, "message", None), event(9, me, "message", None));
+        let pin = Waiting { acked: Some(Seq(5)), ..waiting(1, "pin", Some(target.id)) };
+        let plan = plan(me, &[first, target], &[pin]);
+        let order: Vec<_> =
+            plan.order.iter().map(|next| if let Next::Row { item, .. } = next { *item } else { 0 }).collect();
+        assert_eq!(order, [0, 0, 1]);
     }
 
     #[test]

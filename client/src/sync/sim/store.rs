@@ -84,6 +84,7 @@ impl MemoryStore {
         for op in ops {
             self.one(op, &mut stored);
         }
+        stored.queued.retain(|entry| self.outbox.contains_key(&entry.item));
         stored
     }
 
