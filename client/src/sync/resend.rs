@@ -96,15 +96,17 @@ pub(crate) fn plan(me: UserId, above: &[Event], waiting: &[Waiting]) -> Resend {
             && row.target.is_some_and(|target| again.iter().any(|event| event.id == target)),
     };
     let mut later: BTreeSet<EventId> = again.iter().map(|event| event.id).collect();
+    later.extend(rows.iter().filter_map(|row| row.id));
     for event in &again {
         // What was acknowledged and has not come stood before it in the log, as what it is about did. One that an earlier
         // log acknowledged may be about what comes later here.
-        let is_before = |row: &Waiting| {
+        let goes_before = |row: &mut &Waiting| {
             let was_before =
                 row.acked.is_some_and(|seq| seq < event.seq) || (row.id.is_some() && row.id == event.target);
-            was_before && row.target.is_none_or(|target| !later.contains(&target))
+            let goes = was_before && row.target.is_none_or(|target| !later.contains(&target));
+            row.id.filter(|_| goes).is_some_and(|id| later.remove(&id)) || goes
         };
-        plan.order.extend(rows.extract_if(.., |row| is_before(row)).map(row_of));
+        plan.order.extend(rows.extract_if(.., goes_before).map(row_of));
         later.remove(&event.id);
         plan.order.extend(again_of(event).map(Next::Again));
     }
@@ -182,11 +184,13 @@ mod tests {
     fn s7_what_an_earlier_log_acknowledged_follows_its_target_too() {
         let me = UserId::mint();
         let (first, target) = (event(8, me, "message", None), event(9, me, "message", None));
-        let pin = Waiting { acked: Some(Seq(5)), ..waiting(1, "pin", Some(target.id)) };
-        let plan = plan(me, &[first, target], &[pin]);
+        let pin = |item, target| Waiting { acked: Some(Seq(5)), ..waiting(item, "pin", Some(target)) };
+        let queued = Waiting { id: Some(EventId::mint()), ..waiting(1, "message", None) };
+        let rows = [queued.clone(), pin(2, queued.id.unwrap()), pin(3, target.id)];
+        let plan = plan(me, &[first, target], &rows);
         let order: Vec<_> =
             plan.order.iter().map(|next| if let Next::Row { item, .. } = next { *item } else { 0 }).collect();
-        assert_eq!(order, [0, 0, 1]);
+        assert_eq!(order, [0, 0, 1, 2, 3]);
     }
 
     #[test]
