@@ -171,7 +171,7 @@ pub struct Settings {
     #[arg(long, env = "KITH_CONVERSATIONS_PER_HOUR", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conversations_per_hour: Option<u32>,
-    /// People whom a user may add at once to groups that exist.
+    /// People whom a user may add to groups at once. A new group may have more; the next one waits for that.
     #[arg(long, env = "KITH_MEMBERS_AT_ONCE", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub members_at_once: Option<u32>,

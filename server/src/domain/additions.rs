@@ -1,6 +1,7 @@
-//! Adding people to groups that exist: who may be added, and how many by one user in an hour.
+//! Adding people to groups: who may be added, and how many by one user in an hour.
 //!
-//! Without this budget, a user could evade the one for opening conversations: open a small group and add many people later.
+//! Without this budget, a user could evade the one for opening conversations: open a small group and add many people later,
+//! or open several large ones.
 //! It is read and written under the lock of the user's row, so all instances share it.
 
 use super::{
@@ -10,6 +11,7 @@ use super::{
 use crate::{
     config::HourlyBudget,
     db::{self, contacts::PersonRow},
+    error::ApiError,
 };
 use kith_protocol::{
     ConversationId, ErrorCode, EventContent, UserId,
@@ -136,6 +138,28 @@ impl Additions {
             .unzip();
         if users.is_empty() { Ok(()) } else { db::contacts::count_additions(conn, &users, &seconds).await }
     }
+}
+
+/// Counts the members of a group that `user` opens. A group of any size may be opened while something of the budget is free;
+/// what it takes beyond that is waited for later. The user's row is to be locked already.
+///
+/// # Errors
+/// [`ApiError::RateLimited`] where nothing is free.
+pub async fn count_opening(
+    conn: &mut PgConnection,
+    budget: HourlyBudget,
+    user: UserId,
+    members: usize,
+) -> Result<(), ApiError> {
+    let users = [user.as_uuid()];
+    let before_s = db::contacts::additions(conn, &users).await?.first().map_or(0.0, |(_, ahead_s)| *ahead_s);
+    let used = HashMap::from([(user, Used { before_s, added: 0 })]);
+    let mut counted = Additions { used, ..Additions::none(budget) };
+    counted.count(user).map_err(|refusal| ApiError::RateLimited {
+        retry_after_ms: refusal.retry_after_ms.unwrap_or_default().max(1),
+    })?;
+    let seconds = budget.step_s() * members as f64;
+    Ok(db::contacts::count_additions(conn, &users, &[seconds]).await?)
 }
 
 fn change(item: &Item) -> Option<&MemberBody> {

@@ -1,12 +1,12 @@
 //! Starting a conversation: create it, or find it (section 12; direct ids follow from their two people).
 
 use super::{
-    announce, heads,
+    additions, announce, heads,
     policy::{self, Start},
     publish::Item,
 };
 use crate::{
-    config::HourlyBudget,
+    config::Config,
     db::{self, conversations::NewConversation},
     error::ApiError,
     state::AppState,
@@ -66,7 +66,7 @@ async fn open_and_tell(state: &AppState, user: UserId, opening: Opening) -> Resu
     let mut conn = state.pool.acquire().await?;
     let is_new = match found(&mut conn, user, &opening).await? {
         true => false,
-        false => create(&mut conn, state.config.opening, user, &opening, &others).await?,
+        false => create(&mut conn, &state.config, user, &opening, &others).await?,
     };
     if is_new {
         // It exists; whoever is not told now learns of it by the next heads.
@@ -128,10 +128,10 @@ async fn found(conn: &mut PgConnection, user: UserId, opening: &Opening) -> Resu
 /// Creates it; false if another one was faster and it is the caller's as well.
 ///
 /// # Errors
-/// Among others [`ApiError::RateLimited`] for somebody who has opened more than `budget` allows.
+/// Among others [`ApiError::RateLimited`] for somebody who has opened more, or named more people, than the budgets allow.
 async fn create(
     conn: &mut PgConnection,
-    budget: HourlyBudget,
+    config: &Config,
     user: UserId,
     opening: &Opening,
     others: &[UserId],
@@ -167,11 +167,14 @@ async fn create(
     if !db::blocks::around(&mut tx, user, &others).await?.is_empty() {
         return Err(ApiError::TargetMissing);
     }
-    let at_once = f64::from(budget.at_once);
-    if let Some(wait_s) = db::contacts::count_opening(&mut tx, user, at_once, budget.step_s()).await? {
+    let (at_once, step_s) = (f64::from(config.opening.at_once), config.opening.step_s());
+    if let Some(wait_s) = db::contacts::count_opening(&mut tx, user, at_once, step_s).await? {
         let wait = Duration::from_secs_f64(wait_s.max(0.001));
         let retry_after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
         return Err(ApiError::RateLimited { retry_after_ms });
+    }
+    if opening.kind == ConversationKind::Group && !others.is_empty() {
+        additions::count_opening(&mut tx, config.adding, user, others.len()).await?;
     }
     let roles: Vec<String> = everybody
         .iter()

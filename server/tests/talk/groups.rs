@@ -342,6 +342,32 @@ async fn a_user_opens_so_many_conversations_at_once_and_then_so_many_an_hour() {
 }
 
 #[tokio::test]
+async fn the_members_of_new_groups_count_among_the_people_whom_a_user_adds() {
+    let adding = kith_server::config::HourlyBudget { at_once: 3, per_hour: 60 };
+    let world = World::start_with(kith_server::Config { adding, ..kith_server::Config::for_tests() }).await;
+    let [ada, bo, cy, di, ed, flo] = world.people(["ada", "bo", "cy", "di", "ed", "flo"]).await;
+    let mut line = ada.online().await;
+    let pair = line.start_group(&[bo.user]).await;
+    let large = line.start_group(&[bo.user, cy.user, di.user, ed.user]).await;
+    let open = |id: ConversationId| json!({"type": "open", "conversation": id, "kind": "group", "members": [flo.user]});
+    let refused = line.call(open(ConversationId::mint())).await;
+    assert_eq!(refused["code"], "rate_limited");
+    let wait = refused["retry_after_ms"].as_u64().unwrap();
+    assert!((170_000..=180_000).contains(&wait), "five of three are in use: {wait}");
+    assert_eq!(line.refused(pair, member(flo.user, "added")).await, "rate_limited");
+    assert_eq!(line.call(open(large)).await["type"], "heads", "one that exists costs nothing");
+    line.start_chat(flo.user, "a direct one names nobody else").await;
+    let alone =
+        json!({"type": "open", "conversation": ConversationId::mint(), "kind": "group", "members": []});
+    assert_eq!(line.call(alone).await["type"], "heads");
+    sqlx::query("UPDATE users SET added_until = added_until - interval '3 minutes'")
+        .execute(&world.server.pool)
+        .await
+        .unwrap();
+    line.start_group(&[flo.user]).await;
+}
+
+#[tokio::test]
 async fn a_user_adds_so_many_people_at_once_and_then_so_many_an_hour() {
     let adding = kith_server::config::HourlyBudget { at_once: 3, per_hour: 60 };
     let world = World::start_with(kith_server::Config { adding, ..kith_server::Config::for_tests() }).await;
@@ -349,6 +375,8 @@ async fn a_user_adds_so_many_people_at_once_and_then_so_many_an_hour() {
     let (mut ada_line, mut bo_line) = (ada.online().await, bo.online().await);
     let group = ada_line.start_group(&[bo.user]).await;
     let other = ada_line.start_group(&[bo.user, cy.user, di.user, ed.user]).await;
+    // What these openings took is free again.
+    sqlx::query("UPDATE users SET added_until = now()").execute(&world.server.pool).await.unwrap();
     let admin = event("member", json!({"user": bo.user, "change": "role", "role": "admin"}));
     ada_line.ok(group, admin).await;
 
