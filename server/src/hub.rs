@@ -5,6 +5,7 @@
 //! beside this one, what it tells also goes into the [`Relay`]'s queue (L4); it does not know who empties it.
 
 mod frames;
+mod leavers;
 mod outbox;
 mod queue;
 mod relay;
@@ -16,6 +17,7 @@ pub use relay::{OUTWARD_MAX, Outward, Relay};
 use kith_protocol::{
     ConversationId, DeviceId, Seq, TimestampMs, UserId, ephemeral::PresenceState, error::close,
 };
+use leavers::Leavers;
 use relay::{Verdict, runs};
 use std::{
     collections::{HashMap, HashSet},
@@ -76,6 +78,8 @@ struct Inner {
     /// How many connections look at which conversations.
     focused: Mutex<HashMap<ConversationId, usize>>,
     next_id: AtomicU64,
+    /// Who has left a conversation.
+    leavers: Leavers,
     /// Where there are other instances.
     relay: OnceLock<Relay>,
 }
@@ -273,6 +277,7 @@ impl Hub {
 
     /// Offers events to the connections of their audiences; whether anybody is here.
     fn deliver(&self, events: &[Published]) -> bool {
+        events.iter().for_each(|event| self.0.leavers.note(&event.json));
         let users = self.read();
         let (mut begin, mut anybody) = (0, false);
         while begin < events.len() {
@@ -288,6 +293,16 @@ impl Hub {
             begin += run.len();
         }
         anybody
+    }
+
+    /// Those who have left a conversation since this was asked.
+    pub fn take_leavers(&self) -> HashSet<UserId> {
+        self.0.leavers.take()
+    }
+
+    /// Has these asked about once more.
+    pub fn keep_leavers(&self, users: HashSet<UserId>) {
+        self.0.leavers.add(users);
     }
 
     /// Leaves a run to whoever reads what is missing before it.

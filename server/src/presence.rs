@@ -39,6 +39,7 @@ struct Gathering {
 
 #[derive(Debug)]
 struct Watcher {
+    user: UserId,
     outbox: Arc<Outbox>,
     watches: HashSet<UserId>,
 }
@@ -104,6 +105,17 @@ impl Presence {
         }
         state.tell(user, before, None);
         self.tell_others(&mut state, user, here, None);
+    }
+
+    /// Those whom a user watches from here, and those here who watch the user.
+    pub fn met(&self, user: UserId) -> HashSet<UserId> {
+        let state = self.state();
+        let own = state.states.get(&user).into_iter().flat_map(HashMap::keys);
+        let watched = own.filter_map(|id| state.watchers.get(id)).flat_map(|own| own.watches.iter().copied());
+        let by = state.watched.get(&user).into_iter().flatten().filter_map(|id| state.watchers.get(id));
+        let mut met: HashSet<UserId> = watched.chain(by.map(|watcher| watcher.user)).collect();
+        met.remove(&user);
+        met
     }
 
     /// Ends presence between two people: each sees the other go offline.
@@ -343,7 +355,8 @@ impl State {
         for user in &users {
             self.watched.entry(*user).or_default().insert(connection.id);
         }
-        let watcher = Watcher { outbox: Arc::clone(&connection.outbox), watches: users };
+        let watcher =
+            Watcher { user: connection.user, outbox: Arc::clone(&connection.outbox), watches: users };
         self.watchers.insert(connection.id, watcher);
     }
 

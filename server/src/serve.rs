@@ -44,6 +44,8 @@ const TIDY_EVERY: Duration = Duration::from_secs(60);
 const CLEAN_EVERY: Duration = Duration::from_secs(60);
 /// Connections that wait to be accepted; the system has a limit of its own.
 const BACKLOG: u32 = 4_096;
+/// How often those are looked at who have left a conversation.
+const LEAVERS_EVERY: Duration = Duration::from_secs(1);
 /// How often it is noted who has left.
 const DEPARTURES_EVERY: Duration = Duration::from_millis(250);
 /// After an accept that failed for want of file descriptors.
@@ -114,6 +116,7 @@ pub async fn serve(
     state.tasks.spawn(tidy(state.clone(), tls.clone()));
     state.tasks.spawn(clean(state.clone()));
     state.tasks.spawn(note_departures(state.clone()));
+    state.tasks.spawn(end_watches(state.clone()));
     state.tasks.spawn(warm_up(state.clone()));
     state.tasks.spawn(begin_the_end(ending.clone(), drain));
     bus::start(&state);
@@ -283,6 +286,10 @@ async fn clean(state: AppState) {
 
 async fn note_departures(state: AppState) {
     every(DEPARTURES_EVERY, &state, || state.departures.note(&state.pool)).await;
+}
+
+async fn end_watches(state: AppState) {
+    every(LEAVERS_EVERY, &state, || domain::watches::end(&state)).await;
 }
 
 async fn watch_keys(state: AppState) {

@@ -33,3 +33,4 @@ pub mod quota;
 pub mod receipts;
 pub mod sessions;
 pub mod sign_in_limits;
+pub mod watches;

@@ -213,6 +213,31 @@ async fn sec_047_r5_nobody_watches_strangers() {
 }
 
 #[tokio::test]
+async fn sec_047_r5_presence_ends_with_the_last_conversation_that_two_people_share() {
+    let world = World::start().await;
+    let [ada, bo, cyn] = world.people(["ada", "bo", "cyn"]).await;
+    let (mut ada_line, mut bo_line) = (ada.online().await, bo.online().await);
+    let mut cyn_line = cyn.online().await;
+    let first = ada_line.start_group(&[bo.user, cyn.user]).await;
+    let second = ada_line.start_group(&[bo.user]).await;
+    assert_eq!(watched(&mut ada_line, &[bo.user]).await, [(json!(bo.user), json!("online"))]);
+    assert_eq!(watched(&mut bo_line, &[ada.user]).await, [(json!(ada.user), json!("online"))]);
+    assert_eq!(watched(&mut cyn_line, &[bo.user]).await, [(json!(bo.user), json!("online"))]);
+    let away = |frame: &Value| frame["presence"].clone();
+    // Bo leaves the group of all three: only Cyn shares nothing with him now.
+    bo_line.ok(first, member(bo.user, "left")).await;
+    assert_eq!(away(&cyn_line.until_type("ephemeral").await), json!([[bo.user, "offline"]]));
+    bo_line.call(json!({"type": "presence.set", "state": "away"})).await;
+    assert_eq!(away(&ada_line.until_type("ephemeral").await), json!([[bo.user, "away"]]));
+    ada_line.ok(second, member(bo.user, "removed")).await;
+    assert_eq!(away(&ada_line.until_type("ephemeral").await), json!([[bo.user, "offline"]]));
+    assert_eq!(away(&bo_line.until_type("ephemeral").await), json!([[ada.user, "offline"]]));
+    bo_line.call(json!({"type": "presence.set", "state": "online"})).await;
+    let told = |frames: Vec<Value>| frames.iter().filter(|frame| frame["type"] == "ephemeral").count();
+    assert_eq!((told(cyn_line.everything().await), told(ada_line.everything().await)), (0, 0));
+}
+
+#[tokio::test]
 async fn sec_047_r5_who_hides_their_presence_is_not_seen_and_sees_nobody() {
     let world = World::start().await;
     let [ada, bo] = world.people(["ada", "bo"]).await;
