@@ -304,7 +304,11 @@ impl FromRequestParts<AppState> for Authed {
         let authed = state.tokens.verify_of_any_key(&state.pool, token).await?;
         if let Some(Rate(name)) = parts.extensions.get() {
             let cost = if *name == "send" { rates::send_cost(1, body_bytes(&parts.headers)) } else { 1 };
-            state.allowances.of(authed.device).take_many(name, cost, Instant::now())?;
+            let allowance = match *name {
+                rates::USERS => state.allowances.of_user(authed.user),
+                _ => state.allowances.of(authed.device),
+            };
+            allowance.take_many(name, cost, Instant::now())?;
         }
         check_live(&mut *state.pool.acquire().await?, &authed).await?;
         Ok(authed)

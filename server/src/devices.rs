@@ -1,17 +1,18 @@
-//! What each device may still ask for, whichever way it comes: sockets, exchanges and routes share it, and a new
+//! What each device, and for the search of people each user, may still ask for, whichever way it comes: sockets, exchanges and routes share it, and a new
 //! connection starts where the last one ended (L2, S13). In memory: another instance counts for itself.
 
 use crate::{
     error::ApiError,
     rates::{Rates, Refused},
 };
-use kith_protocol::DeviceId;
+use kith_protocol::{DeviceId, UserId};
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use uuid::Uuid;
 
 /// Full heads that one device may ask for in [`FULL_HEADS_WINDOW`] (S13).
 const FULL_HEADS_MAX: usize = 2;
@@ -87,19 +88,28 @@ impl Allowance {
     }
 }
 
-/// What every device that came lately has left.
+/// What every device that came lately has left, and every user who searched for people; by id.
 #[derive(Default)]
-pub struct Allowances(Mutex<HashMap<DeviceId, Arc<Allowance>>>);
+pub struct Allowances(Mutex<HashMap<Uuid, Arc<Allowance>>>);
 
 impl Allowances {
-    fn all(&self) -> MutexGuard<'_, HashMap<DeviceId, Arc<Allowance>>> {
+    fn all(&self) -> MutexGuard<'_, HashMap<Uuid, Arc<Allowance>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What this device has left. Only devices with a good token are asked for.
     pub fn of(&self, device: DeviceId) -> Arc<Allowance> {
+        self.of_id(device.as_uuid())
+    }
+
+    /// What all devices of a user together have left, where more devices are not to ask for more.
+    pub fn of_user(&self, user: UserId) -> Arc<Allowance> {
+        self.of_id(user.as_uuid())
+    }
+
+    fn of_id(&self, id: Uuid) -> Arc<Allowance> {
         let fresh = || Arc::new(Allowance::new(Instant::now()));
-        Arc::clone(self.all().entry(device).or_insert_with(fresh))
+        Arc::clone(self.all().entry(id).or_insert_with(fresh))
     }
 
     /// Forgets devices that are not connected and have been quiet for long.

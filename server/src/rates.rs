@@ -1,4 +1,4 @@
-//! How fast one device may send each type of frame and ask each kind of route (L2): a token bucket per type.
+//! How fast one device (for the search of people: one user) may send each type of frame and ask each kind of route (L2): a token bucket per type.
 //!
 //! Pure: the time comes in. A refused frame costs nothing further, and whoever goes on far above the limits for
 //! [`FLOOD_AFTER`] is told apart from whoever was refused once.
@@ -30,9 +30,11 @@ const RATES: &[(&str, u32, u32)] = &[
     ("presence.set", 5, 20),
     ("notification.ack", 20, 100),
 ];
+/// The rate of the search of people, which is a user's and not a device's.
+pub const USERS: &str = "users";
 /// The same for routes that do what no frame does; the others share the rate of their frame.
 const ROUTE_RATES: &[(&str, u32, u32)] =
-    &[("account", 5, 50), ("users", 5, 30), ("connect", 10, 100), ("exchange", 10, 100)];
+    &[("account", 5, 50), (USERS, 5, 30), ("connect", 10, 100), ("exchange", 10, 100)];
 
 /// Continued excess of this length ends the connection (4009).
 const FLOOD_AFTER: Duration = Duration::from_secs(10);

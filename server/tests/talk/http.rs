@@ -148,7 +148,7 @@ async fn sec_040_strangers_and_unknown_ids_are_the_same_not_member_over_http() {
 }
 
 #[tokio::test]
-async fn l2_routes_have_rates_by_device() {
+async fn l2_routes_have_rates_and_the_search_of_people_one_for_all_devices_of_a_user() {
     let world = World::start().await;
     let [ada] = world.people(["ada"]).await;
     let two = world.sign_in("ada").await;
@@ -159,8 +159,14 @@ async fn l2_routes_have_rates_by_device() {
     assert!(served >= 30 && !refused.is_empty() && served + refused.len() == 200, "{served}");
     assert_eq!(refused[0].1["code"], "rate_limited");
     assert!(refused[0].1["retry_after_ms"].as_u64().is_some_and(|ms| ms >= 1));
-    two.get("/v1/users?query=a").await;
+    let more =
+        futures_util::future::join_all((0..50).map(|_| two.ask(Method::GET, "/v1/users?query=a", None)));
+    assert!(more.await.iter().any(|(status, _)| *status == 429), "a second device brings no second burst");
     ada.get("/v1/conversations").await;
+    let accounts = (0..80).map(|_| ada.ask(Method::GET, "/v1/me", None));
+    let answers = futures_util::future::join_all(accounts).await;
+    assert!(answers.iter().any(|(status, _)| *status == 429));
+    two.get("/v1/me").await;
 }
 
 #[tokio::test]
