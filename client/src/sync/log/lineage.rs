@@ -58,7 +58,8 @@ impl Log {
         seqs.into_iter().rev().collect()
     }
 
-    /// Whether what is stored cannot be of the log that the server tells of.
+    /// Whether what is stored cannot be of the log that the server tells of. A log of which nothing that was asked for may be
+    /// seen is another one.
     pub(crate) fn differs_from(&self, chains: &Chains) -> bool {
         let differs = |range: &LocalRange, (seq, chain): &(Seq, Chain)| {
             (*seq == range.high && *chain != range.chain_high)
@@ -66,7 +67,8 @@ impl Log {
         };
         let is_other =
             |range: &LocalRange| chains.chains.iter().any(|told: &(Seq, Chain)| differs(range, told));
-        chains.head < self.ranges.high() || self.ranges.all().iter().any(is_other)
+        let is_unseen = chains.chains.is_empty() && !self.ranges.all().is_empty();
+        is_unseen || chains.head < self.ranges.high() || self.ranges.all().iter().any(is_other)
     }
 
     /// Full heads said nothing of this log, for the conversation is hidden: only a probe compares it (S7).

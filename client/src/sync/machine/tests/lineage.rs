@@ -339,6 +339,25 @@ fn s7_nothing_leaves_of_a_conversation_that_full_heads_name_as_hidden_before_a_p
 }
 
 #[test]
+fn s7_a_hidden_log_of_which_nothing_may_be_seen_any_more_is_another_one() {
+    let id = conversation(1);
+    let events = log(id, UserId::mint(), 3);
+    let stored = LocalState { conversations: vec![kept(id, &events, 1, 3)], ..LocalState::default() };
+    let mut bench = Bench::new(stored);
+    bench.greet(Heads { gone: vec![id], ..heads(Vec::new()) });
+    let actions = bench.queue(vec![entry(1, id, OutboxWhat::Message)]);
+    // In this log the user came later than all that is stored.
+    let nothing = |number| {
+        let (reply_to, head) = (Some(number), Seq(9));
+        ServerFrame::Chains(frame::Chains { reply_to, conversation: id, head, chains: Vec::new() })
+    };
+    let actions = bench.frame(nothing(probes(&actions)[0].1));
+    assert_eq!((leaving(&actions).len(), rewinds(&actions)), (0, 0));
+    let actions = bench.frame(nothing(probes(&actions)[0].1));
+    assert_eq!((leaving(&actions).len(), rewinds(&actions)), (0, 1));
+}
+
+#[test]
 fn s7_an_event_that_takes_the_place_of_a_stored_one_of_a_hidden_conversation_is_asked_about() {
     let id = conversation(1);
     let events = log(id, UserId::mint(), 3);
