@@ -230,10 +230,12 @@ impl World {
         self.deleted.contains(&about)
     }
 
-    /// Whether it is a deleted message that the server never took from this device, or about one.
-    fn is_taken_back(&self, id: EventId) -> bool {
+    /// Whether it is a deleted message that the server never took from this device, or about one; a deletion that waits
+    /// counts.
+    fn is_taken_back(&self, image: &MemoryStore, id: EventId) -> bool {
         let about = self.targets.get(&id).map_or(id, |(target, _)| *target);
-        self.deleted.contains(&about) && (self.seq_of(about).is_none() || self.counts.copies > 0)
+        let is_gone = self.seq_of(about).is_none() || self.counts.copies > 0 || image.is_deleting(about);
+        self.deleted.contains(&about) && is_gone
     }
 
     /// Whether the deletion of a message needs no event of its own. The message is not on the server, or its text is not,

@@ -45,7 +45,10 @@ impl World {
         let parked = |id: &EventId| {
             let mut rows = image.outbox.values();
             rows.any(|row| {
-                row.is(*id)
+                // One that waited for its target was passed before it was refused once more.
+                let was_passed = self.answers.contains(id) && row.tries > 1;
+                !was_passed
+                    && row.is(*id)
                     && matches!(row.state, RowState::Parked(code) if code != ErrorCode::TargetMissing)
                     && what(&row.op) == OutboxWhat::Message
             })
@@ -176,7 +179,7 @@ impl World {
                     || twice
                     || sent_elsewhere
                     || (ends == 0 && (is_deleted || stays || self.would_change_deleted(*id)))
-                    || (ends == 0 && self.is_taken_back(*id))
+                    || (ends == 0 && self.is_taken_back(image, *id))
                     || (ends == 0 && self.is_deletion_done(image, *id)),
                 "seed {}: I9, client {client}, {id}: {numbered} {waits} {cancelled}",
                 self.seed
