@@ -177,7 +177,8 @@ impl Store {
         if rebuilding.borrow().is_some() {
             tokio::spawn(rebuild::run(store.writer.downgraded().0, me, store.watch.clone(), rebuilding));
         }
-        tokio::spawn(tidy::when_quiet(store.writer.downgraded(), store.readers.clone()));
+        let tidying = tidy::when_quiet(store.writer.downgraded(), store.readers.clone(), tidy::Upkeep::step);
+        tokio::spawn(tidying);
         Ok(store)
     }
 

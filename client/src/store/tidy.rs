@@ -2,14 +2,22 @@
 //! ([`scrub`]), the planner's statistics are renewed, what is in the log beside the file is brought into it, and the
 //! memory of pages that were read is given back. In small steps, so that a write waits for one of them at most.
 
-use super::{place, readers::Readers, scrub, writer::WeakWriter};
+use super::{
+    place,
+    readers::Readers,
+    scrub,
+    writer::{Untidied, WeakWriter},
+};
 use rusqlite::Connection;
 use std::{
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::{sync::Notify, time::timeout};
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout},
+};
 
 /// It is quiet when nothing was written for so long.
 const QUIET: Duration = Duration::from_secs(3);
@@ -21,6 +29,8 @@ const SCRUB_REST: Duration = Duration::from_secs(600);
 const EXPIRY_REST: Duration = Duration::from_secs(24 * 60 * 60);
 /// Where a pass is not finished, it goes on after this, also if nothing was written.
 const AGAIN: Duration = Duration::from_secs(30);
+/// After a step that failed altogether.
+const AFTER_FAILURE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 60 });
 
 /// What a writer's housekeeping remembers between its steps.
 #[derive(Default)]
@@ -33,7 +43,11 @@ pub(super) struct Upkeep {
 }
 
 /// Tidies whenever it has become quiet after a write, until the writer is gone.
-pub(super) async fn when_quiet((writer, wrote): (WeakWriter, Wrote), readers: Readers) {
+pub(super) async fn when_quiet(
+    (writer, wrote): (WeakWriter, Wrote),
+    readers: Readers,
+    step: fn(Upkeep, &Connection) -> (bool, Upkeep),
+) {
     let mut upkeep = Upkeep::default();
     loop {
         match upkeep.goes_on_in() {
@@ -44,8 +58,20 @@ pub(super) async fn when_quiet((writer, wrote): (WeakWriter, Wrote), readers: Re
         while timeout(QUIET, wrote.notified()).await.is_ok() {}
         loop {
             let Some(writer) = writer.upgraded() else { return };
-            let Some((is_more, left)) = writer.tidy(move |conn| upkeep.step(conn)).await else { return };
-            upkeep = left;
+            let is_more = match writer.tidy(move |conn| step(upkeep, conn)).await {
+                Ok((is_more, left)) => {
+                    upkeep = left;
+                    is_more
+                }
+                Err(Untidied::Closed) => return,
+                Err(Untidied::Failed) => {
+                    tracing::error!("failed to tidy the database; it is tried again");
+                    upkeep = Upkeep::default();
+                    sleep(AFTER_FAILURE).await;
+                    wrote.notify_one();
+                    false
+                }
+            };
             if !is_more {
                 break;
             }

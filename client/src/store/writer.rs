@@ -32,6 +32,15 @@ enum Order {
     Close { is_tidied: bool, closed: oneshot::Sender<()> },
 }
 
+/// Why nothing was tidied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Untidied {
+    /// The file is closed.
+    Closed,
+    /// The step panicked.
+    Failed,
+}
+
 /// Whether a power cut may take the transaction back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Durability {
@@ -96,17 +105,20 @@ impl Writer {
         (WeakWriter(Arc::downgrade(&self.0)), self.0.wrote.clone())
     }
 
-    /// Carries out a step of tidying behind what waits; `None` once the file is closed.
+    /// Carries out a step of tidying behind what waits.
+    ///
+    /// # Errors
+    /// [`Untidied`] where it was not, or not to its end.
     pub(super) async fn tidy<T: Send + 'static>(
         &self,
         step: impl FnOnce(&Connection) -> T + Send + 'static,
-    ) -> Option<T> {
+    ) -> Result<T, Untidied> {
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |conn| {
             let _ = answer.send(step(conn));
         });
-        self.send(Order::Do(job)).await.ok()?;
-        answered.await.ok()
+        self.send(Order::Do(job)).await.map_err(|_| Untidied::Closed)?;
+        answered.await.map_err(|_| Untidied::Failed)
     }
 
     /// Carries out `work` in one transaction; answers after the commit. `after` is called right behind the commit, on

@@ -2,10 +2,13 @@
 
 use super::*;
 use crate::{
-    store::{drafts, verify},
+    store::{drafts, tidy, verify},
     view::Counter,
 };
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 use tokio::time::timeout;
 
 const WITHIN: Duration = Duration::from_secs(30);
@@ -67,4 +70,25 @@ async fn a_panic_in_a_read_takes_no_reader_away() {
         assert!(matches!(timeout(WITHIN, read).await.unwrap(), Err(ClientError::Panicked)));
     }
     assert_eq!(timeout(WITHIN, fixture.texts()).await.unwrap(), ["still here"]);
+}
+
+#[tokio::test]
+async fn a_panic_in_a_step_of_tidying_does_not_end_the_tidying() {
+    static STEPS: AtomicUsize = AtomicUsize::new(0);
+    fn step(upkeep: tidy::Upkeep, _: &rusqlite::Connection) -> (bool, tidy::Upkeep) {
+        assert!(STEPS.fetch_add(1, Ordering::Relaxed) > 0, "injected");
+        (false, upkeep)
+    }
+    let fixture = Fixture::new().await;
+    let (writer, readers) = (fixture.store.writer.downgraded(), fixture.store.readers.clone());
+    tokio::spawn(tidy::when_quiet(writer, readers, step));
+    let steps = async {
+        while STEPS.load(Ordering::Relaxed) < 2 {
+            // One for each of the two that tidy here; then it is quiet.
+            tokio::join!(fixture.send("wakes one"), fixture.send("wakes the other"));
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        }
+    };
+    timeout(WITHIN, steps).await.expect("it goes on after the failure");
+    fixture.send("and so do writes").await;
 }
