@@ -5,11 +5,13 @@ use crate::{
     load::{self, Wire},
     people,
     server::{Running, cpu_of},
+    verdict::{Judgement, Target, conclude},
 };
 use anyhow::{Context, Result};
+use serde::Serialize;
 use std::{
     net::{SocketAddr, TcpListener},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Stdio,
     time::Duration,
 };
@@ -58,8 +60,35 @@ impl Nats {
     }
 }
 
+/// What `bench bus` takes.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The server's binary.
+    #[arg(long, env = "KITH_SERVER")]
+    server: PathBuf,
+    /// Pairs of people, writer and reader at different instances.
+    #[arg(long, default_value_t = 200)]
+    pairs: usize,
+    /// Seconds of each measurement.
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+    #[command(flatten)]
+    judgement: Judgement,
+}
+
+/// What one of the two showed.
+#[derive(Debug, Serialize)]
+struct Figures {
+    /// Messages a second where both write in turns.
+    talk: f64,
+    /// Lost, doubled, out of order.
+    faults: u64,
+}
+
 /// `bench bus`
-pub async fn run(server: &Path, pairs: usize, during: Duration) -> Result<()> {
+pub async fn run(arguments: &Arguments) -> Result<()> {
+    let (server, pairs) = (arguments.server.as_path(), arguments.pairs);
+    let during = Duration::from_secs(arguments.seconds);
     println!("{:<28}{:>10}{:>10}  CPU-s per 10,000, depth 1 / 16 / 500 a second", "", "depth 1", "depth 16");
     let alone = Running::start(server).await?;
     let one = measure("one instance", [&alone, &alone], None, pairs, during).await?;
@@ -69,12 +98,14 @@ pub async fn run(server: &Path, pairs: usize, during: Duration) -> Result<()> {
     let first = Running::start_on_bus(server, &bus).await?;
     let second = first.another_on_bus(server, &bus).await?;
     let two = measure("two instances", [&first, &second], Some(&nats), pairs, during).await?;
-    println!(
-        "talks across instances reach {:.2} of the rate of one instance; the target is {ACROSS_LEAST}",
-        two / one
-    );
     second.stop().await?;
-    first.stop().await
+    first.stop().await?;
+    let across = two.talk / one.talk;
+    let targets = [
+        Target::at_least("talks across instances, × those at one", across, ACROSS_LEAST),
+        Target::at_most("lost, doubled, out of order", (one.faults + two.faults) as f64, 0.0),
+    ];
+    conclude(&arguments.judgement, &[one, two], &targets)
 }
 
 async fn measure(
@@ -83,7 +114,7 @@ async fn measure(
     nats: Option<&Nats>,
     pairs: usize,
     during: Duration,
-) -> Result<f64> {
+) -> Result<Figures> {
     let people = people::sign_up(&at.url, pairs * 2).await?;
     let pairs = load::connect_pairs_between([&at.url, &to.url], Wire::Kith, &people).await?;
     let cpu = || -> Result<(f64, f64)> {
@@ -116,5 +147,5 @@ async fn measure(
     println!("{:<28}both write, in turns: {talk:.0} messages/s", "");
     println!("{:<28}delivery at {OPEN_RATE}/s: p50 / p99 / p99.9, ms: {}", "", delivery.percentiles());
     println!("{:<28}lost / doubled / out of order: {} / {} / {}", "", wrong.0, wrong.1, wrong.2);
-    Ok(talk)
+    Ok(Figures { talk, faults: wrong.0 + wrong.1 + wrong.2 })
 }

@@ -216,10 +216,15 @@ pub fn filler(number: u64) -> String {
     )
 }
 
+/// After the last message: the readers' markers come at most every 500 ms.
+const HEARD_WITHIN: Duration = Duration::from_secs(5);
+
 /// What a closed loop counted.
 #[derive(Default)]
 pub struct Closed {
     pub acknowledged: u64,
+    /// Pairs whose reader told what was read, and whose writer did not hear of it.
+    pub unheard: u64,
     pub seconds: f64,
     pub lost: u64,
     pub doubled: u64,
@@ -241,7 +246,8 @@ pub async fn closed_loop(pairs: &[Arc<Pair>], depth: usize, length: Duration) ->
         .collect();
     let mut sum = Closed::default();
     for (writer, reader) in tasks {
-        let sent = writer.await??;
+        let (sent, is_heard) = writer.await??;
+        sum.unheard += u64::from(!is_heard);
         let (received, doubled, disordered) = reader.await??;
         sum.acknowledged += sent.len() as u64;
         sum.lost += sent.iter().filter(|id| !received.contains(id)).count() as u64;
@@ -259,9 +265,10 @@ async fn write_closed(
     depth: usize,
     length: Duration,
     done: tokio::sync::watch::Sender<Acknowledged>,
-) -> Result<Vec<EventId>> {
+) -> Result<(Vec<EventId>, bool)> {
     let mut writer = pair.writer.lock().await;
     let (started, mut number, mut waiting, mut acknowledged) = (Instant::now(), 0_u64, 0, Vec::new());
+    let mut is_heard = !pair.has_receipts;
     loop {
         while waiting < depth && started.elapsed() < length {
             number += 1;
@@ -270,10 +277,20 @@ async fn write_closed(
             waiting += 1;
         }
         if waiting == 0 {
+            let heard = async {
+                while !is_heard {
+                    is_heard = is_heard || matches!(writer.next().await?, ServerFrame::Markers(_));
+                }
+                anyhow::Ok(())
+            };
+            if let Ok(heard) = tokio::time::timeout(HEARD_WITHIN, heard).await {
+                heard?;
+            }
             done.send_replace(Some(acknowledged.len()));
-            return Ok(acknowledged);
+            return Ok((acknowledged, is_heard));
         }
         match writer.next().await? {
+            ServerFrame::Markers(_) => is_heard = true,
             ServerFrame::Ack(ack) => {
                 waiting -= 1;
                 for result in ack.results {

@@ -65,17 +65,7 @@ enum What {
     /// kill -9 in mid-run.
     Crash(crowd::crash::Arguments),
     /// What the bus between two instances costs, beside one instance without it. Needs nats-server.
-    Bus {
-        /// The server's binary.
-        #[arg(long, env = "KITH_SERVER")]
-        server: PathBuf,
-        /// Pairs of people, writer and reader at different instances.
-        #[arg(long, default_value_t = 200)]
-        pairs: usize,
-        /// Seconds of each measurement.
-        #[arg(long, default_value_t = 5)]
-        seconds: u64,
-    },
+    Bus(instances::Arguments),
 
     /// The engine on a million messages beside bare SQLite in turns, and a new device's history; `--messages 20000
     /// --history 2000` judges only what is read.
@@ -113,9 +103,7 @@ async fn main() -> Result<()> {
         What::Group(arguments) => crowd::group::run(&arguments).await,
         What::Active(arguments) => active::run(&arguments).await,
         What::Crash(arguments) => crowd::crash::run(&arguments).await,
-        What::Bus { server, pairs, seconds } => {
-            instances::run(&server, pairs, Duration::from_secs(seconds)).await
-        }
+        What::Bus(arguments) => instances::run(&arguments).await,
 
         What::Client(arguments) => client::run(&arguments).await,
 

@@ -25,13 +25,13 @@ pub struct Arguments {
     #[arg(long, default_value_t = 400)]
     pairs: usize,
     /// Seconds of each measurement.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 20)]
     seconds: u64,
     /// Kith once more, with readers who tell what was delivered and read, markers at most every 500 ms.
     #[arg(long)]
     receipts: bool,
     /// Undisturbed rounds.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 8)]
     rounds: usize,
     /// The repository, for the Node server in bench/socketio; left out if its packages are not installed.
     #[arg(long, default_value = ".")]
@@ -81,6 +81,8 @@ pub struct Figures {
     pub lost: u64,
     pub doubled: u64,
     pub disordered: u64,
+    /// Pairs of which no marker came to the writer.
+    pub unheard: u64,
     /// The share of the machine that others took while it ran, at most.
     pub foreign: f64,
 }
@@ -173,11 +175,12 @@ async fn measure(runner: &Runner, during: Duration) -> Result<Figures> {
         lost: 0,
         doubled: 0,
         disordered: 0,
+        unheard: 0,
         foreign: 0.0,
     };
     for (at, depth) in [1, 16].into_iter().enumerate() {
         let watch = Watch::start(&runner.running)?;
-        let Closed { acknowledged, seconds, lost, doubled, disordered } =
+        let Closed { acknowledged, unheard, seconds, lost, doubled, disordered } =
             load::closed_loop(&pairs, depth, during).await?;
         let (cpu, foreign) = watch.end(&runner.running)?;
         figures.rate[at] = acknowledged as f64 / seconds;
@@ -186,6 +189,7 @@ async fn measure(runner: &Runner, during: Duration) -> Result<Figures> {
         figures.lost += lost;
         figures.doubled += doubled;
         figures.disordered += disordered;
+        figures.unheard += unheard;
     }
     for (at, rate) in OPEN_RATES.into_iter().enumerate() {
         let watch = Watch::start(&runner.running)?;
@@ -201,11 +205,12 @@ async fn measure(runner: &Runner, during: Duration) -> Result<Figures> {
 }
 
 fn line(figures: &Figures) -> String {
-    let Figures { name, rate, cpu, delivery, busy, growth, lost, doubled, disordered, foreign } = figures;
+    let Figures { name, rate, cpu, delivery, busy, growth, lost, doubled, disordered, unheard, foreign } =
+        figures;
     let cpu: String = cpu.iter().map(|one| format!("{one:>6.2}")).collect();
     let three = |of: &[f64; 3]| format!("{:>6.2}{:>7.2}{:>7.2}", of[0], of[1], of[2]);
     format!(
-        "{name:<16}{:>9.0}{:>9.0} /s  CPU {cpu}  500/s {} ms  2,000/s {} ms, growing {growth:.1}  lost {lost} doubled {doubled} disordered {disordered}  others {:.0} %",
+        "{name:<16}{:>9.0}{:>9.0} /s  CPU {cpu}  500/s {} ms  2,000/s {} ms, growing {growth:.1}  lost {lost} doubled {doubled} disordered {disordered} unheard {unheard}  others {:.0} %",
         rate[0],
         rate[1],
         three(delivery),

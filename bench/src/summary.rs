@@ -73,14 +73,20 @@ fn section(page: &mut String, path: &Path, all: &Value) -> Result<()> {
     Ok(())
 }
 
-/// The middle round's rates of everybody who was measured.
+/// The medians over the rounds of the rates of everybody who was measured.
 fn beside(page: &mut String, rounds: &[Value]) -> Result<()> {
-    let Some(round) = rounds.get(rounds.len() / 2).and_then(Value::as_array) else { return Ok(()) };
+    let all = || rounds.iter().filter_map(Value::as_array).flatten();
+    let Some(first) = rounds.first().and_then(Value::as_array) else { return Ok(()) };
     for (depth, at) in [("1", 0), ("16", 1)] {
         writeln!(page, "<h3>Messages a second, depth {depth}</h3><table>")?;
-        let rate = |one: &Value| one["rate"][at].as_f64();
-        let most = round.iter().filter_map(rate).fold(0.0, f64::max);
-        for one in round {
+        let rate = |one: &Value| {
+            let same = all().filter(|other| other["name"] == one["name"]);
+            let mut rates: Vec<f64> = same.filter_map(|other| other["rate"][at].as_f64()).collect();
+            rates.sort_by(f64::total_cmp);
+            rates.get(rates.len() / 2).copied()
+        };
+        let most = first.iter().filter_map(rate).fold(0.0, f64::max);
+        for one in first {
             let name = one["name"].as_str().unwrap_or_default();
             let class = if name == "Kith" { "met" } else { "other" };
             row(page, class, &escaped(name), rate(one), (most, None), "")?;

@@ -42,21 +42,44 @@ pub struct Target {
     at_least: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     at_most: Option<f64>,
+    /// The lowest and the highest of the rounds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    range: Option<(f64, f64)>,
     is_met: bool,
 }
 
 impl Target {
     pub fn at_least(what: impl Into<String>, value: f64, bound: f64) -> Self {
-        Self { what: what.into(), value, at_least: Some(bound), at_most: None, is_met: value >= bound }
+        Self {
+            what: what.into(),
+            value,
+            at_least: Some(bound),
+            at_most: None,
+            range: None,
+            is_met: value >= bound,
+        }
     }
 
     pub fn at_most(what: impl Into<String>, value: f64, bound: f64) -> Self {
-        Self { what: what.into(), value, at_least: None, at_most: Some(bound), is_met: value <= bound }
+        Self {
+            what: what.into(),
+            value,
+            at_least: None,
+            at_most: Some(bound),
+            range: None,
+            is_met: value <= bound,
+        }
     }
 
     /// A figure for comparison.
     pub fn shown(what: impl Into<String>, value: f64) -> Self {
-        Self { what: what.into(), value, at_least: None, at_most: None, is_met: true }
+        Self { what: what.into(), value, at_least: None, at_most: None, range: None, is_met: true }
+    }
+
+    /// The median of several rounds; these are the others' ends.
+    #[must_use]
+    pub fn over(self, low: f64, high: f64) -> Self {
+        Self { range: Some((low, high)), ..self }
     }
 
     /// Whether it is met.
@@ -71,7 +94,7 @@ impl Target {
 /// # Errors
 /// When a target is missed, unless nobody is to be judged.
 pub fn conclude<T: Serialize>(judgement: &Judgement, figures: &T, targets: &[Target]) -> Result<()> {
-    for Target { what, value, at_least, at_most, is_met } in targets {
+    for Target { what, value, at_least, at_most, range, is_met } in targets {
         let bound = match (at_least, at_most) {
             (Some(bound), _) => format!("at least {bound}"),
             (None, Some(bound)) => format!("at most {bound}"),
@@ -82,7 +105,8 @@ pub fn conclude<T: Serialize>(judgement: &Judgement, figures: &T, targets: &[Tar
             (Some(_), true) => "  met  ",
             (Some(_), false) => "MISSED ",
         };
-        println!("{word} {what}: {value:.2} ({bound})");
+        let range = range.map_or_else(String::new, |(low, high)| format!(", {low:.2} to {high:.2}"));
+        println!("{word} {what}: {value:.2}{range} ({bound})");
     }
     if let Some(path) = &judgement.json {
         let all = serde_json::json!({ "figures": figures, "targets": targets });

@@ -130,7 +130,10 @@ fn state(conversation: &Conversation, user: UserId, message: &Event, is_old: boo
             _ => {}
         }
     }
-    for (emoji, sender) in reactions(past(conversation, user, message)) {
+    // The reader's own come first, so that they are among the listed ones.
+    let (own, of_others): (Vec<_>, Vec<_>) =
+        reactions(past(conversation, user, message)).into_iter().partition(|(_, sender)| *sender == user);
+    for (emoji, sender) in own.into_iter().chain(of_others) {
         let users = state.reactions.entry(emoji.clone()).or_default();
         if users.len() < limits::REACTION_USERS_MAX {
             users.push(sender);

@@ -20,6 +20,7 @@ pub mod metrics;
 mod migrate;
 pub mod presence;
 pub mod rates;
+pub mod readiness;
 pub mod router;
 mod serve;
 pub mod settings;

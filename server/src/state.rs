@@ -9,6 +9,7 @@ use crate::{
     hub::Hub,
     metrics::Metrics,
     presence::Presence,
+    readiness::Readiness,
     turns::Turns,
     ws::departures::Departures,
 };
@@ -46,6 +47,8 @@ pub struct Inner {
     pub presence: Presence,
     /// Who was there until just now.
     pub departures: Departures,
+    /// What the database said to whoever watches the server.
+    pub readiness: Readiness,
     /// Sockets and polls that are being let in or greeted: whoever is there already does not wait behind them.
     pub turns: Turns,
     /// Writes the log.
@@ -85,6 +88,7 @@ impl AppState {
             allowances: Allowances::default(),
             presence: Presence::new(hub.clone()),
             departures: Departures::default(),
+            readiness: Readiness::default(),
             turns: Turns::new(metrics.shed.clone()),
             config,
             pool,

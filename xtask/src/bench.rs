@@ -26,7 +26,7 @@ pub fn bench(arguments: &[String]) -> Result<()> {
 /// The main measurements for a moment each, on debug builds: nothing lost, nothing twice, nothing out of order.
 pub fn short() -> Result<()> {
     for arguments in [
-        ["server", "--pairs", "20", "--seconds", "1", "--rounds", "1"].as_slice(),
+        ["server", "--receipts", "--pairs", "20", "--seconds", "1", "--rounds", "1"].as_slice(),
         &["crash", "--pairs", "100", "--seconds", "3", "--kills", "1"],
         &["group", "--members", "50", "--seconds", "2"],
     ] {
@@ -41,9 +41,12 @@ fn all(steps: &mut Steps) -> Result<()> {
     let folder = target_dir().join("bench");
     std::fs::create_dir_all(&folder)?;
     let (mut files, mut missed) = (Vec::new(), Vec::new());
-    for what in ["server", "idle", "storm", "group", "crash", "client", "desktop"] {
+    for what in ["server", "idle", "storm", "group", "active", "bus", "crash", "client", "desktop"] {
         let file = folder.join(what).with_extension("json");
-        let arguments = [what.to_owned(), "--json".to_owned(), file.to_string_lossy().into_owned()];
+        let mut arguments = vec![what.to_owned(), "--json".to_owned(), file.to_string_lossy().into_owned()];
+        if what == "server" {
+            arguments.push("--receipts".to_owned());
+        }
         let measured = match what {
             "desktop" => desktop(&arguments, steps),
             _ => headless(what == "server", &arguments, steps),
@@ -67,7 +70,8 @@ fn release(name: &str) -> PathBuf {
 }
 
 fn headless(is_beside_others: bool, arguments: &[String], steps: &mut Steps) -> Result<()> {
-    setup::run(setup::For::Desktop, steps)?;
+    let needs_bus = arguments.first().is_some_and(|what| what == "bus");
+    setup::run(if needs_bus { setup::For::Tests } else { setup::For::Desktop }, steps)?;
     let packages = ["--package", "kith-server", "--package", "kith-bench"];
     steps.step("release build", |_| run(cargo(&["build", "--release"]).args(packages)))?;
     if is_beside_others {

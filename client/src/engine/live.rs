@@ -286,7 +286,7 @@ impl DriverEvents for Live {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Key;
+    use crate::{ClientError, store::Key};
 
     async fn live(folder: &tempfile::TempDir) -> (Arc<Live>, Arc<NoticeHub>, Store) {
         let path = folder.path().join("kith.db");
@@ -351,5 +351,48 @@ mod tests {
         assert!(live.typing_in(conversation).is_empty());
         live.stop();
         store.close().await;
+    }
+
+    #[tokio::test]
+    async fn r5_presence_of_whoever_is_watched_no_longer_is_dropped_and_late_words_of_it_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let (live, _, store) = live(&folder).await;
+        let user = UserId::mint();
+        let say = || live.presence(vec![Presence { user, state: PresenceState::Online, last_seen: None }]);
+        live.watch(&[user]);
+        say();
+        assert!(live.presence_of(user).is_some());
+        live.watch(&[]);
+        assert!(live.presence_of(user).is_none());
+        say();
+        assert!(live.presence_of(user).is_none());
+        live.stop();
+        store.close().await;
+    }
+
+    #[tokio::test]
+    async fn an_engine_whose_driver_or_writer_is_given_up_says_so() {
+        for is_driver in [true, false] {
+            let folder = tempfile::tempdir().unwrap();
+            let (live, hub, store) = live(&folder).await;
+            let mut events = hub.subscribe();
+            if is_driver {
+                live.gave_up();
+            } else {
+                while matches!(store.write::<()>(|_| panic!("injected")).await, Err(ClientError::Panicked)) {}
+            }
+            let failed = async {
+                while let Some(event) = events.next().await {
+                    if matches!(event, EngineEvent::Problem { problem: Problem::EngineFailed }) {
+                        return true;
+                    }
+                }
+                false
+            };
+            let told = tokio::time::timeout(Duration::from_secs(30), failed).await;
+            assert_eq!(told, Ok(true), "driver {is_driver}");
+            live.stop();
+            store.close().await;
+        }
     }
 }

@@ -75,6 +75,15 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn s12_a_server_that_says_nothing_is_given_up() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}/v1/exchange", listener.local_addr().unwrap());
+        let exchange = Exchange::new(url::Url::parse(&address).unwrap(), &Trust::load(None).unwrap());
+        let answer = tokio::time::timeout(std::time::Duration::from_secs(20), exchange.run("t", &[]));
+        assert_eq!(answer.await.expect("it is given up"), Err(ConnectError::Unreachable));
+    }
+
+    #[tokio::test]
     async fn s12_a_page_of_a_proxy_is_no_answer_of_the_server() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

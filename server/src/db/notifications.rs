@@ -91,8 +91,14 @@ pub async fn unseen(
     Ok(one.collect())
 }
 
-/// Marks notifications of the user as seen.
-pub async fn acknowledge(conn: &mut PgConnection, user: UserId, ids: &[EventId]) -> Result<(), sqlx::Error> {
+/// Marks notifications of the user as seen by this device. As with [`unseen`], it counts only for what came after the
+/// device and is not about it: a stranger's device cannot hide that it has come.
+pub async fn acknowledge(
+    conn: &mut PgConnection,
+    user: UserId,
+    device: DeviceId,
+    ids: &[EventId],
+) -> Result<(), sqlx::Error> {
     let ids: Vec<Uuid> = ids.iter().map(|id| id.as_uuid()).collect();
     sqlx::query!(
         // Each by its id, however many a user has.
@@ -100,10 +106,14 @@ pub async fn acknowledge(conn: &mut PgConnection, user: UserId, ids: &[EventId])
          WHERE id = ANY (ARRAY(
              SELECT own.id FROM UNNEST($2::uuid[]) AS asked (id)
              CROSS JOIN LATERAL (
-                 SELECT id FROM notifications WHERE id = asked.id AND user_id = $1 LIMIT 1
+                 SELECT n.id FROM notifications n JOIN devices d ON d.id = $3
+                 WHERE n.id = asked.id AND n.user_id = $1 AND d.user_id = $1
+                   AND n.created_at > d.created_at AND n.data ->> 'device' IS DISTINCT FROM d.id::text
+                 LIMIT 1
              ) AS own))",
         user.as_uuid(),
         &ids,
+        device.as_uuid(),
     )
     .execute(conn)
     .await?;

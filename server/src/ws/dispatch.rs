@@ -222,7 +222,9 @@ impl Session {
                 Ok(Answer::Done)
             }
             ClientFrame::NotificationAck(ack) => {
-                db::notifications::acknowledge(&mut *state.pool.acquire().await?, user, &ack.ids).await?;
+                let device = self.connection.device;
+                let mut conn = state.pool.acquire().await?;
+                db::notifications::acknowledge(&mut conn, user, device, &ack.ids).await?;
                 Ok(Answer::Done)
             }
         }

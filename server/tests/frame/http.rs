@@ -24,8 +24,18 @@ async fn health_and_readiness_answer_without_a_token() {
     .execute(&world.server.pool)
     .await
     .unwrap();
-    let ready = world.client.get(world.server.url("/readyz")).send().await.unwrap();
-    answer(ready).await.refused(503, ErrorCode::Unavailable);
+    // The answer of the database is kept for a second.
+    let refused = timeout(Duration::from_secs(10), async {
+        let mut pause = interval(Duration::from_millis(100));
+        loop {
+            pause.tick().await;
+            let ready = world.client.get(world.server.url("/readyz")).send().await.unwrap();
+            if ready.status() != 200 {
+                return ready;
+            }
+        }
+    });
+    answer(refused.await.unwrap()).await.refused(503, ErrorCode::Unavailable);
 }
 
 #[tokio::test]

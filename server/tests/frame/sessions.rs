@@ -213,15 +213,25 @@ async fn sec_021_all_devices_of_a_user_are_told_of_a_further_one() {
     // Who was away learns of it at the next greeting, until somebody has seen it; nobody is told of itself, nor of what
     // came before it.
     assert_eq!(notices(&third).await, Vec::<Value>::new());
+    assert_eq!(notices(&ada).await.len(), 2);
+    let fourth = world.sign_in("ada").await;
     let unseen = notices(&ada).await;
-    assert_eq!(unseen.len(), 2);
     let ids: Vec<&Value> = unseen.iter().map(|item| &item["id"]).collect();
-    let hello = json!({"type": "hello", "request": 1, "protocol": 1, "device": ada.device.id,
-                       "generation": 0, "user_seq": 0, "app": "test/0"});
-    let ack = json!({"type": "notification.ack", "request": 2, "ids": ids});
-    let body = Some(json!({"frames": [hello, ack]}));
-    let seen = world.ask(Method::POST, "/v1/exchange", Some(&ada.access_token), body).await;
-    assert_eq!(seen.status, 200);
+    assert_eq!(ids.len(), 3);
+    let acknowledge = async |session: &Session| {
+        let hello = json!({"type": "hello", "request": 1, "protocol": 1, "device": session.device.id,
+                           "generation": 0, "user_seq": 0, "app": "test/0"});
+        let ack = json!({"type": "notification.ack", "request": 2, "ids": ids});
+        let body = Some(json!({"frames": [hello, ack]}));
+        let seen = world.ask(Method::POST, "/v1/exchange", Some(&session.access_token), body).await;
+        assert_eq!(seen.status, 200, "{}", seen.body);
+    };
+    // A new device can hide neither itself nor what came before it.
+    acknowledge(&fourth).await;
+    assert_eq!(notices(&ada).await.len(), 3);
+    acknowledge(&third).await;
+    assert_eq!(notices(&ada).await.len(), 2, "what came after it");
+    acknowledge(&ada).await;
     assert_eq!(notices(&ada).await, Vec::<Value>::new());
     // A device that signs in again is no further one.
     let device = json!({"id": third.device.id, "name": "a laptop"});

@@ -92,6 +92,35 @@ async fn w4_a_silent_network_hangs_no_lane_and_is_told_to_whoever_watches() {
 }
 
 #[tokio::test]
+async fn w4_a_lane_that_commits_nothing_is_told_although_the_database_answers() {
+    let config = Config { database_within: Duration::from_secs(1), ..Config::for_tests() };
+    let world = World::start_with(config).await;
+    let [ada, bo] = world.people(["ada", "bo"]).await;
+    let mut line = ada.online().await;
+    let chat = line.start_chat(bo.user, "1").await;
+    let ready =
+        async || reqwest::get(world.server.url("/readyz")).await.is_ok_and(|answer| answer.status() == 200);
+    assert!(ready().await);
+    let mut holding = kith_server::db::begin(&world.server.pool).await.unwrap();
+    let held = sqlx::query("SELECT 1 FROM conversation_head WHERE conversation_id = $1 FOR UPDATE");
+    held.bind(chat.as_uuid()).execute(&mut *holding).await.unwrap();
+    let frame = json!({"type": "send", "conversation": chat, "events": [message("2")]});
+    until("whoever watches is told", async || {
+        line.call(frame.clone()).await;
+        !ready().await
+    })
+    .await;
+    assert_eq!(ada.ask(reqwest::Method::GET, "/v1/me", None).await.0, 200, "the database answers");
+    holding.rollback().await.unwrap();
+    until("it is stored", async || {
+        let answer = line.call(frame.clone()).await;
+        matches!(answer["results"][0]["status"].as_str(), Some("ok" | "duplicate"))
+    })
+    .await;
+    until("it is ready again", ready).await;
+}
+
+#[tokio::test]
 async fn w4_a_silent_network_leaves_no_request_and_no_greeting_without_an_answer() {
     let (world, proxy) = behind_proxy().await;
     let [ada, bo] = world.people(["ada", "bo"]).await;

@@ -366,6 +366,21 @@ fn r5_typing_expires_and_ends_with_the_message() {
 }
 
 #[test]
+fn r5_presence_of_whoever_is_not_watched_is_not_shown() {
+    let mut bench = Bench::new(local(Vec::new()));
+    bench.greet(heads(Vec::new()));
+    let (user, state) = (bench.peer, kith_protocol::ephemeral::PresenceState::Away);
+    let told = kith_protocol::ephemeral::Presence { user, state, last_seen: None };
+    for watched in [vec![], vec![user], vec![]] {
+        bench.feed(Input::Watch(watched.clone()));
+        let frame = Ephemeral { typing: Vec::new(), presence: vec![told.clone()] };
+        let actions = bench.frame(ServerFrame::Ephemeral(frame));
+        let is_shown = actions.contains(&Action::Presence(vec![told.clone()]));
+        assert_eq!(is_shown, !watched.is_empty(), "{watched:?}");
+    }
+}
+
+#[test]
 fn r5_own_typing_is_told_every_4_s_and_ends_a_second_after_the_last_key() {
     let id = conversation(1);
     let (mut bench, _) = Bench::live(local(Vec::new()), vec![item(id, &[], 1)]);
