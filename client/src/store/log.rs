@@ -103,7 +103,8 @@ fn take(
     // A relation speaks of a message that was here, or that comes with it.
     let surroundings = project::Surroundings::of(tx, cid)?;
     let mut targets: BTreeSet<_> = fresh.iter().filter_map(|event| event.target).collect();
-    let (mut mid, mut has_news) = (None, false);
+    let settled = own_state::settled_in_archive(tx, cid)?;
+    let (mut mid, mut comes_back) = (None, false);
     for event in fresh.iter().filter(|event| event.kind == "message") {
         targets.remove(&event.id);
         let (at, was_here) = surroundings.put_new(tx, cid, event, mid)?;
@@ -119,14 +120,14 @@ fn take(
             && (own.mute <= tx.now || mutation::is(Mutation::MuteIsIgnored))
         {
             tx.changes.arrived(conversation, event.id);
-            has_news = true;
+            comes_back |= event.seq > settled;
         }
     }
     if has_deletions {
         let messages = fresh.iter().filter(|event| event.kind == "message");
         messages.into_iter().try_for_each(|event| deletions::came(tx, cid, event))?;
     }
-    if has_news && own.archive {
+    if comes_back && own.archive {
         // Nobody looks for news in the archive. A muted conversation stays there.
         let back = StateChange { archive: Some(false), ..StateChange::of(conversation) };
         own_state::change(tx, cid, back)?;

@@ -85,6 +85,15 @@ fn stored(db: &Db<'_>, cid: i64) -> Result<Own, ClientError> {
     Ok(query.query_row([cid], |row| of_row(row, 0))?)
 }
 
+/// Up to here a conversation that the server has in the archive is no news there: a device of the user had stored it, and
+/// had brought the conversation back if it was to return. Zero while the archive is in this device's outbox alone.
+pub(super) fn settled_in_archive(db: &Db<'_>, cid: i64) -> Result<Seq, ClientError> {
+    let mut query = db.conn.prepare_cached(
+        "SELECT CASE WHEN archive THEN delivered ELSE 0 END FROM conversations WHERE cid = ?1",
+    )?;
+    Ok(query.query_row([cid], |row| sql::seq(row, 0))?)
+}
+
 /// What a row of `conversations` holds of it: `read, unread_flag, mute, pin, archive, hidden, unread, unread_head`, from
 /// this column on.
 pub(super) fn of_row(row: &Row<'_>, from: usize) -> rusqlite::Result<Own> {

@@ -79,8 +79,14 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}/v1/exchange", listener.local_addr().unwrap());
         let exchange = Exchange::new(url::Url::parse(&address).unwrap(), &Trust::load(None).unwrap());
-        let answer = tokio::time::timeout(std::time::Duration::from_secs(20), exchange.run("t", &[]));
-        assert_eq!(answer.await.expect("it is given up"), Err(ConnectError::Unreachable));
+        let asked = tokio::spawn(async move { exchange.run("t", &[]).await });
+        let (mut tcp, _) = listener.accept().await.unwrap();
+        assert!(tcp.read(&mut [0; 4096]).await.unwrap() > 0, "it was asked");
+        tokio::time::pause();
+        tokio::time::advance(std::time::Duration::from_secs(31)).await;
+        tokio::time::resume();
+        let answer = tokio::time::timeout(std::time::Duration::from_secs(10), asked).await;
+        assert_eq!(answer.expect("it is given up").unwrap(), Err(ConnectError::Unreachable));
     }
 
     #[tokio::test]

@@ -5,7 +5,7 @@ use crate::{
 };
 use kith_protocol::{
     event::{MemberBody, MemberChange, ReactionBody, TitleBody},
-    frame::MessageState,
+    frame::{MessageState, StateChange},
 };
 
 fn reaction(target: EventId, emoji: &str, on: bool) -> EventContent {
@@ -477,6 +477,42 @@ async fn an_archived_and_muted_conversation_stays_in_the_archive() {
     assert_eq!((row.archive, row.unread), (true, 1));
     assert_eq!(fixture.store.numbers().await.unwrap().unread, 0);
     assert!(stored.queued.is_empty());
+}
+
+/// A device that was away does not bring back what another one archived with these messages unread in it.
+#[tokio::test]
+async fn what_another_device_had_when_it_archived_stays_there() {
+    let mut fixture = Fixture::new().await;
+    let bo = fixture.bo;
+    for text in ["known", "before", "after"] {
+        fixture.says(bo, text);
+    }
+    fixture.apply(vec![fixture.append(1, 1)]).await;
+    let archived = |own: &mut OwnState| (own.archive, own.delivered) = (true, Seq(2));
+    fixture.apply(vec![with_own(&fixture, archived)]).await;
+    let stored = fixture.apply(vec![fixture.append(2, 2)]).await;
+    assert!(fixture.row().await.archive && stored.queued.is_empty(), "it was there when it was archived");
+    fixture.apply(vec![fixture.append(3, 3)]).await;
+    assert!(!fixture.row().await.archive, "no device had it");
+}
+
+/// What this device archives returns with whatever comes before the server knows: its user has not seen that.
+#[tokio::test]
+async fn what_waits_to_be_archived_returns_with_what_another_device_had() {
+    let mut fixture = Fixture::new().await;
+    let bo = fixture.bo;
+    fixture.apply(vec![with_own(&fixture, |own| own.delivered = Seq(1))]).await;
+    let conversation = fixture.conversation;
+    let archive = StateChange { archive: Some(true), ..StateChange::of(conversation) };
+    fixture
+        .write(move |tx| {
+            let cid = conversations::known(tx, conversation)?;
+            crate::store::own_state::change(tx, cid, archive)
+        })
+        .await;
+    fixture.says(bo, "meanwhile");
+    fixture.apply(vec![fixture.append(1, 1)]).await;
+    assert!(!fixture.row().await.archive);
 }
 
 /// A device that signs in does not bring everything back that has something unread.

@@ -19,14 +19,21 @@ impl World {
         for (conversation, id) in &self.clients[client].written {
             // A parked reaction holds nothing: said to go after all, it comes later.
             let Some(seq) = self.seq_of(*id) else { continue };
-            // What waited while a log was cut leaves behind what comes back (S7).
-            let is_set_back = self.lost.from.contains_key(conversation);
-            if self.clients[client].retried.contains(id) || is_set_back || self.answers_no_more(*id) {
+            if self.clients[client].retried.contains(id) || self.may_come_later(*conversation, *id) {
                 continue;
             }
             let before = last.insert(*conversation, seq).unwrap_or_default();
-            assert!(before < seq, "seed {}: I5, client {client}: {before} then {seq}", self.seed);
+            assert!(before < seq, "seed {}: I5, client {client}: {before} then {seq}, {id}", self.seed);
         }
+    }
+
+    /// Whether what was written later may have overtaken it: it was lost, or waited for something that was (S7), or for a
+    /// message that was deleted.
+    fn may_come_later(&self, conversation: ConversationId, id: EventId) -> bool {
+        let about = self.targets.get(&id).map_or(id, |(target, _)| *target);
+        let was_lost = |id| self.lost.events.contains(id);
+        let is_answer = |id| self.answers.contains(id) && self.lost.from.contains_key(&conversation);
+        [id, about].iter().any(|id| was_lost(id) || is_answer(id)) || self.answers_no_more(id)
     }
 
     /// Whether an answer waited for a message that was deleted, and came without it.
@@ -55,7 +62,7 @@ impl World {
         };
         let mut holding = Vec::new();
         for (conversation, id) in &self.clients[client].written {
-            if self.lost.from.contains_key(conversation) {
+            if self.may_come_later(*conversation, *id) {
                 continue;
             }
             if parked(id) {
