@@ -133,6 +133,10 @@ pub struct Config {
     pub opening: HourlyBudget,
     /// How many people a user may add to groups that exist.
     pub adding: HourlyBudget,
+    /// Sockets and polls that are let in or greeted at the same time, each with a connection to the database.
+    pub turns: usize,
+    /// The longest wait for a turn. Twice this, for the upgrade and for `hello`, is within the 20 s that a client waits.
+    pub turn_within: Duration,
     /// How long `/readyz` fails before the server stops taking connections.
     pub drain: Duration,
     /// How long a shutdown may take, the draining included; at most [`SHUTDOWN_MAX`].
@@ -160,6 +164,8 @@ impl Default for Config {
             restored_at: None,
             opening: HourlyBudget::OPENING,
             adding: HourlyBudget::ADDING,
+            turns: 8,
+            turn_within: Duration::from_secs(8),
             drain: Duration::ZERO,
             shutdown_within: SHUTDOWN_MAX,
         }

@@ -190,25 +190,27 @@ async fn enter(stream: TcpStream, peer: SocketAddr, door: Door) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "no TCP_NODELAY");
     }
-    let Some(tls) = door.tls.clone() else { return connection(stream, peer, door).await };
+    let Some(tls) = door.tls.clone() else {
+        return connection(stream, peer, door.router, door.shutdown).await;
+    };
     let shaken = tokio::select! {
         shaken = timeout(HEADERS_WITHIN, tls.accept(stream)) => shaken,
         () = door.shutdown.cancelled() => return,
     };
     match shaken {
-        Ok(Ok(stream)) => connection(stream, peer, door).await,
+        Ok(Ok(stream)) => connection(stream, peer, door.router, door.shutdown).await,
         Ok(Err(error)) => tracing::debug!(%error, "no TLS"),
         Err(_) => tracing::debug!("a TLS handshake took too long"),
     }
 }
 
-async fn connection<S>(stream: S, peer: SocketAddr, door: Door)
+async fn connection<S>(stream: S, peer: SocketAddr, router: Router, shutdown: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let unstalled = Unstalled::default();
     let stream = Stall::new(stream, unstalled.clone());
-    let service = door.router.map_request(move |mut request: Request<Incoming>| {
+    let service = router.map_request(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
         request.extensions_mut().insert(unstalled.clone());
         request.map(axum::body::Body::new)
@@ -223,7 +225,7 @@ where
     );
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = door.shutdown.cancelled() => {
+        () = shutdown.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -317,5 +319,29 @@ async fn every<F: Future<Output = ()>>(period: Duration, state: &AppState, work:
             () = state.shutdown.cancelled() => return,
             _ = ticks.tick() => work().await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    #[tokio::test(start_paused = true)]
+    async fn sec_037_whoever_does_not_read_the_answer_is_let_go() {
+        let router = Router::new().route("/", axum::routing::get(async || "long ".repeat(1_000)));
+        let (mut client, served) = duplex(64);
+        let serving = tokio::spawn(connection(
+            served,
+            SocketAddr::from(([127, 0, 0, 1], 1)),
+            router,
+            CancellationToken::new(),
+        ));
+        client.write_all(b"GET / HTTP/1.1\r\nhost: kith\r\n\r\n").await.unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(60), serving).await;
+        ended.expect("the connection ends although its answer is not read").unwrap();
+        let mut rest = Vec::new();
+        client.read_to_end(&mut rest).await.unwrap();
+        assert!(rest.starts_with(b"HTTP/1.1 200"));
     }
 }

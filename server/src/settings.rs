@@ -329,6 +329,8 @@ impl Settings {
                 at_once: whole.members_at_once.unwrap_or(base.adding.at_once),
                 per_hour: whole.members_per_hour.unwrap_or(base.adding.per_hour),
             },
+            turns: base.turns,
+            turn_within: base.turn_within,
             drain: seconds(whole.drain_seconds, base.drain),
             shutdown_within: seconds(whole.shutdown_seconds, base.shutdown_within),
         };

@@ -89,7 +89,7 @@ impl AppState {
             presence: Presence::new(hub.clone()),
             departures: Departures::default(),
             readiness: Readiness::default(),
-            turns: Turns::new(metrics.shed.clone()),
+            turns: Turns::new(config.turns, config.turn_within, metrics.shed.clone()),
             config,
             pool,
             tokens,

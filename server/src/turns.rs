@@ -1,7 +1,7 @@
 //! Greetings one after another: of thousands that come at once most wait here, and whoever waits too long is sent away.
 //!
 //! A client gives a connection up after 20 s. A greeting that begins later is work for nobody, and under overload it would
-//! keep the next one waiting until it is for nobody as well. So a wait ends after [`TURN_WITHIN`] with a time to come back.
+//! keep the next one waiting until it is for nobody as well. So a wait ends after a few seconds with a time to come back.
 
 use crate::error::ApiError;
 use prometheus_client::metrics::counter::Counter;
@@ -18,10 +18,6 @@ use tokio::{
     time::timeout,
 };
 
-/// Sockets and polls that are let in or greeted at the same time, each with a connection to the database.
-const TURNS: usize = 8;
-/// The longest wait. Twice this, for the upgrade and for `hello`, is within the 20 s that a client waits.
-const TURN_WITHIN: Duration = Duration::from_secs(8);
 /// Further ones are sent away at once.
 const WAITING_MAX: usize = 8_192;
 /// Whoever is sent away comes back after this and up to as much again for each 100 that wait, at most [`BACK_MAX_MS`].
@@ -49,15 +45,15 @@ impl Drop for Waiting<'_> {
 }
 
 impl Turns {
-    /// All permits are free. `shed` counts whoever is sent away.
-    pub fn new(shed: Counter) -> Self {
-        Self { permits: Arc::new(Semaphore::new(TURNS)), waiting: Arc::default(), within: TURN_WITHIN, shed }
+    /// So many permits, all of them free, each waited for at most this long. `shed` counts whoever is sent away.
+    pub fn new(permits: usize, within: Duration, shed: Counter) -> Self {
+        Self { permits: Arc::new(Semaphore::new(permits)), waiting: Arc::default(), within, shed }
     }
 
     /// Waits for a permit.
     ///
     /// # Errors
-    /// [`ApiError::Overloaded`] after [`TURN_WITHIN`], or at once where [`WAITING_MAX`] wait.
+    /// [`ApiError::Overloaded`] after the longest wait, or at once where [`WAITING_MAX`] wait.
     pub async fn take(&self) -> Result<OwnedSemaphorePermit, ApiError> {
         let before = self.waiting.fetch_add(1, Ordering::Relaxed);
         let _waiting = Waiting(&self.waiting);
@@ -86,11 +82,8 @@ mod tests {
     #[tokio::test]
     async fn s2_a_greeting_that_waits_too_long_is_sent_away_and_told_when_to_come_back() {
         let within = Duration::from_millis(50);
-        let turns = Turns { within, ..Turns::new(Counter::default()) };
-        let mut held = Vec::new();
-        for _ in 0..TURNS {
-            held.push(turns.take().await.unwrap());
-        }
+        let turns = Turns::new(2, within, Counter::default());
+        let mut held = vec![turns.take().await.unwrap(), turns.take().await.unwrap()];
         let begun = Instant::now();
         let refused = turns.take().await.unwrap_err();
         assert!(begun.elapsed() >= within);
@@ -104,10 +97,10 @@ mod tests {
 
     #[tokio::test]
     async fn s2_more_than_can_be_served_do_not_queue_up() {
-        let turns = Turns::new(Counter::default());
+        let turns = Turns::new(8, Duration::from_secs(8), Counter::default());
         turns.waiting.store(WAITING_MAX, Ordering::Relaxed);
         let begun = Instant::now();
         assert!(matches!(turns.take().await, Err(ApiError::Overloaded { .. })));
-        assert!(begun.elapsed() < TURN_WITHIN);
+        assert!(begun.elapsed() < turns.within);
     }
 }

@@ -161,6 +161,40 @@ async fn s12_an_exchange_that_is_given_up_while_it_is_greeted_leaves_the_hub() {
 }
 
 #[tokio::test]
+async fn s2_whoever_waits_too_long_for_a_turn_is_sent_away_by_every_door() {
+    let config = Config { turns: 1, turn_within: Duration::from_millis(300), ..Config::for_tests() };
+    let world = World::start_with(config).await;
+    let [ada, bo] = world.people(["ada", "bo"]).await;
+    let (mut holding, mut waiting) = (bo.dialled().await, ada.dialled().await);
+    let mut locked = kith_server::db::begin(&world.server.pool).await.unwrap();
+    let row = sqlx::query("SELECT FROM devices WHERE id = $1 FOR UPDATE").bind(bo.device.as_uuid());
+    row.execute(&mut *locked).await.unwrap();
+    holding.write(&bo.hello(0)).await;
+    let begun = async {
+        let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        while sqlx::query_scalar::<_, i64>(waits).fetch_one(&world.server.pool).await.unwrap() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(SOON, begun).await.expect("the greeting waits for the row");
+    waiting.write(&ada.hello(0)).await;
+    let body = json!({"frames": [ada.hello(0)]});
+    let door = async {
+        let request = world.http.get(world.server.url("/v1/socket")).bearer_auth(&ada.token);
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+    };
+    let (poll, door) = tokio::join!(ada.ask(Method::POST, "/v1/exchange", Some(body)), door);
+    let hello = (503, waiting.next_frame().await);
+    for (status, answer) in [poll, door, hello] {
+        assert_eq!((status, &answer["code"]), (503, &json!("busy")), "{answer}");
+        assert!(answer["retry_after_ms"].as_u64().unwrap() >= 2_000, "{answer}");
+    }
+    locked.rollback().await.unwrap();
+    assert_eq!(holding.next_frame().await["type"], "welcome");
+}
+
+#[tokio::test]
 async fn l2_a_device_has_few_exchanges_at_the_same_time() {
     let world = World::start().await;
     let [ada] = world.people(["ada"]).await;
