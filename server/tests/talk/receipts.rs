@@ -66,3 +66,35 @@ async fn r1_many_markers_at_once_end_where_they_should_and_are_told_in_direct_co
     let own = people[0].online().await.item(chats[0]).await;
     assert_eq!(own["version"].as_u64().unwrap(), 5, "one for the opening, one for each read");
 }
+
+/// Others lock rows in many orders (W1): a row that somebody holds is waited for by its owner alone.
+#[tokio::test]
+async fn r1_a_row_that_somebody_holds_keeps_nobody_else_waiting() {
+    let world = World::start().await;
+    let hub = world.person("hub").await;
+    let mut line = hub.online().await;
+    let (mut lines, mut chats) = (Vec::new(), Vec::new());
+    for n in 0..8 {
+        let person = world.person(&format!("p{n}")).await;
+        chats.push(line.start_chat(person.user, "1").await);
+        lines.push(person.online().await);
+    }
+    let held =
+        ["SELECT FROM members WHERE user_id = $1 FOR UPDATE", "SELECT FROM users WHERE id = $1 FOR UPDATE"];
+    for (seq, held) in (2..).zip(held) {
+        for chat in &chats {
+            assert_eq!(line.ok(*chat, message("more")).await, seq);
+        }
+        let mut holding = kith_server::db::begin(&world.server.pool).await.unwrap();
+        sqlx::query(held).bind(lines[0].user.as_uuid()).execute(&mut *holding).await.unwrap();
+        let (first, others) = lines.split_first_mut().unwrap();
+        let waits = first.start(&mut json!({"type": "state", "conversation": chats[0], "read": seq})).await;
+        for (other, chat) in others.iter_mut().zip(&chats[1..]) {
+            let own = other.call(json!({"type": "state", "conversation": chat, "read": seq})).await;
+            assert_eq!(own["items"][0]["read"], seq, "{own}");
+        }
+        holding.rollback().await.unwrap();
+        let own = first.until(|frame| frame["reply_to"] == waits).await;
+        assert_eq!(own["items"][0]["read"], seq, "it waited, and was not refused: {own}");
+    }
+}
