@@ -124,14 +124,47 @@ impl Numbers {
     }
 }
 
+/// When to say who is there: however many ask, and however often, once in [`TELL_PAUSE`].
+#[derive(Debug, Default)]
+struct Telling {
+    due: Option<Instant>,
+    last: Option<Instant>,
+}
+
+impl Telling {
+    /// Somebody asks. Instances that are asked together answer apart: `share` is between 0 and 1, by chance.
+    fn ask(&mut self, now: Instant, share: f64) {
+        let soon = now + TELL_WITHIN.mul_f64(share);
+        let due = self.last.map_or(soon, |last| soon.max(last + TELL_PAUSE));
+        self.due.get_or_insert(due);
+    }
+
+    /// Whether it is time; once each time.
+    fn take_due(&mut self, now: Instant) -> bool {
+        let is_due = self.due.take_if(|due| *due <= now).is_some();
+        if is_due {
+            self.last = Some(now);
+        }
+        is_due
+    }
+}
+
+/// The instances that are to be asked now who is there: each once in [`ASK_EVERY`].
+fn take_due(asks: &mut HashMap<Uuid, Option<Instant>>, now: Instant) -> Vec<Uuid> {
+    let is_due = |at: &Option<Instant>| at.is_none_or(|at| now.saturating_duration_since(at) > ASK_EVERY);
+    let due = asks.iter_mut().filter(|(_, at)| is_due(at)).map(|(id, at)| {
+        *at = Some(now);
+        *id
+    });
+    due.collect()
+}
+
 struct Speaker {
     shared: Shared,
     client: Client,
     numbers: Numbers,
     facts: Facts,
-    /// When to say who is there.
-    tell_at: Option<Instant>,
-    told_at: Option<Instant>,
+    telling: Telling,
     /// What is left of saying it.
     parts: VecDeque<Item>,
 }
@@ -141,7 +174,7 @@ pub(super) async fn run(shared: Shared, client: Client, mut outward: mpsc::Recei
     let shutdown = shared.state.shutdown.clone();
     let (facts, parts) = (Facts::default(), VecDeque::new());
     let numbers = Numbers::default();
-    let mut speaker = Speaker { shared, client, numbers, facts, tell_at: None, told_at: None, parts };
+    let mut speaker = Speaker { shared, client, numbers, facts, telling: Telling::default(), parts };
     let mut alive = interval(ALIVE_EVERY);
     alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -205,12 +238,10 @@ impl Speaker {
     /// Says that this instance lives, and who is there if somebody wants to know.
     async fn alive(&mut self) {
         let (is_connected, now) = (self.client.connection_state() == State::Connected, Instant::now());
-        if self.shared.tells.swap(false, Ordering::Relaxed) && self.tell_at.is_none() {
-            let soon = now + TELL_WITHIN.mul_f64(rand::random());
-            self.tell_at = Some(self.told_at.map_or(soon, |told| soon.max(told + TELL_PAUSE)));
+        if self.shared.tells.swap(false, Ordering::Relaxed) {
+            self.telling.ask(now, rand::random());
         }
-        if is_connected && self.tell_at.is_some_and(|at| at <= now) {
-            (self.tell_at, self.told_at) = (None, Some(now));
+        if is_connected && self.telling.take_due(now) {
             self.parts = everybody(&self.shared.state.presence);
             self.say_all(self.facts.all()).await;
         }
@@ -222,7 +253,7 @@ impl Speaker {
             self.tell_newcomers().await;
         }
         self.forget_gone();
-        let of = self.asked(now);
+        let of = take_due(&mut self.shared.asks(), now);
         let items = if of.is_empty() { Vec::new() } else { vec![Item::WhoIsThere { of }] };
         let sent = self.numbers.own.clone();
         self.send(None, items, sent).await;
@@ -243,17 +274,6 @@ impl Speaker {
     fn forget_gone(&mut self) {
         let (presence, unknown) = (&self.shared.state.presence, self.shared.unknown());
         self.numbers.own.retain(|id, _| unknown.contains(id) || presence.knows(*id));
-    }
-
-    /// The instances that are to be asked who is there.
-    fn asked(&self, now: Instant) -> Vec<Uuid> {
-        let mut asks = self.shared.asks();
-        let is_due = |at: &Option<Instant>| at.is_none_or(|at| now.saturating_duration_since(at) > ASK_EVERY);
-        let due = asks.iter_mut().filter(|(_, at)| is_due(at)).map(|(id, at)| {
-            *at = Some(now);
-            *id
-        });
-        due.collect()
     }
 
     async fn say(&mut self, to: Receiver, items: Vec<Item>) {
@@ -302,6 +322,36 @@ mod tests {
 
     fn own(user: UserId, conversation: ConversationId, json: &str) -> Outward {
         Outward::Frame { topic: Some(Topic::Own(conversation, user)), users: vec![user], json: json.into() }
+    }
+
+    #[test]
+    fn l4_whoever_asks_and_however_often_hears_who_is_there_once_in_a_while() {
+        let (mut telling, now) = (Telling::default(), Instant::now());
+        let mut told = Vec::new();
+        for ms in (0..60_000).step_by(500) {
+            let at = now + Duration::from_millis(ms);
+            (0..100).for_each(|share| telling.ask(at, f64::from(share) / 100.0));
+            told.extend(telling.take_due(at).then_some(at));
+        }
+        assert!(told[0] <= now + TELL_WITHIN, "the first answer does not wait");
+        assert!(told.windows(2).all(|two| two[1] - two[0] >= TELL_PAUSE));
+        let most = 60 / TELL_PAUSE.as_secs() as usize + 1;
+        assert!((2..=most).contains(&told.len()), "{}", told.len());
+        let (mut one, mut other) = (Telling::default(), Telling::default());
+        one.ask(now, 0.0);
+        other.ask(now, 0.9);
+        assert!(one.take_due(now) && !other.take_due(now), "not all at the same time");
+    }
+
+    #[test]
+    fn l4_an_instance_is_asked_who_is_there_once_in_a_while_until_it_has_said_so() {
+        let (silent, now) = (Uuid::new_v4(), Instant::now());
+        let mut asks = HashMap::from([(silent, None)]);
+        let asked =
+            (0..120).filter(|n| !take_due(&mut asks, now + Duration::from_millis(500) * *n).is_empty());
+        let most = 60 / ASK_EVERY.as_secs() as usize + 1;
+        let count = asked.count();
+        assert!((2..=most).contains(&count), "{count}");
     }
 
     #[test]
