@@ -156,6 +156,7 @@ async fn sec_056_a37_a_link_opens_in_the_one_window_cold_and_warm() -> Result<()
     let stage = Stage::set().await?;
     stage.account("bob", "Bob Tran").await?;
     stage.account("cyd", "Cyd Okafor").await?;
+    stage.account("dia", "Dia Novak").await?;
     let ada = stage.window("ada").await?;
     stage.sign_up(&ada, "ada", "Ada Lindqvist").await?;
     start_chat(&ada, "bob", "Hello Bob").await?;
@@ -172,6 +173,18 @@ async fn sec_056_a37_a_link_opens_in_the_one_window_cold_and_warm() -> Result<()
     assert!(stage.start_again("ada", &["kith://c/../../etc/passwd"]).await?.success());
     assert!(stage.start_again("ada", &["kith://start?with=cyd"]).await?.success());
     assert_eq!(opened(&ada, Some(&with_bob)).await, with_cyd);
+
+    // With somebody new a chat begins about what the link names, and stays about it after a restart.
+    assert!(stage.start_again("ada", &["kith://start?with=dia&context=job:J-7"]).await?.success());
+    ada.sees("new-chat-about", "About job J-7").await?;
+    ada.fill("first-message", "Hello Dia").await?;
+    ada.click("first-message-send").await?;
+    ada.sees("header-context", "job J-7").await?;
+    let with_dia = opened(&ada, Some(&with_cyd)).await;
+    ada.quit().await?;
+    let about_job = format!("kith://c/{with_dia}");
+    let ada = stage.window_with("ada", &[&about_job]).await?;
+    ada.sees("header-context", "job J-7").await?;
 
     ada.quit().await?;
     let ada = stage.window_with("ada", &[&link]).await?;
