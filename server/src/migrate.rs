@@ -44,13 +44,18 @@ pub fn fingerprint() -> String {
     MIGRATOR.iter().map(|migration| format!("{}:{:02x?};", migration.version, migration.checksum)).collect()
 }
 
-/// Runs the migrations that are missing. Servers that start together wait for each other.
+/// Runs the migrations that are missing. Servers that start together wait for each other. Where nothing is missing no lock
+/// is taken: a pooler that lends connections by the transaction cannot hold one.
 ///
 /// # Errors
 /// [`MigrateError::Newer`] for a schema of a later server; nothing is changed then.
 pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
     // A connection of its own: the session lock must not outlive this function in a pool.
     let mut conn = sqlx::PgConnection::connect_with(&pool.connect_options()).await?;
+    if is_current(&mut conn).await? {
+        conn.close().await?;
+        return Ok(());
+    }
     sqlx::query!("SET lock_timeout = 0").execute(&mut conn).await?;
     sqlx::query!("SELECT pg_advisory_lock($1)", ADVISORY_LOCK).execute(&mut conn).await?;
     let known = newest();
@@ -60,6 +65,19 @@ pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
     MIGRATOR.run_direct(None, &mut conn, false).await?;
     conn.close().await?;
     Ok(())
+}
+
+/// Whether the database has this server's migrations, as they are here, and no others.
+async fn is_current(conn: &mut sqlx::PgConnection) -> Result<bool, sqlx::Error> {
+    if applied(conn).await? != Some(newest()) {
+        return Ok(false);
+    }
+    let there: Vec<(i64, Vec<u8>)> =
+        sqlx::query_as("SELECT version, checksum FROM _sqlx_migrations WHERE success ORDER BY version")
+            .fetch_all(conn)
+            .await?;
+    let here = MIGRATOR.iter().map(|migration| (migration.version, migration.checksum.to_vec()));
+    Ok(there.into_iter().eq(here))
 }
 
 /// The migrations that the database does not have, with their descriptions, in their order.
@@ -92,4 +110,24 @@ pub async fn applied(conn: &mut sqlx::PgConnection) -> Result<Option<i64>, sqlx:
         return Ok(None);
     }
     sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success").fetch_one(conn).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use tokio::time::timeout;
+
+    #[tokio::test]
+    async fn a_schema_that_is_up_to_date_needs_no_lock_and_one_that_was_changed_is_refused() {
+        let database = crate::testing::database().await.unwrap();
+        let pool = crate::connect(database.url(), 2).await.unwrap();
+        let mut held = pool.acquire().await.unwrap();
+        sqlx::query("SELECT pg_advisory_lock($1)").bind(ADVISORY_LOCK).execute(&mut *held).await.unwrap();
+        timeout(Duration::from_secs(20), migrate(&pool)).await.expect("it waits for nobody").unwrap();
+        sqlx::query("SELECT pg_advisory_unlock($1)").bind(ADVISORY_LOCK).execute(&mut *held).await.unwrap();
+        let another = "UPDATE _sqlx_migrations SET checksum = '\\x00' WHERE version = $1";
+        sqlx::query(another).bind(newest()).execute(&mut *held).await.unwrap();
+        assert!(matches!(migrate(&pool).await, Err(MigrateError::Migration(_))));
+    }
 }

@@ -159,7 +159,7 @@ pub enum LinkView {
     },
     /// Connected and in sync.
     Connected {
-        /// By asking every few seconds, because the socket does not work here.
+        /// By asking every ten seconds, because the socket does not work here.
         polling: bool,
     },
     /// Not connected.

@@ -8,7 +8,7 @@ it('says when messages are fetched instead of pushed, and when they are pushed a
   await waitFor(() => expect(line()?.textContent).toMatch(/^\s*Connected\s*$/));
   shell.setPolling(true);
   await waitFor(() => expect(line()?.textContent).toContain('Connected, slower mode'));
-  expect(line()?.querySelector('[title]')?.getAttribute('title')).toContain('every few seconds');
+  expect(line()?.querySelector('[title]')?.getAttribute('title')).toContain('every ten seconds');
   shell.setPolling(false);
   await waitFor(() => expect(line()?.textContent).toMatch(/^\s*Connected\s*$/));
 });

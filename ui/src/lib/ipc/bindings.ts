@@ -445,7 +445,7 @@ export type LinkView = { "state": "connecting" } | { "state": "catching_up",
  */
 behind: number, } | { "state": "connected",
 /**
- * By asking every few seconds, because the socket does not work here.
+ * By asking every ten seconds, because the socket does not work here.
  */
 polling: boolean, } | { "state": "offline",
 /**
