@@ -69,7 +69,7 @@ pub trait SecretStore: Send + Sync + 'static {
     fn name(&self) -> &'static str {
         "the secret store"
     }
-    /// Whether the store is known to be unlocked, found out without any prompt; asked every ten seconds while it
+    /// Whether the store is known to be unlocked, found out without any prompt; asked every few seconds while it
     /// could not be used. `false` if that cannot be known.
     fn is_unlocked(&self) -> bool {
         false
