@@ -2,7 +2,7 @@
 
 use crate::{
     ConversationId, DeviceId, ErrorCode, EventId, Seq, TimestampMs, UserId,
-    frame::{Context, WelcomeLimits},
+    frame::{Context, HeadsItem, WelcomeLimits},
 };
 use serde::{Deserialize, Serialize};
 
@@ -263,6 +263,17 @@ pub struct ServerInfo {
     pub capabilities: Vec<String>,
     /// Limits in force on a connection.
     pub limits: WelcomeLimits,
+}
+
+/// A conversation with the profiles of the members that it lists.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Conversation {
+    /// Where it stands.
+    #[serde(flatten)]
+    pub item: HeadsItem,
+    /// Of its members whom this user may see.
+    pub profiles: Vec<Profile>,
 }
 
 /// A list that may go on.

@@ -7,7 +7,8 @@ use crate::{
     Chain, ConversationId, DeviceId, ErrorCode, Event, EventId, NewEvent, Seq, TimestampMs, UserId, api,
     ephemeral::{Presence, PresenceState, Typing},
     event::{
-        EditBody, Forwarded, MemberBody, MemberChange, MessageBody, PinBody, ReactionBody, Role, TitleBody,
+        EditBody, EventContent, Forwarded, MemberBody, MemberChange, MessageBody, PinBody, ReactionBody,
+        Role, TitleBody,
     },
     frame::*,
 };
@@ -375,6 +376,8 @@ fn every_body_of_an_event_is_written_as_before() {
         value(&MemberBody { user: OTHER, change: MemberChange::Role, role: Some(Role::Admin) }),
         value(&MemberBody { user: OTHER, change: MemberChange::Left, role: None }),
         value(&TitleBody { text: "Bakers".into() }),
+        EventContent::Delete { target: EVENT }.to_wire().2,
+        EventContent::Settings(serde_json::Map::from_iter([("theme".into(), json!("dark"))])).to_wire().2,
     ];
     insta::assert_snapshot!(lines(&bodies, Value::to_string));
 }
@@ -470,7 +473,13 @@ fn responses() -> Vec<(&'static str, Value)> {
             }),
         ),
         ("ListOfProfile", value(&api::List { items: vec![profile(true)], next: None })),
-        ("ListOfHeadsItem", value(&api::List { items: vec![heads_item(true)], next: None })),
+        (
+            "ListOfConversation",
+            value(&api::List {
+                items: vec![api::Conversation { item: heads_item(true), profiles: vec![profile(true)] }],
+                next: None,
+            }),
+        ),
         ("MessagePosted", value(&api::MessagePosted { id: EVENT, seq: Seq(2), ts: TIME })),
         ("ExchangeAnswer", value(&api::ExchangeAnswer { frames: vec![json!({"type": "bye"})] })),
         (
@@ -501,7 +510,7 @@ fn every_http_body_is_written_as_before() {
     insta::assert_snapshot!("requests", lines(&requests(), written));
     insta::assert_snapshot!("responses", lines(&responses(), written));
     // A type that `api` gains is either here or on the list of parts.
-    let parts = ["DeviceRequest", "DeviceRef", "SessionItem", "Profile", "List"];
+    let parts = ["DeviceRequest", "DeviceRef", "SessionItem", "Profile", "Conversation", "List"];
     let all = [requests(), responses()].concat();
     for line in include_str!("api.rs").lines().filter_map(|line| line.strip_prefix("pub struct ")) {
         let name: String = line.chars().take_while(|c| c.is_alphanumeric()).collect();

@@ -11,25 +11,17 @@ use crate::{
 use axum::{Json, extract::State, http::StatusCode, response::IntoResponse};
 use kith_protocol::{
     ConversationId, EventId, NewEvent, UserId,
-    api::{CreateConversation, List, MarkRead, PostMessage, Profile},
+    api::{Conversation, CreateConversation, List, MarkRead, PostMessage, Profile},
     event::{EventContent, MemberBody, MemberChange},
     frame::{AckStatus, ConversationKind, HeadsItem, StateChange},
 };
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use sqlx::PgConnection;
 use std::collections::{BTreeSet, HashMap};
 use uuid::Uuid;
 
 const PAGE_DEFAULT: u32 = 50;
-
-/// A conversation with the profiles of the members that it lists.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct Conversation {
-    #[serde(flatten)]
-    item: HeadsItem,
-    profiles: Vec<Profile>,
-}
 
 async fn with_profiles(
     conn: &mut PgConnection,

@@ -154,9 +154,7 @@ impl World {
         let text = if self.rng.up_to(24) == 0 { String::new() } else { format!("hello {}", self.now) };
         let id = self.mint();
         let reply_to = self.answered(client, conversation, id);
-        if reply_to.is_some() {
-            self.answers.insert(id);
-        }
+        self.answers.extend(reply_to.map(|answered| (id, answered)));
         self.does(client, Doing::Write { conversation, id, text, reply_to });
     }
 

@@ -147,8 +147,8 @@ pub(super) struct World {
     pub lost: Lost,
     /// What each relation of a user is about, and its kind.
     pub targets: BTreeMap<EventId, (EventId, String)>,
-    /// The messages that were written as answers.
-    pub answers: BTreeSet<EventId>,
+    /// Which message was written as an answer to which.
+    pub answers: BTreeMap<EventId, EventId>,
     /// Messages that some user has deleted, whether or not the server knows.
     pub deleted: BTreeSet<EventId>,
     pub last_connection: u64,
@@ -203,7 +203,7 @@ impl World {
             crowd,
             lost: Lost::default(),
             targets: BTreeMap::new(),
-            answers: BTreeSet::new(),
+            answers: BTreeMap::new(),
             deleted: BTreeSet::new(),
             last_connection: 0,
             last_sender: 0,

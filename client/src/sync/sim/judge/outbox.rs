@@ -19,7 +19,7 @@ impl World {
         for (conversation, id) in &self.clients[client].written {
             // A parked reaction holds nothing: said to go after all, it comes later.
             let Some(seq) = self.seq_of(*id) else { continue };
-            if self.clients[client].retried.contains(id) || self.may_come_later(*conversation, *id) {
+            if self.may_come_later(*id) {
                 continue;
             }
             let before = last.insert(*conversation, seq).unwrap_or_default();
@@ -27,20 +27,21 @@ impl World {
         }
     }
 
-    /// Whether what was written later may have overtaken it: it was lost, or waited for something that was (S7), or for a
-    /// message that was deleted.
-    fn may_come_later(&self, conversation: ConversationId, id: EventId) -> bool {
-        let about = self.targets.get(&id).map_or(id, |(target, _)| *target);
-        let was_lost = |id| self.lost.events.contains(id);
-        let is_answer = |id| self.answers.contains(id) && self.lost.from.contains_key(&conversation);
-        [id, about].iter().any(|id| was_lost(id) || is_answer(id)) || self.answers_no_more(id)
+    /// Whether what was written later may have overtaken it: it was lost (S7) or said to go after all, it waited for a
+    /// message that was deleted, or for one that itself came later.
+    fn may_come_later(&self, id: EventId) -> bool {
+        let about = self.targets.get(&id).map(|(target, _)| target).or_else(|| self.answers.get(&id));
+        let is_later = self.lost.events.contains(&id)
+            || self.answers_no_more(id)
+            || self.clients.iter().any(|client| client.retried.contains(&id));
+        is_later || about.is_some_and(|about| self.may_come_later(*about))
     }
 
     /// Whether an answer waited for a message that was deleted, and came without it.
     fn answers_no_more(&self, id: EventId) -> bool {
         let mut logs = self.server.conversations.values().flat_map(|one| &one.log);
         let is_plain = |event: &Event| event.body.as_ref().is_some_and(|body| body.get("reply_to").is_none());
-        self.answers.contains(&id) && logs.any(|event| event.id == id && is_plain(event))
+        self.answers.contains_key(&id) && logs.any(|event| event.id == id && is_plain(event))
     }
 
     /// O5: nothing that was written after a message that waits for the user has gone before it. An answer to what is
@@ -53,7 +54,7 @@ impl World {
             let mut rows = image.outbox.values();
             rows.any(|row| {
                 // One that waited for its target was passed before it was refused once more.
-                let was_passed = self.answers.contains(id) && row.tries > 1;
+                let was_passed = self.answers.contains_key(id) && row.tries > 1;
                 !was_passed
                     && row.is(*id)
                     && matches!(row.state, RowState::Parked(code) if code != ErrorCode::TargetMissing)
@@ -62,7 +63,7 @@ impl World {
         };
         let mut holding = Vec::new();
         for (conversation, id) in &self.clients[client].written {
-            if self.may_come_later(*conversation, *id) {
+            if self.may_come_later(*id) {
                 continue;
             }
             if parked(id) {
