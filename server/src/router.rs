@@ -153,9 +153,9 @@ fn routes() -> Vec<Route> {
             .gives::<frame::HeadsItem>(),
         signed_in("get", "/v1/conversations", "pull", "One's own conversations", get(conversations::list))
             .asks::<conversations::ListQuery>()
-            .gives::<api::List<conversations::Conversation>>(),
+            .gives::<api::List<api::Conversation>>(),
         signed_in("get", "/v1/conversations/{id}", "pull", "A conversation", get(conversations::get))
-            .gives::<conversations::Conversation>(),
+            .gives::<api::Conversation>(),
         signed_in(
             "delete",
             "/v1/conversations/{id}",

@@ -29,6 +29,38 @@ async fn r2_markers_of_a_group_go_to_those_who_look_at_it() {
     assert!(all["markers"].as_array().unwrap().contains(&json!([cy.user, 1, 0])), "{all}");
 }
 
+/// Each marker goes to those who look, and not to everybody: what readers cost does not grow with the group.
+#[tokio::test]
+async fn r2_what_markers_cost_in_a_group_is_linear_in_its_readers() {
+    const READERS: usize = 24;
+    let world = World::start().await;
+    let ada = world.person("ada").await;
+    let mut line = ada.online().await;
+    let (mut people, mut lines) = (Vec::new(), Vec::new());
+    for n in 0..READERS {
+        let person = world.person(&format!("p{n:02}")).await;
+        lines.push(person.online().await);
+        people.push(person);
+    }
+    let members: Vec<_> = people.iter().map(|person| person.user).collect();
+    let group = line.start_group(&members).await;
+    line.ok(group, message("one")).await;
+    line.call(json!({"type": "focus", "conversations": [group]})).await;
+    line.everything().await;
+    for reader in &mut lines {
+        reader.events_to(group, 1).await;
+        reader.call(json!({"type": "delivered", "markers": [[group, 1]]})).await;
+        reader.call(json!({"type": "state", "conversation": group, "read": 1})).await;
+    }
+    let mut told = 0;
+    for reader in &mut lines {
+        told += markers_of(&reader.everything().await);
+    }
+    assert_eq!(told, 0, "whoever does not look hears of nobody's marker");
+    let told = markers_of(&line.everything().await);
+    assert!((1..=2 * READERS).contains(&told), "{told} frames of {READERS} readers");
+}
+
 #[tokio::test]
 async fn r1_many_markers_at_once_end_where_they_should_and_are_told_in_direct_conversations() {
     let world = World::start().await;
