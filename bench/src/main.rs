@@ -9,6 +9,7 @@ mod crowd;
 mod desktop;
 mod doors;
 mod engine;
+mod fill;
 mod instances;
 mod load;
 mod people;

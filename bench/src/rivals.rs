@@ -48,11 +48,16 @@ pub fn installed_socketio(root: &Path) -> Option<PathBuf> {
     folder.join("node_modules/socket.io/package.json").exists().then_some(folder)
 }
 
+/// Where the PostgreSQL of one of them lies, below its folder.
+pub const FOLDER: &str = "pg";
+/// Its database.
+pub const DATABASE: &str = "bench";
+
 /// A durable PostgreSQL of one's own, and a database in it.
 async fn database(folder: &Path) -> Result<(kith_pgbox::Cluster, String)> {
-    let cluster = kith_pgbox::Cluster::start(kith_pgbox::Options::new(folder.join("pg"))).await?;
-    cluster.ensure_database("bench").await?;
-    let url = cluster.url("bench");
+    let cluster = kith_pgbox::Cluster::start(kith_pgbox::Options::new(folder.join(FOLDER))).await?;
+    cluster.ensure_database(DATABASE).await?;
+    let url = cluster.url(DATABASE);
     Ok((cluster, url))
 }
 

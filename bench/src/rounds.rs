@@ -4,6 +4,7 @@
 mod judge;
 
 use crate::{
+    fill::fill,
     load::{self, Closed, Wire},
     people::{self, Person},
     rivals::{self, Rival},
@@ -33,6 +34,9 @@ pub struct Arguments {
     /// Undisturbed rounds.
     #[arg(long, default_value_t = 8)]
     rounds: usize,
+    /// Messages of others that are in each database before the first round.
+    #[arg(long, default_value_t = 10_000_000)]
+    rows: u64,
     /// The repository, for the Node server in bench/socketio; left out if its packages are not installed.
     #[arg(long, default_value = ".")]
     root: PathBuf,
@@ -102,6 +106,9 @@ pub async fn run(arguments: &Arguments) -> Result<()> {
 
 /// The undisturbed rounds, and how many others there were.
 async fn play(arguments: &Arguments, runners: &mut [Runner]) -> Result<(Vec<Vec<Figures>>, usize)> {
+    for runner in &*runners {
+        fill(&runner.running, runner.rival, arguments.rows).await?;
+    }
     let (mut rounds, mut disturbed) = (Vec::new(), 0);
     while rounds.len() < arguments.rounds {
         let mut round = Vec::new();

@@ -1,6 +1,6 @@
 //! The server under measurement: a process of its own, ended by its id.
 
-use crate::rivals::Rival;
+use crate::rivals::{self, Rival};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum as _;
 use kith_protocol::api::Session;
@@ -79,6 +79,11 @@ impl Running {
     /// Its database.
     pub fn database_url(&self) -> Result<String> {
         Ok(kith_pgbox::Cluster::url_of_running(self.data.path(), "kith")?)
+    }
+
+    /// The database of one that Kith is measured beside.
+    pub fn rival_database_url(&self) -> Result<String> {
+        Ok(kith_pgbox::Cluster::url_of_running(self.data.path().join(rivals::FOLDER), rivals::DATABASE)?)
     }
 
     /// Makes accounts as an operator would, each with a session.

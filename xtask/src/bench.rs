@@ -26,7 +26,8 @@ pub fn bench(arguments: &[String]) -> Result<()> {
 /// The main measurements for a moment each, on debug builds: nothing lost, nothing twice, nothing out of order.
 pub fn short() -> Result<()> {
     for arguments in [
-        ["server", "--receipts", "--pairs", "20", "--seconds", "1", "--rounds", "1"].as_slice(),
+        ["server", "--receipts", "--pairs", "20", "--seconds", "1", "--rounds", "1", "--rows", "10000"]
+            .as_slice(),
         &["crash", "--pairs", "100", "--seconds", "3", "--kills", "1"],
         &["group", "--members", "50", "--seconds", "2"],
     ] {
