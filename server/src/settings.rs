@@ -150,7 +150,8 @@ pub struct Settings {
     #[arg(long, env = "KITH_SOCKETS", value_name = "on|off", value_parser = values::switch, action = ArgAction::Set)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sockets: Option<bool>,
-    /// Origins of web pages that may open a socket, separated by commas. Native clients need none.
+    /// Origins of web pages that may open a socket, separated by commas. Native clients need none. A browser's own
+    /// WebSocket cannot send the token, so such a page needs a proxy that adds it.
     #[arg(long, env = "KITH_ALLOWED_ORIGINS", value_name = "ORIGINS", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allowed_origins: Option<Vec<String>>,
