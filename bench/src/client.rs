@@ -69,6 +69,14 @@ pub struct Reads {
     pub typing: Vec<f64>,
 }
 
+/// Everything that is made from events, made again after an update.
+#[derive(Debug, Serialize)]
+pub struct Rebuild {
+    pub seconds: f64,
+    /// The most memory above what was taken before; 0 where the system does not say.
+    pub peak_mb: f64,
+}
+
 /// Everything that was measured.
 #[derive(Debug, Serialize)]
 pub struct Figures {
@@ -78,6 +86,7 @@ pub struct Figures {
     pub slices: Vec<Slice>,
     pub kith: Reads,
     pub bare: Reads,
+    pub rebuild: Option<Rebuild>,
     pub import: Option<import::Imported>,
 }
 
@@ -111,12 +120,16 @@ pub async fn run(arguments: &Arguments) -> Result<()> {
         slices,
         kith: Reads::default(),
         bare: Reads::default(),
+        rebuild: None,
         import: None,
     };
     let kith = kith.read(&history, &mut figures.kith, arguments.rounds).await?;
     bare.read(&history, &mut figures.bare, arguments.rounds)?;
     kith.check_search(&mut bare, &history).await?;
     figures.file_mb = [kith.file_mb()?, bare.file_mb()?];
+    let (kith, rebuild) = kith.rebuild(arguments.messages).await?;
+    figures.rebuild = Some(rebuild);
+    kith.check_search(&mut bare, &history).await?;
     kith.end().await;
     if arguments.history > 0 {
         figures.import = Some(import::fetch(&arguments.server, arguments.history).await?);

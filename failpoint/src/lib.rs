@@ -1,7 +1,7 @@
 //! Named places in server and engine where a test ends the process at once, as `kill -9` or a power cut would.
 //!
-//! `KITH_FAIL_POINT=NAME=N` ends it when it passes the place for the Nth time. Builds without debug assertions have
-//! neither the variable nor the places: [`pass`] does nothing there.
+//! `KITH_FAIL_POINT=NAME=N` ends it when it passes the place for the Nth time; `KITH_FAIL_POINT=NAME=panic` panics
+//! each time. Builds without debug assertions have neither the variable nor the places: [`pass`] does nothing there.
 //!
 //! And the wall clock, which a test may set wrong ([`clock`]).
 
@@ -53,14 +53,24 @@ mod armed {
 
     struct Armed {
         place: String,
-        left: AtomicU64,
+        deed: Deed,
+    }
+
+    enum Deed {
+        /// Ends the process when so many passes are left.
+        EndAt(AtomicU64),
+        PanicAlways,
     }
 
     static ARMED: LazyLock<Option<Armed>> = LazyLock::new(|| read(&std::env::var(super::VARIABLE).ok()?));
 
     fn read(text: &str) -> Option<Armed> {
         let (place, count) = text.split_once('=')?;
-        Some(Armed { place: place.to_owned(), left: AtomicU64::new(count.parse().ok()?) })
+        let deed = match count {
+            "panic" => Deed::PanicAlways,
+            count => Deed::EndAt(AtomicU64::new(count.parse().ok()?)),
+        };
+        Some(Armed { place: place.to_owned(), deed })
     }
 
     /// Whether the process ends here.
@@ -70,7 +80,11 @@ mod armed {
 
     impl Armed {
         fn counts_down(&self, place: &str) -> bool {
-            self.place == place && self.left.fetch_sub(1, Ordering::Relaxed) == 1
+            self.place == place
+                && match &self.deed {
+                    Deed::EndAt(left) => left.fetch_sub(1, Ordering::Relaxed) == 1,
+                    Deed::PanicAlways => panic!("{place} was told to panic"),
+                }
         }
     }
 
@@ -85,6 +99,15 @@ mod armed {
             assert!(!armed.counts_down("publish.after_commit"));
             assert!(armed.counts_down("publish.after_commit"));
             assert!(read("publish.after_commit").is_none());
+        }
+
+        #[test]
+        fn the_named_place_panics_each_time() {
+            let armed = read("store.before_commit=panic").unwrap();
+            assert!(!armed.counts_down("store.after_commit"));
+            for _ in 0..2 {
+                std::panic::catch_unwind(|| armed.counts_down("store.before_commit")).unwrap_err();
+            }
         }
     }
 }

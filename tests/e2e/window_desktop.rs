@@ -9,7 +9,9 @@ use serde_json::Value;
 use std::{
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
+use tokio::time::timeout;
 
 async fn start_chat(window: &Window, username: &str, text: &str) -> Result<()> {
     window.click("new-chat-button").await?;
@@ -147,6 +149,21 @@ async fn a_profile_signed_in_by_the_command_line_opens_signed_in() -> Result<()>
     let (worked, said) = stage.sign_in("ada", "ada", &password("ada")).await?;
     assert!(!worked && said.contains("in use"), "{said}");
     window.quit().await
+}
+
+/// An engine whose writer fails again and again is given up, and the app ends with a code that says so.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "opens real windows: cargo xtask test windows"]
+async fn an_engine_that_is_given_up_ends_the_app() -> Result<()> {
+    let stage = Stage::set().await?;
+    stage.account("ada", "Ada Lindqvist").await?;
+    let (worked, said) = stage.sign_in("ada", "ada", &password("ada")).await?;
+    assert!(worked, "{said}");
+    let panics = format!("{}=panic", kith_failpoint::places::STORE_BEFORE_COMMIT);
+    let mut app = stage.start("ada", &[(kith_failpoint::VARIABLE, panics)])?;
+    let ended = timeout(Duration::from_secs(60), app.wait()).await.context("the app went on")??;
+    assert_eq!(ended.code(), Some(1));
+    stage.window("ada").await?.quit().await
 }
 
 /// A37: a link reaches the running window and opens no second one; after a cold start it is followed too.

@@ -1,7 +1,7 @@
 //! Kith's side: a whole engine on an account without a server.
 
 use super::{
-    Reads, Spent,
+    Reads, Rebuild, Spent,
     bare::Bare,
     history::{Batch, History},
     machine::{self, Watch},
@@ -17,6 +17,7 @@ use kith_protocol::frame::HeadsItem;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 /// Nobody answers there.
@@ -178,6 +179,22 @@ impl Kith {
 
     pub fn file_mb(&self) -> Result<f64> {
         machine::file_mb(&self.file()?)
+    }
+
+    /// Makes everything that is made from events again, as after an update (C6).
+    pub async fn rebuild(mut self, messages: usize) -> Result<(Self, Rebuild)> {
+        self.engine.outdate().await?;
+        self.engine.shutdown().await;
+        let before = machine::Peak::start()?;
+        let watch = Watch::start();
+        self.engine = Engine::open(self.options.clone()).await?;
+        ensure!(self.engine.status().await.rebuilding.is_some(), "nothing was made again");
+        while self.engine.status().await.rebuilding.is_some() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let rebuild = Rebuild { seconds: watch.spent().wall, peak_mb: before.above_mb()? };
+        ensure!(self.stored().await? == messages, "a rebuild lost messages");
+        Ok((self, rebuild))
     }
 
     pub async fn end(self) {

@@ -14,6 +14,8 @@ const TYPING_MOST: f64 = 100.0;
 /// C3, seconds.
 const USABLE_MOST: f64 = 1.0;
 const COMPLETE_MOST: f64 = 15.0;
+/// C6: MB above what was taken before.
+const REBUILD_MOST: f64 = 100.0;
 
 /// The value below which this share of the values lies; 0 of none.
 fn quantile(values: &[f64], share: f64) -> f64 {
@@ -104,6 +106,10 @@ pub fn targets(figures: &Figures) -> Vec<Target> {
         most("C2 search, p50, ms", median(&kith.search), SEARCH_MOST),
         most("C2 search as one types, p95, ms", quantile(&kith.typing, 0.95), TYPING_MOST),
     ];
+    if let Some(rebuild) = &figures.rebuild {
+        all.push(Target::shown("C6 everything made again, s", rebuild.seconds));
+        all.push(most("C6 memory meanwhile, MB", rebuild.peak_mb, REBUILD_MOST));
+    }
     if let Some(import) = &figures.import {
         all.push(most("C3 new device, usable, s", import.usable_s, USABLE_MOST));
         all.push(most("C3 new device, complete, s", import.complete_s, COMPLETE_MOST));
@@ -113,7 +119,7 @@ pub fn targets(figures: &Figures) -> Vec<Target> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::Rebuild, *};
 
     fn slice(kith: f64, bare: f64) -> Slice {
         Slice { messages: 10, kith: Spent { wall: kith, cpu: kith }, bare: Spent { wall: bare, cpu: bare } }
@@ -121,7 +127,7 @@ mod tests {
 
     fn figures(slices: Vec<Slice>, messages: usize) -> Figures {
         let (kith, bare) = (Reads::default(), Reads::default());
-        Figures { messages, conversations: 1, file_mb: [0.0; 2], slices, kith, bare, import: None }
+        Figures { messages, conversations: 1, file_mb: [0.0; 2], slices, kith, bare, rebuild: None, import: None }
     }
 
     #[test]
@@ -132,10 +138,13 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_search_misses_a_target() {
+    fn a_slow_search_and_a_large_rebuild_miss_a_target() {
         let mut one = figures(vec![slice(1.0, 1.0)], JUDGED_FROM);
         assert!(targets(&one).iter().all(Target::is_met));
         one.kith.typing = vec![TYPING_MOST + 1.0];
+        assert!(!targets(&one).iter().all(Target::is_met));
+        one.kith.typing.clear();
+        one.rebuild = Some(Rebuild { seconds: 1.0, peak_mb: REBUILD_MOST + 1.0 });
         assert!(!targets(&one).iter().all(Target::is_met));
         one.messages = JUDGED_FROM - 1;
         assert!(targets(&one).iter().all(Target::is_met), "not judged");

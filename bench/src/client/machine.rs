@@ -1,6 +1,8 @@
 //! What the measuring asks of the system.
 
 use super::Spent;
+#[cfg(target_os = "linux")]
+use anyhow::Context as _;
 use anyhow::Result;
 use std::{path::Path, time::Instant};
 
@@ -33,6 +35,43 @@ fn cpu_seconds() -> f64 {
 #[cfg(not(unix))]
 fn cpu_seconds() -> f64 {
     0.0
+}
+
+/// The most memory that this process takes from here on.
+pub struct Peak {
+    before_kb: u64,
+}
+
+#[cfg(target_os = "linux")]
+impl Peak {
+    /// The most counts anew (proc(5), `clear_refs`).
+    pub fn start() -> Result<Self> {
+        std::fs::write("/proc/self/clear_refs", "5")?;
+        Ok(Self { before_kb: status_kb("VmRSS:")? })
+    }
+
+    /// How much it was above what was taken at the start.
+    pub fn above_mb(&self) -> Result<f64> {
+        Ok(status_kb("VmHWM:")?.saturating_sub(self.before_kb) as f64 * 1024.0 / 1e6)
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn status_kb(name: &str) -> Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).context("a line of the status")?;
+    Ok(line.trim().trim_end_matches(" kB").parse()?)
+}
+
+#[cfg(not(target_os = "linux"))]
+impl Peak {
+    pub fn start() -> Result<Self> {
+        Ok(Self { before_kb: 0 })
+    }
+
+    pub fn above_mb(&self) -> Result<f64> {
+        Ok(self.before_kb as f64)
+    }
 }
 
 /// Takes a closed file out of the system's memory, so that the next read comes from the disk. What the disk itself

@@ -32,4 +32,12 @@ impl Engine {
         session.live.changed(stored.notices);
         Ok(())
     }
+
+    /// Marks what is made from events as another version's: the next opening begins to make it again.
+    ///
+    /// # Errors
+    /// [`ClientError::SignedOut`], [`ClientError::Store`].
+    pub async fn outdate(&self) -> Result<(), ClientError> {
+        self.session()?.store.outdate().await
+    }
 }

@@ -187,6 +187,12 @@ impl Store {
         self.rebuilding.clone()
     }
 
+    /// Marks the projections as another version's: the next opening begins to make them again.
+    #[cfg(feature = "measure")]
+    pub(crate) async fn outdate(&self) -> Result<(), ClientError> {
+        self.write(|tx| rebuild::outdate(tx)).await.map(drop)
+    }
+
     /// Searches messages, newest first. A search ends when the next one begins.
     ///
     /// # Errors

@@ -384,7 +384,6 @@ pub(super) fn pending_states(db: &Db<'_>, cid: i64) -> Result<Vec<StateChange>, 
     Ok(query.query_map([cid], |row| sql::json(row, "content"))?.collect::<Result<_, _>>()?)
 }
 
-/// Whether a draft waits.
 /// Whether a draft has left, and its answer has not come.
 pub(super) fn is_draft_on_its_way(db: &Db<'_>, cid: i64) -> Result<bool, ClientError> {
     let mut is_on_its_way = false;

@@ -85,6 +85,13 @@ fn begin_in(tx: &mut Tx<'_>) -> Result<Option<Progress>, ClientError> {
     Ok(Some(progress))
 }
 
+/// Marks the projections as another version's.
+#[cfg(feature = "measure")]
+pub(super) fn outdate(tx: &Tx<'_>) -> Result<(), ClientError> {
+    tx.conn.execute("DELETE FROM meta WHERE key = ?1", [VERSION])?;
+    Ok(())
+}
+
 /// Makes the projections of a batch again; `None` when all are done.
 pub(super) fn step(tx: &mut Tx<'_>) -> Result<Option<Progress>, ClientError> {
     let Some(mut mark) = mark(tx)? else { return Ok(None) };

@@ -189,9 +189,10 @@ pub enum StoreOp {
     /// A page, of any place in the log: ranges that it touches become one. Its chain has been checked. Outbox rows
     /// with its ids end.
     Page(Page),
-    /// The server's log is of another lineage (S7). `chains` are its values at some seqs; the greatest at which the
-    /// stored chain is equal, and below which none of them differs, is kept (0 if none): ranges end there, own events above it go back to the outbox with
-    /// the same ids ([`Stored::queued`]), others' are forgotten. [`Stored::rewound`] answers what is left.
+    /// The server's log is of another lineage (S7). `chains` are its values at some seqs. What is stored is kept up to
+    /// the greatest of them at which both are equal and below which none differs (0 if none). Ranges end there. Own
+    /// events above it go back to the outbox with the same ids ([`Stored::queued`]); others' are forgotten.
+    /// [`Stored::rewound`] answers what is left.
     Rewind {
         /// Where.
         conversation: ConversationId,

@@ -172,11 +172,3 @@ async fn c6_a_rebuild_does_not_hold_all_texts_in_memory() {
     let peak = peak_of(8_192, 8_192).await;
     assert!(peak < 48, "{peak} MiB");
 }
-
-#[cfg(target_os = "linux")]
-#[tokio::test]
-#[ignore = "takes minutes; measures a large history"]
-async fn c6_the_peak_does_not_grow_with_the_history() {
-    let peak = peak_of(200_000, 150).await;
-    assert!(peak < 100, "{peak} MiB");
-}
