@@ -62,17 +62,17 @@ fn text(path: &Path) -> String {
 
 /// Asks for a newer version; the code of the refusal.
 async fn refusal(window: &Window) -> Result<String> {
+    window.seen("update-error").await?;
     window.click("update-look").await?;
-    let found = window.find("update-error").await?;
-    Ok(found.attr("data-kind").await?.unwrap_or_default())
+    window.next("update-error", "data-kind").await
 }
 
 /// Asks, is offered it, and wants it; the code of the refusal.
 async fn late_refusal(window: &Window) -> Result<String> {
     window.click("update-look").await?;
+    window.seen("update-error").await?;
     window.click("update-install").await?;
-    let found = window.find("update-error").await?;
-    Ok(found.attr("data-kind").await?.unwrap_or_default())
+    window.next("update-error", "data-kind").await
 }
 
 #[tokio::test(flavor = "multi_thread")]

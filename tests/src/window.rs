@@ -163,6 +163,21 @@ impl Window {
         .map(drop)
     }
 
+    /// Elements with this test id count as seen: [`Window::next`] waits for another one.
+    pub async fn seen(&self, what: &str) -> Result<()> {
+        let script = "document.querySelectorAll(arguments[0]).forEach((e) => (e.dataset.seen = 'yes'))";
+        Ok(self.client.execute(script, vec![json!(selector(what))]).await.map(drop)?)
+    }
+
+    /// Waits until an element with this test id comes that was not seen before, and returns an attribute of it.
+    pub async fn next(&self, what: &str, attribute: &str) -> Result<String> {
+        let script = "return document.querySelector(arguments[0])?.getAttribute(arguments[1]) ?? null";
+        let selector = format!("{}:not([data-seen])", selector(what));
+        let arguments = vec![json!(selector), json!(attribute)];
+        let found = self.until(&selector, script, arguments, Option::<String>::is_some).await?;
+        Ok(found.unwrap_or_default())
+    }
+
     /// Waits until no element with this test id is shown.
     pub async fn sees_no(&self, what: &str) -> Result<()> {
         let script = "return document.querySelectorAll(arguments[0]).length";

@@ -127,7 +127,16 @@ mod tests {
 
     fn figures(slices: Vec<Slice>, messages: usize) -> Figures {
         let (kith, bare) = (Reads::default(), Reads::default());
-        Figures { messages, conversations: 1, file_mb: [0.0; 2], slices, kith, bare, rebuild: None, import: None }
+        Figures {
+            messages,
+            conversations: 1,
+            file_mb: [0.0; 2],
+            slices,
+            kith,
+            bare,
+            rebuild: None,
+            import: None,
+        }
     }
 
     #[test]
