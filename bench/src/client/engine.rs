@@ -182,19 +182,22 @@ impl Kith {
     }
 
     /// Makes everything that is made from events again, as after an update (C6).
-    pub async fn rebuild(mut self, messages: usize) -> Result<(Self, Rebuild)> {
-        self.engine.outdate().await?;
-        self.engine.shutdown().await;
+    pub async fn rebuild(self, messages: usize) -> Result<(Self, Rebuild)> {
+        let Self { options, engine } = self;
+        engine.outdate().await?;
+        engine.shutdown().await;
+        drop(engine);
         let before = machine::Peak::start()?;
         let watch = Watch::start();
-        self.engine = Engine::open(self.options.clone()).await?;
-        ensure!(self.engine.status().await.rebuilding.is_some(), "nothing was made again");
-        while self.engine.status().await.rebuilding.is_some() {
+        let engine = Engine::open(options.clone()).await?;
+        ensure!(engine.status().await.rebuilding.is_some(), "nothing was made again");
+        while engine.status().await.rebuilding.is_some() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let rebuild = Rebuild { seconds: watch.spent().wall, peak_mb: before.above_mb()? };
-        ensure!(self.stored().await? == messages, "a rebuild lost messages");
-        Ok((self, rebuild))
+        let kith = Self { options, engine };
+        ensure!(kith.stored().await? == messages, "a rebuild lost messages");
+        Ok((kith, rebuild))
     }
 
     pub async fn end(self) {

@@ -73,7 +73,9 @@ pub(super) fn apply(tx: &mut Tx<'_>, op: StoreOp) -> Result<(), ClientError> {
                 for cid in
                     gone.iter().filter_map(|id| conversations::cid(tx, *id).transpose()).collect::<Vec<_>>()
                 {
-                    own_state::lower_version(tx, cid?, user_seq)?;
+                    let cid = cid?;
+                    own_state::lower_version(tx, cid, user_seq)?;
+                    facts::let_go(tx, cid)?;
                 }
             }
             gone.into_iter().try_for_each(|id| conversations::hide_gone(tx, id, as_of))?;

@@ -29,6 +29,19 @@ pub(super) fn told(tx: &mut Tx<'_>, cid: i64, as_of: Seq) -> Result<(), ClientEr
     catch_up(tx, cid, as_of)
 }
 
+/// The server does not name the conversation at the beginning of a connection. What is known above the stored events may
+/// be of a log that is lost; it yields to whatever comes (S7).
+pub(super) fn let_go(tx: &Tx<'_>, cid: i64) -> Result<(), ClientError> {
+    tx.conn
+        .prepare_cached(
+            "UPDATE conversations SET facts_as_of = min(facts_as_of,
+                 ifnull((SELECT max(r.high) FROM log_range r WHERE r.cid = conversations.cid), 0))
+             WHERE cid = ?1",
+        )?
+        .execute([cid])?;
+    Ok(())
+}
+
 /// The member list is complete as of `as_of`. Stored member events above it apply again.
 pub(super) fn members_told(
     tx: &mut Tx<'_>,

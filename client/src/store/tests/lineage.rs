@@ -441,6 +441,39 @@ async fn s3_heads_that_the_log_has_overtaken_change_neither_title_nor_visibility
 }
 
 #[tokio::test]
+async fn s7_what_heads_said_of_a_lost_log_yields_to_one_that_is_begun_again() {
+    let mut fixture = Fixture::new().await;
+    let far = HeadsItem { head: Seq(5), title: Some("old".to_owned()), ..fixture.item() };
+    fixture.apply(vec![heads_of(far, 1)]).await;
+    let StoreOp::Heads { user_seq, .. } = fixture.heads(true) else { panic!("heads") };
+    fixture
+        .apply(vec![StoreOp::Heads {
+            full: true,
+            greeting: true,
+            last: true,
+            user_seq,
+            items: Vec::new(),
+            gone: vec![fixture.conversation],
+        }])
+        .await;
+    let left = kith_protocol::event::MemberBody {
+        change: kith_protocol::event::MemberChange::Left,
+        user: fixture.ada,
+        role: None,
+    };
+    let began = HeadsItem { title: Some("new".to_owned()), ..fixture.item() };
+    fixture.number(fixture.ada, EventId::mint(), &EventContent::Member(left));
+    fixture.apply(vec![fixture.append(1, 1), pushed(began)]).await;
+    let known = facts(&fixture).await;
+    assert_eq!((known.0.as_str(), known.1.as_str()), ("old", "[[1,1]]"), "the log is newer than these heads");
+    let ended =
+        HeadsItem { visible: vec![(Seq(1), Some(Seq(1)))], title: Some("new".to_owned()), ..fixture.item() };
+    fixture.apply(vec![pushed(ended)]).await;
+    let known = facts(&fixture).await;
+    assert_eq!((known.0.as_str(), known.1.as_str()), ("new", "[[1,1]]"));
+}
+
+#[tokio::test]
 async fn s4_a_snapshot_does_not_hide_what_has_come_back_since() {
     let fixture = Fixture::new().await;
     let conversation = fixture.conversation;

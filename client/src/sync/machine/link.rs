@@ -333,7 +333,8 @@ impl Machine {
     // --- the token (S11) ---
 
     pub(super) fn token_renewed(&mut self, device: DeviceId) {
-        if device != self.options.device {
+        let is_another = device != self.options.device;
+        if is_another {
             self.options.device = device;
             (self.generation, self.user_seq) = (0, 0);
             self.cursor.let_go();
@@ -343,6 +344,13 @@ impl Machine {
             Link::Renewing => {
                 self.token_is_stale = false;
                 self.token_is_untried = true;
+                self.link = Link::Waiting { until: self.now.mono };
+            }
+            Link::Live { .. } | Link::Greeting { .. } if is_another => {
+                // The greeting named the device of before.
+                self.actions.push(Action::Close);
+                self.break_link();
+                (self.token_is_stale, self.token_is_untried) = (false, true);
                 self.link = Link::Waiting { until: self.now.mono };
             }
             Link::Live { .. } | Link::Greeting { .. } => {

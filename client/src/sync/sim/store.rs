@@ -100,7 +100,11 @@ impl MemoryStore {
                     self.head(item, greeting, stored);
                 }
                 for id in gone {
-                    let own = self.conversations.get_mut(&id).and_then(|kept| kept.own.as_mut());
+                    let Some(kept) = self.conversations.get_mut(&id) else { continue };
+                    if greeting {
+                        kept.facts_as_of = kept.facts_as_of.min(kept.ranges.high());
+                    }
+                    let own = kept.own.as_mut();
                     // One whose own state is newer has come back meanwhile.
                     if let Some(own) = own.filter(|own| greeting || own.version <= user_seq) {
                         own.hidden = true;

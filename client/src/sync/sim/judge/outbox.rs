@@ -28,13 +28,13 @@ impl World {
     }
 
     /// Whether what was written later may have overtaken it: it was lost (S7) or said to go after all, it waited for a
-    /// message that was deleted, or for one that itself came later.
+    /// message that was deleted (whose deletion may be lost since), or for one that itself came later.
     fn may_come_later(&self, id: EventId) -> bool {
         let about = self.targets.get(&id).map(|(target, _)| target).or_else(|| self.answers.get(&id));
         let is_later = self.lost.events.contains(&id)
             || self.answers_no_more(id)
             || self.clients.iter().any(|client| client.retried.contains(&id));
-        is_later || about.is_some_and(|about| self.may_come_later(*about))
+        is_later || about.is_some_and(|it| self.lost.undeleted.contains_key(it) || self.may_come_later(*it))
     }
 
     /// Whether an answer waited for a message that was deleted, and came without it.
