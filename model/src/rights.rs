@@ -51,7 +51,10 @@ impl Server {
             },
             EventContent::Edit { target, .. } => {
                 let is_own = conversation.target(sender, *target)?.sender == sender;
-                is_own || self.has(Mutation::AllMayEdit)
+                if is_own {
+                    return conversation.may_edit(*target);
+                }
+                self.has(Mutation::AllMayEdit)
             }
             EventContent::Delete { target } => {
                 let is_own = conversation.target(sender, *target)?.sender == sender;
@@ -121,6 +124,12 @@ impl Conversation {
             && (own.len() >= limits::PERSON_EMOJI_MAX
                 || (!all.contains(emoji) && all.len() >= limits::MESSAGE_EMOJI_MAX));
         if change.on && is_too_many { Err(ErrorCode::TooLarge) } else { Ok(()) }
+    }
+
+    /// At most [`limits::MESSAGE_EDITS_MAX`] edits of a message.
+    fn may_edit(&self, target: EventId) -> Result<(), ErrorCode> {
+        let edits = self.log.iter().filter(|event| event.kind == "edit" && event.target == Some(target));
+        if edits.count() < limits::MESSAGE_EDITS_MAX { Ok(()) } else { Err(ErrorCode::TooLarge) }
     }
 
     /// At most [`limits::CONVERSATION_PINS_MAX`] messages that were not deleted.

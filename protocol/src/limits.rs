@@ -30,6 +30,10 @@ pub const REACTION_USERS_MAX: usize = 64;
 pub const MESSAGE_EMOJI_MAX: usize = 20;
 /// Different emoji of one person on one message.
 pub const PERSON_EMOJI_MAX: usize = 8;
+/// Edits of one message.
+pub const MESSAGE_EDITS_MAX: usize = 1_000;
+/// How often one person may have been in a group when they are added again.
+pub const MEMBER_INTERVALS_MAX: usize = 100;
 /// Pinned messages of a conversation.
 pub const CONVERSATION_PINS_MAX: usize = 50;
 /// Newest reactions of a message that a page reads per interval, where the reader no longer sees the log's end.

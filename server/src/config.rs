@@ -117,7 +117,7 @@ pub struct Config {
     pub connections_per_address: usize,
     /// Connections to the database, without those of the lanes.
     pub database_connections: u32,
-    /// Bytes of bodies that each user may have in the log; `None` for no limit.
+    /// Bytes that each user's events may take in the log; `None` for no limit.
     pub user_storage_bytes: Option<u64>,
     /// The longest that a lane waits for the database. A request may take twice as long.
     pub database_within: Duration,

@@ -86,9 +86,9 @@ pub async fn note_last_seen(
     Ok(())
 }
 
-/// Counts a conversation that a user opens, all instances together: `at_once` of them, then one each `step_s` seconds.
-/// Answers how long to wait where that is too many, in seconds. The row is to be locked already.
-pub async fn count_opening(
+/// How long a user has to wait before opening one more conversation, in seconds; `None` if not at all. All instances
+/// together take `at_once` of them, then one each `step_s` seconds.
+pub async fn opening_wait(
     conn: &mut PgConnection,
     user: UserId,
     at_once: f64,
@@ -101,11 +101,13 @@ pub async fn count_opening(
         at_once,
         step_s,
     )
-    .fetch_one(&mut *conn)
+    .fetch_one(conn)
     .await?;
-    if let Some(wait) = wait.filter(|wait| *wait > 0.0) {
-        return Ok(Some(wait));
-    }
+    Ok(wait.filter(|wait| *wait > 0.0))
+}
+
+/// Counts a conversation that a user opens. The row is to be locked already.
+pub async fn count_opening(conn: &mut PgConnection, user: UserId, step_s: f64) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "UPDATE users SET opened_until = GREATEST(opened_until, clock_timestamp()) + make_interval(secs => $2)
          WHERE id = $1",
@@ -114,7 +116,7 @@ pub async fn count_opening(
     )
     .execute(conn)
     .await?;
-    Ok(None)
+    Ok(())
 }
 
 /// The users among `users`, each with the seconds until all of the budget for adding people is free again. The rows are

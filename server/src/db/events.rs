@@ -130,6 +130,31 @@ pub async fn redact(
     Ok(rows.into_iter().map(|row| (row.sender, row.bytes)).collect())
 }
 
+/// How many edits each of these messages has, counted up to `max`, as (key, message, edits).
+pub async fn edit_counts(
+    conn: &mut PgConnection,
+    keys: &[i64],
+    targets: &[Uuid],
+    max: i64,
+) -> Result<Vec<(i64, Uuid, i64)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"SELECT asked.key AS "key!", asked.target AS "target!", known.edits AS "edits!"
+           FROM UNNEST($1::bigint[], $2::uuid[]) AS asked (key, target)
+           CROSS JOIN LATERAL (
+               SELECT count(*) AS edits
+               FROM (SELECT FROM events
+                     WHERE conversation_key = asked.key AND target = asked.target AND kind = 'edit'
+                     ORDER BY seq DESC LIMIT $3) AS edit
+           ) AS known"#,
+        keys,
+        targets,
+        max,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.key, row.target, row.edits)).collect())
+}
+
 /// An event as stored.
 pub struct EventRow {
     seq: i64,

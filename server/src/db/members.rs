@@ -78,6 +78,28 @@ pub async fn intervals_of(
     .await
 }
 
+/// Those of these people, each in a conversation of theirs, who have at least `count` intervals there.
+pub async fn with_intervals(
+    conn: &mut PgConnection,
+    keys: &[i64],
+    users: &[Uuid],
+    count: i64,
+) -> Result<Vec<(i64, Uuid)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"SELECT asked.key AS "key!", asked.user_id AS "user_id!"
+           FROM UNNEST($1::bigint[], $2::uuid[]) AS asked (key, user_id)
+           WHERE (SELECT count(*) FROM (SELECT FROM member_intervals
+                                        WHERE conversation_key = asked.key AND user_id = asked.user_id
+                                        LIMIT $3) AS known) >= $3"#,
+        keys,
+        users,
+        count,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.key, row.user_id)).collect())
+}
+
 /// Adds the members of a new conversation, who see it from the first event on.
 pub async fn insert_first(
     conn: &mut PgConnection,

@@ -1,5 +1,6 @@
 //! `reactions`: the reactions that are on at a log's head.
 
+use kith_protocol::limits;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -142,7 +143,7 @@ pub struct ListedRow {
 }
 
 /// The reactions of these messages at the log's head, the reader's own first, then oldest first; at most `users_max`
-/// people an emoji.
+/// people an emoji, and no more emoji of a message than one may have now: an older version set no limit.
 pub async fn at_head(
     conn: &mut PgConnection,
     key: i64,
@@ -154,14 +155,16 @@ pub async fn at_head(
         ListedRow,
         r#"SELECT target, sender, emoji, users AS "users!"
            FROM (SELECT target, sender, emoji, count(*) OVER (PARTITION BY target, emoji) AS users,
-                        row_number() OVER (PARTITION BY target, emoji ORDER BY sender <> $3, seq) AS place
+                        row_number() OVER (PARTITION BY target, emoji ORDER BY sender <> $3, seq) AS place,
+                        dense_rank() OVER (PARTITION BY target ORDER BY emoji) AS emoji_place
                  FROM reactions WHERE conversation_key = $1 AND target = ANY($2)) AS listed
-           WHERE place <= $4
+           WHERE place <= $4 AND emoji_place <= $5
            ORDER BY target, emoji, place"#,
         key,
         targets,
         reader,
         users_max,
+        i64::try_from(limits::MESSAGE_EMOJI_MAX).unwrap_or(i64::MAX),
     )
     .fetch_all(conn)
     .await

@@ -16,6 +16,7 @@ use crate::{
 use kith_protocol::{
     ConversationId, ErrorCode, EventContent, UserId,
     event::{MemberBody, MemberChange},
+    limits,
 };
 use sqlx::PgConnection;
 use std::{
@@ -41,12 +42,20 @@ pub struct Additions {
     /// Those who add, and whom they cannot: one has blocked the other.
     blocked: HashSet<(UserId, UserId)>,
     used: HashMap<UserId, Used>,
+    /// Groups and people who were in them too often to be added once more.
+    often: HashSet<(i64, UserId)>,
 }
 
 impl Additions {
     /// For a batch that adds nobody.
     pub fn none(budget: HourlyBudget) -> Self {
-        Self { budget, people: HashMap::new(), blocked: HashSet::new(), used: HashMap::new() }
+        Self {
+            budget,
+            people: HashMap::new(),
+            blocked: HashSet::new(),
+            used: HashMap::new(),
+            often: HashSet::new(),
+        }
     }
 
     /// Locks and reads what a batch needs. The heads are locked and the known ids looked up already. Besides those who add,
@@ -62,12 +71,14 @@ impl Additions {
     ) -> Result<Self, sqlx::Error> {
         let mut pairs: BTreeSet<(Uuid, Uuid)> = BTreeSet::new();
         let mut affected: BTreeSet<Uuid> = BTreeSet::new();
+        let mut places: BTreeSet<(i64, Uuid)> = BTreeSet::new();
         for job in jobs {
             let Some(log) = logs.get(&job.conversation) else { continue };
             for (item, member) in job.items.iter().filter_map(|item| Some((item, change(item)?))) {
                 affected.insert(member.user.as_uuid());
                 if member.change == MemberChange::Added && !log.known.contains_key(&item.id) {
                     pairs.insert((job.sender.as_uuid(), member.user.as_uuid()));
+                    places.insert((log.key, member.user.as_uuid()));
                 }
             }
         }
@@ -82,6 +93,9 @@ impl Additions {
         let people = db::contacts::people(conn, &added).await?;
         let blocked = db::blocks::between(conn, &senders, &added).await?;
         let used = db::contacts::additions(conn, &senders).await?;
+        let (keys, users): (Vec<i64>, Vec<Uuid>) = places.into_iter().unzip();
+        let max = i64::try_from(limits::MEMBER_INTERVALS_MAX).unwrap_or(i64::MAX);
+        let often = db::members::with_intervals(conn, &keys, &users, max).await?;
         Ok(Self {
             budget,
             people: people.into_iter().map(|row| (UserId::from_uuid(row.id), row)).collect(),
@@ -89,6 +103,7 @@ impl Additions {
                 .into_iter()
                 .map(|(sender, user)| (UserId::from_uuid(sender), UserId::from_uuid(user)))
                 .collect(),
+            often: often.into_iter().map(|(key, user)| (key, UserId::from_uuid(user))).collect(),
             used: used
                 .into_iter()
                 .map(|(user, before_s)| (UserId::from_uuid(user), Used { before_s, added: 0 }))
@@ -104,6 +119,11 @@ impl Additions {
     /// Whether one of the two has blocked the other.
     pub fn is_blocked(&self, sender: UserId, user: UserId) -> bool {
         self.blocked.contains(&(sender, user))
+    }
+
+    /// Whether somebody was in a group [`limits::MEMBER_INTERVALS_MAX`] times or more.
+    pub fn has_been_here_often(&self, key: i64, user: UserId) -> bool {
+        self.often.contains(&(key, user))
     }
 
     /// Counts a person whom `sender` adds.
@@ -140,26 +160,33 @@ impl Additions {
     }
 }
 
-/// Counts the members of a group that `user` opens. A group of any size may be opened while something of the budget is free;
-/// what it takes beyond that is waited for later. The user's row is to be locked already.
+/// Whether `user` may open a group with others. One of any size may be opened while something of the budget is free; what
+/// it takes beyond that is waited for later.
 ///
 /// # Errors
 /// [`ApiError::RateLimited`] where nothing is free.
-pub async fn count_opening(
-    conn: &mut PgConnection,
-    budget: HourlyBudget,
-    user: UserId,
-    members: usize,
-) -> Result<(), ApiError> {
+pub async fn may_open(conn: &mut PgConnection, budget: HourlyBudget, user: UserId) -> Result<(), ApiError> {
     let users = [user.as_uuid()];
     let before_s = db::contacts::additions(conn, &users).await?.first().map_or(0.0, |(_, ahead_s)| *ahead_s);
     let used = HashMap::from([(user, Used { before_s, added: 0 })]);
     let mut counted = Additions { used, ..Additions::none(budget) };
     counted.count(user).map_err(|refusal| ApiError::RateLimited {
         retry_after_ms: refusal.retry_after_ms.unwrap_or_default().max(1),
-    })?;
+    })
+}
+
+/// Counts the members of a group that `user` opens. The user's row is to be locked already.
+///
+/// # Errors
+/// When the database fails.
+pub async fn count_opening(
+    conn: &mut PgConnection,
+    budget: HourlyBudget,
+    user: UserId,
+    members: usize,
+) -> Result<(), sqlx::Error> {
     let seconds = budget.step_s() * members as f64;
-    Ok(db::contacts::count_additions(conn, &users, &[seconds]).await?)
+    db::contacts::count_additions(conn, &[user.as_uuid()], &[seconds]).await
 }
 
 fn change(item: &Item) -> Option<&MemberBody> {

@@ -1,4 +1,4 @@
-//! The reactions that are on and the pins of a locked log: their limits, and what a batch changes of them.
+//! The reactions that are on, the pins and the edits of a locked log: their limits, and what a batch changes of them.
 
 use super::{log::Log, publish::Job};
 use crate::db::{self, reactions::ReactionColumns};
@@ -21,6 +21,8 @@ pub struct Annotations {
     pins: usize,
     /// Those of the batch's messages that are pinned.
     pinned: HashSet<EventId>,
+    /// Edits of the batch's messages, each counted up to the limit.
+    edits: HashMap<EventId, usize>,
     /// The event that put it on; `None` for taken off.
     reactions_changed: BTreeMap<Reaction, Option<Seq>>,
     pins_changed: BTreeMap<EventId, bool>,
@@ -53,6 +55,20 @@ impl Annotations {
     pub fn may_pin(&self, target: EventId) -> Result<(), ErrorCode> {
         let has_room = self.pinned.contains(&target) || self.pins < limits::CONVERSATION_PINS_MAX;
         if has_room { Ok(()) } else { Err(ErrorCode::TooLarge) }
+    }
+
+    /// Whether this message may be edited once more.
+    ///
+    /// # Errors
+    /// `too_large` above [`limits::MESSAGE_EDITS_MAX`].
+    pub fn may_edit(&self, target: EventId) -> Result<(), ErrorCode> {
+        let edits = self.edits.get(&target).copied().unwrap_or_default();
+        if edits < limits::MESSAGE_EDITS_MAX { Ok(()) } else { Err(ErrorCode::TooLarge) }
+    }
+
+    /// Counts an edit.
+    pub fn edit(&mut self, target: EventId) {
+        *self.edits.entry(target).or_default() += 1;
     }
 
     /// Puts an emoji on, by the event at `seq`, or takes it off.
@@ -90,7 +106,7 @@ impl Annotations {
     }
 }
 
-/// The messages that jobs react to, pin and delete.
+/// The messages that jobs edit, react to, pin and delete.
 #[derive(Default)]
 struct Asked {
     reacted: BTreeSet<(i64, Uuid)>,
@@ -98,6 +114,7 @@ struct Asked {
     /// A deletion may make room for a pin behind it, so deleted messages are among them.
     pinned: BTreeSet<(i64, Uuid)>,
     pin_keys: BTreeSet<i64>,
+    edited: BTreeSet<(i64, Uuid)>,
 }
 
 impl Asked {
@@ -115,6 +132,9 @@ impl Asked {
                         asked.pinned.insert((key, target.as_uuid()));
                         asked.pin_keys.insert(key);
                     }
+                    EventContent::Edit { target, .. } => {
+                        asked.edited.insert((key, target.as_uuid()));
+                    }
                     EventContent::Delete { target } => {
                         asked.pinned.insert((key, target.as_uuid()));
                     }
@@ -126,7 +146,7 @@ impl Asked {
     }
 }
 
-/// Reads what these jobs' reactions and pins are measured by. No statement runs where no job has one.
+/// Reads what these jobs' reactions, pins and edits are measured by. No statement runs where no job has one.
 pub async fn load(
     conn: &mut PgConnection,
     logs: &mut BTreeMap<ConversationId, Log>,
@@ -146,6 +166,15 @@ pub async fn load(
             let Some(known) = by_key.get_mut(&row.conversation_key) else { continue };
             let whose = (EventId::from_uuid(row.target), UserId::from_uuid(row.sender));
             known.own.entry(whose).or_default().insert(row.emoji);
+        }
+    }
+    if !asked.edited.is_empty() {
+        let (keys, targets): (Vec<i64>, Vec<Uuid>) = asked.edited.into_iter().unzip();
+        let max = i64::try_from(limits::MESSAGE_EDITS_MAX).unwrap_or(i64::MAX);
+        for (key, target, edits) in db::events::edit_counts(conn, &keys, &targets, max).await? {
+            if let Some(known) = by_key.get_mut(&key) {
+                known.edits.insert(EventId::from_uuid(target), usize::try_from(edits).unwrap_or_default());
+            }
         }
     }
     if !asked.pin_keys.is_empty() {

@@ -165,7 +165,11 @@ impl Log {
             }
             EventContent::Edit { target, .. } => {
                 let is_own = self.target(sender, *target)?.sender == sender;
-                if is_own { Ok(None) } else { Err(ErrorCode::NotAllowed) }
+                if !is_own {
+                    return Err(ErrorCode::NotAllowed);
+                }
+                self.annotations.may_edit(*target)?;
+                Ok(None)
             }
             EventContent::Delete { target } => {
                 let is_own = self.target(sender, *target)?.sender == sender;
@@ -237,7 +241,9 @@ impl Log {
                 if present.is_some() {
                     return Err(ErrorCode::Invalid);
                 }
-                if access.members.len() >= limits::GROUP_MEMBERS_MAX {
+                if access.members.len() >= limits::GROUP_MEMBERS_MAX
+                    || additions.has_been_here_often(self.key, user)
+                {
                     return Err(ErrorCode::TooLarge);
                 }
                 let others = [user];
@@ -273,6 +279,7 @@ impl Log {
             EventContent::Reaction { target, reaction } => {
                 self.annotations.react(*target, sender, &reaction.emoji, reaction.on, self.head);
             }
+            EventContent::Edit { target, .. } => self.annotations.edit(*target),
             EventContent::Pin { target, on } => self.annotations.pin(*target, *on),
             EventContent::Delete { target } => self.annotations.clear(*target),
             _ => {}

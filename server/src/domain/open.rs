@@ -148,6 +148,8 @@ async fn create(
     if !policy::may_start(Start { tenant: &tenant, kind: opening.kind, user, others }) {
         return Err(ApiError::NotAllowed);
     }
+    // Asked before anything is locked: a refusal keeps nobody waiting.
+    may_open(&mut tx, config, user, opening, others).await?;
     let new = NewConversation {
         id: opening.id,
         kind: opening.kind,
@@ -163,16 +165,8 @@ async fn create(
     db::heads::insert(&mut tx, key, opening.id).await?;
     let versions = db::contacts::raise_user_seqs(&mut tx, &everybody).await?;
     // All rows of users are locked in order by now. A block is committed under its user's.
-    let others: Vec<Uuid> = others.iter().map(|one| one.as_uuid()).collect();
-    if !db::blocks::around(&mut tx, user, &others).await?.is_empty() {
-        return Err(ApiError::TargetMissing);
-    }
-    let (at_once, step_s) = (f64::from(config.opening.at_once), config.opening.step_s());
-    if let Some(wait_s) = db::contacts::count_opening(&mut tx, user, at_once, step_s).await? {
-        let wait = Duration::from_secs_f64(wait_s.max(0.001));
-        let retry_after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
-        return Err(ApiError::RateLimited { retry_after_ms });
-    }
+    may_open(&mut tx, config, user, opening, others).await?;
+    db::contacts::count_opening(&mut tx, user, config.opening.step_s()).await?;
     if opening.kind == ConversationKind::Group && !others.is_empty() {
         additions::count_opening(&mut tx, config.adding, user, others.len()).await?;
     }
@@ -189,6 +183,30 @@ async fn create(
     db::members::insert_first(&mut tx, key, &everybody, &roles, &versions).await?;
     tx.commit().await?;
     Ok(true)
+}
+
+/// Whether blocks and the caller's budgets let a conversation begin.
+async fn may_open(
+    conn: &mut PgConnection,
+    config: &Config,
+    user: UserId,
+    opening: &Opening,
+    others: &[UserId],
+) -> Result<(), ApiError> {
+    let people: Vec<Uuid> = others.iter().map(|one| one.as_uuid()).collect();
+    if !db::blocks::around(conn, user, &people).await?.is_empty() {
+        return Err(ApiError::TargetMissing);
+    }
+    let (at_once, step_s) = (f64::from(config.opening.at_once), config.opening.step_s());
+    if let Some(wait_s) = db::contacts::opening_wait(conn, user, at_once, step_s).await? {
+        let wait = Duration::from_secs_f64(wait_s.max(0.001));
+        let retry_after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
+        return Err(ApiError::RateLimited { retry_after_ms });
+    }
+    if opening.kind == ConversationKind::Group && !others.is_empty() {
+        additions::may_open(conn, config.adding, user).await?;
+    }
+    Ok(())
 }
 
 /// Tells connected members before the first event. A direct conversation without events is its creator's alone.

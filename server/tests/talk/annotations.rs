@@ -86,6 +86,24 @@ async fn a_conversation_has_at_most_50_pins_and_a_deletion_makes_room() {
 }
 
 #[tokio::test]
+async fn a_message_has_at_most_1000_edits_so_that_its_deletion_stays_small() {
+    let world = World::start().await;
+    let [ada, bo] = world.people(["ada", "bo"]).await;
+    let mut ada = ada.online().await;
+    let chat = ada.start_chat(bo.user, "0").await;
+    let (first, second) = (message("1"), message("2"));
+    ada.send(chat, &[first.clone(), second.clone()]).await;
+    let edit = |message: &Value| about("edit", &message["id"], json!({"text": "x"}));
+    for _ in 0..4 {
+        let edits: Vec<Value> = (0..250).map(|_| edit(&first)).collect();
+        all_ok(&mut ada, chat, &edits).await;
+    }
+    assert_eq!(ada.refused(chat, edit(&first)).await, "too_large");
+    ada.ok(chat, edit(&second)).await;
+    ada.ok(chat, about("delete", &first["id"], json!({}))).await;
+}
+
+#[tokio::test]
 async fn w9_states_count_towards_the_128_kib_of_a_page() {
     let world = World::start().await;
     let [ada, bo] = world.people(["ada", "bo"]).await;

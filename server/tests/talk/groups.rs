@@ -331,6 +331,12 @@ async fn a_user_opens_so_many_conversations_at_once_and_then_so_many_an_hour() {
     assert_eq!(line.call(open(first)).await["type"], "heads", "one that exists is found");
     let body = json!({"kind": "group", "members": [bo.user]});
     assert_eq!(ada.ask(reqwest::Method::POST, "/v1/conversations", Some(body)).await.0, 429);
+    // A refusal locks nobody's row, so that it holds nobody up.
+    let mut holding = kith_server::db::begin(&world.server.pool).await.unwrap();
+    let lock = "SELECT FROM users WHERE id = $1 FOR UPDATE";
+    sqlx::query(lock).bind(bo.user.as_uuid()).execute(&mut *holding).await.unwrap();
+    assert_eq!(line.error(open(ConversationId::mint())).await, "rate_limited");
+    holding.rollback().await.unwrap();
     bo.online().await.start_group(&[ada.user]).await;
     // A minute later there is room for one.
     sqlx::query("UPDATE users SET opened_until = opened_until - interval '1 minute'")
@@ -365,6 +371,23 @@ async fn the_members_of_new_groups_count_among_the_people_whom_a_user_adds() {
         .await
         .unwrap();
     line.start_group(&[flo.user]).await;
+}
+
+#[tokio::test]
+async fn somebody_who_was_in_a_group_100_times_is_not_added_again() {
+    let world = World::start().await;
+    let [ada, bo, cy] = world.people(["ada", "bo", "cy"]).await;
+    let mut ada = ada.online().await;
+    let group = ada.start_group(&[bo.user, cy.user]).await;
+    // The first stay began with the group.
+    let turns: Vec<Value> =
+        (0..99).flat_map(|_| ["removed", "added"].map(|change| member(bo.user, change))).collect();
+    let results = ada.send(group, &turns).await;
+    assert!(results.iter().all(|result| result["status"] == "ok"), "{results:?}");
+    ada.ok(group, member(bo.user, "removed")).await;
+    assert_eq!(ada.refused(group, member(bo.user, "added")).await, "too_large");
+    ada.ok(group, member(cy.user, "removed")).await;
+    ada.ok(group, member(cy.user, "added")).await;
 }
 
 #[tokio::test]

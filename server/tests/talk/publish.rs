@@ -358,7 +358,7 @@ async fn a_user_stores_as_much_as_they_may_and_can_still_make_room() {
     let deadline = std::time::Instant::now() + crate::support::SOON;
     let counted = async || -> (i64, i64) {
         let sql = "SELECT coalesce((SELECT bytes FROM user_storage WHERE user_id = $1), 0),
-                          (SELECT sum(octet_length(body)) FROM events WHERE sender = $1)";
+                          (SELECT sum(coalesce(octet_length(body), 0) + 128) FROM events WHERE sender = $1)";
         sqlx::query_as(sql).bind(ada.user.as_uuid()).fetch_one(&world.server.pool).await.unwrap()
     };
     loop {
