@@ -130,6 +130,15 @@ fn a_revoked_device_stops() {
 }
 
 #[test]
+fn s8_a_greeting_that_names_the_device_of_before_ends_at_once() {
+    let mut bench = Bench::new(LocalState::default());
+    let actions = bench.feed(Input::Connected);
+    assert!(matches!(actions[0], Action::Send(ClientFrame::Hello(_), _)), "{actions:?}");
+    let actions = bench.feed(Input::TokenRenewed(DeviceId::from_uuid(uuid::Uuid::from_u128(2))));
+    assert!(actions.contains(&Action::Close) && actions.contains(&Action::Connect), "{actions:?}");
+}
+
+#[test]
 fn s8_a_forked_device_takes_a_new_one_and_keeps_the_outbox() {
     let local = LocalState {
         generation: 4,
