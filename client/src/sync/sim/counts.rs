@@ -12,6 +12,7 @@ pub(super) struct Counts {
     pub crashes: u64,
     pub server_crashes: u64,
     pub restores: u64,
+    pub lost_conversations: u64,
     pub copies: u64,
     pub sleeps: u64,
     pub clock_jumps: u64,
@@ -25,7 +26,7 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    fn named(&mut self) -> [(&'static str, &mut u64); 17] {
+    fn named(&mut self) -> [(&'static str, &mut u64); 18] {
         [
             ("runs", &mut self.runs),
             ("messages", &mut self.messages),
@@ -34,6 +35,7 @@ impl Counts {
             ("client crashes", &mut self.crashes),
             ("server crashes", &mut self.server_crashes),
             ("restores", &mut self.restores),
+            ("lost conversations", &mut self.lost_conversations),
             ("copied profiles", &mut self.copies),
             ("sleeps", &mut self.sleeps),
             ("clock jumps", &mut self.clock_jumps),
@@ -45,6 +47,11 @@ impl Counts {
             ("power cuts", &mut self.power_cuts),
             ("runs on the real store", &mut self.on_disk),
         ]
+    }
+
+    /// What has not happened at all.
+    pub(super) fn never(mut self) -> Vec<&'static str> {
+        self.named().into_iter().filter(|(_, count)| **count == 0).map(|(name, _)| name).collect()
     }
 
     pub(super) fn add(&mut self, mut other: Self) {

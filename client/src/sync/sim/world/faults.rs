@@ -59,6 +59,7 @@ impl World {
     fn note_lost(&mut self, id: ConversationId, log: &[Event]) {
         let kept = self.server.conversations.get(&id);
         if kept.is_none() {
+            self.counts.lost_conversations += 1;
             self.lost.whole.insert(id);
             self.lost.from.insert(id, Seq::ZERO);
         }
