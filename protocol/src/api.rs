@@ -230,7 +230,7 @@ pub struct MarkRead {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ExchangeRequest {
-    /// `hello` first.
+    /// `hello` first; at most 256.
     #[serde(deserialize_with = "crate::frame::values_once")]
     pub frames: Vec<serde_json::Value>,
     /// How long to wait for something to happen, at most 25,000.

@@ -99,6 +99,8 @@ pub const HELLO_WITHIN: Duration = Duration::from_secs(5);
 pub const RECONNECT_FIRST_MAX: Duration = Duration::from_secs(2);
 /// Later reconnects: 1 s doubled up to this (S10).
 pub const RECONNECT_MAX: Duration = Duration::from_secs(60);
+/// Frames of an exchange (S12).
+pub const EXCHANGE_FRAMES_MAX: usize = 256;
 /// The longest an exchange may wait (S12).
 pub const EXCHANGE_WAIT_MAX: Duration = Duration::from_millis(25_000);
 /// How far apart polls are at most (S12).

@@ -4,7 +4,7 @@ use crate::{
     auth::{KEYS_READ_EVERY, Tokens},
     bus, clock,
     config::{Config, ConfigError},
-    connections::{Connections, Stall, Unstalled},
+    connections::{Connections, Entered, Stall},
     domain,
     http::peer,
     metrics,
@@ -172,11 +172,7 @@ async fn accept(listener: TcpListener, door: &Door, connections: &TaskTracker) {
                     door.state.metrics.turned_away.inc();
                     continue;
                 };
-                let entering = enter(stream, from, door.clone());
-                connections.spawn(async move {
-                    let _entered = entered;
-                    entering.await;
-                });
+                connections.spawn(enter(stream, from, door.clone(), entered));
             }
             Err(error) => {
                 tracing::warn!(%error, "could not accept a connection");
@@ -186,30 +182,31 @@ async fn accept(listener: TcpListener, door: &Door, connections: &TaskTracker) {
     }
 }
 
-async fn enter(stream: TcpStream, peer: SocketAddr, door: Door) {
+async fn enter(stream: TcpStream, peer: SocketAddr, door: Door, entered: Entered) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "no TCP_NODELAY");
     }
     let Some(tls) = door.tls.clone() else {
-        return connection(stream, peer, door.router, door.shutdown).await;
+        return connection(Stall::new(stream, entered), peer, door.router, door.shutdown).await;
     };
     let shaken = tokio::select! {
         shaken = timeout(HEADERS_WITHIN, tls.accept(stream)) => shaken,
         () = door.shutdown.cancelled() => return,
     };
     match shaken {
-        Ok(Ok(stream)) => connection(stream, peer, door.router, door.shutdown).await,
+        Ok(Ok(stream)) => {
+            connection(Stall::new(stream, entered), peer, door.router, door.shutdown).await;
+        }
         Ok(Err(error)) => tracing::debug!(%error, "no TLS"),
         Err(_) => tracing::debug!("a TLS handshake took too long"),
     }
 }
 
-async fn connection<S>(stream: S, peer: SocketAddr, router: Router, shutdown: CancellationToken)
+async fn connection<S>(stream: Stall<S>, peer: SocketAddr, router: Router, shutdown: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let unstalled = Unstalled::default();
-    let stream = Stall::new(stream, unstalled.clone());
+    let unstalled = stream.lifted();
     let service = router.map_request(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
         request.extensions_mut().insert(unstalled.clone());
@@ -331,8 +328,9 @@ mod tests {
     async fn sec_037_whoever_does_not_read_the_answer_is_let_go() {
         let router = Router::new().route("/", axum::routing::get(async || "long ".repeat(1_000)));
         let (mut client, served) = duplex(64);
+        let entered = Connections::new(&Config::for_tests()).enter(None).unwrap();
         let serving = tokio::spawn(connection(
-            served,
+            Stall::new(served, entered),
             SocketAddr::from(([127, 0, 0, 1], 1)),
             router,
             CancellationToken::new(),

@@ -1,5 +1,6 @@
 //! A stream whose writes have a deadline: a client that takes its answer a byte at a time does not hold it for ever.
 
+use super::Entered;
 use std::{
     io,
     pin::Pin,
@@ -34,15 +35,28 @@ impl Unstalled {
 pub struct Stall<S> {
     stream: S,
     lifted: Unstalled,
+    /// A socket outlives the request that asked for it, so its place is kept here.
+    _entered: Entered,
     within: Duration,
     /// Runs while something waits to be written.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Stall<S> {
-    /// Wraps a stream; `lifted` ends the deadline.
-    pub fn new(stream: S, lifted: Unstalled) -> Self {
-        Self { stream, lifted, within: WRITTEN_WITHIN, deadline: None }
+    /// Wraps a stream, which is counted until it is closed.
+    pub fn new(stream: S, entered: Entered) -> Self {
+        Self {
+            stream,
+            lifted: Unstalled::default(),
+            _entered: entered,
+            within: WRITTEN_WITHIN,
+            deadline: None,
+        }
+    }
+
+    /// What lifts the deadline.
+    pub fn lifted(&self) -> Unstalled {
+        self.lifted.clone()
     }
 
     /// A write has to wait: not beyond the deadline.
@@ -118,6 +132,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Stall<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{config::Config, connections::Connections};
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt, duplex},
         time::{interval, timeout},
@@ -125,8 +140,11 @@ mod tests {
 
     const WITHIN: Duration = Duration::from_millis(400);
 
-    fn stall<S>(stream: S, lifted: Unstalled) -> Stall<S> {
-        Stall { within: WITHIN, ..Stall::new(stream, lifted) }
+    fn stall<S>(stream: S) -> Stall<S> {
+        Stall {
+            within: WITHIN,
+            ..Stall::new(stream, Connections::new(&Config::for_tests()).enter(None).unwrap())
+        }
     }
 
     /// Takes a byte every 10 ms, at most so many.
@@ -143,7 +161,7 @@ mod tests {
     #[tokio::test]
     async fn sec_028_a_reader_who_takes_a_byte_at_a_time_does_not_extend_the_deadline() {
         let (near, far) = duplex(16);
-        let mut stream = stall(near, Unstalled::default());
+        let mut stream = stall(near);
         let begun = Instant::now();
         let written = async {
             let written = stream.write_all(&[0; 1 << 20]).await;
@@ -160,11 +178,10 @@ mod tests {
     async fn each_answer_has_the_whole_time_and_a_socket_as_much_as_it_needs() {
         for (is_lifted, pieces) in [(false, 10), (true, 1)] {
             let (near, far) = duplex(1);
-            let lifted = Unstalled::default();
+            let mut stream = stall(near);
             if is_lifted {
-                lifted.lift();
+                stream.lifted().lift();
             }
-            let mut stream = stall(near, lifted);
             let written = async {
                 for _ in 0..pieces {
                     stream.write_all(&vec![0; 80 / pieces]).await?;

@@ -35,6 +35,9 @@ pub async fn exchange(
     authed: Authed,
     JsonBody(request): JsonBody<ExchangeRequest>,
 ) -> Result<Json<ExchangeAnswer>, ApiError> {
+    if request.frames.len() > limits::EXCHANGE_FRAMES_MAX {
+        return Err(ApiError::TooLarge);
+    }
     let texts: Vec<String> = request.frames.iter().map(Value::to_string).collect();
     if texts.iter().any(|text| text.len() > limits::INBOUND_FRAME_BYTES_MAX) {
         return Err(ApiError::TooLarge);

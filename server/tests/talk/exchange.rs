@@ -126,6 +126,13 @@ async fn s12_exchanges_of_a_bad_form_are_refused() {
         let (_, answer) = ada.ask(Method::POST, "/v1/exchange", Some(body)).await;
         assert_eq!(answer["code"], code, "{answer}");
     }
+    let many = |count: usize| {
+        let frames: Vec<Value> = std::iter::once(ada.hello(1)).chain((1..count).map(|_| json!(0))).collect();
+        json!({"frames": frames})
+    };
+    let (_, answer) = ada.ask(Method::POST, "/v1/exchange", Some(many(257))).await;
+    assert_eq!(answer["code"], "too_large", "{answer}");
+    assert_eq!(ada.ask(Method::POST, "/v1/exchange", Some(many(256))).await.0, 200);
     let (status, answer) =
         world.ask(Method::POST, "/v1/exchange", None, Some(json!({"frames": [ada.hello(1)]}))).await;
     assert_eq!((status, &answer["code"]), (401, &json!("token_invalid")));

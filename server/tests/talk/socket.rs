@@ -6,7 +6,11 @@ use kith_protocol::{ConversationId, DeviceId};
 use kith_server::Config;
 use serde_json::{Value, json};
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
 use tokio_tungstenite::tungstenite::{
     Message,
     protocol::frame::{
@@ -255,6 +259,34 @@ async fn sec_028_sockets_that_say_nothing_are_few_for_each_user() {
         .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
     assert_eq!(upgrade.send().await.unwrap().status(), 503);
     bo.online().await;
+}
+
+#[tokio::test]
+async fn sec_028_open_sockets_count_among_the_connections_of_an_address() {
+    let config = Config { loopback_is_limited: true, connections_per_address: 10, ..Config::for_tests() };
+    let world = World::start_with(config).await;
+    let people = world.people(["ada", "bo", "cy", "di", "ed", "flo"]).await;
+    let mut lines = Vec::new();
+    for person in &people {
+        lines.push(person.online().await);
+    }
+    // The client that signed them in may hold two more.
+    let room = async || {
+        let mut held = Vec::new();
+        loop {
+            let mut stream = TcpStream::connect(world.server.address).await.unwrap();
+            let asked = stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await;
+            if asked.is_err() || stream.read_u8().await.is_err() {
+                return held.len();
+            }
+            held.push(stream);
+        }
+    };
+    let beside = room().await;
+    assert!(beside <= 4, "{beside} beside six sockets");
+    drop(lines);
+    let all = async { while room().await < 6 {} };
+    timeout(crate::support::SOON, all).await.expect("whoever goes makes room");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use super::{Asked, Link, Machine};
 use crate::sync::Action;
 use kith_protocol::{ClientFrame, ServerFrame, limits};
+use std::collections::BTreeSet;
 
 /// Polling instead of a socket (S12).
 #[derive(Debug, Default)]
@@ -15,14 +16,28 @@ pub(crate) struct Polling {
     pub socket_at: u64,
     /// Nobody had answered when polling began: after the first exchange that works a socket is tried at once.
     suspect: bool,
-    /// The last request of the exchange under way.
+    /// The last request of the exchange under way, and of those before it that did not fit.
     sent_up_to: u64,
-    /// What the next exchange carries.
+    /// What the next exchange carries, or as much of it as fits.
     pub queue: Vec<(ClientFrame, Option<u64>)>,
 }
 
 /// The least time between two exchanges, ms.
 const EXCHANGE_EVERY_MS: u64 = 100;
+/// What an exchange's body has besides its frames, at most, in bytes.
+const EXCHANGE_ROOM: usize = 1024;
+
+/// Takes the first frames, as many as an exchange may carry.
+fn fitting(queue: &mut Vec<(ClientFrame, Option<u64>)>) -> Vec<(ClientFrame, Option<u64>)> {
+    let mut bytes = EXCHANGE_ROOM;
+    let fits = |(frame, request): &&(ClientFrame, Option<u64>)| {
+        bytes += frame.encode(*request).len() + 1;
+        bytes <= limits::HTTP_BODY_BYTES_MAX
+    };
+    let count = queue.iter().take(limits::EXCHANGE_FRAMES_MAX).take_while(fits).count();
+    let left = queue.split_off(count);
+    std::mem::replace(queue, left)
+}
 
 impl Machine {
     /// Two failed sockets, or a server that has none, begin polling (S12); whether the server answers at all, the first
@@ -50,7 +65,7 @@ impl Machine {
             self.tell_again();
         }
         self.polling.queue.extend(queued);
-        let frames = std::mem::take(&mut self.polling.queue);
+        let frames = fitting(&mut self.polling.queue);
         self.polling.sent_up_to = self.last_request;
         self.actions.push(Action::Exchange(frames));
     }
@@ -76,9 +91,13 @@ impl Machine {
             }
         }
         // What this exchange carried and did not answer will not be answered any more.
-        let later = self.requests.split_off(&(self.polling.sent_up_to + 1));
-        for (_, request) in std::mem::replace(&mut self.requests, later) {
-            self.unanswered(request.asked);
+        let left: BTreeSet<u64> = self.polling.queue.iter().filter_map(|(_, request)| *request).collect();
+        for (id, request) in std::mem::take(&mut self.requests) {
+            if id > self.polling.sent_up_to || left.contains(&id) {
+                self.requests.insert(id, request);
+            } else {
+                self.unanswered(request.asked);
+            }
         }
         self.backoff.reset();
         self.link = Link::Between { until: self.now.mono + limits::POLL_EVERY.as_millis() as u64 };

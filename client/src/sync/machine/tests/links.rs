@@ -3,7 +3,7 @@ use crate::sync::{ConnectError, TokenError};
 use kith_protocol::{
     ErrorCode,
     error::close,
-    frame::{AuthExpiring, ErrorFrame},
+    frame::{AuthExpiring, ErrorFrame, ProfilesRequest},
 };
 
 fn refused(bench: &Bench, code: ErrorCode) -> ServerFrame {
@@ -233,6 +233,44 @@ fn s12_a_server_without_sockets_is_polled_at_once_and_takes_what_waits() {
     };
     assert!(matches!(frames[0].0, ClientFrame::Hello(_)));
     assert!(frames.iter().any(|(frame, _)| matches!(frame, ClientFrame::Send(_))));
+}
+
+#[test]
+fn s12_what_does_not_fit_into_an_exchange_goes_with_the_next() {
+    let mut bench = Bench::new(LocalState::default());
+    bench.feed(Input::ConnectFailed(ConnectError::NoSocket { off: true }));
+    let answer = |bench: &Bench| vec![bench.welcome(bench.me), ServerFrame::Heads(heads(Vec::new()))];
+    bench.feed(Input::Exchanged(answer(&bench)));
+    let ask = |bench: &mut Bench, number: u128, names: usize| {
+        let (conversation, users) = (conversation(number), vec![UserId::mint(); names]);
+        bench.machine.request(
+            ClientFrame::Profiles(ProfilesRequest { users }),
+            super::super::Asked::Check { conversation },
+        )
+    };
+    let carried = |bench: &mut Bench| {
+        let actions = [bench.after(100), bench.after(100)].concat();
+        let exchange = actions.into_iter().find_map(|action| match action {
+            Action::Exchange(frames) => Some(frames),
+            _ => None,
+        });
+        let frames = exchange.expect("an exchange");
+        assert!(matches!(frames[0].0, ClientFrame::Hello(_)));
+        frames[1..].iter().filter_map(|(_, request)| *request).collect::<Vec<u64>>()
+    };
+    // Many small ones, and some that are large together.
+    for (count, names, least) in [(300, 1, 255), (8, 5_000, 2)] {
+        let asked: Vec<u64> = (0..count).map(|n| ask(&mut bench, n, names)).collect();
+        let first = carried(&mut bench);
+        assert!(first.len() >= least && first.len() < asked.len(), "{} of {}", first.len(), asked.len());
+        bench.feed(Input::Exchanged(answer(&bench)));
+        let mut all = first;
+        while all.len() < asked.len() {
+            all.extend(carried(&mut bench));
+            bench.feed(Input::Exchanged(answer(&bench)));
+        }
+        assert_eq!(all, asked, "each once, in order");
+    }
 }
 
 #[test]
