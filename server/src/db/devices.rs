@@ -1,5 +1,6 @@
 //! `devices`: one row per installation that signed in.
 
+use super::contacts;
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -257,6 +258,7 @@ pub async fn revoke_family(
     user: UserId,
     family: Uuid,
 ) -> Result<Vec<Uuid>, sqlx::Error> {
+    contacts::lock(conn, &[user.as_uuid()]).await?;
     sqlx::query_scalar!(
         "UPDATE devices SET revoked_at = now()
          WHERE user_id = $1 AND family = $2 AND revoked_at IS NULL
@@ -268,12 +270,14 @@ pub async fn revoke_family(
     .await
 }
 
-/// Signs all devices of the user out but `keep`; answers which.
+/// Signs all devices of the user out but `keep`; answers which. The user's row is locked first, in the transaction of
+/// `conn`: a device that parts meanwhile is among them.
 pub async fn revoke_others(
     conn: &mut PgConnection,
     user: UserId,
     keep: Option<DeviceId>,
 ) -> Result<Vec<Uuid>, sqlx::Error> {
+    contacts::lock(conn, &[user.as_uuid()]).await?;
     sqlx::query_scalar!(
         "UPDATE devices SET revoked_at = now()
          WHERE user_id = $1 AND id IS DISTINCT FROM $2 AND revoked_at IS NULL

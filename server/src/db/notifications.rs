@@ -92,7 +92,8 @@ pub async fn unseen(
 }
 
 /// Marks notifications of the user as seen by this device. As with [`unseen`], it counts only for what came after the
-/// device and is not about it: a stranger's device cannot hide that it has come.
+/// device and is not about it: a stranger's device cannot hide that it has come. Nor can one that parts from it: of new
+/// devices only those count that came after the device itself was made.
 pub async fn acknowledge(
     conn: &mut PgConnection,
     user: UserId,
@@ -108,7 +109,8 @@ pub async fn acknowledge(
              CROSS JOIN LATERAL (
                  SELECT n.id FROM notifications n JOIN devices d ON d.id = $3
                  WHERE n.id = asked.id AND n.user_id = $1 AND d.user_id = $1
-                   AND n.created_at > d.created_at AND n.data ->> 'device' IS DISTINCT FROM d.id::text
+                   AND n.created_at > CASE n.kind WHEN 'new_device' THEN d.made_at ELSE d.created_at END
+                   AND n.data ->> 'device' IS DISTINCT FROM d.id::text
                  LIMIT 1
              ) AS own))",
         user.as_uuid(),

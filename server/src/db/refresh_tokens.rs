@@ -39,6 +39,17 @@ pub async fn lock(
     replay_s: f64,
     parts: bool,
 ) -> Result<Option<TokenRow>, sqlx::Error> {
+    if parts {
+        // Before the device's: whoever signs all devices out waits, and then sees the new one as well.
+        sqlx::query!(
+            "SELECT users.id FROM refresh_tokens AS token
+             JOIN devices ON devices.id = token.device_id JOIN users ON users.id = devices.user_id
+             WHERE token.hash = $1 FOR NO KEY UPDATE OF users",
+            hash,
+        )
+        .fetch_optional(&mut *conn)
+        .await?;
+    }
     sqlx::query!(
         "SELECT devices.id FROM devices JOIN refresh_tokens ON refresh_tokens.device_id = devices.id
          WHERE refresh_tokens.hash = $1 FOR NO KEY UPDATE OF devices",

@@ -170,6 +170,9 @@ pub async fn refresh(state: &AppState, request: Refresh) -> Result<Session, ApiE
     }
     let is_first = row.exchanged_at.is_none();
     if !is_first && !row.is_replayable {
+        // A user's row is locked before those of the devices.
+        tx.rollback().await?;
+        let mut tx = db::begin(&state.pool).await?;
         let ended = db::devices::revoke_family(&mut tx, user, row.family).await?;
         tx.commit().await?;
         tracing::warn!(user.id = %user, device.id = %device, devices = ended.len(), "an exchanged refresh token came back");
@@ -290,15 +293,17 @@ pub async fn of_operator(pool: &PgPool, username: &str) -> Result<Vec<db::device
 /// # Errors
 /// [`ApiError::TargetMissing`] when there is no such user, or no such device signed in.
 pub async fn end_of_operator(pool: &PgPool, username: &str, device: Option<Uuid>) -> Result<usize, ApiError> {
-    let mut conn = pool.acquire().await?;
+    let mut tx = db::begin(pool).await?;
     let found =
-        db::credentials::credentials(&mut conn, username, None).await?.ok_or(ApiError::TargetMissing)?;
+        db::credentials::credentials(&mut tx, username, None).await?.ok_or(ApiError::TargetMissing)?;
     let user = UserId::from_uuid(found.id);
-    match device {
-        Some(device) if db::devices::revoke(&mut conn, user, DeviceId::from_uuid(device)).await? => Ok(1),
-        Some(_) => Err(ApiError::TargetMissing),
-        None => Ok(db::devices::revoke_others(&mut conn, user, None).await?.len()),
-    }
+    let count = match device {
+        Some(device) if db::devices::revoke(&mut tx, user, DeviceId::from_uuid(device)).await? => 1,
+        Some(_) => return Err(ApiError::TargetMissing),
+        None => db::devices::revoke_others(&mut tx, user, None).await?.len(),
+    };
+    tx.commit().await?;
+    Ok(count)
 }
 
 /// Signs all devices of the user out but `keep`.
@@ -306,7 +311,9 @@ pub async fn end_of_operator(pool: &PgPool, username: &str, device: Option<Uuid>
 /// # Errors
 /// When the database fails.
 pub async fn revoke_others(state: &AppState, user: UserId, keep: DeviceId) -> Result<(), ApiError> {
-    let ended = db::devices::revoke_others(&mut *state.pool.acquire().await?, user, Some(keep)).await?;
+    let mut tx = db::begin(&state.pool).await?;
+    let ended = db::devices::revoke_others(&mut tx, user, Some(keep)).await?;
+    tx.commit().await?;
     close(state, &ended);
     Ok(())
 }

@@ -240,6 +240,69 @@ async fn sec_021_all_devices_of_a_user_are_told_of_a_further_one() {
     assert_eq!(notices(&again).await, Vec::<Value>::new());
 }
 
+#[tokio::test]
+async fn sec_021_forks_of_a_stolen_token_cannot_hide_each_other() {
+    let world = World::start().await;
+    let ada = world.person("ada").await;
+    let stolen = world.sign_in("ada").await;
+    let first = world.fork(&stolen).await;
+    let second = world.fork(&first).await;
+    let notices = async || {
+        let answer = world.greet(&ada, 0).await;
+        let frames = answer.body["frames"].as_array().unwrap().clone();
+        let notices = frames.into_iter().filter(|frame| frame["type"] == "notification");
+        notices.flat_map(|frame| frame["items"].as_array().unwrap().clone()).collect::<Vec<_>>()
+    };
+    let unseen = notices().await;
+    let ids: Vec<&Value> = unseen.iter().map(|item| &item["id"]).collect();
+    assert_eq!(ids.len(), 3);
+    for (fork, generation) in [(&first, 9), (&second, 0)] {
+        let hello = json!({"type": "hello", "request": 1, "protocol": 1, "device": fork.device.id,
+                           "generation": generation, "user_seq": 0, "app": "test/0"});
+        let ack = json!({"type": "notification.ack", "request": 2, "ids": ids});
+        let body = Some(json!({"frames": [hello, ack]}));
+        assert_eq!(world.ask(Method::POST, "/v1/exchange", Some(&fork.access_token), body).await.status, 200);
+    }
+    let left = notices().await;
+    assert!(left.iter().any(|item| item["data"]["device"] == json!(first.device.id)), "{left:?}");
+}
+
+#[tokio::test]
+async fn sec_022_a_device_that_parts_during_a_sign_out_of_all_does_not_survive_it() {
+    let world = World::start().await;
+    let (copied, owner) = (world.person("ada").await, world.sign_in("ada").await);
+    world.greet_as_a_copy(&copied).await;
+    // The parting is held up behind the new device's row.
+    let mut held = kith_server::db::begin(&world.server.pool).await.unwrap();
+    sqlx::query("LOCK TABLE notifications IN EXCLUSIVE MODE").execute(&mut *held).await.unwrap();
+    let body = Some(json!({"password": PASSWORD}));
+    let parting = world.refresh_with(&copied.refresh_token, Value::Null);
+    let ending = async {
+        until_waiting(&world, 1).await;
+        let ending = world.ask(Method::DELETE, "/v1/sessions", Some(&owner.access_token), body);
+        let release = async {
+            until_waiting(&world, 2).await;
+            held.rollback().await.unwrap();
+        };
+        tokio::join!(ending, release).0
+    };
+    let (parted, ended) = tokio::join!(parting, ending);
+    assert_eq!(ended.status, 204, "{}", ended.body);
+    let parted = parted.session();
+    assert!(!world.is_live(&parted).await && world.is_live(&owner).await);
+    assert_eq!(devices(&world, &owner).await.len(), 1);
+}
+
+/// Waits until so many statements wait for locks.
+async fn until_waiting(world: &World, count: i64) {
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let end = std::time::Instant::now() + Duration::from_secs(10);
+    while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&world.server.pool).await.unwrap() < count {
+        assert!(std::time::Instant::now() < end, "nothing waits");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 async fn notification(socket: &mut Socket) -> Value {
     loop {
         let message = timeout(Duration::from_secs(10), socket.next()).await.unwrap().unwrap().unwrap();
