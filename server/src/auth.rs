@@ -23,8 +23,12 @@ use sha2::Sha256;
 use sqlx::{PgConnection, PgPool};
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, RwLock},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    sync::{Arc, PoisonError, RwLock},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+use tokio::{
+    sync::{Mutex, Semaphore},
+    time::{Instant, sleep_until},
 };
 
 mod bus;
@@ -41,6 +45,8 @@ const TOKEN_TYPE: &str = "at+jwt";
 pub(crate) const KEYS_READ_EVERY: Duration = Duration::from_secs(3);
 /// Between two reads for tokens of unknown keys, so that made-up ones cost no more than one statement a second.
 const LOOK_UP_EVERY: Duration = Duration::from_secs(1);
+/// Requests with a token of an unknown key that wait for the next look.
+const LOOK_UPS_WAITING_MAX: usize = 1_024;
 /// A retired key is good for this long: until the last token that was signed with it has ended, also on a server that
 /// had not yet read that it is retired, with time to spare for a slow read.
 pub(crate) const KEY_OUTLIVES: Duration = Duration::from_secs(
@@ -90,6 +96,8 @@ pub struct Tokens {
     keys: Arc<RwLock<Arc<Keys>>>,
     /// When the keys were last read for a token of an unknown one.
     looked_up: Arc<Mutex<Option<Instant>>>,
+    /// Who waits for that.
+    waiting: Arc<Semaphore>,
     lifetime: Duration,
 }
 
@@ -108,7 +116,13 @@ impl Tokens {
         db::keys::ensure(&mut tx).await?;
         let keys = read(&mut tx, secret.as_ref()).await?;
         tx.commit().await?;
-        Ok(Self { secret, keys: Arc::new(RwLock::new(Arc::new(keys))), looked_up: Arc::default(), lifetime })
+        Ok(Self {
+            secret,
+            keys: Arc::new(RwLock::new(Arc::new(keys))),
+            looked_up: Arc::default(),
+            waiting: Arc::new(Semaphore::new(LOOK_UPS_WAITING_MAX)),
+            lifetime,
+        })
     }
 
     /// Reads the keys again, to learn what another process rotated.
@@ -121,15 +135,28 @@ impl Tokens {
         Ok(())
     }
 
-    /// As [`Tokens::verify`]. For a token of a key that is not known here, the keys are read at once, at most one time in
-    /// [`LOOK_UP_EVERY`]: another instance may have rotated them a moment ago.
+    /// As [`Tokens::verify`]. For a token of a key that is not known here, the keys are read again: another instance may
+    /// have rotated them a moment ago. They are read at most one time in [`LOOK_UP_EVERY`]; who comes between waits for
+    /// the next time, so that nobody's made-up keys use up what a good token needs.
     ///
     /// # Errors
-    /// As [`Tokens::verify`], and when the database fails.
+    /// As [`Tokens::verify`]; [`ApiError::Busy`] where many wait already; and when the database fails.
     pub async fn verify_of_any_key(&self, pool: &PgPool, token: &str) -> Result<Authed, ApiError> {
-        if !self.knows_key_of(token) && self.may_look_up(Instant::now()) {
-            self.reload(pool).await?;
+        if self.knows_key_of(token) {
+            return self.verify(token);
         }
+        let _waiting = self.waiting.try_acquire().map_err(|_| ApiError::Busy)?;
+        let asked = Instant::now();
+        let mut looked_up = self.looked_up.lock().await;
+        if looked_up.is_none_or(|at| at < asked) {
+            if let Some(at) = *looked_up {
+                sleep_until(at + LOOK_UP_EVERY).await;
+            }
+            let at = Instant::now();
+            self.reload(pool).await?;
+            *looked_up = Some(at);
+        }
+        drop(looked_up);
         self.verify(token)
     }
 
@@ -137,15 +164,6 @@ impl Tokens {
         let kid = jsonwebtoken::decode_header(token).ok().and_then(|header| header.kid);
         // What is no token of this server is refused without a look.
         kid.is_none_or(|kid| self.keys().access.contains_key(&kid))
-    }
-
-    fn may_look_up(&self, now: Instant) -> bool {
-        let mut looked_up = self.looked_up.lock().unwrap_or_else(PoisonError::into_inner);
-        let may = looked_up.is_none_or(|at| now.saturating_duration_since(at) >= LOOK_UP_EVERY);
-        if may {
-            *looked_up = Some(now);
-        }
-        may
     }
 
     fn keys(&self) -> Arc<Keys> {
@@ -308,7 +326,7 @@ impl FromRequestParts<AppState> for Authed {
                 rates::USERS => state.allowances.of_user(authed.user),
                 _ => state.allowances.of(authed.device),
             };
-            allowance.take_many(name, cost, Instant::now())?;
+            allowance.take_many(name, cost, std::time::Instant::now())?;
         }
         check_live(&mut *state.pool.acquire().await?, &authed).await?;
         Ok(authed)

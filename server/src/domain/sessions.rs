@@ -58,7 +58,7 @@ pub async fn sign_in(
     // A stranger who guesses must not lock the owner's own devices out, those that were signed out included.
     let is_known_device = found.as_ref().is_some_and(|user| user.knows_device);
     let guesser = match request.device.id.filter(|_| is_known_device) {
-        Some(device) => Guesser::Known(device),
+        Some(device) => state.sign_in_limits.known(device, network),
         None => Guesser::Stranger(&request.username, network),
     };
     state.sign_in_limits.attempt(guesser)?;
@@ -70,13 +70,17 @@ pub async fn sign_in(
     };
     state.sign_in_limits.succeeded(guesser);
     let id = UserId::from_uuid(user.id);
-    if verified.is_weak {
+    let session = if verified.is_weak {
         let stronger = state.passwords.hash(request.password).await?;
         let mut conn = state.pool.acquire().await?;
         db::credentials::upgrade_hash(&mut conn, id, &user.password_hash, &stronger).await?;
-        return begin(state, id, &stronger, request.device).await;
-    }
-    begin(state, id, &user.password_hash, request.device).await
+        drop(conn);
+        begin(state, id, &stronger, request.device).await?
+    } else {
+        begin(state, id, &user.password_hash, request.device).await?
+    };
+    state.sign_in_limits.was_right(session.device.id, network);
+    Ok(session)
 }
 
 /// Signs in whoever has shown the password of this hash. One that was changed meanwhile, or a user who was disabled, is
@@ -142,7 +146,11 @@ async fn session(
 /// [`ApiError::DeviceRevoked`] after signing out, and when an exchanged token comes back too late;
 /// [`ApiError::NotAllowed`] for a new device where the old one's last greeting was not answered `device_forked`;
 /// [`ApiError::RateLimited`] for a device that comes again and again.
-pub async fn refresh(state: &AppState, request: Refresh) -> Result<Session, ApiError> {
+pub async fn refresh(
+    state: &AppState,
+    request: Refresh,
+    network: Option<IpAddr>,
+) -> Result<Session, ApiError> {
     let old = hash_token(&request.refresh_token);
     let told = state.tokens.read_refresh(&request.refresh_token);
     if let Some(told) = &told {
@@ -202,6 +210,7 @@ pub async fn refresh(state: &AppState, request: Refresh) -> Result<Session, ApiE
     let ended = db::devices::revoke_beyond(&mut tx, user, session.device.id, most).await?;
     tx.commit().await?;
     kith_failpoint::pass(places::REFRESH_AFTER_COMMIT);
+    state.sign_in_limits.was_right(session.device.id, network);
     close(state, &ended);
     if let Some(notice) = notice {
         notices::tell(state, user, notice);

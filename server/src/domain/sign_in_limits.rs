@@ -22,6 +22,8 @@ const WAIT_MAX: Duration = Duration::from_secs(300);
 const FORGET_AFTER: Duration = Duration::from_secs(900);
 /// Keys held at most; above, the forgotten ones are dropped, and if none is, all.
 const KEYS_MAX: usize = 100_000;
+/// Devices with a network that are remembered; above, those that were not seen for long are forgotten.
+const HOMES_MAX: usize = 100_000;
 /// Requests of one address to the routes that hash passwords: a burst, then one a second.
 const ADDRESS_BURST: NonZeroU32 = NonZeroU32::new(60).unwrap();
 /// Refresh tokens that one address exchanges: a house full of people may come back at once.
@@ -56,8 +58,9 @@ impl Attempts {
 /// Who says a password. Each kind counts for itself, so that nobody's guesses slow an owner down on another device.
 #[derive(Debug, Clone, Copy)]
 pub enum Guesser<'a> {
-    /// A device that the account knows signs in, also one that was signed out.
-    Known(DeviceId),
+    /// A device that the account knows signs in from this network, also one that was signed out. Anybody may name a
+    /// device, so that where it was not seen before, guesses of all such networks count together.
+    Known { device: DeviceId, network: Option<IpAddr>, is_home: bool },
     /// A device that is signed in says the password again.
     Again(UserId, DeviceId),
     /// Anybody else who names the account, from this network; `None` for this machine.
@@ -68,13 +71,18 @@ impl Guesser<'_> {
     /// What is counted, and how many attempts cost nothing.
     fn keys(self) -> Vec<(String, u32)> {
         match self {
-            Self::Known(device) => vec![(format!("device {device}"), FREE_ATTEMPTS)],
+            Self::Known { device, network, is_home } => {
+                let mut keys = vec![(format!("device {device} {}", named(network)), FREE_ATTEMPTS)];
+                if !is_home {
+                    keys.push((format!("device {device}"), FREE_ATTEMPTS_OF_STRANGERS));
+                }
+                keys
+            }
             Self::Again(user, device) => vec![(format!("again {user} {device}"), FREE_ATTEMPTS)],
             Self::Stranger(name, network) => {
                 let name: String = name.chars().take(limits::USERNAME_CHARS_MAX + 1).collect();
-                let network = network.map_or_else(|| "here".to_owned(), |network| network.to_string());
                 vec![
-                    (format!("network {network} {name}"), FREE_ATTEMPTS),
+                    (format!("network {} {name}", named(network)), FREE_ATTEMPTS),
                     (format!("account {name}"), FREE_ATTEMPTS_OF_STRANGERS),
                 ]
             }
@@ -82,9 +90,15 @@ impl Guesser<'_> {
     }
 }
 
+fn named(network: Option<IpAddr>) -> String {
+    network.map_or_else(|| "here".to_owned(), |network| network.to_string())
+}
+
 /// Who has tried how often. In memory: another instance counts for itself.
 pub struct SignInLimits {
     attempts: Mutex<HashMap<String, Attempts>>,
+    /// Devices and the networks in which they showed a password or a refresh token that was right.
+    homes: quick_cache::sync::Cache<(DeviceId, Option<IpAddr>), ()>,
     addresses: DefaultKeyedRateLimiter<IpAddr>,
     refreshes: DefaultKeyedRateLimiter<IpAddr>,
     device_refreshes: DefaultKeyedRateLimiter<DeviceId>,
@@ -95,6 +109,7 @@ impl Default for SignInLimits {
         let each_second = Quota::per_second(NonZeroU32::MIN);
         Self {
             attempts: Mutex::default(),
+            homes: quick_cache::sync::Cache::new(HOMES_MAX),
             addresses: RateLimiter::keyed(each_second.allow_burst(ADDRESS_BURST)),
             refreshes: RateLimiter::keyed(Quota::per_second(REFRESHES_PER_S).allow_burst(REFRESHES_BURST)),
             device_refreshes: RateLimiter::keyed(each_second.allow_burst(DEVICE_REFRESHES_BURST)),
@@ -137,6 +152,16 @@ impl SignInLimits {
         for (key, _) in who.keys().into_iter().filter(|(_, free)| *free == FREE_ATTEMPTS) {
             attempts.remove(&key);
         }
+    }
+
+    /// A device that signs in from a network.
+    pub fn known(&self, device: DeviceId, network: Option<IpAddr>) -> Guesser<'static> {
+        Guesser::Known { device, network, is_home: self.homes.get(&(device, network)).is_some() }
+    }
+
+    /// A device has shown in a network that it is itself.
+    pub fn was_right(&self, device: DeviceId, network: Option<IpAddr>) {
+        self.homes.insert((device, network), ());
     }
 
     /// Counts a request of an address to a route that hashes passwords; `None` is not counted.
@@ -234,13 +259,24 @@ mod tests {
         limits.succeeded(stranger("ada", 1));
         assert_eq!(wait(limits.attempt_at(stranger("ada", 200), start)), Some(1_000));
         let (user, thief, own) = (UserId::mint(), DeviceId::mint(), DeviceId::mint());
-        assert_eq!(wait(limits.attempt_at(Guesser::Known(own), start)), None);
+        assert_eq!(wait(limits.attempt_at(limits.known(own, None), start)), None);
         for _ in 0..10 {
             assert_eq!(wait(limits.attempt_at(Guesser::Again(user, thief), start)), None);
         }
         assert_eq!(wait(limits.attempt_at(Guesser::Again(user, thief), start)), Some(1_000));
         assert_eq!(wait(limits.attempt_at(Guesser::Again(user, own), start)), None);
-        assert_eq!(wait(limits.attempt_at(Guesser::Known(thief), start)), None);
+        assert_eq!(wait(limits.attempt_at(limits.known(thief, None), start)), None);
+    }
+
+    #[test]
+    fn sec_007_whoever_names_a_device_slows_down_neither_its_network_nor_gets_more_tries_than_strangers() {
+        let (limits, start, device) = (SignInLimits::default(), Instant::now(), DeviceId::mint());
+        let network = |number: u8| Some(IpAddr::from([198, 51, 100, number]));
+        limits.was_right(device, network(250));
+        let tried = |number| limits.attempt_at(limits.known(device, network(number)), start);
+        let free: usize = (0..50).map(|number| (0..50).take_while(|_| tried(number).is_ok()).count()).sum();
+        assert_eq!(free, 100, "of all networks in which it was not seen");
+        assert_eq!((0..50).take_while(|_| tried(250).is_ok()).count(), 10, "where it was seen");
     }
 
     #[test]

@@ -30,9 +30,10 @@ pub async fn create(
 pub async fn refresh(
     State(state): State<AppState>,
     _counted: CountedRefresh,
+    peer: PeerAddress,
     JsonBody(request): JsonBody<Refresh>,
 ) -> Result<Json<Session>, ApiError> {
-    sessions::refresh(&state, request).await.map(Json)
+    sessions::refresh(&state, request, peer.counted).await.map(Json)
 }
 
 /// `GET /v1/sessions`

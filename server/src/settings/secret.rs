@@ -1,6 +1,7 @@
 //! Secrets among the settings: never shown, never an example, never in a file that others can read.
 
 use serde::{Deserialize, Serialize, Serializer};
+use sqlx::postgres::PgConnectOptions;
 use std::{
     fmt, io,
     path::{Path, PathBuf},
@@ -68,12 +69,14 @@ impl DatabaseUrl {
         self.0.host_str().is_some_and(|host| host.contains(text))
     }
 
-    /// Whether PostgreSQL runs on this machine, as far as the address tells.
+    /// Whether PostgreSQL runs on this machine, as far as the address tells, and `PGHOST` where it names no host.
     pub fn is_local(&self) -> bool {
-        if let Some(host) = self.setting("host").or_else(|| self.setting("hostaddr")) {
-            return host.starts_with('/') || is_loopback(&host);
-        }
-        self.0.host_str().is_none_or(|host| host.is_empty() || is_loopback(host) || host.starts_with("%2F"))
+        // Read by whoever connects: two readings of one address could differ.
+        self.0.as_str().parse::<PgConnectOptions>().is_ok_and(|options| {
+            options.get_socket().is_some()
+                || options.get_host().starts_with('/')
+                || is_loopback(options.get_host())
+        })
     }
 
     /// Whether what is said to the database can be read on the way: another host, and no demand for TLS.
@@ -133,6 +136,14 @@ impl FromStr for DatabaseUrl {
         let name = url.path().trim_start_matches('/');
         if !matches!(url.scheme(), "postgres" | "postgresql") || name.contains(['/', '@', ':']) {
             return Err(form.to_owned());
+        }
+        let mut said: Vec<String> =
+            url.query_pairs().map(|(key, _)| key.replace("ssl-mode", "sslmode")).collect();
+        said.sort_unstable();
+        if said.windows(2).any(|pair| pair[0] == pair[1])
+            || ["host", "hostaddr"].iter().all(|key| said.iter().any(|one| one == key))
+        {
+            return Err("a database's address says one thing twice".to_owned());
         }
         let url = Self(url);
         let password = url.0.password().map(str::to_owned).or_else(|| url.setting("password"));

@@ -74,6 +74,10 @@ fn sec_092_example_secrets_and_vague_tls_are_refused() {
         "postgres://kith:secret@db.example.org/kith",
         "postgres://kith@db.example.org/kith?password=changeme",
         "postgres://kith:long-enough@db.example.org/kith?sslmode=prefer",
+        // Which of two values counts is for readers to disagree about.
+        "postgres://kith@db.example.org/kith?sslmode=verify-full&sslmode=disable",
+        "postgres://kith@db.example.org/kith?sslmode=verify-full&ssl-mode=disable",
+        "postgres://kith@localhost/kith?host=localhost&hostaddr=10.0.0.2",
         "mysql://localhost/kith",
         "kith",
     ] {
@@ -82,7 +86,10 @@ fn sec_092_example_secrets_and_vague_tls_are_refused() {
     let tls = |text: &str| url(text).unwrap().tls();
     assert_eq!(tls("postgres://kith:secret@localhost/kith"), DatabaseTls::Local);
     assert_eq!(tls("postgres://kith@localhost/kith?host=/run/postgresql"), DatabaseTls::Local);
+    assert_eq!(tls("postgres://kith@%2Frun%2Fpostgresql/kith"), DatabaseTls::Local);
     assert_eq!(tls("postgres://kith@10.0.0.2/kith"), DatabaseTls::Unsaid);
+    assert_eq!(tls("postgres://kith@localhost/kith?host=10.0.0.2"), DatabaseTls::Unsaid);
+    assert_eq!(tls("postgres://kith@localhost/kith?hostaddr=10.0.0.2"), DatabaseTls::Unsaid);
     assert_eq!(tls("postgres://kith@10.0.0.2/kith?sslmode=verify-ca"), DatabaseTls::Unverified);
     assert_eq!(tls("postgres://kith@db/kith?sslmode=disable"), DatabaseTls::Renounced);
     assert!(url("postgres://kith@10.0.0.2/kith").unwrap().reveal().ends_with("?sslmode=verify-full"));

@@ -145,6 +145,14 @@ async fn sec_007_whoever_guesses_from_many_addresses_locks_no_known_device_out()
     let bob = world.person("bob").await;
     let foreign = inside.sign_in("203.0.113.9", "ada", PASSWORD, Some(bob.device.id)).await;
     foreign.refused(429, ErrorCode::RateLimited);
+    // Whoever names her device elsewhere is slowed down there alone.
+    for _ in 0..10 {
+        let answer = inside.sign_in("203.0.113.77", "ada", "not the password", Some(ada.device.id)).await;
+        answer.refused(401, ErrorCode::CredentialsInvalid);
+    }
+    let thief = inside.sign_in("203.0.113.77", "ada", PASSWORD, Some(ada.device.id)).await;
+    thief.refused(429, ErrorCode::RateLimited);
+    inside.sign_in("203.0.113.9", "ada", PASSWORD, Some(ada.device.id)).await.session();
     // And a known device that guesses is slowed down by itself.
     for _ in 0..10 {
         let answer = inside.sign_in("203.0.113.9", "ada", "not the password", Some(ada.device.id)).await;
