@@ -143,7 +143,7 @@ fn draft_conflict(tx: &mut Tx<'_>, items: &[i64], current: &OwnState) -> Result<
     drafts::conflict(tx, cid, current)?;
     put_own_state(tx, current)?;
     // What went with the draft was refused with it, and goes again without it.
-    rest.into_iter().try_for_each(|change| outbox::push_state(tx, cid, change))
+    outbox::push_states_again(tx, cid, rest)
 }
 
 fn put_notification(tx: &mut Tx<'_>, item: &Notification) -> Result<(), ClientError> {

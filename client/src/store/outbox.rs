@@ -178,23 +178,48 @@ pub(super) fn push_open(tx: &mut Tx<'_>, cid: i64) -> Result<(), ClientError> {
     Ok(())
 }
 
-/// Queues a change of own state; what waits untried takes it in (one row each conversation).
+/// Queues a change of own state; what waits and is not on its way takes it in (one row each conversation).
 pub(super) fn push_state(tx: &mut Tx<'_>, cid: i64, change: StateChange) -> Result<(), ClientError> {
     open_if_local(tx, cid)?;
-    let waiting = of_kind(tx, cid, "state")?.into_iter().next_back().filter(|row| row.state == "queued");
-    let Some(waiting) = waiting else {
+    let Some((item, mut whole)) = waiting_state(tx, cid)? else {
         push(tx, cid, "state", None, &sql::write_json(&change)?)?;
         return Ok(());
     };
-    let mut whole: StateChange = sql::read_json(&waiting.content)?;
+    put_over(&mut whole, change);
+    set_content(tx, item, &sql::write_json(&whole)?)
+}
+
+/// Queues changes again that were on their way: what waits is newer than they are.
+pub(super) fn push_states_again(
+    tx: &mut Tx<'_>,
+    cid: i64,
+    changes: impl IntoIterator<Item = StateChange>,
+) -> Result<(), ClientError> {
+    let Some(mut whole) = changes.into_iter().reduce(|mut whole, later| {
+        put_over(&mut whole, later);
+        whole
+    }) else {
+        return Ok(());
+    };
+    let Some((item, newer)) = waiting_state(tx, cid)? else { return push_state(tx, cid, whole) };
+    put_over(&mut whole, newer);
+    set_content(tx, item, &sql::write_json(&whole)?)
+}
+
+fn waiting_state(db: &Db<'_>, cid: i64) -> Result<Option<(i64, StateChange)>, ClientError> {
+    let newest = of_kind(db, cid, "state")?.into_iter().next_back().filter(|row| row.state == "queued");
+    newest.map(|row| Ok((row.item, sql::read_json(&row.content)?))).transpose()
+}
+
+/// Puts a later change over an earlier one.
+fn put_over(whole: &mut StateChange, change: StateChange) {
     whole.read = whole.read.max(change.read);
     whole.unread_flag = change.unread_flag.or(whole.unread_flag.filter(|_| change.read.is_none()));
     whole.mute = change.mute.or(whole.mute);
     whole.pin = change.pin.or(whole.pin);
     whole.archive = change.archive.or(whole.archive);
     whole.hidden = change.hidden.or(whole.hidden);
-    whole.draft = change.draft.or(whole.draft);
-    set_content(tx, waiting.item, &sql::write_json(&whole)?)
+    whole.draft = change.draft.or(whole.draft.take());
 }
 
 fn push(

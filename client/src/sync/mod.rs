@@ -69,6 +69,8 @@ pub(crate) enum ConnectError {
     },
     /// Refused for good (`upgrade_required`).
     Refused(ErrorCode),
+    /// The greeting of an exchange was refused: the device is a copy (S8).
+    Forked,
 }
 
 /// Something to be fetched because it is on screen.

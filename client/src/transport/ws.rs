@@ -218,6 +218,7 @@ pub(crate) fn refusal(
     let retry_after_ms = body.and_then(|body| body.retry_after_ms).or(delays::retry_after_ms(named));
     match (StatusCode::from_u16(status).ok(), code) {
         (_, Some(ErrorCode::UpgradeRequired)) => ConnectError::Refused(ErrorCode::UpgradeRequired),
+        (_, Some(ErrorCode::DeviceForked)) => ConnectError::Forked,
         (_, Some(ErrorCode::DeviceRevoked)) => ConnectError::Unauthorized(ErrorCode::DeviceRevoked),
         (Some(StatusCode::UNAUTHORIZED), code) => {
             ConnectError::Unauthorized(code.unwrap_or(ErrorCode::TokenInvalid))
@@ -248,6 +249,7 @@ mod tests {
             ConnectError::NoSocket { off: true }
         );
         assert_eq!(refusal(404, None, None), ConnectError::NoSocket { off: false });
+        assert_eq!(refusal(409, Some(&body(ErrorCode::DeviceForked)), None), ConnectError::Forked);
         assert_eq!(refusal(502, None, None), ConnectError::Unreachable);
         assert_eq!(
             refusal(503, Some(&body(ErrorCode::Unavailable)), Some("9")),

@@ -60,12 +60,15 @@ pub(crate) fn keep(tx: &mut Tx<'_>, cid: i64, behind: Seq, events: &[Event]) -> 
 }
 
 /// One has come back. What its sender wrote before it and does not bring back was deleted by then: a device sends its own
-/// again in the order of the log.
+/// again in the order of the log. Answers to what has not come back itself wait for that, and come later.
 pub(crate) fn came_back(tx: &mut Tx<'_>, cid: i64, event: &Event) -> Result<(), ClientError> {
     let mut query = tx.conn.prepare_cached(
         "SELECT id FROM messages
          WHERE cid = ?1 AND sender = ?2 AND seq IS NULL AND local < 0
-           AND local < (SELECT local FROM messages WHERE cid = ?1 AND id = ?3 AND seq IS NULL AND local < 0)",
+           AND local < (SELECT local FROM messages WHERE cid = ?1 AND id = ?3 AND seq IS NULL AND local < 0)
+           AND (reply_to IS NULL OR EXISTS (
+               SELECT 1 FROM messages AS target
+               WHERE target.cid = ?1 AND target.id = messages.reply_to AND target.seq IS NOT NULL))",
     )?;
     let bound = params![cid, event.sender.as_bytes(), event.id.as_bytes()];
     let older = query.query_map(bound, |row| sql::event(row, "id"))?.collect::<Result<Vec<_>, _>>()?;

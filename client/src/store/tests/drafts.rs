@@ -102,6 +102,25 @@ async fn r4_what_was_written_while_a_refused_draft_was_on_its_way_waits_for_the_
 }
 
 #[tokio::test]
+async fn r4_what_was_refused_with_a_draft_does_not_undo_a_later_change() {
+    let fixture = Fixture::new().await;
+    let change = async |change: StateChange| {
+        fixture.write(move |tx| outbox::push_state(tx, Fixture::CID, change)).await;
+    };
+    let of = StateChange::of(fixture.conversation);
+    write(&fixture, "a").await;
+    change(StateChange { archive: Some(true), pin: Some(true), ..of.clone() }).await;
+    let (first, _) = leave(&fixture).await;
+    change(StateChange { archive: Some(false), ..of }).await;
+    let current = Box::new(theirs(&fixture, "x", 7));
+    fixture.apply(vec![StoreOp::DraftConflict { items: vec![first], current }]).await;
+    let item = fixture.read(outbox::all).await.last().unwrap().item;
+    let stored = fixture.apply(vec![StoreOp::Sending { items: vec![item] }]).await;
+    let OutboxOp::State(again) = stored.sending[0].op.clone() else { panic!("a state") };
+    assert_eq!((again.archive, again.pin), (Some(false), Some(true)));
+}
+
+#[tokio::test]
 async fn a26_r4_two_texts_written_apart_both_survive() {
     let fixture = Fixture::new().await;
     write(&fixture, "mine").await;

@@ -199,6 +199,25 @@ async fn s7_what_others_wrote_stays_in_its_place_until_it_comes_back() {
 }
 
 #[tokio::test]
+async fn s7_an_answer_to_what_is_lost_stays_though_its_author_has_gone_on() {
+    let mut fixture = Fixture::new().await;
+    let (ada, bo) = (fixture.ada, fixture.bo);
+    fixture.says(bo, "b1");
+    let asked = fixture.says(ada, "question").id;
+    let body = MessageBody { text: "answer".to_owned(), reply_to: Some(asked), ..MessageBody::default() };
+    fixture.number(bo, EventId::mint(), &EventContent::Message(body));
+    let next = fixture.says(bo, "b4").id;
+    fixture.apply(vec![fixture.heads(true), fixture.append(1, 4)]).await;
+    fixture.log.truncate(1);
+    let chains = vec![(Seq(1), fixture.log[0].chain)];
+    fixture.apply(vec![StoreOp::Rewind { conversation: fixture.conversation, chains }]).await;
+    // The author's device brings back what waits for nothing. The answer waits for the question.
+    fixture.number(bo, next, &message("b4"));
+    fixture.apply(vec![fixture.append(2, 2)]).await;
+    assert_eq!(lines(&fixture, Anchor::Newest, 50).await, ["b1", "[answer]", "b4", "question"]);
+}
+
+#[tokio::test]
 async fn s4_s7_own_state_of_a_conversation_that_the_server_lost_counts_anew() {
     let fixture = Fixture::new().await;
     let own = |version, pin| OwnState { pin, ..own_state(fixture.conversation, version) };

@@ -24,6 +24,7 @@ impl Machine {
             known.is_none_or(|log| log.head == Seq::ZERO && item.head > Seq::ZERO)
         };
         let meets_people = !greeting && heads.items.iter().any(begins);
+        let focus = self.known_focus();
         for item in &heads.items {
             // One that was lost and comes again begins anew.
             let is_new = self.unheard.remove(&item.own.conversation);
@@ -62,6 +63,9 @@ impl Machine {
         self.end_openings(&begun);
         if meets_people {
             self.watch_again();
+        }
+        if !greeting && self.known_focus() != focus {
+            self.send_focus();
         }
         if let Some(Asked::Open { item }) = asked {
             self.outbox.remove(item);

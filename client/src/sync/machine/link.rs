@@ -221,6 +221,10 @@ impl Machine {
             ConnectError::Unauthorized(code) => self.unauthorized(code),
             ConnectError::Later { retry_after_ms } => self.wait(retry_after_ms.unwrap_or(0)),
             ConnectError::Refused(code) => self.stop(code),
+            ConnectError::Forked => {
+                self.break_link();
+                self.renew(true);
+            }
         }
     }
 

@@ -246,14 +246,22 @@ impl Machine {
         }
     }
 
-    fn send_focus(&mut self) {
-        // The server knows only what it has announced; another id would be refused.
-        let known: Vec<_> = self.live.focus.iter().filter(|id| self.is_known(**id)).copied().collect();
-        self.send(ClientFrame::Focus(Focus { conversations: known }), None);
+    pub(super) fn send_focus(&mut self) {
+        let conversations = self.known_focus();
+        self.send(ClientFrame::Focus(Focus { conversations }), None);
     }
 
     fn is_known(&self, conversation: ConversationId) -> bool {
         self.logs.get(&conversation).is_some_and(|log| !log.visible.is_empty())
+    }
+
+    /// What is on screen, as far as the server has announced it and the user is in it; another id would be refused.
+    pub(super) fn known_focus(&self) -> Vec<ConversationId> {
+        let is_known = |id: &&ConversationId| {
+            let log = self.logs.get(id);
+            log.and_then(|log| log.visible.last()).is_some_and(|(_, to)| to.is_none())
+        };
+        self.live.focus.iter().filter(is_known).copied().collect()
     }
 
     pub(super) fn watch(&mut self, mut users: Vec<UserId>) {

@@ -69,7 +69,7 @@ impl Machine {
     /// The content of rows that leave (O4: all events of a conversation in one `send`).
     pub(super) fn send_items(&mut self, items: Vec<OutboxItem>) {
         let mut sends: BTreeMap<ConversationId, Vec<(i64, NewEvent)>> = BTreeMap::new();
-        let mut states: BTreeMap<(ConversationId, bool), (Vec<i64>, frame::StateChange)> = BTreeMap::new();
+        let mut states: BTreeMap<ConversationId, (Vec<i64>, frame::StateChange)> = BTreeMap::new();
         let mut refused = BTreeSet::new();
         for OutboxItem { item, conversation, op } in items {
             if !self.outbox.sent(item) || !self.is_within_terms(item, conversation, &op, &mut refused) {
@@ -81,9 +81,9 @@ impl Machine {
                 }
                 OutboxOp::Event(event) => sends.entry(conversation).or_default().push((item, event)),
                 OutboxOp::State(change) => {
-                    let is_draft = change.draft.is_some();
+                    // In one frame, in the order of the rows: a later word about the same thing counts.
                     let (items, merged) = states
-                        .entry((conversation, is_draft))
+                        .entry(conversation)
                         .or_insert_with(|| (Vec::new(), frame::StateChange::of(conversation)));
                     items.push(item);
                     coalesce(merged, change);
@@ -94,7 +94,8 @@ impl Machine {
         for (conversation, events) in sends {
             self.send_events(conversation, events);
         }
-        for ((_, draft), (items, change)) in states {
+        for (items, change) in states.into_values() {
+            let draft = change.draft.is_some();
             self.request(ClientFrame::State(change), Asked::State { items, draft });
         }
     }

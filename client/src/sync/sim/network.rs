@@ -52,6 +52,13 @@ impl World {
             if !lost {
                 answer = Ok(frames);
             }
+            // Who refuses a greeting says so by HTTP.
+            if let Ok([ServerFrame::Error(refused)]) = answer.as_deref() {
+                answer = Err(match refused.code {
+                    ErrorCode::DeviceForked => ConnectError::Forked,
+                    _ => ConnectError::NoSocket { off: false },
+                });
+            }
         }
         let at = self.now + self.latency();
         let input = Box::new(answer.map_or_else(Input::ExchangeFailed, Input::Exchanged));

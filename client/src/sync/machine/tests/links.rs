@@ -130,6 +130,21 @@ fn a_revoked_device_stops() {
 }
 
 #[test]
+fn s8_s12_a_copy_that_polls_takes_a_new_device() {
+    let mut bench = Bench::new(LocalState::default());
+    bench.feed(Input::ConnectFailed(ConnectError::NoSocket { off: true }));
+    let actions = bench.feed(Input::ExchangeFailed(ConnectError::Forked));
+    assert!(actions.contains(&Action::RenewToken { new_device: true }), "{actions:?}");
+    let device = DeviceId::from_uuid(uuid::Uuid::from_u128(2));
+    let actions = bench.feed(Input::TokenRenewed(device));
+    let exchange = actions.iter().find_map(|action| match action {
+        Action::Exchange(frames) => Some(&frames[0].0),
+        _ => None,
+    });
+    assert!(matches!(exchange, Some(ClientFrame::Hello(hello)) if hello.device == device), "{actions:?}");
+}
+
+#[test]
 fn s8_a_greeting_that_names_the_device_of_before_ends_at_once() {
     let mut bench = Bench::new(LocalState::default());
     let actions = bench.feed(Input::Connected);
@@ -282,6 +297,27 @@ fn the_link_is_catching_up_until_nothing_is_behind() {
     let number = pulls(&actions)[0].1;
     let actions = bench.frame(page(id, &events, 1, 2, Some(number)));
     assert!(actions.contains(&Action::Link(LinkView::Connected { polling: false })));
+}
+
+#[test]
+fn what_is_on_screen_before_the_server_knows_it_is_named_then() {
+    let id = conversation(1);
+    let (mut bench, _) = Bench::live(LocalState::default(), Vec::new());
+    let focus = |actions: &[Action]| {
+        let focus = sent(actions).into_iter().filter_map(|(frame, _)| match frame {
+            ClientFrame::Focus(focus) => Some(focus.conversations.clone()),
+            _ => None,
+        });
+        focus.collect::<Vec<_>>()
+    };
+    assert_eq!(focus(&bench.feed(Input::Focus(vec![id]))), [Vec::new()]);
+    let mut told =
+        |item: HeadsItem| focus(&bench.frame(ServerFrame::Heads(Heads { full: false, ..heads(vec![item]) })));
+    assert_eq!(told(item(id, &[], 1)), [vec![id]]);
+    assert!(told(item(id, &[], 1)).is_empty(), "it is said once");
+    let left = HeadsItem { visible: vec![(Seq(1), Some(Seq(1)))], ..item(id, &[], 1) };
+    assert_eq!(told(left), [Vec::new()]);
+    assert_eq!(told(item(id, &[], 1)), [vec![id]]);
 }
 
 #[test]

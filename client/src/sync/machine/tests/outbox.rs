@@ -287,6 +287,21 @@ fn r2_markers_leave_together_and_at_most_every_500_ms() {
 }
 
 #[test]
+fn o4_changes_of_own_state_leave_in_their_order_also_beside_a_draft() {
+    let (mut bench, id) = (bench(), conversation(1));
+    let state = |item, draft: Option<&str>, archive| {
+        let draft = draft.map(|text| frame::DraftChange { text: text.to_owned(), base: 1 });
+        let change = frame::StateChange { draft, archive: Some(archive), ..frame::StateChange::of(id) };
+        OutboxItem { item, conversation: id, op: OutboxOp::State(change) }
+    };
+    bench.queue(vec![entry(1, id, OutboxWhat::State), entry(2, id, OutboxWhat::State)]);
+    let actions = bench.stored(vec![state(1, Some("mine"), true), state(2, None, false)]);
+    let sent = sent(&actions);
+    let ClientFrame::State(change) = sent[0].0 else { panic!("{sent:?}") };
+    assert_eq!((sent.len(), change.archive, change.draft.is_some()), (1, Some(false), true));
+}
+
+#[test]
 fn r4_a_refused_draft_keeps_both_texts() {
     let (mut bench, id) = (bench(), conversation(1));
     bench.queue(vec![entry(1, id, OutboxWhat::State)]);
