@@ -7,7 +7,7 @@ use kith_protocol::{
     frame::{Delivered, StateChange},
 };
 use std::{future::pending, time::Duration};
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 const EVERY: Duration = Duration::from_millis(500);
 
@@ -23,7 +23,8 @@ impl Receipts {
     /// Markers that are told if the pair's are.
     pub fn of(pair: &Pair) -> Self {
         let ticks = pair.has_receipts.then(|| {
-            let mut ticks = interval(EVERY);
+            // People do not look at the same moment.
+            let mut ticks = interval_at(Instant::now() + EVERY.mul_f64(rand::random::<f64>()), EVERY);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             ticks
         });

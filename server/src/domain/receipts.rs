@@ -1,6 +1,7 @@
 //! Receipts: delivered and read markers of many people, gathered as lanes gather messages (R1, R2).
 //!
-//! While one statement is on its way the next batch fills. The statement skips rows that somebody has locked; those
+//! A batch fills for a moment, and while a statement is on its way. What a person's connections say of one conversation
+//! becomes one marker: whoever reads a message says that it was delivered, too. The statement skips rows that somebody has locked; those
 //! markers, and whatever is more than a marker, take the way of [`super::own`] and [`super::markers`].
 
 use super::{heads, markers, own};
@@ -19,12 +20,15 @@ use kith_protocol::{
 };
 use sqlx::PgPool;
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     hash::{BuildHasher, RandomState},
     sync::Arc,
     time::Duration,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::sleep,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
@@ -34,6 +38,8 @@ const LANES: usize = 2;
 const LANE_QUEUE: usize = 2_048;
 /// Then the answer is `busy`.
 const ENQUEUE_WITHIN: Duration = Duration::from_secs(5);
+/// How long a batch fills after its first marker: nobody sees the difference, and the statements are fewer.
+const GATHER: Duration = Duration::from_millis(10);
 /// Markers of one statement.
 pub const BATCH_MAX: usize = 128;
 
@@ -113,6 +119,42 @@ impl Receipts {
     }
 }
 
+/// Takes the jobs of the next statement. A person's job that reads another conversation than those before it waits: each
+/// read raises the person's counter.
+fn batch(waiting: &mut VecDeque<Job>) -> Vec<Job> {
+    let (mut batch, mut count) = (Vec::new(), 0);
+    let mut reads: HashMap<UserId, Option<ConversationId>> = HashMap::new();
+    let mut rest = VecDeque::new();
+    while let Some(job) = waiting.pop_front() {
+        let fits = count + job.receipts.len() <= BATCH_MAX || batch.is_empty();
+        let read = job.receipts.iter().find(|receipt| receipt.read > Seq::ZERO).map(|it| it.conversation);
+        let known = reads.get(&job.user).copied();
+        let is_one = known.flatten().is_none() || read.is_none() || known.flatten() == read;
+        // What a person said before waits; what came later does not overtake it.
+        if !fits || !is_one || rest.iter().any(|earlier: &Job| earlier.user == job.user) {
+            rest.push_back(job);
+            continue;
+        }
+        reads.insert(job.user, known.flatten().or(read));
+        count += job.receipts.len();
+        batch.push(job);
+    }
+    *waiting = rest;
+    batch
+}
+
+/// The markers of a batch: each person and conversation once, with the most that was said of it.
+fn merged(batch: &[Job]) -> BTreeMap<(Uuid, Uuid), (Seq, Seq)> {
+    let mut markers: BTreeMap<(Uuid, Uuid), (Seq, Seq)> = BTreeMap::new();
+    for (job, receipt) in batch.iter().flat_map(|job| job.receipts.iter().map(move |receipt| (job, receipt)))
+    {
+        let key = (job.user.as_uuid(), receipt.conversation.as_uuid());
+        let (delivered, read) = markers.entry(key).or_default();
+        (*delivered, *read) = ((*delivered).max(receipt.delivered), (*read).max(receipt.read));
+    }
+    markers
+}
+
 struct Lane {
     pool: PgPool,
     hub: Hub,
@@ -136,32 +178,17 @@ impl Lane {
                     }
                 }
             }
+            if self.waiting.len() < BATCH_MAX {
+                sleep(GATHER).await;
+            }
             while self.waiting.len() < BATCH_MAX
                 && let Ok(job) = jobs.try_recv()
             {
                 self.waiting.push_back(job);
             }
-            let batch = self.batch();
+            let batch = batch(&mut self.waiting);
             self.serve(batch).await;
         }
-    }
-
-    /// Takes the jobs of the next statement: a person's second one waits for the first, for both may name one conversation
-    /// and each read raises the person's counter.
-    fn batch(&mut self) -> Vec<Job> {
-        let (mut batch, mut people, mut count) = (Vec::new(), HashSet::new(), 0);
-        let mut rest = VecDeque::new();
-        while let Some(job) = self.waiting.pop_front() {
-            let fits = count + job.receipts.len() <= BATCH_MAX || batch.is_empty();
-            if !people.insert(job.user) || !fits {
-                rest.push_back(job);
-                continue;
-            }
-            count += job.receipts.len();
-            batch.push(job);
-        }
-        self.waiting = rest;
-        batch
     }
 
     async fn serve(&self, batch: Vec<Job>) {
@@ -184,17 +211,15 @@ impl Lane {
     /// Raises the markers of a batch and tells of them.
     async fn commit(&self, batch: &[Job]) -> Result<Vec<Vec<Outcome>>, sqlx::Error> {
         let mut columns = ReceiptColumns::default();
-        for job in batch {
-            for receipt in &job.receipts {
-                columns.users.push(job.user.as_uuid());
-                columns.conversations.push(receipt.conversation.as_uuid());
-                columns.delivered.push(receipt.delivered.as_i64());
-                columns.read.push(receipt.read.as_i64());
-            }
+        for ((user, conversation), (delivered, read)) in merged(batch) {
+            columns.users.push(user);
+            columns.conversations.push(conversation);
+            columns.delivered.push(delivered.as_i64());
+            columns.read.push(read.as_i64());
         }
         let mut conn = self.pool.acquire().await?;
         let rows = db::receipts::raise(&mut conn, &columns).await?;
-        let mut found: HashMap<(Uuid, Uuid), (bool, Option<RisenRow>)> = rows
+        let found: HashMap<(Uuid, Uuid), (bool, Option<RisenRow>)> = rows
             .into_iter()
             .map(|row| ((row.user_id, row.conversation_id), (row.rises, row.risen.map(|json| json.0))))
             .collect();
@@ -204,26 +229,39 @@ impl Lane {
         });
         let behind: Vec<_> = behind.collect();
         let unread = db::unread::count_each(&mut conn, &behind).await?;
-        let mut outcomes = Vec::with_capacity(batch.len());
-        for job in batch {
-            let mut of_job = Vec::with_capacity(job.receipts.len());
-            for receipt in &job.receipts {
-                let outcome = match found.remove(&(job.user.as_uuid(), receipt.conversation.as_uuid())) {
-                    None => Outcome::NotMember,
-                    Some((false, _)) => Outcome::Same,
-                    Some((true, None)) => Outcome::Locked,
-                    Some((true, Some(risen))) => {
-                        let unread =
-                            unread.get(&(job.user.as_uuid(), risen.key)).copied().unwrap_or_default();
-                        let conn = &mut *conn;
-                        Outcome::Risen(self.tell(conn, job, receipt.conversation, risen, unread).await)
-                    }
-                };
-                of_job.push(outcome);
-            }
-            outcomes.push(of_job);
+        let mut told: HashMap<(Uuid, Uuid), Option<OwnStates>> = HashMap::new();
+        // Whoever reads is answered by the own state, so these come first: nobody is told twice.
+        let mut asked: Vec<(usize, Receipt)> = Vec::new();
+        for (number, job) in batch.iter().enumerate() {
+            asked.extend(job.receipts.iter().map(|receipt| (number, *receipt)));
         }
-        Ok(outcomes)
+        asked.sort_by_key(|(_, receipt)| receipt.read == Seq::ZERO);
+        for (number, receipt) in asked {
+            let job = &batch[number];
+            let key = (job.user.as_uuid(), receipt.conversation.as_uuid());
+            let Some((true, Some(risen))) = found.get(&key) else { continue };
+            if !told.contains_key(&key) {
+                let unread = unread.get(&(key.0, risen.key)).copied().unwrap_or_default();
+                let own = self.tell(&mut conn, job, receipt.conversation, risen, unread).await;
+                told.insert(key, own);
+            }
+        }
+        let outcome = |job: &Job, receipt: &Receipt| {
+            let key = (job.user.as_uuid(), receipt.conversation.as_uuid());
+            match found.get(&key) {
+                None => Outcome::NotMember,
+                Some((false, _)) => Outcome::Same,
+                Some((true, None)) => Outcome::Locked,
+                Some((true, Some(_))) => {
+                    let own = told.get(&key).and_then(Option::as_ref).filter(|_| receipt.read > Seq::ZERO);
+                    Outcome::Risen(own.cloned().map(Box::new))
+                }
+            }
+        };
+        Ok(batch
+            .iter()
+            .map(|job| job.receipts.iter().map(|receipt| outcome(job, receipt)).collect())
+            .collect())
     }
 
     /// Tells the others of a marker, and the person's other connections of the own state.
@@ -232,9 +270,9 @@ impl Lane {
         conn: &mut sqlx::PgConnection,
         job: &Job,
         conversation: ConversationId,
-        risen: RisenRow,
+        risen: &RisenRow,
         unread: i64,
-    ) -> Option<Box<OwnStates>> {
+    ) -> Option<OwnStates> {
         let marker = (job.user, Seq::from_i64(risen.delivered_seq), Seq::from_i64(risen.read_seq));
         match risen.peer {
             Some(peer) => markers::push(&self.hub, conversation, marker, vec![UserId::from_uuid(peer)]),
@@ -246,11 +284,11 @@ impl Lane {
             }
         }
         risen.reads.then(|| {
-            let own = own_of(conversation, &risen, unread);
+            let own = own_of(conversation, risen, unread);
             let states = OwnStates { reply_to: None, user_seq: own.version, items: vec![own] };
             let frame: Arc<str> = ServerFrame::OwnState(states.clone()).encode().into();
             own::push(&self.hub, job.user, conversation, &frame, job.connection);
-            Box::new(states)
+            states
         })
     }
 }
@@ -281,4 +319,57 @@ fn own_of(conversation: ConversationId, risen: &RisenRow, unread: i64) -> OwnSta
         version: risen.version,
     };
     heads::own_state(&row, unread.max(0).unsigned_abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(user: UserId, receipts: &[(ConversationId, u64, u64)]) -> Job {
+        let of = |&(conversation, delivered, read): &(ConversationId, u64, u64)| Receipt {
+            conversation,
+            delivered: Seq(delivered),
+            read: Seq(read),
+        };
+        Job {
+            user,
+            connection: None,
+            receipts: receipts.iter().map(of).collect(),
+            reply: oneshot::channel().0,
+        }
+    }
+
+    #[test]
+    fn what_a_person_says_of_one_conversation_is_one_marker_and_a_second_read_waits() {
+        let [ada, bo] = [UserId::mint(), UserId::mint()];
+        let [one, two] = [ConversationId::mint(), ConversationId::mint()];
+        let mut waiting = VecDeque::from([
+            job(ada, &[(one, 5, 0), (two, 2, 0)]),
+            job(ada, &[(one, 0, 4)]),
+            job(bo, &[(two, 0, 7)]),
+            job(ada, &[(two, 0, 2)]),
+            job(ada, &[(one, 9, 0)]),
+        ]);
+        let first = batch(&mut waiting);
+        let of = |user: UserId, conversation: ConversationId| (user.as_uuid(), conversation.as_uuid());
+        let expected = [
+            (of(ada, one), (Seq(5), Seq(4))),
+            (of(ada, two), (Seq(2), Seq::ZERO)),
+            (of(bo, two), (Seq::ZERO, Seq(7))),
+        ];
+        assert_eq!(merged(&first), expected.into());
+        let second = batch(&mut waiting);
+        let expected = [(of(ada, one), (Seq(9), Seq::ZERO)), (of(ada, two), (Seq::ZERO, Seq(2)))];
+        assert_eq!(merged(&second), expected.into());
+        assert!(waiting.is_empty());
+    }
+
+    #[test]
+    fn a_statement_has_so_many_markers_and_one_large_job_goes_alone() {
+        let many: Vec<_> = (0..BATCH_MAX as u64).map(|_| (ConversationId::mint(), 1, 0)).collect();
+        let mut waiting: VecDeque<Job> = (0..3).map(|_| job(UserId::mint(), &many)).collect();
+        for left in (0..3).rev() {
+            assert_eq!((batch(&mut waiting).len(), waiting.len()), (1, left));
+        }
+    }
 }

@@ -19,8 +19,8 @@ use kith_protocol::{
     ephemeral::{Presence, PresenceState},
     error::close,
     frame::{
-        Ack, Auth, Chains, Ephemeral, Focus, Heads, HeadsRequest, Markers, Members, Open, OwnStates, Page,
-        PresenceWatch, Profiles, ReceivedClientFrame, Send,
+        Ack, Auth, Chains, Delivered, Ephemeral, Focus, Heads, HeadsRequest, Markers, Members, Open,
+        OwnStates, Page, PresenceWatch, Profiles, ReceivedClientFrame, Send,
     },
     limits,
 };
@@ -57,6 +57,7 @@ pub struct Session {
     pub sending: Vec<oneshot::Receiver<bool>>,
     allowance: Arc<Allowance>,
     sends: Arc<Semaphore>,
+    delivering: Arc<Semaphore>,
     /// What events that come by it may need.
     abilities: Abilities,
 }
@@ -93,6 +94,7 @@ impl Session {
             answered: 0,
             sending: Vec::new(),
             sends: Arc::new(Semaphore::new(SENDS_MAX)),
+            delivering: Arc::new(Semaphore::new(1)),
             abilities,
         }
     }
@@ -192,10 +194,7 @@ impl Session {
                 let own = own::change(&state, user, Some(self.connection.id), &change).await?;
                 one(ServerFrame::OwnState(own))
             }
-            ClientFrame::Delivered(delivered) => {
-                markers::delivered(&state, user, &delivered.markers).await?;
-                Ok(Answer::Done)
-            }
+            ClientFrame::Delivered(delivered) => self.deliver(delivered, received.request).await,
             ClientFrame::Heads(heads) => self.heads(&heads).await,
             ClientFrame::Members(asked) => {
                 let mut conn = state.pool.acquire().await?;
@@ -267,6 +266,30 @@ impl Session {
         let (user, abilities) = (self.user(), &self.abilities);
         self.state.publisher.send(send.conversation, user, &send.events, abilities, answer).await?;
         self.sending.extend(answered);
+        Ok(Answer::Later)
+    }
+
+    /// Raises markers. On a socket that goes on beside what comes next: a read that follows goes with them. One frame of a
+    /// connection at a time; the next one waits.
+    async fn deliver(&self, delivered: Delivered, request: Option<u64>) -> Result<Answer, ApiError> {
+        let (state, user) = (self.state.clone(), self.user());
+        let permit = Arc::clone(&self.delivering).acquire_owned().await.map_err(|_| ApiError::Unavailable)?;
+        let outbox = Arc::clone(&self.connection.outbox);
+        if !outbox.is_socket() {
+            markers::delivered(&state, user, &delivered.markers).await?;
+            return Ok(Answer::Done);
+        }
+        self.state.tasks.spawn(async move {
+            let raised = timeout(ANSWERED_WITHIN, markers::delivered(&state, user, &delivered.markers)).await;
+            match (raised.unwrap_or(Err(ApiError::Unavailable)), request) {
+                (Err(error), _) => outbox.answer(&error.frame(request)),
+                (Ok(()), Some(_)) => {
+                    outbox.answer(&ServerFrame::Ack(Ack { reply_to: request, results: Vec::new() }));
+                }
+                (Ok(()), None) => {}
+            }
+            drop(permit);
+        });
         Ok(Answer::Later)
     }
 
