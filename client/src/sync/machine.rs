@@ -42,6 +42,8 @@ use live::Live;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 pub(crate) use link::Link;
+#[cfg(test)]
+pub(crate) use sending::coalesce;
 
 /// An answer that has not come after this long, ms: the link is taken for dead.
 const ANSWER_WITHIN_MS: u64 = 30_000;

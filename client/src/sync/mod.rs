@@ -19,6 +19,8 @@ pub(crate) mod sim;
 
 #[cfg(test)]
 pub(crate) use machine::Link;
+#[cfg(test)]
+pub(crate) use machine::coalesce;
 pub(crate) use machine::{Machine, MachineOptions};
 
 use crate::view::LinkView;

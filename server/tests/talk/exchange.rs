@@ -1,11 +1,13 @@
 //! The socket's twin over HTTP (S12).
 
 use crate::support::{Person, SOON, World, message};
+use axum::extract::State;
 use futures_util::future::select_all;
-use kith_protocol::{ClientFrame, ConversationId};
+use kith_protocol::{ClientFrame, ConversationId, api::ExchangeRequest};
 use kith_server::{
     Config,
     auth::Tokens,
+    http::{exchange as door, extract::JsonBody},
     hub::Outbox,
     state::{AppState, Ending},
     ws::hello,
@@ -13,6 +15,8 @@ use kith_server::{
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::{
+    future::{Future, poll_fn},
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -141,6 +145,26 @@ async fn s12_exchanges_of_a_bad_form_are_refused() {
 }
 
 #[tokio::test]
+async fn s12_an_exchange_of_many_frames_lets_others_go_on_between_them() {
+    let world = World::start().await;
+    let [ada] = world.people(["ada"]).await;
+    let pool = world.server.pool.clone();
+    let tokens = Tokens::load(&pool, Duration::from_secs(60), None).await.unwrap();
+    let state = AppState::new(Config::for_tests(), pool, tokens, Ending::default());
+    let authed = state.tokens.verify(&ada.token).unwrap();
+    let frames = std::iter::once(ada.hello(0)).chain((1..256).map(|_| json!(0))).collect();
+    let request = JsonBody(ExchangeRequest { frames, wait_ms: None });
+    let mut exchanging = pin!(door::exchange(State(state), authed, request));
+    let mut turns = 0;
+    let answer = poll_fn(|cx| {
+        turns += 1;
+        exchanging.as_mut().poll(cx)
+    });
+    assert_eq!(answer.await.unwrap().0.frames.len(), 2 + 255);
+    assert!(turns > 2 * 255, "{turns} turns, for reading a frame and for giving its answer");
+}
+
+#[tokio::test]
 async fn s12_an_exchange_that_is_given_up_while_it_is_greeted_leaves_the_hub() {
     let world = World::start().await;
     let [ada] = world.people(["ada"]).await;
@@ -227,4 +251,46 @@ async fn s12_an_exchange_that_asks_for_too_much_is_answered_in_part_and_the_rest
     let pages = (2..142).take_while(|request| reply(*request)["type"] == "page").count() as u64;
     assert!((2..20).contains(&pages), "{pages}");
     assert!((2 + pages..142).all(|request| reply(request)["code"] == "busy"));
+}
+
+#[tokio::test]
+async fn zz_probe() {
+    let world = World::start().await;
+    let [ada] = world.people(["ada"]).await;
+    let rss = || {
+        std::fs::read_to_string("/proc/self/status")
+            .unwrap()
+            .lines()
+            .find(|l| l.starts_with("VmRSS"))
+            .unwrap()
+            .to_owned()
+    };
+    let frame = format!("[{}0]", "{\"\":0},".repeat(37_000));
+    let body = format!("{{\"frames\":[{},{frame},{frame},{frame}],\"wait_ms\":12000}}", ada.hello(0));
+    println!("body {} before {}", body.len(), rss());
+    let one = || {
+        let (client, url, token, body) =
+            (reqwest::Client::new(), world.server.url("/v1/exchange"), ada.token.clone(), body.clone());
+        tokio::spawn(async move {
+            let r = client
+                .post(url)
+                .bearer_auth(token)
+                .header("content-type", "application/json")
+                .body(body)
+                .send()
+                .await
+                .unwrap();
+            (r.status(), r.text().await.unwrap().len())
+        })
+    };
+    let mut all = Vec::new();
+    for n in 0..2 {
+        all.push(one());
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        println!("{n} {}", rss());
+    }
+    for h in all {
+        println!("{:?}", h.await.unwrap());
+    }
+    println!("after {}", rss());
 }

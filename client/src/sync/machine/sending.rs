@@ -132,7 +132,7 @@ impl Machine {
 }
 
 /// Puts a later change over an earlier one; a read marker only rises.
-fn coalesce(into: &mut frame::StateChange, later: frame::StateChange) {
+pub(crate) fn coalesce(into: &mut frame::StateChange, later: frame::StateChange) {
     // An advance clears the flag (R1).
     let cleared = if later.read > into.read { into.unread_flag.map(|_| false) } else { into.unread_flag };
     into.read = into.read.max(later.read);

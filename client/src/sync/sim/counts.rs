@@ -49,9 +49,10 @@ impl Counts {
         ]
     }
 
-    /// What has not happened at all.
-    pub(super) fn never(mut self) -> Vec<&'static str> {
-        self.named().into_iter().filter(|(_, count)| **count == 0).map(|(name, _)| name).collect()
+    /// What has not happened at all, but for what is seldom.
+    pub(super) fn never(mut self, seldom: &[&str]) -> Vec<&'static str> {
+        let never = self.named().into_iter().filter(|(_, count)| **count == 0).map(|(name, _)| name);
+        never.filter(|name| !seldom.contains(name)).collect()
     }
 
     pub(super) fn add(&mut self, mut other: Self) {

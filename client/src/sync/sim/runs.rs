@@ -72,16 +72,17 @@ fn part(number: u64) {
         "set KITH_SIM_SEED={seed} to play it again; {} failed: {failed:#?}",
         failed.len()
     );
-    // One seed alone has not every fault.
+    // One seed alone has not every fault, and a conversation is lost whole in one of a hundred.
     if std::env::var_os("KITH_SIM_SEED").is_none() {
-        assert_eq!(counts.never(), Vec::<&str>::new(), "what never happened");
+        assert_eq!(counts.never(&["lost conversations"]), Vec::<&str>::new(), "what never happened");
     }
 }
 
 #[test]
 fn found_seeds_hold() {
-    let (_, failed) = play_all(FOUND.into_iter());
+    let (counts, failed) = play_all(FOUND.into_iter());
     assert!(failed.is_empty(), "{failed:#?}");
+    assert!(counts.lost_conversations > 0, "one of them loses a conversation whole");
 }
 
 macro_rules! parts {

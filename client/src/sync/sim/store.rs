@@ -7,6 +7,7 @@ pub(crate) use self::row::{Row, RowState, what};
 pub(crate) use super::kept::Kept;
 
 use crate::sync::{
+    coalesce,
     ops::{EntryState, LocalConversation, LocalState, OutboxEntry, OutboxItem, OutboxOp, StoreOp, Stored},
     ranges::run_of,
     resend,
@@ -14,7 +15,7 @@ use crate::sync::{
 };
 use kith_protocol::{
     Chain, ConversationId, ErrorCode, Event, EventId, Seq, TimestampMs, UserId,
-    frame::{HeadsItem, OwnState},
+    frame::{HeadsItem, OwnState, StateChange},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,6 +43,28 @@ impl MemoryStore {
         let row = Row { written_at, conversation, op, state: RowState::Queued, tries: 0 };
         self.outbox.insert(self.last_item, row);
         self.entry(self.last_item)
+    }
+
+    /// What was refused with a draft goes again without it; what waits is newer.
+    fn states_again(&mut self, conversation: ConversationId, refused: Vec<OutboxOp>, stored: &mut Stored) {
+        let mut whole = StateChange::of(conversation);
+        for op in refused {
+            if let OutboxOp::State(change) = op {
+                coalesce(&mut whole, StateChange { draft: None, ..change });
+            }
+        }
+        if whole == StateChange::of(conversation) {
+            return;
+        }
+        let waits = |row: &&mut Row| row.conversation == conversation && row.state == RowState::Queued;
+        for row in self.outbox.values_mut().filter(waits) {
+            if let OutboxOp::State(newer) = &mut row.op {
+                coalesce(&mut whole, newer.clone());
+                *newer = whole;
+                return;
+            }
+        }
+        stored.queued.push(self.push(conversation, OutboxOp::State(whole)));
     }
 
     pub(crate) fn entry(&self, item: i64) -> OutboxEntry {
@@ -185,8 +208,11 @@ impl MemoryStore {
                 self.user_seq = user_seq.unwrap_or(self.user_seq);
             }
             StoreOp::DraftConflict { items, current } => {
-                self.outbox.retain(|item, _| !items.contains(item));
+                let rows = items.iter().filter_map(|item| self.outbox.remove(item));
+                let refused: Vec<OutboxOp> = rows.map(|row| row.op).collect();
+                let conversation = current.conversation;
                 self.own(*current, false);
+                self.states_again(conversation, refused, stored);
             }
             StoreOp::Verify { conversation, .. } => {
                 let Some(kept) = self.conversations.get(&conversation) else { return };
