@@ -20,7 +20,7 @@ use kith_protocol::{
 };
 use sqlx::PgPool;
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque, hash_map::Entry},
     hash::{BuildHasher, RandomState},
     sync::Arc,
     time::Duration,
@@ -240,10 +240,9 @@ impl Lane {
             let job = &batch[number];
             let key = (job.user.as_uuid(), receipt.conversation.as_uuid());
             let Some((true, Some(risen))) = found.get(&key) else { continue };
-            if !told.contains_key(&key) {
+            if let Entry::Vacant(first) = told.entry(key) {
                 let unread = unread.get(&(key.0, risen.key)).copied().unwrap_or_default();
-                let own = self.tell(&mut conn, job, receipt.conversation, risen, unread).await;
-                told.insert(key, own);
+                first.insert(self.tell(&mut conn, job, receipt.conversation, risen, unread).await);
             }
         }
         let outcome = |job: &Job, receipt: &Receipt| {
