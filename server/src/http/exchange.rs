@@ -24,7 +24,10 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::time::{sleep, timeout};
+use tokio::{
+    task::yield_now,
+    time::{sleep, timeout},
+};
 
 /// Whoever polls is present for this long after an exchange: two polls and a slow network.
 const PRESENT_FOR: Duration = Duration::from_secs(25);
@@ -38,12 +41,14 @@ pub async fn exchange(
     if request.frames.len() > limits::EXCHANGE_FRAMES_MAX {
         return Err(ApiError::TooLarge);
     }
-    let texts: Vec<String> = request.frames.iter().map(Value::to_string).collect();
+    // Parsed JSON may take a hundred times the room of its text. Nothing of the request is kept while it waits.
+    let texts: Vec<String> = request.frames.into_iter().map(|frame| frame.to_string()).collect();
     if texts.iter().any(|text| text.len() > limits::INBOUND_FRAME_BYTES_MAX) {
         return Err(ApiError::TooLarge);
     }
-    let first = texts.first().ok_or_else(|| ApiError::invalid("hello comes first"))?;
-    let received = ClientFrame::decode(first).map_err(|error| ApiError::from(error.code))?;
+    let mut texts = texts.into_iter();
+    let first = texts.next().ok_or_else(|| ApiError::invalid("hello comes first"))?;
+    let received = ClientFrame::decode(&first).map_err(|error| ApiError::from(error.code))?;
     let ClientFrame::Hello(hello) = received.frame else {
         return Err(ApiError::invalid("hello comes first"));
     };
@@ -58,10 +63,10 @@ pub async fn exchange(
     state.presence.enter(&greeted.connection, greeted.hides_presence);
     let mut frames: Vec<Value> = Vec::new();
     for frame in &greeted.frames {
-        frames.push(parse(&frame.encode())?);
+        frames.push(parse(&frame.encode()).await?);
     }
-    for text in answers(&state, &authed, &greeted, &texts[1..], wait).await {
-        frames.push(parse(&text)?);
+    for text in answers(&state, &authed, &greeted, texts, wait).await {
+        frames.push(parse(&text).await?);
     }
     if greeted.connection.outbox.closing() == Some(close::REVOKED) {
         return Err(ApiError::DeviceRevoked);
@@ -70,7 +75,9 @@ pub async fn exchange(
     Ok(Json(ExchangeAnswer { frames }))
 }
 
-fn parse(text: &str) -> Result<Value, ApiError> {
+/// Reads an answer; others get a turn between two of them.
+async fn parse(text: &str) -> Result<Value, ApiError> {
+    yield_now().await;
     serde_json::from_str(text).map_err(|_| ApiError::Internal)
 }
 
@@ -80,7 +87,7 @@ async fn answers(
     state: &AppState,
     authed: &Authed,
     greeted: &Greeted,
-    texts: &[String],
+    texts: impl Iterator<Item = String>,
     wait: Duration,
 ) -> Vec<Arc<str>> {
     let mut session =
@@ -89,9 +96,11 @@ async fn answers(
     let mut frames: Vec<Arc<str>> = Vec::new();
     let mut bytes = 0;
     for text in texts {
+        // A frame that is refused waits for nothing, so others get a turn here.
+        yield_now().await;
         if bytes > limits::OUTBOUND_BYTES_MAX {
-            session.refuse(text, &ApiError::Busy);
-        } else if outbox.closing().is_some() || session.receive(text, Instant::now()).await.is_err() {
+            session.refuse(&text, &ApiError::Busy);
+        } else if outbox.closing().is_some() || session.receive(&text, Instant::now()).await.is_err() {
             break;
         }
         let some = outbox.take_all();
