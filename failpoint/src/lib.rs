@@ -53,10 +53,10 @@ mod armed {
 
     struct Armed {
         place: String,
-        deed: Deed,
+        fault: Fault,
     }
 
-    enum Deed {
+    enum Fault {
         /// Ends the process when so many passes are left.
         EndAt(AtomicU64),
         PanicAlways,
@@ -66,11 +66,11 @@ mod armed {
 
     fn read(text: &str) -> Option<Armed> {
         let (place, count) = text.split_once('=')?;
-        let deed = match count {
-            "panic" => Deed::PanicAlways,
-            count => Deed::EndAt(AtomicU64::new(count.parse().ok()?)),
+        let fault = match count {
+            "panic" => Fault::PanicAlways,
+            count => Fault::EndAt(AtomicU64::new(count.parse().ok()?)),
         };
-        Some(Armed { place: place.to_owned(), deed })
+        Some(Armed { place: place.to_owned(), fault })
     }
 
     /// Whether the process ends here.
@@ -81,9 +81,9 @@ mod armed {
     impl Armed {
         fn counts_down(&self, place: &str) -> bool {
             self.place == place
-                && match &self.deed {
-                    Deed::EndAt(left) => left.fetch_sub(1, Ordering::Relaxed) == 1,
-                    Deed::PanicAlways => panic!("{place} was told to panic"),
+                && match &self.fault {
+                    Fault::EndAt(left) => left.fetch_sub(1, Ordering::Relaxed) == 1,
+                    Fault::PanicAlways => panic!("{place} was told to panic"),
                 }
         }
     }

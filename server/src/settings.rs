@@ -53,9 +53,8 @@ pub struct Settings {
     #[arg(long, env = "KITH_DATABASE_CONNECTIONS", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub database_connections: Option<u32>,
-    /// What each user may have in the log, in MiB: bodies of messages and other events that were not deleted, and 128 bytes for
-    /// each event. Who has more
-    /// can delete, leave and read. 0 for no limit.
+    /// What each user may have in the log, in MiB: bodies of messages and other events that were not deleted, and 128
+    /// bytes for each event. Who has more can delete, leave and read. 0 for no limit.
     #[arg(long, env = "KITH_USER_STORAGE_MIB", value_name = "MIB")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_storage_mib: Option<u64>,

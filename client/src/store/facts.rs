@@ -30,7 +30,7 @@ pub(super) fn told(tx: &mut Tx<'_>, cid: i64, as_of: Seq) -> Result<(), ClientEr
 }
 
 /// The server does not name the conversation at the beginning of a connection. What is known above the stored events may
-/// be of a log that is lost; it yields to whatever comes (S7).
+/// come from a log that is lost. Whatever comes next replaces it (S7).
 pub(super) fn let_go(tx: &Tx<'_>, cid: i64) -> Result<(), ClientError> {
     tx.conn
         .prepare_cached(
