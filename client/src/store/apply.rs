@@ -90,9 +90,7 @@ pub(super) fn apply(tx: &mut Tx<'_>, op: StoreOp) -> Result<(), ClientError> {
         }
         StoreOp::Page(page) => log::store_page(tx, &page),
         StoreOp::Rewind { conversation, chains } => rewind::rewind(tx, conversation, &chains),
-        StoreOp::Lost { conversations } => {
-            conversations.into_iter().try_for_each(|id| rewind::begin_again(tx, id))
-        }
+        StoreOp::Lost { conversations } => conversations.into_iter().try_for_each(|id| rewind::lost(tx, id)),
         StoreOp::Sending { items } => outbox::sending(tx, &items),
         StoreOp::Queued { items } => outbox::queued(tx, &items),
         StoreOp::Retry { items, at, code } => outbox::failed(tx, &items, code, Some(at)),

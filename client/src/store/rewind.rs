@@ -142,13 +142,16 @@ fn put_back(
     Ok(())
 }
 
-/// Begins a conversation again that the server has lost, if that is this user's to do: either of a direct one, the owner
-/// of a group. What a former member keeps stays as it is.
-pub(super) fn begin_again(tx: &mut Tx<'_>, conversation: ConversationId) -> Result<(), ClientError> {
+/// The server has lost a conversation. What was known above the stored events is of the lost log; the next heads are not
+/// overtaken by it. It is begun again if that is this user's to do: either of a direct one, the owner of a group. What a
+/// former member keeps stays as it is.
+pub(super) fn lost(tx: &mut Tx<'_>, conversation: ConversationId) -> Result<(), ClientError> {
     let Some(cid) = conversations::cid(tx, conversation)? else { return Ok(()) };
     let mut query = tx.conn.prepare_cached("SELECT kind = 'direct' FROM conversations WHERE cid = ?1")?;
     let is_direct: bool = query.query_row([cid], |row| row.get(0))?;
     drop(query);
+    let high = ranges::all(tx, cid)?.last().map_or(Seq::ZERO, |range| range.high);
+    head_fell(tx, cid, high)?;
     // What comes of it is of another lineage, in which the server counts anew (S4).
     own_state::lower_version(tx, cid, 0)?;
     match members::own_role(tx, cid)? {

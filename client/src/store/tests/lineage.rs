@@ -229,6 +229,27 @@ async fn s4_s7_own_state_of_a_conversation_that_the_server_lost_counts_anew() {
 }
 
 #[tokio::test]
+async fn s3_s7_what_was_known_of_a_lost_log_does_not_overtake_the_log_begun_again() {
+    let mut fixture = Fixture::new().await;
+    let bo = fixture.bo;
+    let item = |head, title: &str| HeadsItem {
+        kind: ConversationKind::Group,
+        head: Seq(head),
+        title: Some(title.to_owned()),
+        own: own_state(fixture.conversation, 1),
+        ..fixture.item()
+    };
+    let (known, begun) = (item(7, "lost"), item(0, "begun again"));
+    fixture.apply(vec![heads_of(known, 1)]).await;
+    fixture.apply(vec![StoreOp::Lost { conversations: vec![fixture.conversation] }, pushed(begun)]).await;
+    assert_eq!(fixture.row().await.title, "begun again");
+    let title = EventContent::Title(kith_protocol::event::TitleBody { text: "later".to_owned() });
+    fixture.number(bo, EventId::mint(), &title);
+    fixture.apply(vec![fixture.append(1, 1)]).await;
+    assert_eq!(fixture.row().await.title, "later");
+}
+
+#[tokio::test]
 async fn s7_w9_what_is_deleted_before_it_comes_back_goes() {
     let mut fixture = Fixture::new().await;
     let bo = fixture.bo;

@@ -37,6 +37,15 @@ impl Kept {
         self.events.iter().find(differs).map(|(seq, _)| *seq)
     }
 
+    /// The server's log ends here: what was known above it was another log's.
+    pub(super) fn fell_to(&mut self, high: Seq) {
+        self.head = self.head.min(high);
+        self.facts_as_of = self.facts_as_of.min(high);
+        if let Some(own) = &mut self.own {
+            (own.read, own.delivered) = (own.read.min(high), own.delivered.min(high));
+        }
+    }
+
     /// Extends the known facts to the end of the range that begins right after them.
     pub(super) fn catch_up_facts(&mut self, me: Option<UserId>) {
         let as_of = self.facts_as_of;

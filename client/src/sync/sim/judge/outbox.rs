@@ -27,13 +27,14 @@ impl World {
         }
     }
 
-    /// Whether what was written later may have overtaken it: it was lost (S7) or said to go after all, it waited for a
-    /// message that was deleted (whose deletion may be lost since), or for one that itself came later.
+    /// Whether what was written later may have overtaken it: it was lost (S7) or said to go after all, it was refused and
+    /// held nothing, it waited for a message that was deleted (whose deletion may be lost
+    /// since), or for one that itself came later.
     fn may_come_later(&self, id: EventId) -> bool {
         let about = self.targets.get(&id).map(|(target, _)| target).or_else(|| self.answers.get(&id));
         let is_later = self.lost.events.contains(&id)
             || self.answers_no_more(id)
-            || self.clients.iter().any(|client| client.retried.contains(&id));
+            || self.clients.iter().any(|client| client.retried.contains(&id) || client.refused.contains(&id));
         is_later || about.is_some_and(|it| self.lost.undeleted.contains_key(it) || self.may_come_later(*it))
     }
 
@@ -77,7 +78,12 @@ impl World {
     /// I6: what is left is parked with a permanent code, or held by what is parked, or by a conversation that the server
     /// has lost and that is somebody else's to begin again.
     pub(super) fn outbox_has_ended(&self, client: usize, image: &MemoryStore) {
-        let (mut held, mut unopened, mut awaited) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut held, mut awaited) = (Vec::new(), Vec::new());
+        // A conversation that is begun again is opened by a row behind its own state.
+        let is_unopened =
+            |row: &&Row| matches!(row.state, RowState::Parked(_)) && what(&row.op) == OutboxWhat::Open;
+        let unopened: Vec<_> =
+            image.outbox.values().filter(is_unopened).map(|row| row.conversation).collect();
         for (item, row) in &image.outbox {
             // Begun again by somebody else, and without this user.
             let is_lost =
@@ -89,9 +95,6 @@ impl World {
                         awaited.extend(row.waits_with().map(|message| (row.conversation, message)));
                     } else if matches!(what(&row.op), OutboxWhat::Message | OutboxWhat::Open) {
                         held.push(row.conversation);
-                    }
-                    if what(&row.op) == OutboxWhat::Open {
-                        unopened.push(row.conversation);
                     }
                 }
                 RowState::Queued => {

@@ -16,6 +16,7 @@ impl MemoryStore {
     /// The server has lost a conversation: whose it is to do begins it again, and its own state counts anew.
     pub(super) fn lost(&mut self, conversation: ConversationId, stored: &mut Stored) {
         let (Some(kept), Some(me)) = (self.conversations.get_mut(&conversation), self.me) else { return };
+        kept.fell_to(kept.ranges.high());
         if let Some(own) = &mut kept.own {
             own.version = 0;
         }
@@ -62,11 +63,7 @@ impl MemoryStore {
         }
         kept.ranges = Ranges::new(ranges);
         let above = kept.events.split_off(&keep.next());
-        kept.head = kept.head.min(keep);
-        kept.facts_as_of = kept.facts_as_of.min(keep);
-        if let Some(own) = &mut kept.own {
-            (own.read, own.delivered) = (own.read.min(keep), own.delivered.min(keep));
-        }
+        kept.fell_to(keep);
         stored.rewound.push(local(conversation, kept));
         let Some(me) = self.me else { return };
         let above: Vec<Event> = above.into_values().collect();

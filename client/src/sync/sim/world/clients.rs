@@ -3,11 +3,11 @@
 use super::{Happening, World};
 use crate::sync::{
     Action, Input, Machine, MachineOptions, Now,
-    ops::StoreOp,
+    ops::{OutboxOp, StoreOp},
     sim::deeds::{SimStore, announced},
 };
 use kith_protocol::{
-    ClientFrame, ConversationId, DeviceId, EventId, Seq, TimestampMs, UserId,
+    ClientFrame, ConversationId, DeviceId, ErrorCode, EventId, Seq, TimestampMs, UserId,
     frame::{Auth, OwnState},
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -40,6 +40,10 @@ pub(crate) struct Client {
     /// What the user took back; whether it had been tried, and may have arrived (O7).
     pub cancelled: BTreeMap<EventId, bool>,
     pub retried: BTreeSet<EventId>,
+    /// What the server refused and what is no message. A frame that the network repeats may be taken after all.
+    pub refused: BTreeSet<EventId>,
+    /// When the profile took its device, ms.
+    pub device_since: u64,
     /// Every transaction, where somebody wants to play it again.
     pub record: Option<Vec<Vec<StoreOp>>>,
     pub read: BTreeMap<ConversationId, Seq>,
@@ -98,6 +102,8 @@ impl Client {
             written: Vec::new(),
             cancelled: BTreeMap::new(),
             retried: BTreeSet::new(),
+            refused: BTreeSet::new(),
+            device_since: 0,
             record: None,
             read: BTreeMap::new(),
             said: BTreeMap::new(),
@@ -119,6 +125,8 @@ impl Client {
             written: self.written.clone(),
             cancelled: self.cancelled.clone(),
             retried: self.retried.clone(),
+            refused: self.refused.clone(),
+            device_since: self.device_since,
             read: self.read.clone(),
             said: self.said.clone(),
             acked: self.acked.clone(),
@@ -336,6 +344,16 @@ impl World {
                     one.acked.push((conversation, *id, *seq));
                 }
             }
+            StoreOp::Parked { items, code } if *code != ErrorCode::TargetMissing => {
+                for (_, row) in one.store.outbox().into_iter().filter(|(item, _)| items.contains(item)) {
+                    if let OutboxOp::Event(event) = row.op
+                        && event.kind != "message"
+                    {
+                        one.refused.insert(event.id);
+                    }
+                }
+            }
+            StoreOp::Device { .. } => one.device_since = self.now,
             StoreOp::Heads { last, items, .. } => {
                 for item in items {
                     let from = if one.is_synced { Seq::ZERO } else { item.head };

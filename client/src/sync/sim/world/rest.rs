@@ -42,7 +42,12 @@ impl World {
             self.feed(client, Input::SendNow);
             self.feed(client, Input::NetworkChanged);
         }
+        let healed = self.now;
         self.run_until(self.now + CAUGHT_UP_MS);
+        // A copy of a profile may learn only now that another has its device, and take one of its own (S8).
+        if self.counts.copies > 0 && self.clients.iter().any(|one| one.device_since > healed) {
+            self.run_until(self.now + CAUGHT_UP_MS);
+        }
         when_caught_up(self);
         self.run_until(self.now + REST_MS);
     }
@@ -53,7 +58,7 @@ impl World {
             self.cut(client, Some(close::INTERNAL));
         }
         self.run_until(self.now + RECONNECTED_MS);
-        // A copy of a profile may learn only now that another has its device, and take one of its own (S8).
+        // So may a copy of a profile that takes a device of its own (S8).
         let is_there = |world: &Self, client: usize| {
             let link = world.clients[client].machine.as_ref().map(Machine::link);
             matches!(link, Some(Link::Live { .. } | Link::Between { .. } | Link::Exchanging))
