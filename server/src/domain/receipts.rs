@@ -27,7 +27,7 @@ use std::{
 };
 use tokio::{
     sync::{mpsc, oneshot},
-    time::sleep,
+    time::{Instant, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
@@ -178,11 +178,9 @@ impl Lane {
                     }
                 }
             }
-            if self.waiting.len() < BATCH_MAX {
-                sleep(GATHER).await;
-            }
+            let until = Instant::now() + GATHER;
             while self.waiting.len() < BATCH_MAX
-                && let Ok(job) = jobs.try_recv()
+                && let Ok(Some(job)) = timeout_at(until, jobs.recv()).await
             {
                 self.waiting.push_back(job);
             }
