@@ -154,10 +154,13 @@ impl World {
                 // Taken back here, and sent by a copy of the profile later.
                 let is_cancelled =
                     target.is_some_and(|target| self.clients[client].cancelled.contains_key(&target));
+                // A copy sent it, and this device does not sync the conversation while it is hidden.
+                let is_unknown = self.counts.copies > 0 && self.is_hidden(user, row.conversation);
                 let is_own = |id| conversation.log.iter().any(|e| e.id == id && e.sender == user);
                 now.is_some()
                     || was_out
                     || is_cancelled
+                    || is_unknown
                     || changes_members(row)
                     || (is_lost && !target.is_some_and(is_own))
             }

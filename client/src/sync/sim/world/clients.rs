@@ -283,8 +283,21 @@ impl World {
         let (overtaken, marks) = (self.overtaken(client, &ops), self.own_marks(client, &ops));
         let store = &mut self.clients[client].store;
         let muted = |store: &SimStore, id| store.as_disk().is_some_and(|disk| disk.is_muted(id, wall));
-        let before: Vec<_> =
-            self.conversations.iter().map(|(id, ..)| *id).filter(|id| muted(store, *id)).collect();
+        // Several changes may be written at once, and one between them may end the muting.
+        let unmutes = |id: ConversationId| {
+            let is_it = |own: &OwnState| own.conversation == id && own.mute <= wall;
+            ops.iter().any(|op| match op {
+                StoreOp::OwnState { items, .. } => items.iter().any(is_it),
+                StoreOp::Heads { items, .. } => items.iter().any(|item| is_it(&item.own)),
+                _ => false,
+            })
+        };
+        let before: Vec<_> = self
+            .conversations
+            .iter()
+            .map(|(id, ..)| *id)
+            .filter(|id| muted(store, *id) && !unmutes(*id))
+            .collect();
         // Own state of a conversation that is announced later is dropped; behind the announcement it is not.
         let is_unknown = |own: &OwnState| store.ranges(own.conversation).is_none();
         let drops = ops
