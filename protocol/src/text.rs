@@ -60,7 +60,8 @@ const fn is_line_end(c: char) -> bool {
     matches!(c, '\u{2028}' | '\u{2029}')
 }
 
-/// Unicode's Default_Ignorable_Code_Point: bidi controls, zero-width characters, fillers, variation selectors, tags.
+/// Unicode's Default_Ignorable_Code_Point: bidi controls, zero-width characters, fillers, variation selectors, tags. And
+/// the Braille pattern without dots, which looks like a space and is none.
 pub(crate) const fn is_invisible(c: char) -> bool {
     matches!(
         c,
@@ -73,6 +74,7 @@ pub(crate) const fn is_invisible(c: char) -> bool {
             | '\u{200b}'..='\u{200f}'
             | '\u{202a}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}'
+            | '\u{2800}'
             | '\u{3164}'
             | '\u{fe00}'..='\u{fe0f}'
             | '\u{feff}'
@@ -189,6 +191,7 @@ mod tests {
             "a\u{200d}b",
             "ad\u{ad}a",
             "\u{feff}ada",
+            "\u{2800}",
             "\u{3164}",
             "ada\u{fe0f}",
             "1\u{fe0f}",

@@ -12,6 +12,7 @@ use crate::{
     state::AppState,
 };
 use axum::{
+    RequestPartsExt,
     extract::FromRequestParts,
     http::{HeaderMap, header, request::Parts},
 };
@@ -314,12 +315,22 @@ fn body_bytes(headers: &HeaderMap) -> usize {
     length.unwrap_or(limits::INBOUND_FRAME_BYTES_MAX)
 }
 
+/// Whom the token names. Whether the device is still signed in has not been asked.
+pub struct Signed(pub Authed);
+
+impl FromRequestParts<AppState> for Signed {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        Ok(Self(state.tokens.verify_of_any_key(&state.pool, bearer(&parts.headers)?).await?))
+    }
+}
+
 impl FromRequestParts<AppState> for Authed {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let token = bearer(&parts.headers)?;
-        let authed = state.tokens.verify_of_any_key(&state.pool, token).await?;
+        let authed = parts.extract_with_state::<Signed, _>(state).await?.0;
         if let Some(Rate(name)) = parts.extensions.get() {
             let cost = if *name == "send" { rates::send_cost(1, body_bytes(&parts.headers)) } else { 1 };
             let allowance = match *name {

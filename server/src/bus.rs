@@ -104,6 +104,7 @@ pub fn start(state: &AppState) {
     };
     let repair = Repair {
         pool: state.pool.clone(),
+        limit: state.config.database_within,
         hub: state.hub.clone(),
         metrics: state.metrics.clone(),
         epoch: state.publisher.epoch.clone(),

@@ -6,6 +6,7 @@ use crate::{
     config::{Config, ConfigError},
     connections::{Connections, Entered, Stall},
     domain,
+    error::ApiError,
     http::peer,
     metrics,
     router::router,
@@ -105,7 +106,8 @@ pub async fn serve(
 ) -> Result<(), ServeError> {
     config.check()?;
     let Listeners { clients: listener, tls, metrics } = listeners.into();
-    let (drain, within) = (config.drain, config.shutdown_within);
+    let (drain, shutdown_within, database_within) =
+        (config.drain, config.shutdown_within, config.database_within);
     let tokens = Tokens::load(&pool, config.access_token, config.secret_key.clone()).await?;
     clock::compare(&mut *pool.acquire().await?).await?;
     let ending = Ending { asked: shutdown, begun: CancellationToken::new() };
@@ -134,10 +136,10 @@ pub async fn serve(
     let ended = async {
         connections.wait().await;
         state.tasks.wait().await;
-        state.departures.note(&pool).await;
+        state.departures.note(&pool, database_within).await;
         pool.close().await;
     };
-    if timeout(within.saturating_sub(drain), ended).await.is_err() {
+    if timeout(shutdown_within.saturating_sub(drain), ended).await.is_err() {
         tracing::warn!("the shutdown took too long; dropping what is left");
     }
     Ok(())
@@ -234,7 +236,7 @@ where
 
 async fn watch_dead(state: AppState) {
     every(DEAD_EVERY, &state, || async {
-        if let Err(error) = domain::sessions::close_dead(&state).await {
+        if let Err(error) = in_time(&state, domain::sessions::close_dead(&state)).await {
             tracing::warn!(%error, "could not look for dead devices");
         }
     })
@@ -243,7 +245,7 @@ async fn watch_dead(state: AppState) {
 
 async fn watch_revocations(state: AppState) {
     every(REVOCATION_EVERY, &state, || async {
-        if let Err(error) = domain::sessions::close_revoked(&state).await {
+        if let Err(error) = in_time(&state, domain::sessions::close_revoked(&state)).await {
             tracing::warn!(%error, "could not look for revoked devices");
         }
     })
@@ -259,8 +261,8 @@ async fn tidy(state: AppState, tls: Option<Arc<Tls>>) {
             }
             Some(Ok(false)) | None => {}
         }
-        let compared = async { clock::compare(&mut *state.pool.acquire().await?).await };
-        if let Err(error) = compared.await {
+        let compared = async { Ok(clock::compare(&mut *state.pool.acquire().await?).await?) };
+        if let Err(error) = in_time(&state, compared).await {
             tracing::debug!(%error, "could not compare the clocks");
         }
         state.sign_in_limits.tidy();
@@ -284,7 +286,8 @@ async fn clean(state: AppState) {
 }
 
 async fn note_departures(state: AppState) {
-    every(DEPARTURES_EVERY, &state, || state.departures.note(&state.pool)).await;
+    every(DEPARTURES_EVERY, &state, || state.departures.note(&state.pool, state.config.database_within))
+        .await;
 }
 
 async fn end_watches(state: AppState) {
@@ -293,7 +296,8 @@ async fn end_watches(state: AppState) {
 
 async fn watch_keys(state: AppState) {
     every(KEYS_READ_EVERY, &state, || async {
-        if let Err(error) = state.tokens.reload(&state.pool).await {
+        let reloaded = async { Ok(state.tokens.reload(&state.pool).await?) };
+        if let Err(error) = in_time(&state, reloaded).await {
             tracing::warn!(%error, "could not read the keys");
         }
     })
@@ -307,6 +311,12 @@ async fn warm_up(state: AppState) {
     }
 }
 
+/// Gives up work that the database leaves unanswered; the next time finds another connection.
+async fn in_time(state: &AppState, work: impl Future<Output = Result<(), ApiError>>) -> Result<(), ApiError> {
+    timeout(state.config.request_within(), work).await.unwrap_or(Err(ApiError::Unavailable))
+}
+
+/// Does some work again and again. The work itself has to give up what the database leaves unanswered, see [`in_time`].
 async fn every<F: Future<Output = ()>>(period: Duration, state: &AppState, work: impl Fn() -> F) {
     let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

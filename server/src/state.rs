@@ -81,7 +81,7 @@ impl AppState {
         let metrics = Metrics::default();
         let publisher =
             Publisher::start(&config, pool.clone(), hub.clone(), metrics.clone(), &tasks, shutdown.clone());
-        let receipts = Receipts::start(&pool, &hub, &tasks, &shutdown);
+        let receipts = Receipts::start(&pool, config.database_within, &hub, &tasks, &shutdown);
         Self(Arc::new(Inner {
             passwords: Passwords::new(config.password_cost),
             sign_in_limits: SignInLimits::default(),

@@ -75,10 +75,11 @@ fn take(
     let mut senders = BTreeSet::new();
     // Those of which a row was here are no news: what was lost came back (S7).
     let mut known = HashSet::new();
+    let mut came_back = Vec::new();
     for event in fresh {
         if has_unnumbered {
             if messages::is_known(tx, cid, event.id)? {
-                messages::lost::came_back(tx, cid, event)?;
+                came_back.extend(messages::lost::place(tx, cid, event.id)?.map(|place| (*event, place)));
                 known.insert(event.id);
             }
             if let (Some(target), "delete") = (event.target, event.kind.as_str()) {
@@ -89,6 +90,8 @@ fn take(
             people::want_if_unknown(tx, event.sender)?;
         }
         if has_unsent {
+            // Its text is in a row that ends, and nothing else of it is erased.
+            tx.has_erased |= event.redacted && outbox::of_event(tx, cid, event.id)?.is_some();
             outbox::end_event(tx, cid, event.id)?;
             outbox::target_came(tx, cid, event.id)?;
         }
@@ -97,7 +100,10 @@ fn take(
         }
     }
     let count = fresh.iter().filter(|event| event.kind == "message").count();
-    advance(tx, cid, last, count as i64)?;
+    // News may be in the gap below a page that has none.
+    let leaps =
+        facts.announced > Seq::ZERO && fresh.first().is_some_and(|first| first.seq > facts.announced.next());
+    advance(tx, cid, last, count as i64, !leaps || count > 0)?;
     facts::catch_up(tx, cid, facts.as_of)?;
     tx.changes.timeline(conversation);
     // A relation speaks of a message that was here, or that comes with it.
@@ -123,6 +129,7 @@ fn take(
             comes_back |= event.seq > settled;
         }
     }
+    came_back.into_iter().try_for_each(|(event, place)| messages::lost::came_back(tx, cid, event, place))?;
     if has_deletions {
         let messages = fresh.iter().filter(|event| event.kind == "message");
         messages.into_iter().try_for_each(|event| deletions::came(tx, cid, event))?;
@@ -252,13 +259,19 @@ fn insert(tx: &Tx<'_>, cid: i64, event: &Event) -> Result<bool, ClientError> {
     Ok(rows == 1)
 }
 
-/// Moves the conversation's head, its order in the list, and what counts as announced.
-fn advance(tx: &mut Tx<'_>, cid: i64, last: &Event, messages: i64) -> Result<(), ClientError> {
+/// Moves the conversation's head, its order in the list, and, if `is_announced`, what counts as announced.
+fn advance(
+    tx: &mut Tx<'_>,
+    cid: i64,
+    last: &Event,
+    messages: i64,
+    is_announced: bool,
+) -> Result<(), ClientError> {
     tx.conn
         .prepare_cached(
             "UPDATE conversations SET
                  countable = CASE WHEN :seq >= head THEN :countable ELSE countable END,
-                 head = max(head, :seq), last_ts = max(last_ts, :ts), announced = max(announced, :seq),
+                 head = max(head, :seq), last_ts = max(last_ts, :ts), announced = max(announced, :announced),
                  stored = stored + :messages, is_local = 0
              WHERE cid = :cid",
         )?
@@ -266,6 +279,7 @@ fn advance(tx: &mut Tx<'_>, cid: i64, last: &Event, messages: i64) -> Result<(),
             ":cid": cid,
             ":seq": last.seq.as_i64(),
             ":countable": i64::try_from(last.countable).unwrap_or(i64::MAX),
+            ":announced": if is_announced { last.seq.as_i64() } else { 0 },
             ":ts": last.ts.as_i64(),
             ":messages": messages,
         })?;

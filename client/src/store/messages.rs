@@ -235,6 +235,8 @@ pub(super) fn put_projected(
 ) -> Result<(i64, bool), ClientError> {
     rewind::make_room(tx, cid, row.seq, row.id)?;
     let known = place(tx, cid, row.id)?;
+    // It may have come deleted already, so that no event of it is erased.
+    tx.has_erased |= row.is_deleted && known.as_ref().is_some_and(|place| place.text != row.text);
     let (mid, old) = match &known {
         Some(place) if place.is_numbered => (place.mid, place.text.as_str()),
         Some(place) => {

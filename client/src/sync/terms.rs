@@ -12,6 +12,8 @@ use std::collections::BTreeSet;
 
 /// The optional abilities that this version understands, for `hello`.
 pub(crate) const UNDERSTOOD: &[&str] = &[];
+/// Bytes of a `send` around its events, at most.
+const SEND_FRAME_BYTES: usize = 256;
 /// Names of abilities that are kept; no server has as many.
 const NAMES_MAX: usize = 256;
 
@@ -67,6 +69,12 @@ impl Terms {
     pub(crate) fn check(&self, event: &NewEvent) -> Result<(), ErrorCode> {
         let content = EventContent::parse(&event.kind, event.target, &event.body)?;
         capability::check(&content, |name| self.capabilities.contains(name))?;
+        // An event that fits into no frame would close every connection that it leaves by.
+        let frame = within(self.limits.frame_bytes, limits::INBOUND_FRAME_BYTES_MAX);
+        let bytes = serde_json::to_vec(event).map_or(usize::MAX, |json| json.len());
+        if bytes > frame.saturating_sub(SEND_FRAME_BYTES) {
+            return Err(ErrorCode::TooLarge);
+        }
         let text = match &content {
             EventContent::Message(message) => &message.text,
             EventContent::Edit { text, .. } => text,
@@ -85,6 +93,29 @@ fn within(named: u64, own: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kith_protocol::{EventId, TimestampMs, event::MessageBody};
+
+    #[test]
+    fn an_event_that_fits_into_no_frame_stays_here() {
+        let limits =
+            WelcomeLimits { frame_bytes: 4_096, text_chars: 0, send_events: 0, rates: Default::default() };
+        let terms = Terms { limits, ..Terms::default() };
+        let checked = |chars: usize| {
+            let content =
+                EventContent::Message(MessageBody { text: "x".repeat(chars), ..MessageBody::default() });
+            let (kind, target, body) = content.to_wire();
+            let id = EventId::mint();
+            terms.check(&NewEvent {
+                id,
+                kind: kind.to_owned(),
+                target,
+                body,
+                written_at: Some(TimestampMs(u64::MAX >> 11)),
+                resubmitted: Some(true),
+            })
+        };
+        assert_eq!((checked(3_500), checked(3_841)), (Ok(()), Err(ErrorCode::TooLarge)));
+    }
 
     #[test]
     fn limits_that_are_not_named_are_the_protocols_and_none_is_above_it() {

@@ -180,11 +180,7 @@ impl Listener {
         if !announce.iter().any(|(user, _)| self.shared.state.hub.is_connected(*user)) {
             return;
         }
-        let told = async {
-            let mut conn = self.shared.state.pool.acquire().await?;
-            self.repair.announce(&mut conn, announce.iter().copied()).await
-        };
-        if let Err(error) = told.await {
+        if let Err(error) = self.repair.announce_all(announce).await {
             tracing::warn!(%error, "could not announce a conversation");
         }
     }

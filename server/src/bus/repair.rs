@@ -2,7 +2,7 @@
 //! was not handed on here (L4).
 
 use crate::{
-    db::{self, missed::StandRow},
+    db::{self, lanes::within, missed::StandRow},
     domain::{announce, epoch::Epoch},
     hub::{Hub, Published},
     metrics::Metrics,
@@ -46,6 +46,8 @@ impl Stand {
 #[derive(Debug, Clone)]
 pub(super) struct Repair {
     pub pool: PgPool,
+    /// The longest that one look, or one read, waits for the database.
+    pub limit: Duration,
     pub hub: Hub,
     pub metrics: Metrics,
     pub epoch: Epoch,
@@ -65,7 +67,7 @@ impl Repair {
                 _ = ticks.tick() => {}
                 () = self.due.notified() => {}
             }
-            match self.look(last.as_ref()).await {
+            match within(self.limit, self.look(last.as_ref())).await {
                 Ok(stand) => last = Some(stand),
                 Err(error) => tracing::debug!(%error, "could not look for what the bus has lost"),
             }
@@ -108,7 +110,7 @@ impl Repair {
             return;
         };
         for missing in relay.missing(first.conversation, first.seq, last.seq) {
-            if let Err(error) = self.read_of(first.conversation, missing).await {
+            if let Err(error) = within(self.limit, self.read_of(first.conversation, missing)).await {
                 // The clients notice the hole and ask for it (C1).
                 tracing::debug!(%error, "could not read what the bus has lost");
             }
@@ -176,8 +178,17 @@ impl Repair {
         Ok(())
     }
 
+    /// As [`Self::announce`], on a connection of the pool.
+    pub async fn announce_all(&self, all: &[(UserId, ConversationId)]) -> Result<(), sqlx::Error> {
+        within(self.limit, async {
+            let mut conn = self.pool.acquire().await?;
+            self.announce(&mut conn, all.iter().copied()).await
+        })
+        .await
+    }
+
     /// Sends heads of a conversation to those who are connected here.
-    pub async fn announce(
+    async fn announce(
         &self,
         conn: &mut PgConnection,
         all: impl Iterator<Item = (UserId, ConversationId)>,

@@ -47,7 +47,10 @@ pub async fn items(
                       AS "read_countable!"
            FROM UNNEST($1::uuid[], $2::uuid[]) AS asked (user_id, id)
            JOIN conversations c ON c.id = asked.id
-           JOIN members m ON m.conversation_key = c.key AND m.user_id = asked.user_id
+           CROSS JOIN LATERAL (
+               -- Each by its key, however many have been members.
+               SELECT * FROM members WHERE conversation_key = c.key AND members.user_id = asked.user_id LIMIT 1
+           ) AS m
            JOIN users u ON u.id = asked.user_id
            JOIN conversation_head h ON h.conversation_key = c.key
            LEFT JOIN events edge ON NOT m.is_active AND edge.conversation_key = m.conversation_key

@@ -12,8 +12,8 @@ pub struct CredentialsRow {
     pub password_hash: String,
     /// The operator has disabled the account.
     pub is_disabled: bool,
-    /// The device that was asked about is or was this user's.
-    pub knows_device: bool,
+    /// The family of the device that was asked about, if it is or was this user's.
+    pub family: Option<Uuid>,
 }
 
 /// Loads the stored password of an account. It runs one query whether or not the account exists.
@@ -25,7 +25,7 @@ pub async fn credentials(
     sqlx::query_as!(
         CredentialsRow,
         r#"SELECT id, password_hash, disabled_at IS NOT NULL AS "is_disabled!",
-                  EXISTS (SELECT FROM devices WHERE devices.id = $2 AND user_id = users.id) AS "knows_device!"
+                  (SELECT family FROM devices WHERE devices.id = $2 AND user_id = users.id) AS family
            FROM users WHERE tenant = '' AND username = $1"#,
         username,
         device.map(|device| device.as_uuid()),
@@ -50,16 +50,19 @@ pub async fn lock_with(
     Ok(row.and_then(|row| row.may).unwrap_or(false))
 }
 
-/// The same for a user who is signed in.
+/// The same for a user who is signed in on this device.
 pub async fn credentials_of(
     conn: &mut PgConnection,
     id: UserId,
+    device: DeviceId,
 ) -> Result<Option<CredentialsRow>, sqlx::Error> {
     sqlx::query_as!(
         CredentialsRow,
-        r#"SELECT id, password_hash, disabled_at IS NOT NULL AS "is_disabled!", false AS "knows_device!"
+        r#"SELECT id, password_hash, disabled_at IS NOT NULL AS "is_disabled!",
+                  (SELECT family FROM devices WHERE devices.id = $2 AND user_id = users.id) AS family
            FROM users WHERE id = $1"#,
         id.as_uuid(),
+        device.as_uuid(),
     )
     .fetch_optional(conn)
     .await

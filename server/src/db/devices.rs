@@ -289,11 +289,18 @@ pub async fn revoke_others(
     .await
 }
 
-/// Signs the user's longest unseen devices out until at most `most` are left; answers which.
+/// The sign-in that a device descends from.
+pub async fn family(conn: &mut PgConnection, id: DeviceId) -> Result<Uuid, sqlx::Error> {
+    sqlx::query_scalar!("SELECT family FROM devices WHERE id = $1", id.as_uuid()).fetch_one(conn).await
+}
+
+/// Signs the user's longest unseen devices out until at most `most` are left, those of the family `first` before any
+/// other; answers which.
 pub async fn revoke_beyond(
     conn: &mut PgConnection,
     user: UserId,
     newest: DeviceId,
+    first: Option<Uuid>,
     most: i64,
 ) -> Result<Vec<Uuid>, sqlx::Error> {
     sqlx::query_scalar!(
@@ -301,13 +308,14 @@ pub async fn revoke_beyond(
          WHERE id IN (
              SELECT id FROM devices
              WHERE user_id = $1 AND revoked_at IS NULL
-             ORDER BY id = $2 DESC, last_seen DESC, id
+             ORDER BY id = $2 DESC, family IS DISTINCT FROM $4 DESC, last_seen DESC, id
              OFFSET $3
          )
          RETURNING id",
         user.as_uuid(),
         newest.as_uuid(),
         most,
+        first,
     )
     .fetch_all(conn)
     .await

@@ -106,13 +106,13 @@ pub async fn insert(conn: &mut PgConnection, new: &EventColumns) -> Result<(), s
     Ok(())
 }
 
-/// Erases the payloads of messages and of their edits (W9). The positions stay. Answers how many bytes of each sender's
-/// were erased.
+/// Erases the payloads of messages and of their edits (W9). The positions stay. Answers how many events of each sender were
+/// erased, and how many bytes in all.
 pub async fn redact(
     conn: &mut PgConnection,
     key: i64,
     targets: &[Uuid],
-) -> Result<Vec<(Uuid, i64)>, sqlx::Error> {
+) -> Result<Vec<(Uuid, i64, i64)>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"WITH old AS (
                SELECT seq, sender, octet_length(body) AS bytes FROM events
@@ -121,13 +121,13 @@ pub async fn redact(
            ), erased AS (
                UPDATE events AS e SET body = NULL FROM old WHERE e.conversation_key = $1 AND e.seq = old.seq
            )
-           SELECT sender, sum(bytes)::bigint AS "bytes!" FROM old GROUP BY sender"#,
+           SELECT sender, count(*) AS "events!", sum(bytes)::bigint AS "bytes!" FROM old GROUP BY sender"#,
         key,
         targets,
     )
     .fetch_all(conn)
     .await?;
-    Ok(rows.into_iter().map(|row| (row.sender, row.bytes)).collect())
+    Ok(rows.into_iter().map(|row| (row.sender, row.events, row.bytes)).collect())
 }
 
 /// How many edits each of these messages has, counted up to `max`, as (key, message, edits).

@@ -11,7 +11,7 @@ pub struct GenerationRow {
     pub presented: i64,
     /// The last greeting was answered `device_forked`.
     pub is_forked: bool,
-    /// The user has notifications that were not seen.
+    /// The user may have notifications that this device was not told of.
     pub has_notices: bool,
     /// The user does not show their presence.
     pub hides_presence: bool,
@@ -21,7 +21,7 @@ pub struct GenerationRow {
 pub struct IssuedRow {
     /// It.
     pub issued: i64,
-    /// The user has notifications that were not seen.
+    /// The user may have notifications that this device was not told of.
     pub has_notices: bool,
     /// The user does not show their presence.
     pub hides_presence: bool,
@@ -39,7 +39,7 @@ pub async fn read(
                   forked_at IS NOT NULL AS "is_forked!",
                   EXISTS (SELECT FROM notifications n
                           WHERE n.user_id = devices.user_id AND n.acknowledged_at IS NULL
-                            AND n.created_at > GREATEST(devices.created_at, now() - interval '30 days')) AS "has_notices!",
+                            AND n.created_at > now() - interval '30 days') AS "has_notices!",
                   NOT (SELECT shows_presence FROM users WHERE id = $2) AS "hides_presence!"
            FROM devices
            WHERE id = $1 AND user_id = $2 AND revoked_at IS NULL"#,
@@ -68,7 +68,7 @@ pub async fn rotate(
          RETURNING generation_issued AS issued,
              EXISTS (SELECT FROM notifications n
                           WHERE n.user_id = devices.user_id AND n.acknowledged_at IS NULL
-                            AND n.created_at > GREATEST(devices.created_at, now() - interval '30 days')) AS "has_notices!",
+                            AND n.created_at > now() - interval '30 days') AS "has_notices!",
              NOT (SELECT shows_presence FROM users WHERE id = $2) AS "hides_presence!""#,
         device.as_uuid(),
         user.as_uuid(),

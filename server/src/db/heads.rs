@@ -141,12 +141,14 @@ pub struct AudienceRow {
 pub async fn audience(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<AudienceRow>, sqlx::Error> {
     sqlx::query_as!(
         AudienceRow,
-        "SELECT h.conversation_id, m.user_id
-         FROM conversation_head h JOIN members m ON m.conversation_key = h.conversation_key
-         WHERE h.conversation_id = ANY($1) AND h.head > 0
-           AND (m.is_active OR EXISTS (
-               SELECT FROM member_intervals i
-               WHERE i.conversation_key = m.conversation_key AND i.user_id = m.user_id AND i.to_seq = h.head))",
+        r#"SELECT h.conversation_id AS "conversation_id!", m.user_id AS "user_id!"
+           FROM conversation_head h JOIN members m ON m.conversation_key = h.conversation_key AND m.is_active
+           WHERE h.conversation_id = ANY($1) AND h.head > 0
+           UNION
+           SELECT h.conversation_id, i.user_id
+           FROM conversation_head h
+           JOIN member_intervals i ON i.conversation_key = h.conversation_key AND i.to_seq = h.head
+           WHERE h.conversation_id = ANY($1) AND h.head > 0"#,
         ids,
     )
     .fetch_all(conn)

@@ -175,7 +175,7 @@ pub async fn add(conn: &mut PgConnection, key: i64, new: &MemberColumns) -> Resu
 /// Ends their memberships with the events `seqs`, the last ones that they see; title and unread stay as they are.
 pub async fn remove(conn: &mut PgConnection, key: i64, gone: &MemberColumns) -> Result<(), sqlx::Error> {
     let rows = sqlx::query!(
-        "SELECT user_id, read_seq FROM members WHERE conversation_key = $1 AND user_id = ANY($2)",
+        "SELECT user_id, read_seq FROM members WHERE conversation_key = $1 AND is_active AND user_id = ANY($2)",
         key,
         &gone.users,
     )
@@ -195,7 +195,7 @@ pub async fn remove(conn: &mut PgConnection, key: i64, gone: &MemberColumns) -> 
         "UPDATE members AS m
          SET is_active = false, version = n.version, last_title = c.title, last_unread = n.unread
          FROM UNNEST($2::uuid[], $3::bigint[], $4::bigint[]) AS n (user_id, version, unread), conversations c
-         WHERE m.conversation_key = $1 AND m.user_id = n.user_id AND c.key = $1",
+         WHERE m.conversation_key = $1 AND m.is_active AND m.user_id = n.user_id AND c.key = $1",
         key,
         &gone.users,
         &gone.versions,
@@ -221,7 +221,7 @@ pub async fn set_roles(conn: &mut PgConnection, key: i64, new: &MemberColumns) -
     sqlx::query!(
         "UPDATE members AS m SET role = n.role
          FROM UNNEST($2::uuid[], $3::text[]) AS n (user_id, role)
-         WHERE m.conversation_key = $1 AND m.user_id = n.user_id",
+         WHERE m.conversation_key = $1 AND m.is_active AND m.user_id = n.user_id",
         key,
         &new.users,
         &new.roles,
@@ -241,7 +241,7 @@ pub async fn unhide(
     sqlx::query!(
         "UPDATE members AS m SET hidden_at_seq = NULL, version = n.version
          FROM UNNEST($2::uuid[], $3::bigint[]) AS n (user_id, version)
-         WHERE m.conversation_key = $1 AND m.user_id = n.user_id",
+         WHERE m.conversation_key = $1 AND m.is_active AND m.user_id = n.user_id",
         key,
         users,
         versions,

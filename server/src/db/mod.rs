@@ -38,13 +38,14 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use std::{str::FromStr, time::Duration};
-use tokio::time::timeout;
 
 /// Begins reads that all see the same moment.
 const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// A connection that nobody used for this long is asked whether it lives before it is handed out.
 const ASKED_AFTER: Duration = Duration::from_millis(500);
+/// Then another one is taken: after a failover all that were open may be silent.
+const ASKED_WITHIN: Duration = Duration::from_secs(1);
 
 /// How long a connection that comes back may take to become ready. Whoever hung up may have left a statement on it.
 const READY_WITHIN: Duration = Duration::from_secs(5);
@@ -81,10 +82,10 @@ pub async fn connect(url: &str, connections: u32) -> Result<PgPool, sqlx::Error>
         // believes in the network. A socket of this machine loses nothing and is spared the question.
         .after_release(move |conn, _| {
             Box::pin(async move {
-                match crosses_network {
-                    true => Ok(timeout(READY_WITHIN, conn.ping()).await.is_ok_and(|ready| ready.is_ok())),
-                    false => Ok(true),
+                if crosses_network {
+                    lanes::within(READY_WITHIN, conn.ping()).await?;
                 }
+                Ok(true)
             })
         })
         // A connection that has just served needs no question whether it lives; under load that would be a third of all.
@@ -92,7 +93,7 @@ pub async fn connect(url: &str, connections: u32) -> Result<PgPool, sqlx::Error>
         .before_acquire(|conn, about| {
             Box::pin(async move {
                 if about.idle_for > ASKED_AFTER {
-                    conn.ping().await?;
+                    lanes::within(ASKED_WITHIN, conn.ping()).await?;
                 }
                 Ok(true)
             })

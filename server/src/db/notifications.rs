@@ -58,7 +58,8 @@ pub async fn delete_beyond(conn: &mut PgConnection, user: UserId, kept: i64) -> 
 }
 
 /// The newest of the user's notifications of the last 30 days that were not seen, oldest first, as a device is told: not
-/// what came before its session began, nor what is about itself.
+/// what is about itself, nor what came before its session began. The exception is a copy of another device that is still
+/// signed in: its notice also reaches devices that sign in later, so that signing the original out does not hide the copy.
 pub async fn unseen(
     conn: &mut PgConnection,
     device: DeviceId,
@@ -68,9 +69,14 @@ pub async fn unseen(
         "SELECT n.id, n.kind, n.title, n.text, n.data, n.link, n.created_at
          FROM devices d
          JOIN notifications n ON n.user_id = d.user_id AND n.acknowledged_at IS NULL
-              AND n.created_at > GREATEST(d.created_at, now() - interval '30 days')
+              AND n.created_at > now() - interval '30 days'
               AND n.data ->> 'device' IS DISTINCT FROM d.id::text
+              AND d.id <> ALL (n.acknowledged_by)
          WHERE d.id = $1
+           AND (n.created_at > d.created_at
+                OR n.kind = 'new_device' AND n.data ->> 'copy' = 'true'
+                   AND EXISTS (SELECT FROM devices copy
+                               WHERE copy.id = (n.data ->> 'device')::uuid AND copy.revoked_at IS NULL))
          ORDER BY n.created_at DESC, n.id DESC
          LIMIT $2",
         device.as_uuid(),
@@ -91,9 +97,12 @@ pub async fn unseen(
     Ok(one.collect())
 }
 
-/// Marks notifications of the user as seen by this device. As with [`unseen`], it counts only for what came after the
-/// device and is not about it: a stranger's device cannot hide that it has come. Nor can one that parts from it: of new
-/// devices only those count that came after the device itself was made.
+/// Devices that may acknowledge one notice. The server repeats the notice to any further device.
+const ACKNOWLEDGED_BY_MAX: i32 = 100;
+
+/// Marks notifications of the user as seen by this device. As with [`unseen`], it counts only for what is not about the
+/// device and came after its session began. A notice of a new device is acknowledged for this device alone: a thief with
+/// a token of one device cannot hide from the others that a device has come.
 pub async fn acknowledge(
     conn: &mut PgConnection,
     user: UserId,
@@ -103,19 +112,26 @@ pub async fn acknowledge(
     let ids: Vec<Uuid> = ids.iter().map(|id| id.as_uuid()).collect();
     sqlx::query!(
         // Each by its id, however many a user has.
-        "UPDATE notifications SET acknowledged_at = coalesce(acknowledged_at, now())
+        "UPDATE notifications
+         SET acknowledged_at = CASE WHEN kind <> 'new_device' THEN coalesce(acknowledged_at, now()) END,
+             acknowledged_by = CASE
+                 WHEN kind = 'new_device' AND $3 <> ALL (acknowledged_by) AND cardinality(acknowledged_by) < $4
+                 THEN acknowledged_by || $3::uuid
+                 ELSE acknowledged_by
+             END
          WHERE id = ANY (ARRAY(
              SELECT own.id FROM UNNEST($2::uuid[]) AS asked (id)
              CROSS JOIN LATERAL (
                  SELECT n.id FROM notifications n JOIN devices d ON d.id = $3
                  WHERE n.id = asked.id AND n.user_id = $1 AND d.user_id = $1
-                   AND n.created_at > CASE n.kind WHEN 'new_device' THEN d.made_at ELSE d.created_at END
+                   AND (n.kind = 'new_device' OR n.created_at > d.created_at)
                    AND n.data ->> 'device' IS DISTINCT FROM d.id::text
                  LIMIT 1
              ) AS own))",
         user.as_uuid(),
         &ids,
         device.as_uuid(),
+        ACKNOWLEDGED_BY_MAX,
     )
     .execute(conn)
     .await?;

@@ -19,7 +19,8 @@ const FIRST_ROW: &str = "AS \"is_first!\"";
 /// Scans of several rows by an index: what the statement contains (nothing for any statement that gives the index's first
 /// column), the index, and what bounds the rows.
 const RANGES: &[(&str, &str, &str)] = &[
-    ("", "members_pkey", "the members of one conversation: at most 1,000 at a time"),
+    ("", "members_active_idx", "the members of one conversation: at most 1,000 at a time"),
+    ("", "member_intervals_end_idx", "who left a conversation by its newest event"),
     ("", "member_intervals_pkey", "the memberships of one conversation, or of one member in it"),
     ("", "members_user_idx", "the conversations of one person"),
     (
@@ -67,7 +68,8 @@ const RANGES: &[(&str, &str, &str)] = &[
 /// Tables with few rows, whatever happens.
 const SMALL: &[&str] = &["server_keys", "pg_database", "pg_class", "pg_authid", "pg_stat_get_activity"];
 
-/// A million events, half of them in one conversation of a thousand people, and what stands around them.
+/// A million events, half of them in one conversation of a thousand people that 58,000 have left, and what stands around
+/// them.
 const FILL: &str = "
     SET session_replication_role = replica;
     INSERT INTO users (id, username, display_name, password_hash, email)
@@ -91,7 +93,10 @@ const FILL: &str = "
         FROM generate_series(1, 50000) n, generate_series(0, 2) k
         UNION SELECT 1, lpad(to_hex(n), 32, '0')::uuid, 'member' FROM generate_series(1, 1000) n
         UNION SELECT n, lpad(to_hex(1), 32, '0')::uuid, 'member' FROM generate_series(1, 300) n;
-    INSERT INTO member_intervals (conversation_key, user_id, from_seq) SELECT conversation_key, user_id, 1 FROM members;
+    INSERT INTO member_intervals (conversation_key, user_id, from_seq) SELECT conversation_key, user_id, 1 FROM members WHERE is_active;
+    INSERT INTO members (conversation_key, user_id, role, is_active)
+        SELECT 1, lpad(to_hex(n), 32, '0')::uuid, 'member', false FROM generate_series(2000, 60000) n
+        ON CONFLICT DO NOTHING;
     INSERT INTO pins (conversation_key, target)
         SELECT n % 20000 + 1, lpad(to_hex(n), 32, '0')::uuid FROM generate_series(1, 20000) n;
     INSERT INTO reactions (conversation_key, target, emoji, sender, seq)

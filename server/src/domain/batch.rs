@@ -34,7 +34,9 @@ pub enum Locking {
     Skip,
 }
 
-/// Bytes of bodies by user: stored, or erased if below 0.
+/// What an event takes in the database besides its body, about, in bytes.
+pub const EVENT_BYTES: i64 = 128;
+/// Bytes by user, of bodies and [`EVENT_BYTES`] for each event: stored, or erased if below 0.
 pub type Stored = BTreeMap<UserId, i64>;
 
 /// What a batch has led to.
@@ -243,7 +245,7 @@ fn prefix(
     results
 }
 
-/// Whether somebody who has stored as much as they may can still add this: it takes no room, or makes some.
+/// Whether somebody who has stored as much as they may can still add this. A deletion counts less than what it erases.
 fn is_free(content: &EventContent) -> bool {
     match content {
         EventContent::Delete { .. } => true,

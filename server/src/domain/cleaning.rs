@@ -1,11 +1,17 @@
 //! Removes rows that nobody can use any more, a bounded step a minute: several instances may do it at the same time.
 
-use crate::{config::Config, db};
+use crate::{
+    config::Config,
+    db::{self, lanes::within},
+};
 use sqlx::PgPool;
+use std::time::Duration;
 use uuid::Uuid;
 
 /// Devices, or invitations, of one step.
 const STEP: i64 = 1_000;
+/// The longest step: as long as the database gives a statement.
+const STEP_WITHIN: Duration = Duration::from_secs(30);
 /// A device stays known for longer than any of its tokens could be taken for one from before a restore (S11): by then each
 /// is older than the longest session.
 const DEVICE_DAYS: i32 = Config::SESSION_ABSOLUTE_DAYS + 10;
@@ -24,12 +30,15 @@ pub struct Place {
 /// Takes one step; answers where the next one begins, which is the beginning again after the last.
 ///
 /// # Errors
-/// When the database fails.
+/// When the database fails, or leaves the step unanswered for 30 s.
 pub async fn step(pool: &PgPool, from: &Place) -> Result<Place, sqlx::Error> {
-    let mut conn = pool.acquire().await?;
-    let device = db::cleaning::devices(&mut conn, from.device, STEP, DEVICE_DAYS, TOKENS_DAYS).await?;
-    let invite = db::cleaning::invites(&mut conn, &from.invite, STEP, INVITE_DAYS).await?;
-    Ok(Place { device: device.unwrap_or_default(), invite: invite.unwrap_or_default() })
+    let cleaned = async {
+        let mut conn = pool.acquire().await?;
+        let device = db::cleaning::devices(&mut conn, from.device, STEP, DEVICE_DAYS, TOKENS_DAYS).await?;
+        let invite = db::cleaning::invites(&mut conn, &from.invite, STEP, INVITE_DAYS).await?;
+        Ok(Place { device: device.unwrap_or_default(), invite: invite.unwrap_or_default() })
+    };
+    within(STEP_WITHIN, cleaned).await
 }
 
 #[cfg(test)]

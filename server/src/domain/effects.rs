@@ -1,6 +1,9 @@
 //! What events do besides standing in the log: members, titles, redaction, in the same transaction.
 
-use super::{batch::Stored, log::Log};
+use super::{
+    batch::{EVENT_BYTES, Stored},
+    log::Log,
+};
 use crate::db::{self, members::MemberColumns};
 use kith_protocol::{ConversationId, EventId, Seq, UserId, event::Role};
 use sqlx::PgConnection;
@@ -156,8 +159,9 @@ async fn write_run(
     }
     match run.first() {
         Some(Effect::Redacted { .. }) => {
-            for (sender, bytes) in db::events::redact(conn, key, &targets).await? {
-                *erased.entry(UserId::from_uuid(sender)).or_default() -= bytes;
+            for (sender, events, bytes) in db::events::redact(conn, key, &targets).await? {
+                // As much as was counted for them (`super::lanes`): the deletion itself counts, and yet makes room.
+                *erased.entry(UserId::from_uuid(sender)).or_default() -= bytes + events * EVENT_BYTES;
             }
             Ok(())
         }

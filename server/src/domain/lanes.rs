@@ -7,7 +7,7 @@ use super::{
     access::AccessCache,
     announce::{self, Announcer, Answers},
     append::{self, Appended},
-    batch::{self, Committed, Locking, Stored},
+    batch::{self, Committed, EVENT_BYTES, Locking, Stored},
     epoch::Epoch,
     fair::FairQueue,
     publish::{Job, Results},
@@ -29,8 +29,6 @@ use sqlx::{Connection as _, Postgres, pool::PoolConnection};
 use std::{collections::HashSet, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
-/// What an event takes in the database besides its body, about, in bytes. It stays when the body is deleted.
-const EVENT_BYTES: usize = 128;
 /// How long an acknowledgement gets to leave before a test ends the process behind it.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_millis(100);
 
@@ -284,8 +282,9 @@ impl Writing {
         for (job, results) in jobs.iter().zip(results) {
             let Ok(results) = results else { continue };
             let kept = job.items.iter().zip(results).filter(|(_, result)| result.status == AckStatus::Ok);
-            let bytes: usize = kept.map(|(item, _)| item.body_text.len() + EVENT_BYTES).sum();
-            *stored.entry(job.sender).or_default() += i64::try_from(bytes).unwrap_or(i64::MAX);
+            let bytes = |length: usize| i64::try_from(length).unwrap_or(i64::MAX).saturating_add(EVENT_BYTES);
+            let bytes: i64 = kept.map(|(item, _)| bytes(item.body_text.len())).sum();
+            *stored.entry(job.sender).or_default() += bytes;
         }
         self.lane.quota.count(stored);
     }

@@ -9,11 +9,13 @@ use crate::{
     db::{
         self,
         items::ItemRow,
+        lanes::within,
         receipts::{ReceiptColumns, RisenRow},
     },
     error::ApiError,
     hub::Hub,
 };
+use futures_util::FutureExt;
 use kith_protocol::{
     ConversationId, Seq, ServerFrame, UserId,
     frame::{OwnState, OwnStates},
@@ -22,7 +24,8 @@ use sqlx::PgPool;
 use std::{
     collections::{BTreeMap, HashMap, VecDeque, hash_map::Entry},
     hash::{BuildHasher, RandomState},
-    sync::Arc,
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 use tokio::{
@@ -36,6 +39,8 @@ use uuid::Uuid;
 const LANES: usize = 2;
 /// Jobs that wait for a lane; whoever comes when it is full waits, at most [`ENQUEUE_WITHIN`].
 const LANE_QUEUE: usize = 2_048;
+/// Jobs of one person that are not answered. A person's devices have one or two each.
+const USER_JOBS_MAX: usize = 32;
 /// Then the answer is `busy`.
 const ENQUEUE_WITHIN: Duration = Duration::from_secs(5);
 /// How long a batch fills after its first marker: nobody sees the difference, and the statements are fewer.
@@ -81,33 +86,55 @@ struct Job {
 #[derive(Debug, Clone)]
 pub struct Receipts {
     lanes: Arc<[mpsc::Sender<Job>]>,
+    /// Jobs of each person that are not answered.
+    open: Arc<Mutex<HashMap<UserId, usize>>>,
     /// Nobody can tell from outside who shares a lane.
     hasher: RandomState,
 }
 
 impl Receipts {
-    /// Starts the lanes. They end, with their queues drained, after `shutdown`.
-    pub fn start(pool: &PgPool, hub: &Hub, tasks: &TaskTracker, shutdown: &CancellationToken) -> Self {
+    /// Starts the lanes, each of which waits for the database at most `limit`. They end, with their queues drained, after
+    /// `shutdown`.
+    pub fn start(
+        pool: &PgPool,
+        limit: Duration,
+        hub: &Hub,
+        tasks: &TaskTracker,
+        shutdown: &CancellationToken,
+    ) -> Self {
         let lanes = (0..LANES).map(|_| {
             let (sender, receiver) = mpsc::channel(LANE_QUEUE);
-            let lane = Lane { pool: pool.clone(), hub: hub.clone(), waiting: VecDeque::new() };
+            let lane = Lane { pool: pool.clone(), limit, hub: hub.clone(), waiting: Waiting::default() };
             tasks.spawn(lane.run(receiver, shutdown.clone()));
             sender
         });
-        Self { lanes: lanes.collect(), hasher: RandomState::new() }
+        Self { lanes: lanes.collect(), open: Arc::default(), hasher: RandomState::new() }
+    }
+
+    /// A place for one more job of a person.
+    fn open(&self, user: UserId) -> Result<Open, ApiError> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = open.entry(user).or_default();
+        if *own >= USER_JOBS_MAX {
+            return Err(ApiError::Busy);
+        }
+        *own += 1;
+        Ok(Open { user, all: Arc::clone(&self.open) })
     }
 
     /// Raises markers of a person: at most [`BATCH_MAX`], each conversation once, and one of them read. Answers in the same
     /// order.
     ///
     /// # Errors
-    /// `busy` when the lane stays full, `unavailable` during shutdown, or when the database fails.
+    /// `busy` when the lane stays full or the person has [`USER_JOBS_MAX`] jobs there, `unavailable` during shutdown, or when
+    /// the database fails.
     pub async fn raise(
         &self,
         user: UserId,
         connection: Option<u64>,
         receipts: Vec<Receipt>,
     ) -> Result<Vec<Outcome>, ApiError> {
+        let _open = self.open(user)?;
         let lane = usize::try_from(self.hasher.hash_one(user) % LANES as u64).unwrap_or_default();
         let (reply, answer) = oneshot::channel();
         let job = Job { user, connection, receipts, reply };
@@ -119,28 +146,74 @@ impl Receipts {
     }
 }
 
-/// Takes the jobs of the next statement. A person's job that reads another conversation than those before it waits: each
-/// read raises the person's counter.
-fn batch(waiting: &mut VecDeque<Job>) -> Vec<Job> {
-    let (mut batch, mut count) = (Vec::new(), 0);
-    let mut reads: HashMap<UserId, Option<ConversationId>> = HashMap::new();
-    let mut rest = VecDeque::new();
-    while let Some(job) = waiting.pop_front() {
-        let fits = count + job.receipts.len() <= BATCH_MAX || batch.is_empty();
-        let read = job.receipts.iter().find(|receipt| receipt.read > Seq::ZERO).map(|it| it.conversation);
-        let known = reads.get(&job.user).copied();
-        let is_one = known.flatten().is_none() || read.is_none() || known.flatten() == read;
-        // What a person said before waits; what came later does not overtake it.
-        if !fits || !is_one || rest.iter().any(|earlier: &Job| earlier.user == job.user) {
-            rest.push_back(job);
-            continue;
+/// A job that is not answered, until it is dropped.
+struct Open {
+    user: UserId,
+    all: Arc<Mutex<HashMap<UserId, usize>>>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut own) = all.entry(self.user) {
+            *own.get_mut() -= 1;
+            if *own.get() == 0 {
+                own.remove();
+            }
         }
-        reads.insert(job.user, known.flatten().or(read));
-        count += job.receipts.len();
-        batch.push(job);
     }
-    *waiting = rest;
-    batch
+}
+
+/// Jobs that wait for a statement, of each person in order; people take turns.
+#[derive(Default)]
+struct Waiting {
+    jobs: HashMap<UserId, VecDeque<Job>>,
+    /// Everybody who has jobs here, once.
+    round: VecDeque<UserId>,
+    /// Of all jobs together.
+    markers: usize,
+}
+
+impl Waiting {
+    fn push(&mut self, job: Job) {
+        let own = self.jobs.entry(job.user).or_default();
+        if own.is_empty() {
+            self.round.push_back(job.user);
+        }
+        self.markers += job.receipts.len();
+        own.push_back(job);
+    }
+
+    /// Takes the jobs of the next statement: a turn of each person, as far as there is room. A person's turn ends before a
+    /// job that reads another conversation than those before it: each read raises the person's counter.
+    fn take(&mut self) -> Vec<Job> {
+        let (mut batch, mut count) = (Vec::new(), 0);
+        let mut later = VecDeque::new();
+        for user in std::mem::take(&mut self.round) {
+            let Some(own) = self.jobs.get_mut(&user) else { continue };
+            let (mut read, mut is_served) = (None, false);
+            while let Some(next) = own.front() {
+                let fits = batch.is_empty() || count + next.receipts.len() <= BATCH_MAX;
+                let reads = next.receipts.iter().find(|it| it.read > Seq::ZERO).map(|it| it.conversation);
+                if !fits || (read.is_some() && reads.is_some() && read != reads) {
+                    break;
+                }
+                read = read.or(reads);
+                count += next.receipts.len();
+                is_served = true;
+                batch.extend(own.pop_front());
+            }
+            match own.is_empty() {
+                true => drop(self.jobs.remove(&user)),
+                false if is_served => later.push_back(user),
+                false => self.round.push_back(user),
+            }
+        }
+        // The next statement begins with the people who found no room in this one.
+        self.round.append(&mut later);
+        self.markers -= count;
+        batch
+    }
 }
 
 /// The markers of a batch: each person and conversation once, with the most that was said of it.
@@ -157,19 +230,20 @@ fn merged(batch: &[Job]) -> BTreeMap<(Uuid, Uuid), (Seq, Seq)> {
 
 struct Lane {
     pool: PgPool,
+    /// The longest that a batch waits for the database. What was raised by then and not told is seen with the next heads.
+    limit: Duration,
     hub: Hub,
-    /// What did not fit into the batch before.
-    waiting: VecDeque<Job>,
+    waiting: Waiting,
 }
 
 impl Lane {
     async fn run(mut self, mut jobs: mpsc::Receiver<Job>, shutdown: CancellationToken) {
         loop {
-            if self.waiting.is_empty() {
+            if self.waiting.round.is_empty() {
                 tokio::select! {
                     biased;
                     job = jobs.recv() => match job {
-                        Some(job) => self.waiting.push_back(job),
+                        Some(job) => self.waiting.push(job),
                         None => return,
                     },
                     () = shutdown.cancelled() => {
@@ -179,18 +253,21 @@ impl Lane {
                 }
             }
             let until = Instant::now() + GATHER;
-            while self.waiting.len() < BATCH_MAX
+            while self.waiting.markers < BATCH_MAX
                 && let Ok(Some(job)) = timeout_at(until, jobs.recv()).await
             {
-                self.waiting.push_back(job);
+                self.waiting.push(job);
             }
-            let batch = batch(&mut self.waiting);
-            self.serve(batch).await;
+            let batch = self.waiting.take();
+            // Jobs of a batch that panics answer `unavailable` when they are dropped; the lane serves half of all people.
+            if AssertUnwindSafe(self.serve(batch)).catch_unwind().await.is_err() {
+                tracing::error!("a batch of markers panicked");
+            }
         }
     }
 
     async fn serve(&self, batch: Vec<Job>) {
-        match self.commit(&batch).await {
+        match within(self.limit, self.commit(&batch)).await {
             Ok(outcomes) => {
                 for (job, outcomes) in batch.into_iter().zip(outcomes) {
                     // Whoever asked may have gone.
@@ -340,14 +417,17 @@ mod tests {
     fn what_a_person_says_of_one_conversation_is_one_marker_and_a_second_read_waits() {
         let [ada, bo] = [UserId::mint(), UserId::mint()];
         let [one, two] = [ConversationId::mint(), ConversationId::mint()];
-        let mut waiting = VecDeque::from([
+        let mut waiting = Waiting::default();
+        for job in [
             job(ada, &[(one, 5, 0), (two, 2, 0)]),
             job(ada, &[(one, 0, 4)]),
             job(bo, &[(two, 0, 7)]),
             job(ada, &[(two, 0, 2)]),
             job(ada, &[(one, 9, 0)]),
-        ]);
-        let first = batch(&mut waiting);
+        ] {
+            waiting.push(job);
+        }
+        let first = waiting.take();
         let of = |user: UserId, conversation: ConversationId| (user.as_uuid(), conversation.as_uuid());
         let expected = [
             (of(ada, one), (Seq(5), Seq(4))),
@@ -355,18 +435,53 @@ mod tests {
             (of(bo, two), (Seq::ZERO, Seq(7))),
         ];
         assert_eq!(merged(&first), expected.into());
-        let second = batch(&mut waiting);
+        let second = waiting.take();
         let expected = [(of(ada, one), (Seq(9), Seq::ZERO)), (of(ada, two), (Seq::ZERO, Seq(2)))];
         assert_eq!(merged(&second), expected.into());
-        assert!(waiting.is_empty());
+        assert!(waiting.round.is_empty() && waiting.jobs.is_empty() && waiting.markers == 0);
     }
 
     #[test]
-    fn a_statement_has_so_many_markers_and_one_large_job_goes_alone() {
+    fn a_statement_has_so_many_markers_and_people_take_turns() {
         let many: Vec<_> = (0..BATCH_MAX as u64).map(|_| (ConversationId::mint(), 1, 0)).collect();
-        let mut waiting: VecDeque<Job> = (0..3).map(|_| job(UserId::mint(), &many)).collect();
-        for left in (0..3).rev() {
-            assert_eq!((batch(&mut waiting).len(), waiting.len()), (1, left));
+        let (heavy, mut waiting) = (UserId::mint(), Waiting::default());
+        for _ in 0..3 {
+            waiting.push(job(heavy, &many));
         }
+        let light: Vec<UserId> = (0..50).map(|_| UserId::mint()).collect();
+        for user in &light {
+            waiting.push(job(*user, &[(ConversationId::mint(), 0, 1)]));
+        }
+        let users = |batch: Vec<Job>| batch.into_iter().map(|job| job.user).collect::<Vec<_>>();
+        assert_eq!(users(waiting.take()), [heavy], "one large job goes alone");
+        assert_eq!(users(waiting.take()), light, "nobody waits for a second one");
+        assert_eq!((users(waiting.take()), users(waiting.take())), (vec![heavy], vec![heavy]));
+        assert!(waiting.take().is_empty());
+    }
+
+    #[tokio::test]
+    async fn one_person_leaves_room_in_a_lane_for_everybody_else() {
+        let (sender, mut jobs) = mpsc::channel(LANE_QUEUE);
+        let receipts =
+            Receipts { lanes: vec![sender; LANES].into(), open: Arc::default(), hasher: RandomState::new() };
+        let [heavy, light] = [UserId::mint(), UserId::mint()];
+        let read =
+            || vec![Receipt { conversation: ConversationId::mint(), delivered: Seq::ZERO, read: Seq(1) }];
+        let asking = |user| {
+            let receipts = receipts.clone();
+            tokio::spawn(async move { receipts.raise(user, None, read()).await })
+        };
+        let mut asked: Vec<_> = (0..=USER_JOBS_MAX).map(|_| asking(heavy)).collect();
+        let refused = asked.pop().unwrap().await.unwrap();
+        assert!(matches!(refused, Err(ApiError::Busy)), "{refused:?}");
+        let other = asking(light);
+        for _ in 0..=USER_JOBS_MAX {
+            jobs.recv().await.unwrap().reply.send(Ok(Vec::new())).unwrap();
+        }
+        other.await.unwrap().unwrap();
+        for one in asked {
+            one.await.unwrap().unwrap();
+        }
+        assert!(receipts.open.lock().unwrap().is_empty(), "what was answered counts no more");
     }
 }

@@ -56,9 +56,8 @@ pub async fn sign_in(
         false => None,
     };
     // A stranger who guesses must not lock the owner's own devices out, those that were signed out included.
-    let is_known_device = found.as_ref().is_some_and(|user| user.knows_device);
-    let guesser = match request.device.id.filter(|_| is_known_device) {
-        Some(device) => state.sign_in_limits.known(device, network),
+    let guesser = match found.as_ref().and_then(|user| user.family) {
+        Some(family) => state.sign_in_limits.known(family, network),
         None => Guesser::Stranger(&request.username, network),
     };
     state.sign_in_limits.attempt(guesser)?;
@@ -70,7 +69,7 @@ pub async fn sign_in(
     };
     state.sign_in_limits.succeeded(guesser);
     let id = UserId::from_uuid(user.id);
-    let session = if verified.is_weak {
+    let (session, family) = if verified.is_weak {
         let stronger = state.passwords.hash(request.password).await?;
         let mut conn = state.pool.acquire().await?;
         db::credentials::upgrade_hash(&mut conn, id, &user.password_hash, &stronger).await?;
@@ -79,18 +78,19 @@ pub async fn sign_in(
     } else {
         begin(state, id, &user.password_hash, request.device).await?
     };
-    state.sign_in_limits.was_right(session.device.id, network);
+    state.sign_in_limits.was_right(family, network);
     Ok(session)
 }
 
 /// Signs in whoever has shown the password of this hash. One that was changed meanwhile, or a user who was disabled, is
-/// seen under the row's lock, so a change of the password ends every session of the old one.
+/// seen under the row's lock, so a change of the password ends every session of the old one. Returns the session and the
+/// family of its device.
 async fn begin(
     state: &AppState,
     user: UserId,
     password_hash: &str,
     device: DeviceRequest,
-) -> Result<Session, ApiError> {
+) -> Result<(Session, Uuid), ApiError> {
     let mut tx = db::begin(&state.pool).await?;
     if !db::credentials::lock_with(&mut tx, user, password_hash).await? {
         return Err(ApiError::CredentialsInvalid);
@@ -108,18 +108,18 @@ async fn begin(
             (id, notices::new_device(&mut tx, user, id, &device.name, false).await?)
         }
     };
-    let most = i64::try_from(limits::DEVICES_PER_USER_MAX).unwrap_or(i64::MAX);
-    let ended = db::devices::revoke_beyond(&mut tx, user, id, most).await?;
+    let ended = revoke_beyond(&mut tx, user, id, None).await?;
     let number = db::devices::next_token(&mut tx, id).await?;
     let refresh_token = state.tokens.first_refresh(Told { user, device: id, number });
     db::refresh_tokens::insert(&mut tx, &hash_token(&refresh_token), id).await?;
     let session = session(state, &mut tx, user, DeviceRef { id, name: device.name }, refresh_token).await?;
+    let family = db::devices::family(&mut tx, id).await?;
     tx.commit().await?;
     close(state, &ended);
     if let Some(notice) = notice {
         notices::tell(state, user, notice);
     }
-    Ok(session)
+    Ok((session, family))
 }
 
 async fn session(
@@ -163,6 +163,10 @@ pub async fn refresh(
         (None, Some(told)) => {
             // Of two askers at once the second takes nothing back, and then sees what the first did.
             if state.config.is_restored(Utc::now()) {
+                if parts {
+                    // A user's row is locked before those of the devices, and as [`find`] will lock it.
+                    db::contacts::lock(&mut tx, &[told.user.as_uuid()]).await?;
+                }
                 returned::take_back(&mut tx, told, &old).await?;
             }
             find(&mut tx, &old, parts).await?.ok_or(ApiError::TokenInvalid)?
@@ -170,14 +174,16 @@ pub async fn refresh(
         (None, None) => return Err(ApiError::TokenInvalid),
     };
     let (user, device) = (UserId::from_uuid(row.user_id), DeviceId::from_uuid(row.device_id));
-    if row.is_revoked {
+    let is_first = row.exchanged_at.is_none();
+    let is_reused = !is_first && !row.is_replayable;
+    // A second holder is noticed although the device was signed out: its copies may not have been.
+    if row.is_revoked && !is_reused {
         return Err(ApiError::DeviceRevoked);
     }
     if request.device.is_some_and(|asked| asked != device) || row.is_over {
         return Err(ApiError::TokenInvalid);
     }
-    let is_first = row.exchanged_at.is_none();
-    if !is_first && !row.is_replayable {
+    if is_reused {
         // A user's row is locked before those of the devices.
         tx.rollback().await?;
         let mut tx = db::begin(&state.pool).await?;
@@ -206,16 +212,26 @@ pub async fn refresh(
         notice = exchange(&mut tx, (device, &row.device_name, &old), told, &next).await?;
     }
     let session = session(state, &mut tx, user, DeviceRef { id, name: row.device_name }, next).await?;
-    let most = i64::try_from(limits::DEVICES_PER_USER_MAX).unwrap_or(i64::MAX);
-    let ended = db::devices::revoke_beyond(&mut tx, user, session.device.id, most).await?;
+    // A copy is no sign-in: it signs out devices of its own family first.
+    let ended = revoke_beyond(&mut tx, user, session.device.id, Some(row.family)).await?;
     tx.commit().await?;
     kith_failpoint::pass(places::REFRESH_AFTER_COMMIT);
-    state.sign_in_limits.was_right(session.device.id, network);
+    state.sign_in_limits.was_right(row.family, network);
     close(state, &ended);
     if let Some(notice) = notice {
         notices::tell(state, user, notice);
     }
     Ok(session)
+}
+
+async fn revoke_beyond(
+    conn: &mut PgConnection,
+    user: UserId,
+    newest: DeviceId,
+    first: Option<Uuid>,
+) -> Result<Vec<Uuid>, sqlx::Error> {
+    let most = i64::try_from(limits::DEVICES_PER_USER_MAX).unwrap_or(i64::MAX);
+    db::devices::revoke_beyond(conn, user, newest, first, most).await
 }
 
 async fn find(
@@ -327,8 +343,8 @@ pub async fn revoke_others(state: &AppState, user: UserId, keep: DeviceId) -> Re
     Ok(())
 }
 
-/// Asks a signed-in user for the password again. Wrong ones count for the device that says them: a thief's guesses do not
-/// keep the owner from signing the thief out.
+/// Asks a signed-in user for the password again. Wrong ones count for the device that says them and its copies: a thief's
+/// guesses do not keep the owner from signing the thief out from another device, and a copy brings no further guesses.
 ///
 /// # Errors
 /// [`ApiError::CredentialsInvalid`] when it does not fit, [`ApiError::RateLimited`] after many wrong ones.
@@ -338,9 +354,12 @@ pub async fn ask_password_again(
     device: DeviceId,
     password: String,
 ) -> Result<(), ApiError> {
-    let guesser = Guesser::Again(user, device);
+    let mut conn = state.pool.acquire().await?;
+    let found = db::credentials::credentials_of(&mut conn, user, device).await?;
+    drop(conn);
+    let family = found.as_ref().and_then(|user| user.family).ok_or(ApiError::DeviceRevoked)?;
+    let guesser = Guesser::Again(family);
     state.sign_in_limits.attempt(guesser)?;
-    let found = db::credentials::credentials_of(&mut *state.pool.acquire().await?, user).await?;
     let verified = state.passwords.verify(password, found.map(|user| user.password_hash)).await?;
     if !verified.fits {
         return Err(ApiError::CredentialsInvalid);

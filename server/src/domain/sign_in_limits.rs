@@ -2,7 +2,7 @@
 
 use crate::error::ApiError;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock};
-use kith_protocol::{DeviceId, UserId, limits};
+use kith_protocol::{DeviceId, limits};
 use std::{
     collections::HashMap,
     hash::Hash,
@@ -11,6 +11,7 @@ use std::{
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
+use uuid::Uuid;
 
 /// Wrong passwords that cost nothing.
 const FREE_ATTEMPTS: u32 = 10;
@@ -59,10 +60,10 @@ impl Attempts {
 #[derive(Debug, Clone, Copy)]
 pub enum Guesser<'a> {
     /// A device that the account knows signs in from this network, also one that was signed out. Anybody may name a
-    /// device, so that where it was not seen before, guesses of all such networks count together.
-    Known { device: DeviceId, network: Option<IpAddr>, is_home: bool },
-    /// A device that is signed in says the password again.
-    Again(UserId, DeviceId),
+    /// device, so that where it was not seen before, guesses of all such networks count together. Copies count as one.
+    Known { family: Uuid, network: Option<IpAddr>, is_home: bool },
+    /// A device that is signed in, or a copy of it, says the password again.
+    Again(Uuid),
     /// Anybody else who names the account, from this network; `None` for this machine.
     Stranger(&'a str, Option<IpAddr>),
 }
@@ -71,14 +72,14 @@ impl Guesser<'_> {
     /// What is counted, and how many attempts cost nothing.
     fn keys(self) -> Vec<(String, u32)> {
         match self {
-            Self::Known { device, network, is_home } => {
-                let mut keys = vec![(format!("device {device} {}", named(network)), FREE_ATTEMPTS)];
+            Self::Known { family, network, is_home } => {
+                let mut keys = vec![(format!("family {family} {}", named(network)), FREE_ATTEMPTS)];
                 if !is_home {
-                    keys.push((format!("device {device}"), FREE_ATTEMPTS_OF_STRANGERS));
+                    keys.push((format!("family {family}"), FREE_ATTEMPTS_OF_STRANGERS));
                 }
                 keys
             }
-            Self::Again(user, device) => vec![(format!("again {user} {device}"), FREE_ATTEMPTS)],
+            Self::Again(family) => vec![(format!("again {family}"), FREE_ATTEMPTS)],
             Self::Stranger(name, network) => {
                 let name: String = name.chars().take(limits::USERNAME_CHARS_MAX + 1).collect();
                 vec![
@@ -97,8 +98,8 @@ fn named(network: Option<IpAddr>) -> String {
 /// Who has tried how often. In memory: another instance counts for itself.
 pub struct SignInLimits {
     attempts: Mutex<HashMap<String, Attempts>>,
-    /// Devices and the networks in which they showed a password or a refresh token that was right.
-    homes: quick_cache::sync::Cache<(DeviceId, Option<IpAddr>), ()>,
+    /// Families of devices and the networks in which they showed a password or a refresh token that was right.
+    homes: quick_cache::sync::Cache<(Uuid, Option<IpAddr>), ()>,
     addresses: DefaultKeyedRateLimiter<IpAddr>,
     refreshes: DefaultKeyedRateLimiter<IpAddr>,
     device_refreshes: DefaultKeyedRateLimiter<DeviceId>,
@@ -154,14 +155,14 @@ impl SignInLimits {
         }
     }
 
-    /// A device that signs in from a network.
-    pub fn known(&self, device: DeviceId, network: Option<IpAddr>) -> Guesser<'static> {
-        Guesser::Known { device, network, is_home: self.homes.get(&(device, network)).is_some() }
+    /// A device of this family signs in from a network.
+    pub fn known(&self, family: Uuid, network: Option<IpAddr>) -> Guesser<'static> {
+        Guesser::Known { family, network, is_home: self.homes.get(&(family, network)).is_some() }
     }
 
-    /// A device has shown in a network that it is itself.
-    pub fn was_right(&self, device: DeviceId, network: Option<IpAddr>) {
-        self.homes.insert((device, network), ());
+    /// A device of this family has shown in a network that it is itself.
+    pub fn was_right(&self, family: Uuid, network: Option<IpAddr>) {
+        self.homes.insert((family, network), ());
     }
 
     /// Counts a request of an address to a route that hashes passwords; `None` is not counted.
@@ -258,19 +259,19 @@ mod tests {
         assert_eq!(wait(limits.attempt_at(stranger("ada", 200), start)), Some(1_000));
         limits.succeeded(stranger("ada", 1));
         assert_eq!(wait(limits.attempt_at(stranger("ada", 200), start)), Some(1_000));
-        let (user, thief, own) = (UserId::mint(), DeviceId::mint(), DeviceId::mint());
+        let (thief, own) = (Uuid::new_v4(), Uuid::new_v4());
         assert_eq!(wait(limits.attempt_at(limits.known(own, None), start)), None);
         for _ in 0..10 {
-            assert_eq!(wait(limits.attempt_at(Guesser::Again(user, thief), start)), None);
+            assert_eq!(wait(limits.attempt_at(Guesser::Again(thief), start)), None);
         }
-        assert_eq!(wait(limits.attempt_at(Guesser::Again(user, thief), start)), Some(1_000));
-        assert_eq!(wait(limits.attempt_at(Guesser::Again(user, own), start)), None);
+        assert_eq!(wait(limits.attempt_at(Guesser::Again(thief), start)), Some(1_000));
+        assert_eq!(wait(limits.attempt_at(Guesser::Again(own), start)), None);
         assert_eq!(wait(limits.attempt_at(limits.known(thief, None), start)), None);
     }
 
     #[test]
     fn sec_007_whoever_names_a_device_slows_down_neither_its_network_nor_gets_more_tries_than_strangers() {
-        let (limits, start, device) = (SignInLimits::default(), Instant::now(), DeviceId::mint());
+        let (limits, start, device) = (SignInLimits::default(), Instant::now(), Uuid::new_v4());
         let network = |number: u8| Some(IpAddr::from([198, 51, 100, number]));
         limits.was_right(device, network(250));
         let tried = |number| limits.attempt_at(limits.known(device, network(number)), start);

@@ -1,6 +1,9 @@
 //! Whoever shares no conversation any more with somebody watches them no longer (R5).
 
-use crate::{db, state::AppState};
+use crate::{
+    db::{self, lanes::within},
+    state::AppState,
+};
 use kith_protocol::UserId;
 use std::collections::HashSet;
 use uuid::Uuid;
@@ -10,7 +13,7 @@ use uuid::Uuid;
 pub async fn end(state: &AppState) {
     let mut leavers = state.hub.take_leavers();
     while let Some(user) = leavers.iter().next().copied() {
-        if let Err(error) = end_for(state, user).await {
+        if let Err(error) = within(state.config.database_within, end_for(state, user)).await {
             tracing::warn!(%error, "could not look at who still shares a conversation");
             state.hub.keep_leavers(leavers);
             return;

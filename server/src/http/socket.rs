@@ -1,10 +1,15 @@
 //! `GET /v1/socket`: from HTTP to frames.
 
 use crate::{
-    auth::Authed, connections::Unstalled, error::ApiError, http::peer::PeerAddress, state::AppState, ws,
+    auth::{Authed, Signed},
+    connections::Unstalled,
+    error::ApiError,
+    http::peer::PeerAddress,
+    state::AppState,
+    ws,
 };
 use axum::{
-    Extension,
+    Extension, RequestPartsExt,
     extract::{
         FromRequestParts, State,
         ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
@@ -21,7 +26,7 @@ const WRITE_BUFFER_BYTES: usize = 4 * 1024;
 /// A socket that takes nothing keeps at most this much unsent besides its queue.
 const WRITE_BUFFER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// It is this request's turn to ask the database, until the value is dropped.
+/// It is the turn of this request, whose token is good, to ask the database, until the value is dropped.
 pub struct Turn {
     _permit: OwnedSemaphorePermit,
 }
@@ -29,7 +34,9 @@ pub struct Turn {
 impl FromRequestParts<AppState> for Turn {
     type Rejection = ApiError;
 
-    async fn from_request_parts(_: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        // A token may have to wait for its key, and nobody else's turn waits for that.
+        parts.extract_with_state::<Signed, _>(state).await?;
         Ok(Self { _permit: state.turns.take().await? })
     }
 }

@@ -1,11 +1,12 @@
 //! When users were last seen, noted together: after a network has failed, thousands go at once, and come back at once.
 
-use crate::db;
+use crate::db::{self, lanes::within};
 use kith_protocol::UserId;
 use sqlx::PgPool;
 use std::{
     collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 /// Users of one statement.
@@ -25,8 +26,8 @@ impl Departures {
         self.gone().insert(user, at);
     }
 
-    /// Notes them. What cannot be noted is not tried again: the next departure counts.
-    pub async fn note(&self, pool: &PgPool) {
+    /// Notes them, each thousand within `limit`. What cannot be noted is not tried again: the next departure counts.
+    pub async fn note(&self, pool: &PgPool, limit: Duration) {
         let gone = std::mem::take(&mut *self.gone());
         let gone: Vec<_> = gone.into_iter().collect();
         for part in gone.chunks(ROWS) {
@@ -34,7 +35,7 @@ impl Departures {
                 part.iter().map(|(user, at)| (user.as_uuid(), *at)).unzip();
             let noting =
                 async { db::contacts::note_last_seen(&mut *pool.acquire().await?, &users, &times).await };
-            if let Err(error) = noting.await {
+            if let Err(error) = within(limit, noting).await {
                 tracing::debug!(%error, "could not note when users were last seen");
             }
         }
@@ -59,7 +60,7 @@ mod tests {
         departures.add(people[1], 2_000);
         departures.add(people[1], 3_000);
         departures.add(UserId::mint(), 4_000);
-        departures.note(&pool).await;
+        departures.note(&pool, Duration::from_secs(10)).await;
         assert!(departures.gone().is_empty());
         let ids: Vec<_> = people.iter().map(|user| user.as_uuid()).collect();
         let seen: Vec<Option<i64>> = sqlx::query_scalar(

@@ -226,11 +226,10 @@ async fn sec_021_all_devices_of_a_user_are_told_of_a_further_one() {
         let seen = world.ask(Method::POST, "/v1/exchange", Some(&session.access_token), body).await;
         assert_eq!(seen.status, 200, "{}", seen.body);
     };
-    // A new device can hide neither itself nor what came before it.
+    // Each device acknowledges for itself.
     acknowledge(&fourth).await;
-    assert_eq!(notices(&ada).await.len(), 3);
     acknowledge(&third).await;
-    assert_eq!(notices(&ada).await.len(), 2, "what came after it");
+    assert_eq!(notices(&ada).await.len(), 3);
     acknowledge(&ada).await;
     assert_eq!(notices(&ada).await, Vec::<Value>::new());
     // A device that signs in again is no further one.
@@ -238,6 +237,84 @@ async fn sec_021_all_devices_of_a_user_are_told_of_a_further_one() {
     let body = json!({"username": "ada", "password": PASSWORD, "device": device});
     let again = world.post("/v1/sessions", body).await.session();
     assert_eq!(notices(&again).await, Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn sec_018_a_copy_outlives_its_original_neither_unseen_nor_once_the_original_comes_back() {
+    let world = World::start().await;
+    let (stolen, other) = (world.person("ada").await, world.sign_in("ada").await);
+    let about = async |session: &Session| {
+        let answer = world.greet(session, 0).await;
+        let frames = answer.body["frames"].as_array().unwrap().clone();
+        let notices = frames.into_iter().filter(|frame| frame["type"] == "notification");
+        let items = notices.flat_map(|frame| frame["items"].as_array().unwrap().clone());
+        items.map(|item| (item["id"].clone(), item["data"]["device"].clone())).collect::<Vec<_>>()
+    };
+    // A thief parts a copy, hides its notice as the original, and signs the original out.
+    let copy = world.fork(&stolen).await;
+    let (id, _) = about(&other).await.into_iter().find(|(_, of)| *of == json!(copy.device.id)).unwrap();
+    let hello = json!({"type": "hello", "request": 1, "protocol": 1, "device": stolen.device.id,
+                       "generation": 99, "user_seq": 0, "app": "test/0"});
+    let ack = json!({"type": "notification.ack", "request": 2, "ids": [id]});
+    let body = Some(json!({"frames": [hello, ack]}));
+    let seen = world.ask(Method::POST, "/v1/exchange", Some(&stolen.access_token), body).await;
+    assert_eq!(seen.status, 200, "{}", seen.body);
+    let ended = world.ask(Method::DELETE, "/v1/sessions/current", Some(&stolen.access_token), None).await;
+    assert_eq!(ended.status, 204, "{}", ended.body);
+    let told = |told: &[(Value, Value)]| told.iter().any(|(_, of)| *of == json!(copy.device.id));
+    assert!(told(&about(&other).await), "the other device still gets the notice");
+    let anew = world.sign_in("ada").await;
+    assert!(told(&about(&anew).await), "and so is one that signs in later");
+    // The owner's profile still holds the token that was used up.
+    assert!(world.is_live(&copy).await);
+    world.refresh(&stolen).await.refused(401, ErrorCode::DeviceRevoked);
+    assert!(!world.is_live(&copy).await, "two had this token");
+    assert!(world.is_live(&other).await && world.is_live(&anew).await);
+    assert!(!told(&about(&world.sign_in("ada").await).await), "what is signed out is no news");
+}
+
+#[tokio::test]
+async fn sec_018_copies_sign_out_none_but_their_own_family() {
+    let world = World::start().await;
+    let (stolen, other) = (world.person("ada").await, world.sign_in("ada").await);
+    let sql = "UPDATE devices SET last_seen = now() - interval '1 day' WHERE id = $1";
+    sqlx::query(sql).bind(other.device.id.as_uuid()).execute(&world.server.pool).await.unwrap();
+    let mut newest = stolen.clone();
+    for _ in 0..kith_protocol::limits::DEVICES_PER_USER_MAX {
+        newest = world.fork(&newest).await;
+    }
+    assert!(world.is_live(&other).await && world.is_live(&newest).await);
+    assert!(!world.is_live(&stolen).await, "the family's longest unseen goes");
+    assert_eq!(devices(&world, &other).await.len(), kith_protocol::limits::DEVICES_PER_USER_MAX);
+}
+
+#[tokio::test]
+async fn sec_007_copies_bring_no_further_guesses() {
+    let world = World::start().await;
+    let (mut thief, owner) = (world.person("ada").await, world.sign_in("ada").await);
+    let again = async |session: &Session, password: &str| {
+        let body = Some(json!({"password": password}));
+        world.ask(Method::DELETE, "/v1/sessions", Some(&session.access_token), body).await
+    };
+    let sign_in = async |session: &Session, password: &str| {
+        let device = json!({"id": session.device.id, "name": "a laptop"});
+        world.post("/v1/sessions", json!({"username": "ada", "password": password, "device": device})).await
+    };
+    let (mut asked_again, mut signed_in) = (0, 0);
+    for _ in 0..3 {
+        for _ in 0..8 {
+            asked_again +=
+                u32::from(again(&thief, "a wrong password").await.code() == ErrorCode::CredentialsInvalid);
+            signed_in +=
+                u32::from(sign_in(&thief, "a wrong password").await.code() == ErrorCode::CredentialsInvalid);
+        }
+        thief = world.fork(&thief).await;
+    }
+    // A slow machine may have waited long enough for one more.
+    assert!((10..=12).contains(&asked_again), "{asked_again}");
+    assert!((10..=12).contains(&signed_in), "{signed_in}");
+    assert_eq!(again(&owner, PASSWORD).await.status, 204, "the owner's other device is not slowed down");
+    assert!(!world.is_live(&thief).await);
 }
 
 #[tokio::test]

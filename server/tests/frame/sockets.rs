@@ -4,6 +4,7 @@ use crate::{
     support::{PASSWORD, World},
     tokens::{Forge, forgeries},
 };
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures_util::{SinkExt, StreamExt};
 use kith_protocol::{
     ClientFrame, ErrorCode, PROTOCOL_VERSION, SUBPROTOCOL, ServerFrame, api::Session, error::close, frame,
@@ -94,6 +95,27 @@ pub async fn closed(socket: &mut Socket, within: Duration) -> (u16, bool) {
         }
     };
     timeout(within, read).await.expect("the socket is still open")
+}
+
+#[tokio::test]
+async fn sec_024_tokens_of_made_up_keys_take_nobodys_turn() {
+    let config = Config { turns: 1, turn_within: Duration::from_secs(1), ..Config::for_tests() };
+    let world = World::start_with(config).await;
+    let ada = world.person("ada").await;
+    let encoded = |json: serde_json::Value| URL_SAFE_NO_PAD.encode(json.to_string());
+    let made_up = |number: u32| {
+        let header = encoded(json!({"alg": "HS256", "typ": "JWT", "kid": format!("made up {number}")}));
+        format!("{header}.{}.{}", encoded(json!({})), URL_SAFE_NO_PAD.encode([0; 32]))
+    };
+    let flood: Vec<_> =
+        (0..50).map(|number| tokio::spawn(refusal(upgrade(&world, Some(&made_up(number)))))).collect();
+    // Behind those whose keys are looked up, each for up to a second.
+    for _ in 0..3 {
+        connect(&world, &ada).await.close(None).await.unwrap();
+    }
+    for one in flood {
+        assert_eq!(one.await.unwrap(), (401, ErrorCode::TokenInvalid));
+    }
 }
 
 #[tokio::test]

@@ -339,6 +339,25 @@ async fn w6_a_commit_that_fails_is_retryable_and_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn whoever_has_no_room_left_gets_some_by_deleting_short_messages() {
+    let config = Config { user_storage_bytes: Some(2_000), ..Config::for_tests() };
+    let world = World::start_with(config).await;
+    let [ada, bo] = world.people(["ada", "bo"]).await;
+    let mut line = ada.online().await;
+    let chat = line.start_chat(bo.user, "1").await;
+    let short: Vec<_> = (0..13).map(|_| message("k")).collect();
+    for one in &short {
+        line.ok(chat, one.clone()).await;
+    }
+    line.ok(chat, message("k")).await;
+    assert_eq!(line.refused(chat, message("k")).await, "not_allowed");
+    for one in &short {
+        line.ok(chat, about("delete", &one["id"], json!({}))).await;
+    }
+    line.ok(chat, message("k")).await;
+}
+
+#[tokio::test]
 async fn a_user_stores_as_much_as_they_may_and_can_still_make_room() {
     let config = Config { user_storage_bytes: Some(2_000), ..Config::for_tests() };
     let world = World::start_with(config).await;
@@ -358,7 +377,7 @@ async fn a_user_stores_as_much_as_they_may_and_can_still_make_room() {
     let deadline = std::time::Instant::now() + crate::support::SOON;
     let counted = async || -> (i64, i64) {
         let sql = "SELECT coalesce((SELECT bytes FROM user_storage WHERE user_id = $1), 0),
-                          (SELECT sum(coalesce(octet_length(body), 0) + 128) FROM events WHERE sender = $1)";
+                          (SELECT sum(coalesce(octet_length(body) + 128, 0)) FROM events WHERE sender = $1)";
         sqlx::query_as(sql).bind(ada.user.as_uuid()).fetch_one(&world.server.pool).await.unwrap()
     };
     loop {

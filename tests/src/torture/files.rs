@@ -50,16 +50,20 @@ pub struct File {
 }
 
 impl File {
-    /// Rows that wait for the user: parked ones, and events that a parked message of their conversation holds (O5). The
-    /// second part are rows that should have left.
+    /// Rows that wait for the user: parked ones, events that a parked message of their conversation holds (O5), and
+    /// relations behind one that was refused because their common target is gone. The second part are rows that should
+    /// have left.
     pub fn outbox(&self) -> (Vec<&Waiting>, Vec<&Waiting>) {
-        let mut held = BTreeSet::new();
+        let (mut held, mut gone) = (BTreeSet::new(), BTreeSet::new());
         self.outbox.iter().partition(|row| {
             if row.is_parked() && row.kind == "message" {
                 held.insert(row.conversation);
             }
-            row.is_parked()
-                || (row.state == "queued" && row.kind != "state" && held.contains(&row.conversation))
+            if row.is_parked() && row.code.as_deref() == Some("target_missing") {
+                gone.extend(row.target);
+            }
+            let is_held = held.contains(&row.conversation) || row.target.is_some_and(|it| gone.contains(&it));
+            row.is_parked() || (row.state == "queued" && row.kind != "state" && is_held)
         })
     }
 }
@@ -206,6 +210,15 @@ mod tests {
         let behind = || row("message", "queued", None);
         assert_eq!(count(vec![behind()]), (0, 1));
         assert_eq!(count(vec![row("message", "parked", Some("not_member")), behind()]), (2, 0));
+        let about = |state: &str, code: Option<&str>, target| {
+            let mut row = row("reaction", state, code);
+            row.target = Some(target);
+            row
+        };
+        let [gone, other] = [EventId::mint(), EventId::mint()];
+        let refused = || about("parked", Some("target_missing"), gone);
+        assert_eq!(count(vec![refused(), about("queued", None, gone), about("queued", None, other)]), (2, 1));
+        assert_eq!(count(vec![about("queued", None, gone), refused()]), (1, 1), "only what is behind it");
         assert_eq!(
             count(vec![row("message", "parked", Some("too_old")), behind()]),
             (0, 2),

@@ -5,7 +5,7 @@ import type { PersonView, UserId } from './ipc/engine';
 function seen(name: string): string {
   return name
     .normalize('NFKC')
-    .replace(/[\p{Cf}\p{Cc}]/gu, '')
+    .replace(/[\p{Cf}\p{Cc}\u2800]/gu, '')
     .replace(/\s+/gu, ' ')
     .trim()
     .toLocaleLowerCase();

@@ -59,18 +59,27 @@ pub(crate) fn keep(tx: &mut Tx<'_>, cid: i64, behind: Seq, events: &[Event]) -> 
     Ok(())
 }
 
-/// One has come back. What its sender wrote before it and does not bring back was deleted by then: a device sends its own
-/// again in the order of the log. Answers to what has not come back itself wait for that, and come later.
-pub(crate) fn came_back(tx: &mut Tx<'_>, cid: i64, event: &Event) -> Result<(), ClientError> {
+/// The place of a lost message; `None` if it is not one.
+pub(crate) fn place(db: &Db<'_>, cid: i64, id: EventId) -> Result<Option<i64>, ClientError> {
+    let mut query = db.conn.prepare_cached(
+        "SELECT local FROM messages WHERE cid = ?1 AND id = ?2 AND seq IS NULL AND local < 0",
+    )?;
+    Ok(query.query_row(params![cid, id.as_bytes()], |row| row.get(0)).optional()?)
+}
+
+/// One that was at this place has come back, and so has all that came with it. What its sender wrote before it and does
+/// not bring back was deleted by then: a device sends its own again in the order of the log. Answers wait for their
+/// target, so that one to what is lost, or came back behind `event`, may still come.
+pub(crate) fn came_back(tx: &mut Tx<'_>, cid: i64, event: &Event, local: i64) -> Result<(), ClientError> {
     let mut query = tx.conn.prepare_cached(
         "SELECT id FROM messages
-         WHERE cid = ?1 AND sender = ?2 AND seq IS NULL AND local < 0
-           AND local < (SELECT local FROM messages WHERE cid = ?1 AND id = ?3 AND seq IS NULL AND local < 0)
-           AND (reply_to IS NULL OR EXISTS (
+         WHERE cid = ?1 AND sender = ?2 AND seq IS NULL AND local < ?3
+           AND NOT EXISTS (
                SELECT 1 FROM messages AS target
-               WHERE target.cid = ?1 AND target.id = messages.reply_to AND target.seq IS NOT NULL))",
+               WHERE target.cid = ?1 AND target.id = messages.reply_to
+                 AND (target.seq IS NULL OR target.seq > ?4))",
     )?;
-    let bound = params![cid, event.sender.as_bytes(), event.id.as_bytes()];
+    let bound = params![cid, event.sender.as_bytes(), local, event.seq.as_i64()];
     let older = query.query_map(bound, |row| sql::event(row, "id"))?.collect::<Result<Vec<_>, _>>()?;
     drop(query);
     older.into_iter().try_for_each(|id| super::remove(tx, cid, id))
@@ -78,12 +87,7 @@ pub(crate) fn came_back(tx: &mut Tx<'_>, cid: i64, event: &Event) -> Result<(), 
 
 /// It was deleted before it came back.
 pub(crate) fn forget(tx: &mut Tx<'_>, cid: i64, id: EventId) -> Result<(), ClientError> {
-    let mut query = tx.conn.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM messages WHERE cid = ?1 AND id = ?2 AND seq IS NULL AND local < 0)",
-    )?;
-    let is_lost: bool = query.query_row(params![cid, id.as_bytes()], |row| row.get(0))?;
-    drop(query);
-    if is_lost { super::remove(tx, cid, id) } else { Ok(()) }
+    if place(tx, cid, id)?.is_some() { super::remove(tx, cid, id) } else { Ok(()) }
 }
 
 fn is_deleted(tx: &Tx<'_>, cid: i64, event: &Event) -> Result<bool, ClientError> {

@@ -200,6 +200,32 @@ async fn w9_an_edit_that_waits_goes_with_its_message() {
 }
 
 #[tokio::test]
+async fn w9_what_comes_back_deleted_takes_the_text_along_that_was_here() {
+    for is_known in [false, true] {
+        let mut fixture = Fixture::new().await;
+        let (ada, long) = (fixture.ada, format!("zanzibar {}", "of many words ".repeat(700)));
+        fixture.apply(vec![fixture.heads(false)]).await;
+        let (id, item) = fixture.send(&long).await;
+        fixture.apply(vec![StoreOp::Sending { items: vec![item] }]).await;
+        let event = fixture.number(ada, id, &message(&long));
+        if is_known {
+            let acked = StoreOp::Acked { item, id, seq: event.seq, ts: event.ts };
+            fixture.apply(vec![acked]).await;
+        }
+        // A new file is looked through once.
+        tidied(&fixture).await;
+        assert_ne!(held(&pages(&fixture), &["zanzibar".to_owned()]), Vec::<&str>::new());
+        // The user deletes it on another device before its event comes here.
+        fixture.number(ada, EventId::mint(), &EventContent::Delete { target: id });
+        (fixture.log[0].redacted, fixture.log[0].body) = (true, None);
+        let stored = fixture.apply(vec![fixture.append(1, 2)]).await;
+        assert_eq!(stored.ended, [item]);
+        tidied(&fixture).await;
+        assert_eq!(held(&pages(&fixture), &["zanzibar".to_owned()]), Vec::<&str>::new());
+    }
+}
+
+#[tokio::test]
 async fn w9_the_copy_from_before_a_migration_goes_when_something_was_deleted() {
     let mut fixture = Fixture::new().await;
     let (bo, event) = (fixture.bo, fixture.says(fixture.bo, "zanzibar"));

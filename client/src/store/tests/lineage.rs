@@ -198,8 +198,8 @@ async fn s7_what_others_wrote_stays_in_its_place_until_it_comes_back() {
     assert_eq!((found(&fixture, "b5").await, found(&fixture, "b3").await), (1, 0));
 }
 
-#[tokio::test]
-async fn s7_an_answer_to_what_is_lost_stays_though_its_author_has_gone_on() {
+/// A log of four messages, of which the third answers the second. Returns the ids of the second and of the fourth.
+async fn answered() -> (Fixture, EventId, EventId) {
     let mut fixture = Fixture::new().await;
     let (ada, bo) = (fixture.ada, fixture.bo);
     fixture.says(bo, "b1");
@@ -207,6 +207,13 @@ async fn s7_an_answer_to_what_is_lost_stays_though_its_author_has_gone_on() {
     let body = MessageBody { text: "answer".to_owned(), reply_to: Some(asked), ..MessageBody::default() };
     fixture.number(bo, EventId::mint(), &EventContent::Message(body));
     let next = fixture.says(bo, "b4").id;
+    (fixture, asked, next)
+}
+
+#[tokio::test]
+async fn s7_an_answer_to_what_is_lost_stays_though_its_author_has_gone_on() {
+    let (mut fixture, _, next) = answered().await;
+    let bo = fixture.bo;
     fixture.apply(vec![fixture.heads(true), fixture.append(1, 4)]).await;
     fixture.log.truncate(1);
     let chains = vec![(Seq(1), fixture.log[0].chain)];
@@ -215,6 +222,29 @@ async fn s7_an_answer_to_what_is_lost_stays_though_its_author_has_gone_on() {
     fixture.number(bo, next, &message("b4"));
     fixture.apply(vec![fixture.append(2, 2)]).await;
     assert_eq!(lines(&fixture, Anchor::Newest, 50).await, ["b1", "[answer]", "b4", "question"]);
+}
+
+#[tokio::test]
+async fn s7_a_deleted_answer_goes_whose_target_was_never_here_or_came_back_before() {
+    for is_here in [false, true] {
+        let (mut fixture, asked, next) = answered().await;
+        let (ada, bo) = (fixture.ada, fixture.bo);
+        let (low, keep) = if is_here { (1, 1) } else { (3, 2) };
+        fixture.apply(vec![fixture.heads(true), fixture.append(low, 4)]).await;
+        fixture.log.truncate(keep);
+        let chains = vec![(Seq(keep as u64), fixture.log[keep - 1].chain)];
+        fixture.apply(vec![StoreOp::Rewind { conversation: fixture.conversation, chains }]).await;
+        // The answer was deleted before: its author's device brings back what came after it, in one page with the question.
+        if is_here {
+            fixture.number(ada, asked, &message("question"));
+        }
+        fixture.number(bo, next, &message("b4"));
+        let high = fixture.log.len() as u64;
+        fixture.apply(vec![fixture.append(keep as u64 + 1, high)]).await;
+        let texts = lines(&fixture, Anchor::Newest, 50).await;
+        assert!(!texts.iter().any(|text| text.contains("answer")), "{texts:?}");
+        assert_eq!(texts.last().map(String::as_str), Some("b4"));
+    }
 }
 
 #[tokio::test]

@@ -462,6 +462,30 @@ async fn an_archived_conversation_returns_with_a_new_message() {
     assert_eq!(told, [OutboxWhat::State], "the server is told");
 }
 
+/// News may lie below the newest page, which has none: many reactions came after it.
+#[tokio::test]
+async fn a_message_below_a_page_without_news_is_news() {
+    let mut fixture = Fixture::new().await;
+    let bo = fixture.bo;
+    let target = fixture.says(bo, "before").id;
+    fixture.apply(vec![fixture.append(1, 1)]).await;
+    fixture.apply(vec![with_own(&fixture, |own| own.archive = true)]).await;
+    fixture.says(bo, "missed");
+    for emoji in ["👍", "🎉", "🚀"] {
+        fixture.number(bo, EventId::mint(), &reaction(target, emoji, true));
+    }
+    let arrived = |stored: &Stored| {
+        let is_it = |notice: &&EngineEvent| matches!(notice, EngineEvent::MessageArrived { .. });
+        stored.notices.iter().filter(is_it).count()
+    };
+    let newest = fixture.apply(vec![StoreOp::Page(fixture.page(4, 5))]).await;
+    assert_eq!((arrived(&newest), fixture.row().await.archive), (0, true));
+    let below = fixture.apply(vec![StoreOp::Page(fixture.page(2, 3))]).await;
+    assert_eq!((arrived(&below), fixture.row().await.archive), (1, false));
+    let older = fixture.apply(vec![StoreOp::Page(fixture.page(1, 1))]).await;
+    assert_eq!(arrived(&older), 0);
+}
+
 /// What is muted stays in the archive, and counts nowhere.
 #[tokio::test]
 async fn an_archived_and_muted_conversation_stays_in_the_archive() {

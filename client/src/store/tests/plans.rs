@@ -3,7 +3,7 @@
 //! The statements are those that really run, noted while they run; a new one is looked at without being named here.
 
 use super::{
-    super::{list, people, rebuild, schema, search, timeline},
+    super::{apply, list, people, rebuild, schema, search, timeline},
     *,
 };
 use rusqlite::{
@@ -58,6 +58,12 @@ impl Watched {
     }
 }
 
+/// Whether a step reads all that one conversation has of something that grows.
+fn is_of_whole_conversation(step: &str) -> bool {
+    let grows = ["events", "messages", "e"].iter().any(|name| step.starts_with(&format!("SEARCH {name} ")));
+    grows && step.contains(" PRIMARY KEY (cid=?)")
+}
+
 /// Whether a step reads all of something that grows.
 fn is_scan(step: &str, allowed: &[&str]) -> bool {
     let Some(rest) = step.strip_prefix("SCAN ") else { return false };
@@ -108,8 +114,52 @@ async fn nothing_that_grows_is_read_as_a_whole() {
         |step: &String| step.contains("USING COVERING INDEX events_uncounted (cid=? AND seq>? AND seq<?)");
     assert!(counted.any(|(_, steps)| steps.iter().any(by_index)), "unread messages are counted one by one");
     for (sql, steps) in plans {
-        let scans: Vec<_> = steps.iter().filter(|step| is_scan(step, &LISTS)).collect();
+        let is_large = |step: &&String| is_scan(step, &LISTS) || is_of_whole_conversation(step);
+        let scans: Vec<_> = steps.iter().filter(is_large).collect();
         assert!(scans.is_empty(), "{scans:?} in\n{sql}\n{steps:#?}");
+    }
+}
+
+/// Statistics come late: a first sync stores all pages without any.
+#[tokio::test]
+async fn storing_a_page_reads_nothing_of_the_rest_of_its_conversation() {
+    for has_statistics in [false, true] {
+        let mut fixture = filled().await;
+        let (ada, bo) = (fixture.ada, fixture.bo);
+        let mine = fixture.send("mine").await.0;
+        let (first, last) = (fixture.log[1].id, fixture.log[299].id);
+        fixture.number(ada, mine, &message("mine"));
+        let edited = fixture.says(bo, "edited").id;
+        fixture.number(bo, EventId::mint(), &EventContent::Edit { target: edited, text: "again".into() });
+        for target in [first, last, edited] {
+            let reaction = kith_protocol::event::ReactionBody { emoji: "👍".into(), on: true };
+            fixture.number(ada, EventId::mint(), &EventContent::Reaction { target, reaction });
+        }
+        let deleted = fixture.says(bo, "deleted").id;
+        fixture.number(bo, EventId::mint(), &EventContent::Delete { target: deleted });
+        fixture.number(bo, EventId::mint(), &EventContent::Delete { target: first });
+        let at = fixture.log.iter().position(|event| event.id == deleted).unwrap();
+        (fixture.log[at].redacted, fixture.log[at].body) = (true, None);
+        let high = fixture.log.len() as u64;
+        let ops = [fixture.append(301, high - 3), StoreOp::Page(fixture.page(high - 2, high))];
+        if has_statistics {
+            fixture.write(|tx| Ok(tx.conn.execute_batch("ANALYZE")?)).await;
+        }
+        let mut watched = Watched::open(&fixture);
+        for op in ops {
+            let transaction = watched.conn.transaction().unwrap();
+            let mut tx = Tx::begin(&transaction, ada);
+            apply::apply(&mut tx, op).unwrap();
+            tx.finish().unwrap();
+            transaction.commit().unwrap();
+        }
+        let plans = watched.plans();
+        assert!(plans.iter().any(|(sql, _)| sql.contains("SET body = NULL")), "something is erased");
+        for (sql, steps) in plans {
+            let is_large = |step: &&String| is_scan(step, &LISTS) || is_of_whole_conversation(step);
+            let scans: Vec<_> = steps.iter().filter(is_large).collect();
+            assert!(scans.is_empty(), "{scans:?} in\n{sql}\n{steps:#?}");
+        }
     }
 }
 
@@ -142,6 +192,9 @@ fn a_scan_is_told_from_a_search() {
     assert!(is_scan("SCAN e USING INDEX events_target", &[]));
     assert!(!is_scan("SCAN conversations", &LISTS));
     assert!(!is_scan("SEARCH messages USING PRIMARY KEY (cid=?)", &[]));
+    assert!(is_of_whole_conversation("SEARCH events USING PRIMARY KEY (cid=?)"));
+    assert!(!is_of_whole_conversation("SEARCH events USING PRIMARY KEY (cid=? AND seq=?)"));
+    assert!(!is_of_whole_conversation("SEARCH conversations USING PRIMARY KEY (cid=?)"));
     assert!(!is_scan("SCAN CONSTANT ROW", &[]));
     assert!(!is_scan("SCAN search VIRTUAL TABLE INDEX 0:M1", &[]));
 }

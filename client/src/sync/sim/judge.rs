@@ -192,7 +192,7 @@ impl World {
 
     /// Whether two copies of a profile sent an event, each in its own words, and the server lost the first one.
     fn has_two_texts(&self, event: &Event) -> bool {
-        self.counts.copies > 0 && self.lost.events.contains(&event.id)
+        self.is_copied(event.sender) && self.lost.events.contains(&event.id)
     }
 
     /// Members, their number, the title and one's own intervals are the log's.

@@ -145,6 +145,8 @@ pub(super) struct World {
     pub crowd: Vec<UserId>,
     /// What restores have taken from the server.
     pub lost: Lost,
+    /// Users of whom a profile was copied.
+    pub copied: BTreeSet<UserId>,
     /// What each relation of a user is about, and its kind.
     pub targets: BTreeMap<EventId, (EventId, String)>,
     /// Which message was written as an answer to which.
@@ -202,6 +204,7 @@ impl World {
             users,
             crowd,
             lost: Lost::default(),
+            copied: BTreeSet::new(),
             targets: BTreeMap::new(),
             answers: BTreeMap::new(),
             deleted: BTreeSet::new(),

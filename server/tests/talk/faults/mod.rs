@@ -92,6 +92,38 @@ async fn w4_a_silent_network_hangs_no_lane_and_is_told_to_whoever_watches() {
 }
 
 #[tokio::test]
+async fn w4_connections_that_a_failover_leaves_silent_hold_nothing_up_for_ever() {
+    let (world, proxy) = behind_proxy().await;
+    let [ada, bo, cara] = world.people(["ada", "bo", "cara"]).await;
+    let mut lines = [ada.online().await, bo.online().await];
+    let chat = lines[0].start_chat(bo.user, "1").await;
+    let mut doomed = cara.online().await;
+    // Markers and the look for sign-outs are on their way when the old primary goes.
+    for seq in 2..20 {
+        lines[0].ok(chat, message("more")).await;
+        lines[1].write(&json!({"type": "state", "conversation": chat, "read": seq})).await;
+        lines[1].write(&json!({"type": "delivered", "markers": [[chat, seq]]})).await;
+        if seq == 10 {
+            proxy.fail_over();
+            break;
+        }
+    }
+    let sql = "UPDATE devices SET revoked_at = now() WHERE user_id = $1";
+    sqlx::query(sql).bind(cara.user.as_uuid()).execute(&world.server.pool).await.unwrap();
+    until("a marker is raised again", async || {
+        let frame = json!({"type": "state", "conversation": chat, "read": 10});
+        lines[1].call(frame).await["type"] == "own_state"
+    })
+    .await;
+    until("messages are written again", async || {
+        let frame = json!({"type": "send", "conversation": chat, "events": [message("again")]});
+        lines[0].call(frame).await["results"][0]["status"] == "ok"
+    })
+    .await;
+    assert_eq!(doomed.closed().await, 4_200, "sign-outs are seen again");
+}
+
+#[tokio::test]
 async fn w4_a_lane_that_commits_nothing_is_told_although_the_database_answers() {
     let config = Config { database_within: Duration::from_secs(1), ..Config::for_tests() };
     let world = World::start_with(config).await;

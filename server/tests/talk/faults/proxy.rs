@@ -20,7 +20,10 @@ const READY: &[u8] = b"Z\0\0\0\x05I";
 
 struct Shared {
     socket: PathBuf,
-    silent: watch::Sender<bool>,
+    /// Whether nothing is passed on, and the number of the first connection that ever is.
+    silent: watch::Sender<(bool, u64)>,
+    /// Connections so far.
+    connections: AtomicU64,
     /// The answer to what holds these bytes goes no further, and its connection is cut.
     swallow: Mutex<Option<Vec<u8>>>,
     swallowed: AtomicU64,
@@ -44,7 +47,8 @@ impl Proxy {
         let way = format!("postgres://{}@127.0.0.1:{port}{}?sslmode=disable", url.username(), url.path());
         let shared = Arc::new(Shared {
             socket,
-            silent: watch::Sender::new(false),
+            silent: watch::Sender::new((false, 0)),
+            connections: AtomicU64::new(0),
             swallow: Mutex::default(),
             swallowed: AtomicU64::new(0),
         });
@@ -54,7 +58,13 @@ impl Proxy {
 
     /// Drops nothing, passes nothing on: as a network that loses every packet.
     pub fn set_silent(&self, is_silent: bool) {
-        self.shared.silent.send_replace(is_silent);
+        self.shared.silent.send_modify(|silent| silent.0 = is_silent);
+    }
+
+    /// Simulates a failover: open connections stay silent for ever, new connections work.
+    pub fn fail_over(&self) {
+        let next = self.shared.connections.load(Ordering::Relaxed);
+        self.shared.silent.send_modify(|silent| silent.1 = next);
     }
 
     /// Passes on the next request that holds these bytes, and not its answer.
@@ -79,7 +89,8 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         let shared = shared.clone();
         tokio::spawn(async move {
             // The end of a connection, in whatever way.
-            let _ = pass(inside, &shared).await;
+            let number = shared.connections.fetch_add(1, Ordering::Relaxed);
+            let _ = pass(inside, number, &shared).await;
         });
     }
 }
@@ -89,8 +100,9 @@ fn holds(bytes: &[u8], wanted: &[u8]) -> bool {
 }
 
 impl Shared {
-    async fn wait_while_silent(&self) {
-        let _ = self.silent.subscribe().wait_for(|is_silent| !is_silent).await;
+    async fn wait_while_silent(&self, number: u64) {
+        let mut silent = self.silent.subscribe();
+        let _ = silent.wait_for(|(is_silent, first)| !is_silent && *first <= number).await;
     }
 
     fn is_to_swallow(&self, asked: &[u8]) -> bool {
@@ -103,14 +115,14 @@ impl Shared {
     }
 }
 
-async fn pass(mut inside: TcpStream, shared: &Shared) -> std::io::Result<()> {
+async fn pass(mut inside: TcpStream, number: u64, shared: &Shared) -> std::io::Result<()> {
     let mut outside = UnixStream::connect(&shared.socket).await?;
     let (mut asks, mut answers) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
     loop {
         tokio::select! {
             read = inside.read(&mut asks) => {
                 let count = read?;
-                shared.wait_while_silent().await;
+                shared.wait_while_silent(number).await;
                 if count == 0 {
                     return Ok(());
                 }
@@ -129,7 +141,7 @@ async fn pass(mut inside: TcpStream, shared: &Shared) -> std::io::Result<()> {
             }
             read = outside.read(&mut answers) => {
                 let count = read?;
-                shared.wait_while_silent().await;
+                shared.wait_while_silent(number).await;
                 if count == 0 {
                     return Ok(());
                 }

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 impl World {
     /// I5
     pub(super) fn order_is_kept(&self, client: usize) {
-        if self.counts.copies > 0 {
+        if self.is_copied(self.clients[client].user) {
             return; // what goes out twice has no one order
         }
         let mut last: BTreeMap<_, Seq> = BTreeMap::new();
@@ -35,7 +35,20 @@ impl World {
         let is_later = self.lost.events.contains(&id)
             || self.answers_no_more(id)
             || self.clients.iter().any(|client| client.retried.contains(&id) || client.refused.contains(&id));
-        is_later || about.is_some_and(|it| self.lost.undeleted.contains_key(it) || self.may_come_later(*it))
+        is_later
+            || about.is_some_and(|it| {
+                self.lost.undeleted.contains_key(it) || self.is_of_copies(*it) || self.may_come_later(*it)
+            })
+    }
+
+    /// Whether copies of one profile exist: what they hold in common goes out from each, in no one order.
+    pub(in super::super) fn is_copied(&self, user: UserId) -> bool {
+        self.copied.contains(&user)
+    }
+
+    fn is_of_copies(&self, id: EventId) -> bool {
+        let mut copies = self.clients.iter().filter(|client| self.is_copied(client.user));
+        copies.any(|client| client.written.iter().any(|(_, written)| *written == id))
     }
 
     /// Whether an answer waited for a message that was deleted, and came without it.
@@ -48,7 +61,7 @@ impl World {
     /// O5: nothing that was written after a message that waits for the user has gone before it. An answer to what is
     /// missing holds nothing.
     pub(super) fn parked_messages_hold(&self, client: usize, image: &MemoryStore) {
-        if self.counts.copies > 0 {
+        if self.is_copied(self.clients[client].user) {
             return;
         }
         let parked = |id: &EventId| {
@@ -142,7 +155,7 @@ impl World {
         };
         match code {
             // An id that two copies of a profile used, each in its own way (O7).
-            ErrorCode::IdConflict => self.counts.copies > 0,
+            ErrorCode::IdConflict => self.is_copied(user),
             ErrorCode::NotMember | ErrorCode::NotAllowed => {
                 let is_anothers = changes_another(conversation, user, row);
                 now == Some(code) || was_out || is_anothers || has_had_another_role(conversation, user)
@@ -155,7 +168,7 @@ impl World {
                 let is_cancelled =
                     target.is_some_and(|target| self.clients[client].cancelled.contains_key(&target));
                 // A copy sent it, and this device does not sync the conversation while it is hidden.
-                let is_unknown = self.counts.copies > 0 && self.is_hidden(user, row.conversation);
+                let is_unknown = self.is_copied(user) && self.is_hidden(user, row.conversation);
                 let is_own = |id| conversation.log.iter().any(|e| e.id == id && e.sender == user);
                 now.is_some()
                     || was_out
@@ -179,12 +192,12 @@ impl World {
             let ends = usize::from(numbered) + usize::from(waits) + usize::from(cancelled);
             let is_lost = self.lost.events.contains(id);
             // A copy, or another device after a restore, may have sent what was cancelled here.
-            let is_excused = tried || is_lost || self.counts.copies > 0;
+            let is_excused = tried || is_lost || self.is_copied(one.user);
             let twice = is_excused && cancelled && !(numbered && waits);
             // What was deleted before the server lost it is not written again (S7).
             let is_deleted = self.lost.from.contains_key(conversation) && self.is_about_deleted(*id);
             // A copy sent it, and this device does not sync the conversation while it is hidden.
-            let is_unknown = self.counts.copies > 0 && self.is_hidden(one.user, *conversation);
+            let is_unknown = self.is_copied(one.user) && self.is_hidden(one.user, *conversation);
             let sent_elsewhere = is_unknown && numbered && waits && !cancelled;
             // Somebody who is no longer a member cannot write again what the server lost; the own device keeps it.
             let stays = is_lost && self.is_out(client, *conversation) && is_stored(image, *conversation, *id);

@@ -111,6 +111,7 @@ impl World {
     fn copy_profile(&mut self, client: usize) {
         if self.clients.len() < CLIENTS_MAX {
             self.counts.copies += 1;
+            self.copied.insert(self.clients[client].user);
             let copy = self.clients[client].copied();
             self.clients.push(copy);
             self.start(self.clients.len() - 1);
@@ -189,7 +190,7 @@ impl World {
         if self.clients[client].life != life {
             return;
         }
-        let copied = self.counts.copies > 0;
+        let copied = self.is_copied(self.clients[client].user);
         assert!(!new_device || copied, "seed {}: S8, nobody was copied", self.seed);
         let answer = match if self.faults { self.rng.up_to(11) } else { 9 } {
             _ if !self.server_is_up => Input::TokenFailed(TokenError::Unreachable),
