@@ -52,10 +52,19 @@ pub(crate) struct DriverOptions {
 
 /// What the driver needs of the store.
 pub(crate) trait SyncStore: Send + Sync + 'static {
-    /// Reads what the machine starts from.
-    fn load_sync_state(&self) -> Boxed<'_, Result<LocalState, ClientError>>;
-    /// Carries out the ops, in order, in one transaction.
-    fn apply(&self, ops: Vec<StoreOp>) -> Boxed<'_, Result<Stored, ClientError>>;
+    /// Reads what the machine starts from. What `earlier` answers is in it.
+    fn load_sync_state(&self, earlier: Earlier) -> Boxed<'_, Result<LocalState, ClientError>>;
+    /// Carries out the ops, in order, in one transaction. What `earlier` answers comes with what they did.
+    fn apply(&self, ops: Vec<StoreOp>, earlier: Earlier) -> Boxed<'_, Result<Stored, ClientError>>;
+}
+
+/// Answers what the user changed in transactions of which the driver has not heard. It is asked behind a commit and before
+/// the next one, so that the machine hears of all transactions in their order.
+pub(crate) type Earlier = Box<dyn FnOnce() -> Vec<OutboxUpdate> + Send>;
+
+/// Where no user changes anything beside the driver.
+pub(crate) fn nothing_earlier() -> Earlier {
+    Box::new(Vec::new)
 }
 
 /// Where tokens come from (S11).
@@ -158,6 +167,12 @@ impl Inbox {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What the user changed until it is asked.
+    fn earlier(self: &Arc<Self>) -> Earlier {
+        let inbox = self.clone();
+        Box::new(move || std::mem::take(&mut inbox.wishes().outbox))
+    }
+
     fn add(&self, wish: impl FnOnce(&mut Wishes)) {
         wish(&mut self.wishes());
         self.arrived.notify_one();
@@ -209,7 +224,7 @@ impl DriverHandle {
         handle
     }
 
-    /// Tells what the user's doing changed in the outbox; after the transaction that did it.
+    /// Tells what the user's doing changed in the outbox; after the transaction that did it, and before the next one.
     pub(crate) fn outbox(&self, update: OutboxUpdate) {
         self.inbox.add(|wishes| wishes.outbox.push(update));
     }

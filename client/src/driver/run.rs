@@ -40,6 +40,7 @@ pub(super) struct Driver {
     store: Arc<dyn SyncStore>,
     tokens: Arc<dyn TokenSource>,
     events: Arc<dyn DriverEvents>,
+    inbox: Arc<Inbox>,
     exchange: Exchange,
     socket_address: Option<url::Url>,
     socket: Option<Box<Socket>>,
@@ -57,6 +58,7 @@ impl Driver {
         store: Arc<dyn SyncStore>,
         tokens: Arc<dyn TokenSource>,
         events: Arc<dyn DriverEvents>,
+        inbox: Arc<Inbox>,
     ) -> Self {
         let base = options.server.as_str().trim_end_matches('/').to_owned();
         let at = |base: &str, path: &str| url::Url::parse(&format!("{base}{path}")).ok();
@@ -72,6 +74,7 @@ impl Driver {
             store,
             tokens,
             events,
+            inbox,
             exchange,
             socket_address,
             socket: None,
@@ -83,7 +86,7 @@ impl Driver {
     }
 
     /// Works until it is stopped.
-    pub(super) async fn run(mut self, inbox: Arc<Inbox>, stop: CancellationToken) {
+    pub(super) async fn run(mut self, stop: CancellationToken) {
         let Some(local) = self.load(&stop).await else { return };
         // A renewal that is under way may make this another device, and take long.
         let device = tokio::select! {
@@ -98,6 +101,7 @@ impl Driver {
         };
         let mut machine = Machine::new(options, local);
         let mut inputs = VecDeque::from([Input::Start]);
+        let inbox = self.inbox.clone();
         let standing = inbox.standing().clone();
         inputs.extend(standing.into_inputs());
         loop {
@@ -117,7 +121,7 @@ impl Driver {
 
     async fn load(&mut self, stop: &CancellationToken) -> Option<LocalState> {
         loop {
-            match self.store.load_sync_state().await {
+            match self.store.load_sync_state(self.inbox.earlier()).await {
                 Ok(local) => return Some(local),
                 Err(error) => self.store_failed(&error),
             }
@@ -192,7 +196,7 @@ impl Driver {
     }
 
     async fn write(&mut self, ops: Vec<StoreOp>) -> Input {
-        match self.store.apply(ops).await {
+        match self.store.apply(ops, self.inbox.earlier()).await {
             Ok(mut stored) => {
                 self.told = None;
                 let notices = std::mem::take(&mut stored.notices);
@@ -248,7 +252,7 @@ impl Driver {
             Action::RenewToken { new_device } => self.renew(new_device),
             Action::Store(_) => {}
             Action::Reload => {
-                return Some(match self.store.load_sync_state().await {
+                return Some(match self.store.load_sync_state(self.inbox.earlier()).await {
                     Ok(local) => Input::Reloaded(local),
                     Err(_) => Input::Timer, // the machine asks again by itself
                 });

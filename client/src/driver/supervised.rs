@@ -1,6 +1,6 @@
 //! The driver's task is started again when it panics: it begins from what the store has, as after a start of the app.
 
-use super::{DriverEvents, DriverOptions, Inbox, SyncStore, TokenSource, run::Driver};
+use super::{DriverEvents, DriverOptions, Inbox, SyncStore, TokenSource, nothing_earlier, run::Driver};
 use crate::{restarts::Restarts, sync::ops::StoreOp, view::Counter, view::LinkView};
 use futures_util::FutureExt as _;
 use kith_failpoint::clock;
@@ -23,15 +23,15 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    fn driver(&self) -> Driver {
+    fn driver(&self, inbox: Arc<Inbox>) -> Driver {
         let Self { options, store, tokens, events } = self;
-        Driver::new(options.clone(), store.clone(), tokens.clone(), events.clone())
+        Driver::new(options.clone(), store.clone(), tokens.clone(), events.clone(), inbox)
     }
 
     /// Counts a restart. Where that fails, the log has it.
     async fn count(&self) {
         let count = StoreOp::Count { counter: Counter::DriverRestarts, by: 1 };
-        if let Err(error) = self.store.apply(vec![count]).await {
+        if let Err(error) = self.store.apply(vec![count], nothing_earlier()).await {
             tracing::warn!(%error, "a restart was not counted");
         }
     }
@@ -52,7 +52,7 @@ pub(super) async fn run(parts: Parts, inbox: Arc<Inbox>, stop: CancellationToken
     let mut restarts = Restarts::new(FIRST_WAIT, LONGEST_WAIT);
     loop {
         // Whatever the panic left half done went with the driver; inbox and store hold whole values only.
-        let work = async { parts.driver().run(inbox.clone(), stop.clone()).await };
+        let work = async { parts.driver(inbox.clone()).run(stop.clone()).await };
         if AssertUnwindSafe(work).catch_unwind().await.is_ok() {
             return;
         }

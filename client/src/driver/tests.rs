@@ -2,7 +2,7 @@
 
 mod model;
 
-use super::{Boxed, DriverEvents, DriverHandle, DriverOptions, SyncStore, TokenError, TokenSource};
+use super::{Boxed, DriverEvents, DriverHandle, DriverOptions, Earlier, SyncStore, TokenError, TokenSource};
 use crate::{
     ClientError,
     events::EngineEvent,
@@ -13,7 +13,7 @@ use crate::{
     view::{Counter, LinkView},
 };
 use kith_protocol::{
-    ConversationId, DeviceId, ErrorCode, EventId, NewEvent, UserId,
+    ConversationId, DeviceId, ErrorCode, EventId, NewEvent, TimestampMs, UserId,
     ephemeral::Presence,
     frame::{ConversationKind, Open},
 };
@@ -37,6 +37,33 @@ async fn what_was_written_offline_arrives_once_and_in_order() {
     bo.connect(&model);
     bo.until(|store| ids(store, chat) == sent).await;
     ada.until(|store| ids(store, chat) == sent && store.outbox.is_empty()).await;
+    ada.stop().await;
+    bo.stop().await;
+}
+
+#[tokio::test]
+async fn o4_a_row_that_ended_before_the_driver_heard_of_it_holds_nothing() {
+    let model = Model::start().await;
+    let [ada, bo] = [1, 2].map(|n| Person::new(&model, n));
+    let chat = ada.open_chat(bo.user);
+    ada.connect(&model);
+    bo.connect(&model);
+    ada.until(|store| store.outbox.is_empty()).await;
+    let driver = ada.driver();
+    *ada.store.end_next.lock().unwrap() = Some(Box::new(move |memory| {
+        // So old that it would wait for the user's word (O5).
+        let mut entry = memory.push(chat, OutboxOp::Event(message(EventId::mint())));
+        memory.outbox.remove(&entry.item);
+        entry.written_at = TimestampMs(0);
+        let item = entry.item;
+        driver.outbox(OutboxUpdate { changed: vec![entry], removed: Vec::new() });
+        item
+    }));
+    let first = bo.write(chat);
+    ada.until(|store| ids(store, chat) == [first]).await;
+    assert!(ada.store.end_next.lock().unwrap().is_none());
+    let second = ada.write(chat);
+    bo.until(|store| ids(store, chat) == [first, second]).await;
     ada.stop().await;
     bo.stop().await;
 }
@@ -181,11 +208,16 @@ fn ids(store: &MemoryStore, chat: ConversationId) -> Vec<EventId> {
         .unwrap_or_default()
 }
 
+/// Writes a row, tells the driver and ends the row; answers its number.
+type Ending = Box<dyn FnOnce(&mut MemoryStore) -> i64 + Send>;
+
 #[derive(Default)]
 struct SharedStore {
     memory: Mutex<MemoryStore>,
     changed: Notify,
     fail_next: AtomicU32,
+    /// What the next transaction ends although the driver has not heard of it.
+    end_next: Mutex<Option<Ending>>,
     /// Panics in the next transaction.
     panic_next: AtomicU32,
     /// Panics whenever it is read, and counts that; 0 for never.
@@ -201,17 +233,19 @@ impl SharedStore {
 }
 
 impl SyncStore for SharedStore {
-    fn load_sync_state(&self) -> Boxed<'_, Result<LocalState, ClientError>> {
+    fn load_sync_state(&self, earlier: Earlier) -> Boxed<'_, Result<LocalState, ClientError>> {
         Box::pin(async {
             if self.panic_always.load(Ordering::Relaxed) > 0 {
                 self.panic_always.fetch_add(1, Ordering::Relaxed);
                 panic!("injected");
             }
-            Ok(self.lock().load())
+            let mut memory = self.lock();
+            drop(earlier());
+            Ok(memory.load())
         })
     }
 
-    fn apply(&self, ops: Vec<StoreOp>) -> Boxed<'_, Result<Stored, ClientError>> {
+    fn apply(&self, ops: Vec<StoreOp>, earlier: Earlier) -> Boxed<'_, Result<Stored, ClientError>> {
         Box::pin(async move {
             if self.fail_next.swap(0, Ordering::Relaxed) > 0 {
                 return Err(ClientError::DiskFull);
@@ -221,11 +255,24 @@ impl SyncStore for SharedStore {
                 |op: &&StoreOp| matches!(op, StoreOp::Count { counter: Counter::DriverRestarts, .. });
             let restarts = ops.iter().filter(is_restart).count();
             self.restarts.fetch_add(u32::try_from(restarts).unwrap(), Ordering::Relaxed);
-            let stored = self.lock().apply(ops);
+            let stored = {
+                let mut memory = self.lock();
+                let mut stored = memory.apply(ops);
+                if let Some(ending) = self.end_next.lock().unwrap().take() {
+                    stored.ended.push(ending(&mut memory));
+                }
+                stored.earlier = earlier();
+                stored
+            };
             self.changed.notify_waiters();
             Ok(stored)
         })
     }
+}
+
+fn message(id: EventId) -> NewEvent {
+    let body = serde_json::json!({ "text": "hello" });
+    NewEvent { id, kind: "message".to_owned(), target: None, body, written_at: None, resubmitted: None }
 }
 
 #[derive(Default)]
@@ -336,7 +383,8 @@ impl Person {
     }
 
     fn push(&self, conversation: ConversationId, op: OutboxOp) {
-        let entry = self.store.lock().push(conversation, op);
+        let mut memory = self.store.lock();
+        let entry = memory.push(conversation, op);
         if let Some(driver) = self.driver.lock().unwrap().as_ref() {
             driver.outbox(OutboxUpdate { changed: vec![entry], removed: Vec::new() });
         }
@@ -352,16 +400,7 @@ impl Person {
 
     fn write(&self, conversation: ConversationId) -> EventId {
         let id = EventId::mint();
-        let body = serde_json::json!({ "text": "hello" });
-        let event = NewEvent {
-            id,
-            kind: "message".to_owned(),
-            target: None,
-            body,
-            written_at: None,
-            resubmitted: None,
-        };
-        self.push(conversation, OutboxOp::Event(event));
+        self.push(conversation, OutboxOp::Event(message(id)));
         id
     }
 

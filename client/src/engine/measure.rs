@@ -2,7 +2,10 @@
 //! to its store by the same calls that the driver makes.
 
 pub use crate::sync::ops::StoreOp;
-use crate::{ClientError, Engine, driver::SyncStore as _};
+use crate::{
+    ClientError, Engine,
+    driver::{SyncStore as _, nothing_earlier},
+};
 use kith_protocol::{DeviceId, api};
 
 impl Engine {
@@ -28,7 +31,7 @@ impl Engine {
     /// [`ClientError::SignedOut`], [`ClientError::Store`].
     pub async fn store(&self, ops: Vec<StoreOp>) -> Result<(), ClientError> {
         let session = self.session()?;
-        let stored = session.store.apply(ops).await?;
+        let stored = session.store.apply(ops, nothing_earlier()).await?;
         session.live.changed(stored.notices);
         Ok(())
     }

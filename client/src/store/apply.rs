@@ -1,14 +1,14 @@
 //! What the sync machine wants written: each call is one transaction (C3), and applying it twice changes nothing.
 
 use super::{
-    Db, Store, Tx, conversations, drafts, facts, log, members, outbox,
+    Changes, Db, Store, Tx, conversations, drafts, facts, log, members, outbox,
     own_state::{self, Source},
     people, receipts, rewind, sql, verify,
     writer::Durability,
 };
 use crate::{
     ClientError,
-    driver::{Boxed, SyncStore},
+    driver::{Boxed, Earlier, SyncStore},
     events::Problem,
     sync::{
         ops::{LocalState, StoreOp, Stored},
@@ -23,15 +23,16 @@ use kith_protocol::{
 use rusqlite::{OptionalExtension, named_params, params};
 
 impl SyncStore for Store {
-    fn load_sync_state(&self) -> Boxed<'_, Result<LocalState, ClientError>> {
-        Box::pin(async { Ok(self.write_with(Durability::Full, load, |_| ()).await?.0) })
+    fn load_sync_state(&self, earlier: Earlier) -> Boxed<'_, Result<LocalState, ClientError>> {
+        Box::pin(async { Ok(self.write_with(Durability::Full, load, |_| drop(earlier())).await?.0) })
     }
 
-    fn apply(&self, ops: Vec<StoreOp>) -> Boxed<'_, Result<Stored, ClientError>> {
+    fn apply(&self, ops: Vec<StoreOp>, earlier: Earlier) -> Boxed<'_, Result<Stored, ClientError>> {
         let durability = durability(&ops);
         let work = move |tx: &mut Tx<'_>| ops.into_iter().try_for_each(|op| apply(tx, op));
         Box::pin(async move {
-            let ((), changes) = self.write_with(durability, work, |_| ()).await?;
+            let after = |changes: &mut Changes| changes.earlier = earlier();
+            let ((), changes) = self.write_with(durability, work, after).await?;
             Ok(changes.into_stored())
         })
     }

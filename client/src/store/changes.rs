@@ -29,6 +29,7 @@ pub(crate) struct Changes {
     pub(super) people_changed: bool,
     /// For the machine: what the user's doing changed.
     pub(crate) update: OutboxUpdate,
+    pub(super) earlier: Vec<OutboxUpdate>,
     pub(super) sending: Vec<OutboxItem>,
     pub(super) ended: Vec<i64>,
     pub(super) rewound: Vec<LocalConversation>,
@@ -130,6 +131,7 @@ impl Changes {
     /// What the machine is answered.
     pub(super) fn into_stored(self) -> Stored {
         Stored {
+            earlier: self.earlier,
             notices: self.notices,
             sending: self.sending,
             ended: self.ended.into_iter().chain(self.update.removed).collect(),

@@ -347,6 +347,8 @@ impl StoreOp {
 pub struct Stored {
     /// What changed, for whoever shows it. Gathered: one notice a thing.
     pub notices: Vec<EngineEvent>,
+    /// What the user changed in transactions before this one, of which the machine was not told yet.
+    pub earlier: Vec<OutboxUpdate>,
     /// The content of the rows of [`StoreOp::Sending`], in its order.
     pub sending: Vec<OutboxItem>,
     /// Outbox rows that are no more: their event is stored, or a rewind ended them or gave them another number.

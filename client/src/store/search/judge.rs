@@ -49,7 +49,7 @@ impl Searched {
     /// [`ClientError::Store`](crate::ClientError::Store) and what else keeps a database closed.
     pub fn open(folder: &std::path::Path) -> Result<Self, crate::ClientError> {
         use crate::{
-            driver::SyncStore as _,
+            driver::{SyncStore as _, nothing_earlier},
             store::{Key, Store},
             sync::ops::StoreOp,
         };
@@ -121,7 +121,7 @@ impl Searched {
         ];
         let store = runtime.block_on(async {
             let store = Store::open(&folder.join("kith.db"), &Key::new([7; 32]), me).await?;
-            store.apply(ops).await?;
+            store.apply(ops, nothing_earlier()).await?;
             Ok::<_, crate::ClientError>(store)
         })?;
         Ok(Self { runtime, store, conversation })

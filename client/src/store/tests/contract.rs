@@ -2,7 +2,7 @@
 
 use super::{Key, Store};
 use crate::{
-    driver::SyncStore,
+    driver::{SyncStore, nothing_earlier},
     sync::{
         ops::{LocalState, OutboxEntry, StoreOp},
         sim::{runs::recorded, store::MemoryStore},
@@ -77,7 +77,7 @@ async fn play(seed: u64) {
             continue;
         }
         let expected = memory.apply(ops.clone());
-        let stored = sqlite.apply(ops).await.unwrap();
+        let stored = sqlite.apply(ops, nothing_earlier()).await.unwrap();
         assert_eq!(entries(stored.queued), entries(expected.queued), "seed {seed}: queued");
         assert_eq!(stored.ended, expected.ended, "seed {seed}: ended");
         let ranges = |all: Vec<crate::sync::ops::LocalConversation>| {
@@ -86,7 +86,7 @@ async fn play(seed: u64) {
         assert_eq!(stored.repaired, [], "seed {seed}: nothing was damaged");
         assert_eq!(ranges(stored.rewound), ranges(expected.rewound), "seed {seed}: rewound");
     }
-    let state = sqlite.load_sync_state().await.unwrap();
+    let state = sqlite.load_sync_state(nothing_earlier()).await.unwrap();
     assert_eq!(comparable(state), comparable(memory.load()), "seed {seed}");
     sqlite.close().await;
 }

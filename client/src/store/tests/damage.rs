@@ -176,12 +176,12 @@ async fn whatever_page_is_damaged_what_is_unsent_survives_as_far_as_it_can_be_re
 #[tokio::test]
 async fn a_salvaged_outbox_goes_on_where_it_was() {
     let mut fixture = filled().await;
-    let before = fixture.store.load_sync_state().await.unwrap();
+    let before = fixture.store.load_sync_state(nothing_earlier()).await.unwrap();
     let events = pages_of(&fixture, "events").await;
     fixture.store.close().await;
     spoil(&path(&fixture), &events);
     fixture.store = fixture.store.mended().await.unwrap();
-    let after = fixture.store.load_sync_state().await.unwrap();
+    let after = fixture.store.load_sync_state(nothing_earlier()).await.unwrap();
     assert_eq!(after.outbox, before.outbox, "the same rows in the same order and state");
     assert_eq!((after.generation, after.epoch), (before.generation, before.epoch));
     assert_eq!(after.user_seq, 0, "everything is asked for again");

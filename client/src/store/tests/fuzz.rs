@@ -83,7 +83,7 @@ fn arrived(spoiler: &mut Spoiler, page: Page) -> Option<Page> {
 }
 
 async fn local(fixture: &Fixture) -> crate::sync::ops::LocalConversation {
-    fixture.store.load_sync_state().await.unwrap().conversations.remove(0)
+    fixture.store.load_sync_state(nothing_earlier()).await.unwrap().conversations.remove(0)
 }
 
 /// Ranges are apart from each other and hold every event that they name.

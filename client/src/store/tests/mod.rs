@@ -30,7 +30,7 @@ mod worst;
 use super::{Changes, Db, Key, Store, Tx, conversations, people, unsent as doing};
 use crate::{
     ClientError,
-    driver::SyncStore,
+    driver::{SyncStore, nothing_earlier},
     events::EngineEvent,
     sync::ops::{OutboxUpdate, StoreOp, Stored},
     view::{Anchor, ConversationView, MessageView, TimelineItem},
@@ -203,7 +203,7 @@ impl Fixture {
     }
 
     pub(super) async fn apply(&self, ops: Vec<StoreOp>) -> Stored {
-        let stored = self.store.apply(ops).await.unwrap();
+        let stored = self.store.apply(ops, nothing_earlier()).await.unwrap();
         self.check_lines().await;
         self.check_counts().await;
         self.check_marks().await;

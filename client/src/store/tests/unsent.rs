@@ -24,7 +24,7 @@ async fn a03_o2_what_was_sending_is_queued_after_a_restart() {
     sending(&fixture, &[item]).await;
     assert_eq!(states(&fixture).await, [Some(SendState::Sending)]);
     fixture.reopen().await;
-    let local = fixture.store.load_sync_state().await.unwrap();
+    let local = fixture.store.load_sync_state(nothing_earlier()).await.unwrap();
     assert_eq!(local.outbox.len(), 1);
     assert_eq!(
         (local.outbox[0].item, local.outbox[0].state, local.outbox[0].tries),
@@ -43,13 +43,13 @@ async fn o2_an_acknowledgement_alone_ends_nothing() {
     let event = fixture.number(ada, id, &message("hi"));
     let acked = StoreOp::Acked { item, id, seq: event.seq, ts: event.ts };
     fixture.apply(vec![acked.clone()]).await;
-    let local = fixture.store.load_sync_state().await.unwrap();
+    let local = fixture.store.load_sync_state(nothing_earlier()).await.unwrap();
     assert_eq!(local.outbox[0].state, EntryState::Acked(Seq(1)));
     assert_eq!(states(&fixture).await, [Some(SendState::Sent)]);
     assert_eq!(fixture.store.numbers().await.unwrap().unsent, 0);
     let stored = fixture.apply(vec![fixture.append(1, 1)]).await;
     assert_eq!(stored.ended, [item]);
-    assert!(fixture.store.load_sync_state().await.unwrap().outbox.is_empty());
+    assert!(fixture.store.load_sync_state(nothing_earlier()).await.unwrap().outbox.is_empty());
     // The acknowledgement after the event, or twice, changes nothing.
     fixture.apply(vec![acked]).await;
     assert_eq!(fixture.texts().await, ["hi"]);
@@ -151,7 +151,7 @@ async fn o3_a_conversation_begun_offline_is_opened_before_its_first_message() {
     assert!(fixture.read(outbox::all).await.is_empty(), "nothing to say yet");
     let (_, message) = fixture.send("hi").await;
     fixture.send("again").await;
-    let local = fixture.store.load_sync_state().await.unwrap();
+    let local = fixture.store.load_sync_state(nothing_earlier()).await.unwrap();
     let kinds: Vec<_> = local.outbox.iter().map(|entry| entry.what).collect();
     assert_eq!(kinds, [OutboxWhat::Open, OutboxWhat::Message, OutboxWhat::Message]);
     assert!(local.conversations.is_empty(), "the server does not know it");
@@ -252,7 +252,7 @@ async fn own_state_moves_at_once_and_is_one_row_a_conversation() {
     fixture.apply(ops).await;
     let row = fixture.row().await;
     assert_eq!((row.unread, row.pin), (0, true));
-    assert_eq!(fixture.store.load_sync_state().await.unwrap().user_seq, 3);
+    assert_eq!(fixture.store.load_sync_state(nothing_earlier()).await.unwrap().user_seq, 3);
 }
 
 #[tokio::test]
@@ -265,7 +265,7 @@ async fn unread_numbers_of_any_size_are_added() {
         (item.own.unread, item.head, item.countable) = (u64::MAX, Seq(9), u64::MAX);
         ops.push(heads_of(item, 2));
     }
-    fixture.store.apply(ops).await.unwrap();
+    fixture.store.apply(ops, nothing_earlier()).await.unwrap();
     assert_eq!(fixture.store.numbers().await.unwrap().unread, u32::MAX);
     assert!(fixture.read(list::conversations).await.iter().filter(|row| row.unread == u32::MAX).count() == 3);
     let found = fixture.read(|db| search::search(db, "nothing", None, 10)).await;

@@ -80,7 +80,7 @@ async fn files_of_all_released_versions_are_opened_with_everything_in_them() {
             .collect();
         assert_eq!(texts, ["first", "second, mended", "third", "unsent", "parked"], "{version}");
         assert_eq!((row.title.as_str(), row.draft.as_deref()), ("Bo", Some("a draft")), "{version}");
-        let outbox = store.load_sync_state().await.unwrap().outbox;
+        let outbox = store.load_sync_state(nothing_earlier()).await.unwrap().outbox;
         let stands: Vec<_> = outbox.iter().map(|entry| (entry.what, entry.state)).collect();
         let parked = EntryState::Parked(kith_protocol::ErrorCode::TooLarge);
         assert_eq!(

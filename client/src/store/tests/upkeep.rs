@@ -107,7 +107,7 @@ async fn o5_what_is_asked_about_for_its_age_may_be_with_the_server() {
     // An edit must not change in place what others may have read.
     fixture.write(move |tx| doing::edit(tx, Fixture::CID, id, "other")).await;
     assert_eq!(fixture.read(doing::list).await.len(), 2);
-    let before = fixture.store.load_sync_state().await.unwrap().outbox[0].written_at;
+    let before = fixture.store.load_sync_state(nothing_earlier()).await.unwrap().outbox[0].written_at;
     let ((), _, update) = fixture.write(move |tx| doing::retry(tx, item as f64)).await;
     let entry = update.changed.iter().find(|entry| entry.item == item).unwrap();
     assert!(entry.written_at >= before, "the user's word counts from now");
@@ -219,6 +219,6 @@ async fn o1_what_the_user_did_is_synced_before_it_is_shown() {
         |tx: &mut Tx<'_>| Ok(tx.conn.query_row("PRAGMA synchronous", [], |row| row.get::<_, i64>(0))?);
     assert_eq!(fixture.write(synchronous).await.0, FULL);
     let (_, item) = fixture.send("kept").await;
-    let row = fixture.store.load_sync_state().await.unwrap().outbox;
+    let row = fixture.store.load_sync_state(nothing_earlier()).await.unwrap().outbox;
     assert_eq!(row[0].item, item);
 }

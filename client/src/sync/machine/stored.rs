@@ -8,6 +8,9 @@ use crate::{
 
 impl Machine {
     pub(super) fn stored(&mut self, stored: Stored) {
+        for update in stored.earlier {
+            self.outbox.update(update);
+        }
         for item in stored.ended {
             self.outbox.remove(item);
         }

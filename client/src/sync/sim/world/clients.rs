@@ -3,7 +3,7 @@
 use super::{Happening, World};
 use crate::sync::{
     Action, Input, Machine, MachineOptions, Now,
-    ops::{OutboxOp, StoreOp},
+    ops::{OutboxOp, OutboxUpdate, StoreOp},
     sim::deeds::{SimStore, announced},
 };
 use kith_protocol::{
@@ -83,6 +83,18 @@ impl Client {
     pub(crate) fn new(user: UserId, device: DeviceId, is_on_disk: bool) -> Self {
         let store = if is_on_disk { SimStore::disk(user) } else { SimStore::memory(user) };
         Self::with(store, user, device)
+    }
+
+    /// What the user did while the store was busy: it was written before.
+    fn take_updates(&mut self) -> Vec<OutboxUpdate> {
+        let (updates, others): (VecDeque<_>, _) =
+            self.waiting.drain(..).partition(|input| matches!(input, Input::Outbox(_)));
+        self.waiting = others;
+        let update = |input| match input {
+            Input::Outbox(update) => Some(update),
+            _ => None,
+        };
+        updates.into_iter().filter_map(update).collect()
     }
 
     fn with(store: SimStore, user: UserId, device: DeviceId) -> Self {
@@ -247,9 +259,13 @@ impl World {
     fn carry_out_all(&mut self, client: usize, Decided { ops, mut rest }: Decided) -> bool {
         let mut answers = Vec::new();
         if !ops.is_empty() {
-            let answer = self.write(client, ops);
-            if answer == Input::StoreFailed {
-                rest.retain(|a| !matches!(a, Action::Send(..) | Action::Exchange(_)));
+            let mut answer = self.write(client, ops);
+            match &mut answer {
+                Input::StoreFailed => {
+                    rest.retain(|a| !matches!(a, Action::Send(..) | Action::Exchange(_)));
+                }
+                Input::Stored(stored) => stored.earlier = self.clients[client].take_updates(),
+                _ => {}
             }
             answers.push(answer);
         }
@@ -408,6 +424,7 @@ impl World {
             Action::Reload => {
                 let one = &mut self.clients[client];
                 let wall = one.wall(self.now);
+                drop(one.take_updates());
                 return Some(Input::Reloaded(one.store.load(wall)));
             }
             Action::Check => {
