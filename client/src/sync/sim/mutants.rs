@@ -47,6 +47,7 @@ impl Fault {
     fn found(self, seeds: u64) -> Option<(u64, String)> {
         let server = if let Self::Server(mutation) = self { Some(mutation) } else { None };
         let engine = if let Self::Engine(mutation) = self { Some(mutation) } else { None };
+        quiet();
         let found = (0..seeds).find_map(|seed| {
             mutation::set(engine);
             let played = catch_unwind(AssertUnwindSafe(|| play_with(seed, self.is_on_disk(), server)));
@@ -61,6 +62,24 @@ impl Fault {
         mutation::set(None);
         found
     }
+}
+
+thread_local! {
+    static IS_QUIET: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// From here on this thread's panics are not printed: they are what is looked for, and a backtrace takes seconds.
+fn quiet() {
+    static HOOK: std::sync::Once = std::sync::Once::new();
+    HOOK.call_once(|| {
+        let loud = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !IS_QUIET.get() {
+                loud(panic);
+            }
+        }));
+    });
+    IS_QUIET.set(true);
 }
 
 /// The rule that a failure names: what follows the seed.
@@ -83,6 +102,7 @@ fn find_all(faults: &[Fault], seeds: u64) {
             }
         }
     }
+    IS_QUIET.set(false);
     assert!(survivors.is_empty(), "no seed of {seeds} finds {survivors:?}");
 }
 
