@@ -260,8 +260,10 @@ impl Log {
     pub(crate) fn page(&mut self, page: &Page) -> Result<(bool, Option<Continued>), Mismatch> {
         self.head = self.head.max(page.head);
         if page.events.is_empty() {
-            // Nothing there that may be seen: what the head promised is out of reach.
-            if page.end && self.wants.is_empty() && page.head <= self.ranges.high() {
+            // Nothing there that may be seen: what the head promised is out of reach. A head that became known after the
+            // pull left says nothing of that.
+            let is_current = self.head == self.head_at_pull;
+            if page.end && is_current && self.wants.is_empty() && page.head <= self.ranges.high() {
                 self.head = self.ranges.high();
             }
             return Ok((false, None));

@@ -190,8 +190,12 @@ impl Outbox {
         old
     }
 
-    /// What the server has acknowledged and does not have leaves once more (S7).
-    pub(crate) fn send_again(&mut self, items: Vec<i64>) -> Option<StoreOp> {
+    /// What the server has acknowledged and does not have leaves once more (S7). Rows of its conversation that are about
+    /// to leave are queued again: a relation among them would overtake its target.
+    pub(crate) fn send_again(&mut self, mut items: Vec<i64>) -> Option<StoreOp> {
+        let lanes: BTreeSet<_> = items.iter().filter_map(|item| self.conversation(*item)).collect();
+        let leaves = |row: &Row| row.phase == Phase::Leaving && lanes.contains(&row.conversation);
+        items.extend(self.rows.iter().filter(|(_, row)| leaves(row)).map(|(item, _)| *item));
         for item in &items {
             if let Some(row) = self.rows.get_mut(item) {
                 row.phase = Phase::Queued;
@@ -294,6 +298,15 @@ impl Outbox {
             }
         }
         (!items.is_empty()).then_some(StoreOp::Queued { items })
+    }
+
+    /// Whether a message that waits to leave was written before these rows.
+    pub(crate) fn is_overtaking(&self, conversation: ConversationId, items: &[i64]) -> bool {
+        let Some((lane, last)) = self.lanes.get(&conversation).zip(items.iter().max()) else { return false };
+        lane.items
+            .range(..last)
+            .filter_map(|item| self.rows.get(item))
+            .any(|row| row.phase == Phase::Queued && row.what == OutboxWhat::Message)
     }
 
     /// Rows whose answer will not come any more.

@@ -84,7 +84,8 @@ impl Log {
     }
 
     /// Where what is wanted begins: what lies between two memberships is nothing to ask for, and what is older than
-    /// that is (R6).
+    /// that is (R6). Upwards, what is wanted was acknowledged: its author may see it, whatever the last heads said of the
+    /// membership. Heads leave out what is hidden.
     fn first_visible(&self, want: Wanted) -> Option<Seq> {
         match want.direction {
             Direction::Forward => {
@@ -95,7 +96,7 @@ impl Log {
                     from = stored.high.next();
                 }
                 let is_asked = from <= want.to.unwrap_or(want.from);
-                self.visible_part((from, from)).filter(|_| is_asked).map(|(low, _)| low)
+                (is_asked && from >= self.floor).then_some(from)
             }
             Direction::Backward => {
                 self.visible_part((want.to.unwrap_or(self.floor), want.from)).map(|(_, high)| high)

@@ -1,7 +1,7 @@
 //! Polling (S12), for networks in which a socket does not work: a connection that ends after each answer.
 
 use super::{Asked, Link, Machine};
-use crate::sync::Action;
+use crate::sync::{Action, outbox::Gate};
 use kith_protocol::{ClientFrame, ServerFrame, limits};
 use std::collections::BTreeSet;
 
@@ -60,6 +60,7 @@ impl Machine {
     pub(super) fn begin_exchange(&mut self) {
         self.link = Link::Exchanging;
         let queued = std::mem::take(&mut self.polling.queue);
+        let queued = self.without_overtaking(queued);
         self.hello();
         if self.heard {
             self.tell_again();
@@ -68,6 +69,34 @@ impl Machine {
         let frames = fitting(&mut self.polling.queue);
         self.polling.sent_up_to = self.last_request;
         self.actions.push(Action::Exchange(frames));
+    }
+
+    /// Leaves out events that were ready for the next exchange when an answer showed another lineage: they would overtake
+    /// what leaves again before them (S7). They have their turn again.
+    fn without_overtaking(
+        &mut self,
+        queued: Vec<(ClientFrame, Option<u64>)>,
+    ) -> Vec<(ClientFrame, Option<u64>)> {
+        let (mut stay, mut withdrawn) = (Vec::with_capacity(queued.len()), Vec::new());
+        for (frame, request) in queued {
+            let asked = request.and_then(|number| self.requests.get(&number)).map(|request| &request.asked);
+            let (ClientFrame::Send(send), Some(Asked::Send { items })) = (&frame, asked) else {
+                stay.push((frame, request));
+                continue;
+            };
+            let waits = matches!(self.gate(send.conversation), Some((Gate::Opening, _)));
+            let items: Vec<i64> = items.iter().map(|(item, _)| *item).collect();
+            if waits || self.outbox.is_overtaking(send.conversation, &items) {
+                withdrawn.extend(items);
+                request.map(|number| self.requests.remove(&number));
+            } else {
+                stay.push((frame, request));
+            }
+        }
+        if let Some(op) = self.outbox.requeued(withdrawn) {
+            self.store(op);
+        }
+        stay
     }
 
     /// Begins the next exchange when there is something to send, or it is time.

@@ -49,7 +49,7 @@ impl Machine {
     /// lineage a relation would overtake its target, and a new message what goes out again. No event leaves before what
     /// others wrote meanwhile has come, [`CATCH_UP_MS`] at most. Where the server refuses the conversation altogether,
     /// its answer decides.
-    fn gate(&self, conversation: ConversationId) -> Option<(Gate, Option<u64>)> {
+    pub(super) fn gate(&self, conversation: ConversationId) -> Option<(Gate, Option<u64>)> {
         if self.unheard.contains(&conversation) {
             return Some((Gate::Opening, None));
         }

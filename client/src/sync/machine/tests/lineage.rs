@@ -1,6 +1,7 @@
 //! What the machine does when the store finds that two logs differ (S7).
 
 use super::*;
+use crate::sync::ConnectError;
 
 fn probes(actions: &[Action]) -> Vec<(frame::Probe, u64)> {
     let probes = sent(actions).into_iter().filter_map(|(frame, request)| match frame {
@@ -285,17 +286,7 @@ fn s7_a_relation_waits_after_a_broken_link_until_what_was_acknowledged_before_it
     bench.queue(vec![entry(1, id, OutboxWhat::Message)]);
     let actions = bench.stored(vec![message(1, id)]);
     let number = sent(&actions)[0].1;
-    let ok = frame::AckResult {
-        id: None,
-        status: frame::AckStatus::Ok,
-        seq: Some(Seq(1)),
-        ts: None,
-        countable: None,
-        chain: None,
-        code: None,
-        retry_after_ms: None,
-    };
-    bench.frame(ServerFrame::Ack(frame::Ack { reply_to: number, results: vec![ok] }));
+    bench.frame(ServerFrame::Ack(frame::Ack { reply_to: number, results: vec![acknowledged(1)] }));
     bench.feed(Input::Closed(None));
     bench.queue(vec![entry(2, id, OutboxWhat::Relation)]);
     let actions = bench.after(5_000);
@@ -407,4 +398,140 @@ fn i12_a_conversation_of_which_nothing_is_stored_is_lost_too_if_full_heads_do_no
     assert!(lost(&Bench::new(local.clone()).greet(heads(Vec::new()))));
     let hidden = Heads { gone: vec![id], ..heads(Vec::new()) };
     assert!(!lost(&Bench::new(local).greet(hidden)));
+}
+
+fn acknowledged(seq: u64) -> frame::AckResult {
+    frame::AckResult {
+        id: None,
+        status: frame::AckStatus::Ok,
+        seq: Some(Seq(seq)),
+        ts: None,
+        countable: None,
+        chain: None,
+        code: None,
+        retry_after_ms: None,
+    }
+}
+
+/// Writes message 1, which the server numbers.
+fn acknowledge(bench: &mut Bench, id: ConversationId, seq: u64) -> Vec<Action> {
+    bench.queue(vec![entry(1, id, OutboxWhat::Message)]);
+    let actions = bench.stored(vec![message(1, id)]);
+    let number = sent(&actions).into_iter().find(|(frame, _)| matches!(frame, ClientFrame::Send(_)));
+    let ack = frame::Ack { reply_to: number.expect("a send").1, results: vec![acknowledged(seq)] };
+    bench.frame(ServerFrame::Ack(ack))
+}
+
+/// An edit of message 1.
+fn edit(item: i64, id: ConversationId) -> OutboxItem {
+    let OutboxOp::Event(target) = message(1, id).op else { panic!("an event") };
+    let mut edit = message(item, id);
+    if let OutboxOp::Event(event) = &mut edit.op {
+        (event.kind, event.target) = ("edit".to_owned(), Some(target.id));
+    }
+    edit
+}
+
+/// Nothing of a conversation is there, as a page says it.
+fn empty_page(id: ConversationId, head: u64, reply_to: Option<u64>) -> ServerFrame {
+    ServerFrame::Page(Page {
+        reply_to,
+        conversation: id,
+        chain_before: Chain::empty(id),
+        low: Seq(head + 1),
+        high: Seq(head),
+        head: Seq(head),
+        events: Vec::new(),
+        states: BTreeMap::new(),
+        as_of: Seq(head),
+        end: true,
+    })
+}
+
+/// What the next exchange carries.
+fn exchanged(actions: &[Action]) -> &[(ClientFrame, Option<u64>)] {
+    let frames = actions.iter().find_map(|action| match action {
+        Action::Exchange(frames) => Some(frames.as_slice()),
+        _ => None,
+    });
+    frames.expect("an exchange")
+}
+
+fn queued(actions: &[Action]) -> Vec<i64> {
+    let items = actions.iter().filter_map(|action| match action {
+        Action::Store(StoreOp::Queued { items }) => Some(items.clone()),
+        _ => None,
+    });
+    items.flatten().collect()
+}
+
+#[test]
+fn s7_an_answer_from_before_an_acknowledgement_does_not_say_that_the_event_is_lost() {
+    let id = conversation(1);
+    let mut bench = Bench::new(LocalState::default());
+    let told = HeadsItem { head: Seq(1), ..item(id, &log(id, bench.peer, 1), 1) };
+    let asked = pulls(&bench.greet(heads(vec![told])));
+    bench.after(2_000);
+    acknowledge(&mut bench, id, 2);
+    bench.frame(empty_page(id, 0, Some(asked[0].1)));
+    assert_eq!(queued(&bench.feed(Input::Stored(Stored::default()))), [0; 0]);
+}
+
+#[test]
+fn s7_a_relation_that_is_about_to_leave_waits_for_its_target_that_is_sent_again() {
+    let id = conversation(1);
+    let (mut bench, _) = Bench::live(LocalState::default(), vec![item(id, &[], 1)]);
+    acknowledge(&mut bench, id, 1);
+    let asked = pulls(&bench.after(2_000));
+    bench.frame(empty_page(id, 0, Some(asked[0].1)));
+    assert_eq!(leaving(&bench.queue(vec![entry(2, id, OutboxWhat::Relation)])), [2]);
+    let actions = bench.stored(vec![edit(2, id)]);
+    assert!(!sent(&actions).iter().any(|(frame, _)| matches!(frame, ClientFrame::Send(_))), "{actions:?}");
+    assert_eq!((queued(&actions), leaving(&actions)), (vec![1, 2], vec![1, 2]), "in their order");
+}
+
+#[test]
+fn s7_a_relation_that_is_ready_for_the_next_exchange_waits_for_its_target_that_is_sent_again() {
+    let id = conversation(1);
+    let mut bench = Bench::new(LocalState::default());
+    bench.feed(Input::ConnectFailed(ConnectError::NoSocket { off: true }));
+    let answer = |bench: &Bench, item| vec![bench.welcome(bench.me), ServerFrame::Heads(heads(vec![item]))];
+    let greeting = answer(&bench, item(id, &[], 1));
+    bench.feed(Input::Exchanged(greeting));
+    bench.queue(vec![entry(1, id, OutboxWhat::Message)]);
+    bench.stored(vec![message(1, id)]);
+    let actions = bench.after(100);
+    let send = exchanged(&actions).iter().find(|(frame, _)| matches!(frame, ClientFrame::Send(_)));
+    let reply_to = send.expect("the message").1;
+    let mut acked =
+        vec![bench.welcome(bench.me), ServerFrame::Heads(Heads { full: false, ..heads(Vec::new()) })];
+    acked.push(ServerFrame::Ack(frame::Ack { reply_to, results: vec![acknowledged(1)] }));
+    bench.feed(Input::Exchanged(acked));
+    assert_eq!(leaving(&bench.queue(vec![entry(2, id, OutboxWhat::Relation)])), [2]);
+    // The next exchange leaves before the store has answered, and tells of a server that was set back.
+    assert!(bench.after(10_000).iter().any(|action| matches!(action, Action::Exchange(_))));
+    let restored = answer(&bench, item(id, &[], 1));
+    bench.stored(vec![edit(2, id)]);
+    assert_eq!(queued(&bench.feed(Input::Exchanged(restored))), [1]);
+    let actions = bench.after(10_000);
+    let frames = exchanged(&actions);
+    assert!(!frames.iter().any(|(frame, _)| matches!(frame, ClientFrame::Send(_))), "{frames:?}");
+    assert_eq!(queued(&actions), [2]);
+}
+
+#[test]
+fn o2_what_was_acknowledged_is_asked_for_whatever_heads_said_of_the_membership() {
+    let id = conversation(1);
+    let (mut bench, _) = Bench::live(LocalState::default(), vec![item(id, &[], 1)]);
+    let events = log(id, bench.peer, 12);
+    let ended = HeadsItem { visible: vec![(Seq(1), Some(Seq(3)))], ..item(id, &events[..3], 1) };
+    let asked = pulls(&bench.frame(ServerFrame::Heads(Heads { full: false, ..heads(vec![ended]) })));
+    bench.frame(page(id, &events[..3], 1, 3, Some(asked[0].1)));
+    bench.feed(Input::Stored(Stored::default()));
+    acknowledge(&mut bench, id, 6);
+    let asked = pulls(&bench.after(2_000));
+    let mut actions = bench.frame(page(id, &events, 10, 12, Some(asked[0].1)));
+    actions.extend(bench.after(2_000));
+    let asked: Vec<_> = pulls(&actions).iter().map(|(pull, _)| (pull.from, pull.to)).collect();
+    assert!(asked.contains(&(Some(Seq(6)), Some(Seq(6)))), "{asked:?}");
 }
