@@ -38,9 +38,14 @@ impl Fault {
         is_on_disk.then_some(true)
     }
 
-    /// Whether the tests play it: some hundred seeds are enough.
+    /// Whether the tests play it: some hundred seeds are enough, and they take seconds.
     const fn is_common(self) -> bool {
-        !matches!(self, Self::Engine(Mutation::WelcomeIsNotSynced | Mutation::DeleteIsForgotten))
+        !matches!(
+            self,
+            Self::Engine(
+                Mutation::WelcomeIsNotSynced | Mutation::DeleteIsForgotten | Mutation::MarkerGoesBack
+            )
+        )
     }
 
     /// The first seed that finds it, and what it says.
