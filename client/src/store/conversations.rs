@@ -203,11 +203,12 @@ pub(super) fn put_head(
         })?;
     let cid = known(tx, id)?;
     let head = facts(tx, cid)?.head;
-    if facts_before.is_some_and(|before| head < before.head) {
+    let has_fallen = facts_before.is_some_and(|before| head < before.head);
+    if has_fallen {
         rewind::head_fell(tx, cid, head)?;
     }
     if !is_overtaken {
-        put_members(tx, cid, item, was_local)?;
+        put_members(tx, cid, item, was_local || has_fallen)?;
         let as_of = facts(tx, cid)?.as_of;
         facts::told(tx, cid, as_of)?;
     }
@@ -232,9 +233,9 @@ pub(super) fn put_head(
     Ok(())
 }
 
-/// Takes the members of a heads item. A large group's item has only their number. A list that this device planned before
-/// the server had the conversation is requested.
-fn put_members(tx: &mut Tx<'_>, cid: i64, item: &HeadsItem, was_local: bool) -> Result<(), ClientError> {
+/// Takes the members of a heads item. A large group's item has only their number. The list is requested if theirs is
+/// another one, or if the known list is doubtful: planned here before the server had the conversation, or of a lost log.
+fn put_members(tx: &mut Tx<'_>, cid: i64, item: &HeadsItem, is_doubtful: bool) -> Result<(), ClientError> {
     match &item.members {
         Some(list) => {
             let pairs: Vec<_> = list.iter().map(|member| (member.user, member.role)).collect();
@@ -245,7 +246,7 @@ fn put_members(tx: &mut Tx<'_>, cid: i64, item: &HeadsItem, was_local: bool) -> 
                 }
             }
         }
-        None if was_local || members::count(tx, cid)? != item.member_count => {
+        None if is_doubtful || members::count(tx, cid)? != item.member_count => {
             tx.changes.members_wanted.insert(item.own.conversation);
         }
         None => {}

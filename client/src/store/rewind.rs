@@ -23,6 +23,8 @@ pub(super) fn rewind(
     let Some(cid) = conversations::cid(tx, conversation)? else { return Ok(()) };
     let (keep, chain) = common(tx, cid, conversation, chains)?;
     let above = project::events_above(tx, cid, keep)?;
+    // Heads of a large group tell the number of members alone, which may be the same as before.
+    let changes_members = above.iter().any(|event| event.kind == "member");
     tx.conn
         .prepare_cached("DELETE FROM events WHERE cid = ?1 AND seq > ?2")?
         .execute(params![cid, keep.as_i64()])?;
@@ -56,6 +58,9 @@ pub(super) fn rewind(
     changed.into_iter().try_for_each(|id| project::message(tx, cid, id))?;
     put_back(tx, cid, &plan, &times)?;
     let left = conversations::load_one(tx, cid)?;
+    if changes_members {
+        tx.changes.members_wanted.insert(conversation);
+    }
     tx.changes.rewound.push(left);
     tx.changes.timeline(conversation);
     Ok(())

@@ -1,6 +1,7 @@
 //! A server that was set back (S7): what is stored may be of a log that is no more.
 
 use super::*;
+use kith_protocol::event::{MemberBody, MemberChange};
 
 /// Heads that come within a connection.
 fn pushed(item: HeadsItem) -> StoreOp {
@@ -645,4 +646,37 @@ async fn s7_what_was_known_above_an_end_that_fell_is_forgotten_though_nothing_is
     let newest = fixture.messages().await.pop().unwrap();
     assert_eq!(newest.send_state, Some(crate::view::SendState::Sent), "nobody has read it");
     assert_ne!(lost[4].id, fixture.log[4].id);
+}
+
+#[tokio::test]
+async fn s7_r6_the_members_of_a_lost_log_are_asked_for_though_there_are_as_many() {
+    let mut fixture = Fixture::new().await;
+    let (bo, conversation) = (fixture.bo, fixture.conversation);
+    fixture.says(bo, "both logs");
+    let change = MemberBody { user: bo, change: MemberChange::Role, role: Some(Role::Admin) };
+    fixture.number(bo, EventId::mint(), &EventContent::Member(change));
+    fixture.apply(vec![fixture.heads(true), fixture.append(1, 2)]).await;
+    fixture.log.truncate(1);
+    fixture.says(bo, "begun again");
+    let large = HeadsItem { members: None, ..fixture.item() };
+    let stored = fixture.apply(vec![heads_of(large.clone(), 2)]).await;
+    assert!(stored.members_wanted.is_empty(), "as many, and it is not known yet that the log is another one");
+    let chains = vec![(Seq(1), fixture.log[0].chain)];
+    let stored = fixture.apply(vec![StoreOp::Rewind { conversation, chains }]).await;
+    assert_eq!(stored.members_wanted, [conversation]);
+}
+
+#[tokio::test]
+async fn s7_r6_the_members_of_a_log_whose_end_fell_are_asked_for_though_there_are_as_many() {
+    let mut fixture = Fixture::new().await;
+    let (bo, conversation) = (fixture.bo, fixture.conversation);
+    fixture.says(bo, "both logs");
+    fixture.says(bo, "lost");
+    fixture.apply(vec![fixture.heads(true), fixture.append(1, 1)]).await;
+    fixture.log.truncate(1);
+    let large = HeadsItem { members: None, ..fixture.item() };
+    let stored = fixture.apply(vec![heads_of(large.clone(), 2)]).await;
+    assert_eq!(stored.members_wanted, [conversation], "the list may be of what is lost");
+    let stored = fixture.apply(vec![heads_of(large, 2)]).await;
+    assert!(stored.members_wanted.is_empty());
 }

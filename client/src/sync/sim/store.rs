@@ -299,9 +299,8 @@ impl MemoryStore {
         let kept = self.conversations.entry(item.own.conversation).or_default();
         let known = if greeting { Seq::ZERO } else { kept.head };
         let head = item.head.max(kept.ranges.high()).max(known);
-        if head < kept.head
-            && let Some(own) = &mut kept.own
-        {
+        let has_fallen = head < kept.head;
+        if has_fallen && let Some(own) = &mut kept.own {
             (own.read, own.delivered) = (own.read.min(head), own.delivered.min(head));
         }
         kept.head = head;
@@ -316,7 +315,7 @@ impl MemoryStore {
                 Some(members) => {
                     kept.members = members.into_iter().map(|member| (member.user, member.role)).collect();
                 }
-                None if kept.members.len() != item.member_count as usize => {
+                None if has_fallen || kept.members.len() != item.member_count as usize => {
                     stored.members_wanted.push(item.own.conversation);
                 }
                 None => {}

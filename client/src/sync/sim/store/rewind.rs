@@ -65,6 +65,10 @@ impl MemoryStore {
         let above = kept.events.split_off(&keep.next());
         kept.fell_to(keep);
         stored.rewound.push(local(conversation, kept));
+        let changes_members = above.values().any(|event| event.kind == "member");
+        if changes_members && !stored.members_wanted.contains(&conversation) {
+            stored.members_wanted.push(conversation);
+        }
         let Some(me) = self.me else { return };
         let above: Vec<Event> = above.into_values().collect();
         let plan = resend::plan(me, &above, &self.waiting(conversation));
