@@ -5,7 +5,10 @@ use super::{
 };
 use crate::{
     ClientError,
-    sync::resend::{self, Next, Resend},
+    sync::{
+        ranges::cut_intervals,
+        resend::{self, Next, Resend},
+    },
 };
 use kith_protocol::{
     Chain, ConversationId, EventContent, EventId, NewEvent, Seq, TimestampMs,
@@ -78,6 +81,9 @@ fn lower(tx: &Tx<'_>, cid: i64, high: Seq) -> Result<Vec<EventId>, ClientError> 
              WHERE cid = ?1",
         )?
         .execute(params![cid, high.as_i64()])?;
+    let mut visible = conversations::visible(tx, cid)?;
+    cut_intervals(&mut visible, high);
+    conversations::set_visible(tx, cid, &visible)?;
     let mut query =
         tx.conn.prepare_cached("DELETE FROM states WHERE cid = ?1 AND as_of > ?2 RETURNING id")?;
     let ids = query.query_map(params![cid, high.as_i64()], |row| sql::event(row, "id"))?;

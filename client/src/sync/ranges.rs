@@ -123,6 +123,16 @@ pub(crate) fn run_of(
     Ok(LocalRange { low: first.seq, high: last.seq, chain_before: before, chain_high: chain })
 }
 
+/// Cuts the intervals of a membership (R6) where the log ends: what ended above `high` goes on, and what began above it is
+/// not known. One interval stays.
+pub(crate) fn cut_intervals(visible: &mut Vec<(Seq, Option<Seq>)>, high: Seq) {
+    let begun = visible.iter().take_while(|(from, _)| *from <= high).count();
+    visible.truncate(begun.max(1));
+    if let Some((_, to)) = visible.last_mut() {
+        *to = to.filter(|to| *to <= high);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,5 +179,21 @@ mod tests {
         assert_eq!(ranges.merge(other(11, 12), |_| None), Err(Mismatch));
         assert_eq!(ranges.merge(range(8, 12), |_| Some(chain(77))), Err(Mismatch));
         assert_eq!(ranges.all(), [range(1, 10)]);
+    }
+
+    #[test]
+    fn r6_a_membership_is_cut_where_the_log_ends() {
+        let cut = |visible: &[(u64, Option<u64>)], high| {
+            let mut cut: Vec<_> = visible.iter().map(|(from, to)| (Seq(*from), to.map(Seq))).collect();
+            cut_intervals(&mut cut, Seq(high));
+            cut.into_iter().map(|(from, to)| (from.0, to.map(|to| to.0))).collect::<Vec<_>>()
+        };
+        let visible = [(1, Some(5)), (8, Some(13))];
+        assert_eq!(cut(&visible, 13), visible);
+        assert_eq!(cut(&visible, 9), [(1, Some(5)), (8, None)]);
+        assert_eq!(cut(&visible, 7), [(1, Some(5))]);
+        assert_eq!(cut(&visible, 4), [(1, None)]);
+        assert_eq!(cut(&[(8, None)], 0), [(8, None)]);
+        assert_eq!(cut(&[], 3), []);
     }
 }

@@ -680,3 +680,22 @@ async fn s7_r6_the_members_of_a_log_whose_end_fell_are_asked_for_though_there_ar
     let stored = fixture.apply(vec![heads_of(large, 2)]).await;
     assert!(stored.members_wanted.is_empty());
 }
+
+#[tokio::test]
+async fn s7_r6_who_left_in_a_lost_log_has_not_left_the_one_that_came_instead() {
+    let mut fixture = Fixture::new().await;
+    let (ada, bo, conversation) = (fixture.ada, fixture.bo, fixture.conversation);
+    fixture.says(bo, "both logs");
+    let left = MemberBody { user: ada, change: MemberChange::Left, role: None };
+    fixture.number(ada, EventId::mint(), &EventContent::Member(left));
+    let ended = HeadsItem { visible: vec![(Seq(1), Some(Seq(2)))], ..fixture.item() };
+    fixture.apply(vec![heads_of(ended, 2), fixture.append(1, 2)]).await;
+    let visible = async |fixture: &Fixture| {
+        let read = move |db: &Db<'_>| conversations::visible(db, conversations::known(db, conversation)?);
+        fixture.read(read).await
+    };
+    // The conversation is hidden: heads say nothing of it any more.
+    let chains = vec![(Seq(1), fixture.log[0].chain)];
+    fixture.apply(vec![StoreOp::Rewind { conversation, chains }]).await;
+    assert_eq!(visible(&fixture).await, [(Seq(1), None)]);
+}

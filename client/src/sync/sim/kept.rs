@@ -1,6 +1,6 @@
 //! One conversation in the memory store: its log and the facts from it.
 
-use crate::sync::ranges::Ranges;
+use crate::sync::ranges::{Ranges, cut_intervals};
 use kith_protocol::{
     Event, EventContent, Seq, TimestampMs, UserId,
     event::{MemberChange, Role},
@@ -41,6 +41,7 @@ impl Kept {
     pub(super) fn fell_to(&mut self, high: Seq) {
         self.head = self.head.min(high);
         self.facts_as_of = self.facts_as_of.min(high);
+        cut_intervals(&mut self.visible, high);
         if let Some(own) = &mut self.own {
             (own.read, own.delivered) = (own.read.min(high), own.delivered.min(high));
         }
