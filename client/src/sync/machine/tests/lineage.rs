@@ -1,6 +1,6 @@
 //! What the machine does when the store finds that two logs differ (S7).
 
-use super::*;
+use super::{offline::numbered, *};
 use crate::sync::ConnectError;
 
 fn probes(actions: &[Action]) -> Vec<(frame::Probe, u64)> {
@@ -286,7 +286,7 @@ fn s7_a_relation_waits_after_a_broken_link_until_what_was_acknowledged_before_it
     bench.queue(vec![entry(1, id, OutboxWhat::Message)]);
     let actions = bench.stored(vec![message(1, id)]);
     let number = sent(&actions)[0].1;
-    bench.frame(ServerFrame::Ack(frame::Ack { reply_to: number, results: vec![acknowledged(1)] }));
+    bench.frame(ServerFrame::Ack(frame::Ack { reply_to: number, results: vec![numbered(1)] }));
     bench.feed(Input::Closed(None));
     bench.queue(vec![entry(2, id, OutboxWhat::Relation)]);
     let actions = bench.after(5_000);
@@ -400,25 +400,12 @@ fn i12_a_conversation_of_which_nothing_is_stored_is_lost_too_if_full_heads_do_no
     assert!(!lost(&Bench::new(local).greet(hidden)));
 }
 
-fn acknowledged(seq: u64) -> frame::AckResult {
-    frame::AckResult {
-        id: None,
-        status: frame::AckStatus::Ok,
-        seq: Some(Seq(seq)),
-        ts: None,
-        countable: None,
-        chain: None,
-        code: None,
-        retry_after_ms: None,
-    }
-}
-
 /// Writes message 1, which the server numbers.
 fn acknowledge(bench: &mut Bench, id: ConversationId, seq: u64) -> Vec<Action> {
     bench.queue(vec![entry(1, id, OutboxWhat::Message)]);
     let actions = bench.stored(vec![message(1, id)]);
     let number = sent(&actions).into_iter().find(|(frame, _)| matches!(frame, ClientFrame::Send(_)));
-    let ack = frame::Ack { reply_to: number.expect("a send").1, results: vec![acknowledged(seq)] };
+    let ack = frame::Ack { reply_to: number.expect("a send").1, results: vec![numbered(seq)] };
     bench.frame(ServerFrame::Ack(ack))
 }
 
@@ -505,7 +492,7 @@ fn s7_a_relation_that_is_ready_for_the_next_exchange_waits_for_its_target_that_i
     let reply_to = send.expect("the message").1;
     let mut acked =
         vec![bench.welcome(bench.me), ServerFrame::Heads(Heads { full: false, ..heads(Vec::new()) })];
-    acked.push(ServerFrame::Ack(frame::Ack { reply_to, results: vec![acknowledged(1)] }));
+    acked.push(ServerFrame::Ack(frame::Ack { reply_to, results: vec![numbered(1)] }));
     bench.feed(Input::Exchanged(acked));
     assert_eq!(leaving(&bench.queue(vec![entry(2, id, OutboxWhat::Relation)])), [2]);
     // The next exchange leaves before the store has answered, and tells of a server that was set back.

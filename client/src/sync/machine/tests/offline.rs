@@ -18,7 +18,8 @@ fn fail_until(bench: &mut Bench, end: u64) -> usize {
     tries
 }
 
-fn numbered(seq: u64) -> AckResult {
+/// The server has taken an event and given it this place.
+pub(super) fn numbered(seq: u64) -> AckResult {
     AckResult {
         id: None,
         status: AckStatus::Ok,
