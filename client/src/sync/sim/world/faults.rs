@@ -140,11 +140,20 @@ impl World {
         self.at(self.now + long, Happening::Timer { client });
     }
 
+    /// Wakes the computer before its time: what it slept through reaches it now, in the order in which it came.
     pub(super) fn wake(&mut self, client: usize) {
         let one = &mut self.clients[client];
-        if one.asleep_until > self.now {
-            one.slept -= one.asleep_until - self.now;
-            one.asleep_until = 0;
+        let until = std::mem::take(&mut one.asleep_until);
+        if until <= self.now {
+            return;
+        }
+        one.slept -= until - self.now;
+        let held: Vec<_> = self
+            .queue
+            .extract_if((until, 0)..=(until, u64::MAX), |_, happening| happening.client() == Some(client))
+            .collect();
+        for (_, happening) in held {
+            self.at(self.now, happening);
         }
     }
 
