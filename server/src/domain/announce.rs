@@ -16,10 +16,12 @@ use crate::{
     hub::{Hub, Published},
     metrics::Metrics,
 };
+use futures_util::FutureExt as _;
 use kith_protocol::{ConversationId, UserId};
 use sqlx::{Connection as _, PgConnection};
 use std::{
     collections::{BTreeSet, HashMap},
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -49,8 +51,20 @@ struct Notice {
     announce: Vec<(UserId, ConversationId)>,
     events: Vec<Published>,
     answers: Answers,
-    /// Those that it holds back.
+    held: Held,
+}
+
+/// Conversations that a notice holds back, until it is dropped.
+#[derive(Debug)]
+struct Held {
     conversations: BTreeSet<ConversationId>,
+    state: Arc<Mutex<State>>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        lock(&self.state).release(&self.conversations);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -139,11 +153,10 @@ impl Announcer {
             events.into_iter().partition(|event| conversations.contains(&event.conversation));
         let (answers, answers_now): (Answers, Answers) =
             answers.into_iter().partition(|(job, _)| conversations.contains(&job.conversation));
-        if let Err(error) = self.notices.try_send(Notice { announce, events: later, answers, conversations })
-        {
+        let held = Held { conversations, state: Arc::clone(&self.state) };
+        if let Err(error) = self.notices.try_send(Notice { announce, events: later, answers, held }) {
             let (mpsc::error::TrySendError::Full(notice) | mpsc::error::TrySendError::Closed(notice)) = error;
-            lock(&self.state).release(&notice.conversations);
-            self.doubt(notice.conversations);
+            self.doubt(notice.held.conversations.iter().copied());
             answer(&self.metrics, notice.answers);
         }
         self.hub.publish(&[], &now);
@@ -182,7 +195,7 @@ impl Task {
         let mut notices = Vec::with_capacity(TOGETHER_MAX);
         loop {
             if self.settle_at.is_some_and(|at| at <= Instant::now()) {
-                self.settle().await;
+                self.settle_or_survive().await;
             }
             let settle_at = self.settle_at;
             tokio::select! {
@@ -191,13 +204,32 @@ impl Task {
                     if count == 0 {
                         return;
                     }
-                    self.announce(&mut notices).await;
+                    self.announce_or_survive(&mut notices).await;
                 }
                 () = self.doubted.notified() => {
                     self.settle_at.get_or_insert_with(|| Instant::now() + SETTLE_AFTER);
                 }
                 () = sleep_until(settle_at.unwrap_or_else(Instant::now)), if settle_at.is_some() => {}
             }
+        }
+    }
+
+    /// Announces a batch. Heads settle one that panics: this task serves all conversations.
+    async fn announce_or_survive(&mut self, notices: &mut Vec<Notice>) {
+        let conversations: Vec<_> =
+            notices.iter().flat_map(|notice| notice.held.conversations.iter().copied()).collect();
+        if AssertUnwindSafe(self.announce(notices)).catch_unwind().await.is_err() {
+            tracing::error!("a batch of announcements panicked");
+            notices.clear();
+            self.doubt(conversations);
+        }
+    }
+
+    /// Settles doubts. What panics is tried again later, as if the database were away.
+    async fn settle_or_survive(&mut self) {
+        if AssertUnwindSafe(self.settle()).catch_unwind().await.is_err() {
+            tracing::error!("settling what is in doubt panicked");
+            self.settle_at = Some(Instant::now() + SETTLE_AFTER);
         }
     }
 
@@ -211,12 +243,11 @@ impl Task {
         let pairs: Vec<_> = pairs.into_iter().collect();
         if let Err(error) = self.tell(&pairs).await {
             tracing::warn!(%error, "could not announce a conversation");
-            self.doubt(notices.iter().flat_map(|notice| notice.conversations.iter().copied()));
+            self.doubt(notices.iter().flat_map(|notice| notice.held.conversations.iter().copied()));
         }
         for notice in notices.drain(..) {
             self.hub.publish(&notice.announce, &notice.events);
             answer(&self.metrics, notice.answers);
-            lock(&self.state).release(&notice.conversations);
         }
     }
 
@@ -311,3 +342,6 @@ pub async fn tell(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
