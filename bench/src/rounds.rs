@@ -11,10 +11,13 @@ use crate::{
     server::Running,
     verdict::{Judgement, conclude},
 };
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use kith_protocol::{DeviceId, UserId};
 use serde::Serialize;
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// What `bench server` takes.
 #[derive(Debug, clap::Args)]
@@ -31,6 +34,10 @@ pub struct Arguments {
     /// Kith once more, with readers who tell what was delivered and read, markers at most every 500 ms.
     #[arg(long)]
     receipts: bool,
+    /// An earlier build of Kith's server, measured in the same rounds: none of its figures may be 5 % better. It needs
+    /// `--rows 0`, for its schema may be another one.
+    #[arg(long, value_name = "FILE")]
+    before: Option<PathBuf>,
     /// Undisturbed rounds.
     #[arg(long, default_value_t = 8)]
     rounds: usize,
@@ -44,8 +51,11 @@ pub struct Arguments {
     judgement: Judgement,
 }
 
+const KITH: &str = "Kith";
 /// Kith whose readers confirm.
 const WITH_RECEIPTS: &str = "Kith, receipts";
+/// An earlier build of Kith.
+const BEFORE: &str = "Kith before";
 /// Disturbed rounds that are thrown away before it is given up.
 const DISTURBED_MAX: usize = 6;
 /// Messages a second of the open loops.
@@ -55,16 +65,17 @@ const DISTURBED_SHARE: f64 = 0.10;
 
 /// Somebody under measurement.
 struct Runner {
+    name: &'static str,
     rival: Option<Rival>,
-    has_receipts: bool,
     running: Running,
     people: Vec<Person>,
 }
 
 impl Runner {
-    fn name(&self) -> &'static str {
-        let kith = if self.has_receipts { WITH_RECEIPTS } else { "Kith" };
-        self.rival.map_or(kith, Rival::name)
+    async fn of_kith(name: &'static str, binary: &Path, count: usize) -> Result<Self> {
+        let running = Running::start(binary).await?;
+        let people = people::sign_up(&running.url, count).await?;
+        Ok(Self { name, rival: None, running, people })
     }
 }
 
@@ -93,6 +104,7 @@ pub struct Figures {
 
 /// `bench server`
 pub async fn run(arguments: &Arguments) -> Result<()> {
+    ensure!(arguments.before.is_none() || arguments.rows == 0, "--before needs --rows 0");
     let mut runners = start(arguments).await?;
     let played = play(arguments, &mut runners).await;
     // However it went: what was started is ended, and what that started too.
@@ -135,13 +147,12 @@ async fn play(arguments: &Arguments, runners: &mut [Runner]) -> Result<(Vec<Vec<
 
 async fn start(arguments: &Arguments) -> Result<Vec<Runner>> {
     let count = arguments.pairs * 2;
-    let kith = Running::start(&arguments.server).await?;
-    let people = people::sign_up(&kith.url, count).await?;
-    let mut runners = vec![Runner { rival: None, has_receipts: false, running: kith, people }];
-    if arguments.receipts {
-        let running = Running::start(&arguments.server).await?;
-        let people = people::sign_up(&running.url, count).await?;
-        runners.push(Runner { rival: None, has_receipts: true, running, people });
+    let mut builds = vec![(KITH, &arguments.server)];
+    builds.extend(arguments.receipts.then_some((WITH_RECEIPTS, &arguments.server)));
+    builds.extend(arguments.before.as_ref().map(|binary| (BEFORE, binary)));
+    let mut runners = Vec::new();
+    for (name, binary) in builds {
+        runners.push(Runner::of_kith(name, binary, count).await?);
     }
     let socketio = rivals::installed_socketio(&arguments.root);
     if socketio.is_none() {
@@ -153,7 +164,12 @@ async fn start(arguments: &Arguments) -> Result<Vec<Runner>> {
             continue;
         }
         let running = Running::start_rival(rival, socketio.as_deref()).await?;
-        runners.push(Runner { rival: Some(rival), has_receipts: false, running, people: strangers.clone() });
+        runners.push(Runner {
+            name: rival.name(),
+            rival: Some(rival),
+            running,
+            people: strangers.clone(),
+        });
     }
     Ok(runners)
 }
@@ -167,13 +183,13 @@ fn stranger() -> Person {
 async fn measure(runner: &Runner, during: Duration) -> Result<Figures> {
     // Anew each time: whoever waits for its turn reads nothing, and is closed for it.
     let wire = if runner.rival == Some(Rival::Socketio) { Wire::SocketIo } else { Wire::Kith };
-    let pairs = if runner.has_receipts {
+    let pairs = if runner.name == WITH_RECEIPTS {
         load::connect_pairs_with_receipts(&runner.running.url, &runner.people).await?
     } else {
         load::connect_pairs(&runner.running.url, wire, &runner.people).await?
     };
     let mut figures = Figures {
-        name: runner.name().to_owned(),
+        name: runner.name.to_owned(),
         rate: [0.0; 2],
         cpu: [0.0; 4],
         delivery: [0.0; 3],

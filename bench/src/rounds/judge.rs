@@ -1,16 +1,16 @@
 //! What the rounds say: medians, medians of ratios within a round, and the targets.
 
-use super::{Figures, WITH_RECEIPTS};
+use super::{BEFORE, Figures, KITH, WITH_RECEIPTS};
 use crate::verdict::Target;
 
 type Round = Vec<Figures>;
 
 /// What receipts may take, in a run with them.
 const OF_RECEIPTS: [Ratio; 4] = [
-    most("receipts: CPU, 500/s", |one| one.cpu[2], "Kith", 1.2),
+    most("receipts: CPU, 500/s", |one| one.cpu[2], KITH, 1.2),
     most("receipts: CPU, 500/s", |one| one.cpu[2], "Socket.IO + pg", 0.8),
     most("receipts: delivery p99, 2,000/s", |one| one.busy[1], "lean table", 1.5),
-    least("receipts: messages/s, depth 16", |one| one.rate[1], "Kith", 0.8),
+    least("receipts: messages/s, depth 16", |one| one.rate[1], KITH, 0.8),
 ];
 
 /// A figure of Kith beside the same of another one.
@@ -40,6 +40,16 @@ const RATIOS: [Ratio; 9] = [
         at_most: None,
     },
 ];
+/// What an earlier build may do better, in a run beside one.
+const OF_BEFORE: [Ratio; 6] = [
+    least("messages/s, depth 1", |one| one.rate[0], BEFORE, 0.95),
+    least("messages/s, depth 16", |one| one.rate[1], BEFORE, 0.95),
+    most("CPU, depth 16", |one| one.cpu[1], BEFORE, 1.05),
+    most("CPU, 500/s", |one| one.cpu[2], BEFORE, 1.05),
+    most("CPU, 2,000/s", |one| one.cpu[3], BEFORE, 1.05),
+    most("delivery p50, 500/s", |one| one.delivery[0], BEFORE, 1.05),
+];
+
 /// P3: milliseconds.
 const P999_MAX: f64 = 25.0;
 /// P4: milliseconds.
@@ -135,14 +145,14 @@ pub fn targets(rounds: &[Round]) -> Vec<Target> {
         };
         Some(target.over(low, high))
     };
-    let kith: Vec<&Figures> = rounds.iter().filter_map(|round| of(round, "Kith")).collect();
+    let kith: Vec<&Figures> = rounds.iter().filter_map(|round| of(round, KITH)).collect();
     let mid = |what: fn(&Figures) -> f64| {
         Spread::of(kith.iter().copied().map(what)).map_or_else(f64::default, |spread| spread.median)
     };
-    let own = rounds.iter().flatten().filter(|one| ["Kith", WITH_RECEIPTS].contains(&one.name.as_str()));
+    let own = rounds.iter().flatten().filter(|one| [KITH, WITH_RECEIPTS].contains(&one.name.as_str()));
     let faults: u64 = own.clone().map(|one| one.lost + one.doubled + one.disordered).sum();
     let unheard: u64 = own.map(|one| one.unheard).sum();
-    let mut all: Vec<Target> = RATIOS.iter().filter_map(|one| beside("Kith", one)).collect();
+    let mut all: Vec<Target> = RATIOS.iter().chain(&OF_BEFORE).filter_map(|one| beside(KITH, one)).collect();
     all.extend(OF_RECEIPTS.iter().filter_map(|one| beside(WITH_RECEIPTS, one)));
     all.extend([
         Target::at_most("P3 delivery p99.9, 500/s, ms", mid(|one| one.delivery[2]), P999_MAX),
@@ -186,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_lost_message_or_marker_misses_a_target_also_with_receipts() {
-        for name in ["Kith", WITH_RECEIPTS] {
+        for name in [KITH, WITH_RECEIPTS] {
             let one = figures(name, 10.0);
             assert!(targets(&[vec![one.clone()]]).iter().all(Target::is_met), "{name}");
             assert!(
