@@ -26,8 +26,11 @@ pub(super) fn rewind(
     let Some(cid) = conversations::cid(tx, conversation)? else { return Ok(()) };
     let (keep, chain) = common(tx, cid, conversation, chains)?;
     let above = project::events_above(tx, cid, keep)?;
-    // Heads of a large group tell the number of members alone, which may be the same as before.
-    let changes_members = above.iter().any(|event| event.kind == "member");
+    // Heads of a large group tell the number of members alone, which may be the same as before. An event that is not
+    // stored may have changed the members, too.
+    let known = conversations::facts(tx, cid)?.as_of;
+    let changes_members = above.iter().any(|event| event.kind == "member")
+        || (above.len() as u64) < known.0.saturating_sub(keep.0);
     tx.conn
         .prepare_cached("DELETE FROM events WHERE cid = ?1 AND seq > ?2")?
         .execute(params![cid, keep.as_i64()])?;

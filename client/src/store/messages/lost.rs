@@ -6,7 +6,7 @@
 use super::{Message, message};
 use crate::{
     ClientError,
-    store::{Db, Tx, sql},
+    store::{Db, Tx, conversations, ranges, sql},
 };
 use kith_protocol::{Event, EventId, Seq};
 use rusqlite::{OptionalExtension, params};
@@ -67,19 +67,23 @@ pub(crate) fn place(db: &Db<'_>, cid: i64, id: EventId) -> Result<Option<i64>, C
     Ok(query.query_row(params![cid, id.as_bytes()], |row| row.get(0)).optional()?)
 }
 
-/// One that was at this place has come back, and so has all that came with it. What its sender wrote before it and does
-/// not bring back was deleted by then: a device sends its own again in the order of the log. Answers wait for their
-/// target, so that one to what is lost, or came back behind `event`, may still come.
+/// A lost message of this place came back. Its sender's device sends lost messages in the order of the log. An earlier
+/// one that is still missing was deleted, unless it answers a message that the server does not have: then it waits for
+/// its target (S7).
+///
+/// A target without a row here may be in a part of the log that is not stored. If all of it is stored, the target is lost.
 pub(crate) fn came_back(tx: &mut Tx<'_>, cid: i64, event: &Event, local: i64) -> Result<(), ClientError> {
+    let from = conversations::visible(tx, cid)?.first().map_or(Seq(1), |(from, _)| *from);
+    let behind = Seq::from_i64((local - FIRST) / MOST);
+    let is_whole =
+        behind < from || ranges::all(tx, cid)?.iter().any(|range| range.low <= from && range.high >= behind);
     let mut query = tx.conn.prepare_cached(
-        "SELECT id FROM messages
-         WHERE cid = ?1 AND sender = ?2 AND seq IS NULL AND local < ?3
-           AND NOT EXISTS (
-               SELECT 1 FROM messages AS target
-               WHERE target.cid = ?1 AND target.id = messages.reply_to
-                 AND (target.seq IS NULL OR target.seq > ?4))",
+        "SELECT lost.id FROM messages AS lost
+         LEFT JOIN messages AS target ON target.cid = ?1 AND target.id = lost.reply_to
+         WHERE lost.cid = ?1 AND lost.sender = ?2 AND lost.seq IS NULL AND lost.local < ?3
+           AND (lost.reply_to IS NULL OR target.seq <= ?4 OR (target.id IS NULL AND NOT ?5))",
     )?;
-    let bound = params![cid, event.sender.as_bytes(), local, event.seq.as_i64()];
+    let bound = params![cid, event.sender.as_bytes(), local, event.seq.as_i64(), is_whole];
     let older = query.query_map(bound, |row| sql::event(row, "id"))?.collect::<Result<Vec<_>, _>>()?;
     drop(query);
     older.into_iter().try_for_each(|id| super::remove(tx, cid, id))

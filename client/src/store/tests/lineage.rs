@@ -226,6 +226,21 @@ async fn s7_an_answer_to_what_is_lost_stays_though_its_author_has_gone_on() {
 }
 
 #[tokio::test]
+async fn s7_an_answer_to_what_was_deleted_in_the_lost_log_stays_though_its_author_has_gone_on() {
+    let (mut fixture, asked, next) = answered().await;
+    let (ada, bo) = (fixture.ada, fixture.bo);
+    fixture.number(ada, EventId::mint(), &EventContent::Delete { target: asked });
+    fixture.apply(vec![fixture.heads(true), fixture.append(1, 5)]).await;
+    fixture.log.truncate(1);
+    let chains = vec![(Seq(1), fixture.log[0].chain)];
+    fixture.apply(vec![StoreOp::Rewind { conversation: fixture.conversation, chains }]).await;
+    // The server refuses the answer for want of its target, so its author's device waits with it.
+    fixture.number(bo, next, &message("b4"));
+    fixture.apply(vec![fixture.append(2, 2)]).await;
+    assert_eq!(lines(&fixture, Anchor::Newest, 50).await, ["b1", "[answer]", "b4"]);
+}
+
+#[tokio::test]
 async fn s7_a_deleted_answer_goes_whose_target_was_never_here_or_came_back_before() {
     for is_here in [false, true] {
         let (mut fixture, asked, next) = answered().await;
@@ -661,6 +676,21 @@ async fn s7_r6_the_members_of_a_lost_log_are_asked_for_though_there_are_as_many(
     let large = HeadsItem { members: None, ..fixture.item() };
     let stored = fixture.apply(vec![heads_of(large.clone(), 2)]).await;
     assert!(stored.members_wanted.is_empty(), "as many, and it is not known yet that the log is another one");
+    let chains = vec![(Seq(1), fixture.log[0].chain)];
+    let stored = fixture.apply(vec![StoreOp::Rewind { conversation, chains }]).await;
+    assert_eq!(stored.members_wanted, [conversation]);
+}
+
+#[tokio::test]
+async fn s7_r6_the_members_of_a_lost_log_are_asked_for_though_the_change_was_not_stored() {
+    let mut fixture = Fixture::new().await;
+    let (bo, conversation) = (fixture.bo, fixture.conversation);
+    fixture.says(bo, "both logs");
+    let change = MemberBody { user: bo, change: MemberChange::Role, role: Some(Role::Admin) };
+    fixture.number(bo, EventId::mint(), &EventContent::Member(change));
+    fixture.says(bo, "lost");
+    fixture.says(bo, "lost, too");
+    fixture.apply(vec![fixture.heads(true), StoreOp::Page(fixture.page(3, 4))]).await;
     let chains = vec![(Seq(1), fixture.log[0].chain)];
     let stored = fixture.apply(vec![StoreOp::Rewind { conversation, chains }]).await;
     assert_eq!(stored.members_wanted, [conversation]);

@@ -63,9 +63,11 @@ impl MemoryStore {
         }
         kept.ranges = Ranges::new(ranges);
         let above = kept.events.split_off(&keep.next());
+        let known = kept.facts_as_of;
         kept.fell_to(keep);
         stored.rewound.push(local(conversation, kept));
-        let changes_members = above.values().any(|event| event.kind == "member");
+        let changes_members = above.values().any(|event| event.kind == "member")
+            || (above.len() as u64) < known.0.saturating_sub(keep.0);
         if changes_members && !stored.members_wanted.contains(&conversation) {
             stored.members_wanted.push(conversation);
         }
