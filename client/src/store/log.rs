@@ -100,10 +100,12 @@ fn take(
         }
     }
     let count = fresh.iter().filter(|event| event.kind == "message").count();
-    // News may be in the gap below a page that has none.
+    // Where a page of others' messages begins behind a gap, the gap is history. A page without any may lie above news.
     let leaps =
         facts.announced > Seq::ZERO && fresh.first().is_some_and(|first| first.seq > facts.announced.next());
-    advance(tx, cid, last, count as i64, !leaps || count > 0)?;
+    let has_news =
+        fresh.iter().any(|event| event.kind == "message" && event.sender != tx.me && !event.redacted);
+    advance(tx, cid, last, count as i64, !leaps || has_news)?;
     facts::catch_up(tx, cid, facts.as_of)?;
     tx.changes.timeline(conversation);
     // A relation speaks of a message that was here, or that comes with it.

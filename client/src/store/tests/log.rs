@@ -487,6 +487,24 @@ async fn a_message_below_a_page_without_news_is_news() {
     assert_eq!(arrived(&older), 0);
 }
 
+#[tokio::test]
+async fn a_message_below_a_page_of_own_and_deleted_messages_is_news() {
+    let mut fixture = Fixture::new().await;
+    let (ada, bo) = (fixture.ada, fixture.bo);
+    fixture.says(bo, "before");
+    fixture.apply(vec![fixture.append(1, 1)]).await;
+    fixture.apply(vec![with_own(&fixture, |own| own.archive = true)]).await;
+    fixture.says(bo, "missed");
+    fixture.says(ada, "from another device");
+    let mut deleted = fixture.says(bo, "deleted");
+    (deleted.body, deleted.redacted) = (None, true);
+    *fixture.log.last_mut().unwrap() = deleted;
+    fixture.apply(vec![StoreOp::Page(fixture.page(3, 4))]).await;
+    assert!(fixture.row().await.archive);
+    fixture.apply(vec![StoreOp::Page(fixture.page(2, 2))]).await;
+    assert!(!fixture.row().await.archive, "it came while nobody looked");
+}
+
 /// What is muted stays in the archive, and counts nowhere.
 #[tokio::test]
 async fn an_archived_and_muted_conversation_stays_in_the_archive() {
