@@ -300,13 +300,19 @@ impl Outbox {
         (!items.is_empty()).then_some(StoreOp::Queued { items })
     }
 
-    /// Whether a message that waits to leave was written before these rows.
+    /// Whether an event that waits to leave was written before these rows, and has to leave before them: a message, or
+    /// a relation to the target of one of them.
     pub(crate) fn is_overtaking(&self, conversation: ConversationId, items: &[i64]) -> bool {
         let Some((lane, last)) = self.lanes.get(&conversation).zip(items.iter().max()) else { return false };
+        let targets: BTreeSet<_> =
+            items.iter().filter_map(|item| self.rows.get(item)).filter_map(|row| row.message).collect();
+        let is_before = |row: &Row| {
+            row.what == OutboxWhat::Message || row.message.is_some_and(|target| targets.contains(&target))
+        };
         lane.items
             .range(..last)
             .filter_map(|item| self.rows.get(item))
-            .any(|row| row.phase == Phase::Queued && row.what == OutboxWhat::Message)
+            .any(|row| row.phase == Phase::Queued && is_before(row))
     }
 
     /// Rows whose answer will not come any more.

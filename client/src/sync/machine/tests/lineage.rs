@@ -507,6 +507,37 @@ fn s7_a_relation_that_is_ready_for_the_next_exchange_waits_for_its_target_that_i
 }
 
 #[test]
+fn s7_an_edit_that_is_ready_for_the_next_exchange_waits_for_an_earlier_one_that_is_sent_again() {
+    let id = conversation(1);
+    let mut bench = Bench::new(LocalState::default());
+    bench.feed(Input::ConnectFailed(ConnectError::NoSocket { off: true }));
+    let answer = |bench: &Bench, item| vec![bench.welcome(bench.me), ServerFrame::Heads(heads(vec![item]))];
+    let greeting = answer(&bench, item(id, &[], 1));
+    bench.feed(Input::Exchanged(greeting));
+    // Both are about a message that is stored.
+    let target = Some(EventId::mint());
+    let about = |item| OutboxEntry { message: target, ..entry(item, id, OutboxWhat::Relation) };
+    bench.queue(vec![about(1)]);
+    bench.stored(vec![edit(1, id)]);
+    let actions = bench.after(100);
+    let send = exchanged(&actions).iter().find(|(frame, _)| matches!(frame, ClientFrame::Send(_)));
+    let reply_to = send.expect("the edit").1;
+    let mut acked =
+        vec![bench.welcome(bench.me), ServerFrame::Heads(Heads { full: false, ..heads(Vec::new()) })];
+    acked.push(ServerFrame::Ack(frame::Ack { reply_to, results: vec![numbered(1)] }));
+    bench.feed(Input::Exchanged(acked));
+    assert_eq!(leaving(&bench.queue(vec![about(2)])), [2]);
+    assert!(bench.after(10_000).iter().any(|action| matches!(action, Action::Exchange(_))));
+    let restored = answer(&bench, item(id, &[], 1));
+    bench.stored(vec![edit(2, id)]);
+    assert_eq!(queued(&bench.feed(Input::Exchanged(restored))), [1]);
+    let actions = bench.after(10_000);
+    let frames = exchanged(&actions);
+    assert!(!frames.iter().any(|(frame, _)| matches!(frame, ClientFrame::Send(_))), "{frames:?}");
+    assert_eq!(queued(&actions), [2]);
+}
+
+#[test]
 fn o2_what_was_acknowledged_is_asked_for_whatever_heads_said_of_the_membership() {
     let id = conversation(1);
     let (mut bench, _) = Bench::live(LocalState::default(), vec![item(id, &[], 1)]);
