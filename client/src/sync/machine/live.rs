@@ -13,6 +13,9 @@ use kith_protocol::{
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+/// People who are shown typing, over all conversations. Further ones are not shown.
+const TYPISTS_MAX: usize = 4 * limits::GROUP_MEMBERS_MAX;
+
 /// One's own typing in a conversation; monotonic ms.
 #[derive(Debug, Clone, Copy)]
 struct OwnTyping {
@@ -302,17 +305,23 @@ impl Machine {
     }
 
     pub(super) fn ephemeral(&mut self, ephemeral: Ephemeral) {
+        let until = self.now.mono + limits::TYPING_EXPIRES.as_millis() as u64;
+        let mut changed = BTreeSet::new();
         for Typing(conversation, user, on) in ephemeral.typing {
-            if user == self.options.user {
+            if user == self.options.user || !self.is_known(conversation) {
                 continue;
             }
             let key = (conversation, user);
-            let until = self.now.mono + limits::TYPING_EXPIRES.as_millis() as u64;
+            let is_new = on && !self.live.typing.contains_key(&key);
+            if is_new && self.live.typing.len() == TYPISTS_MAX {
+                continue;
+            }
             let was = if on { self.live.typing.insert(key, until) } else { self.live.typing.remove(&key) };
             if was.is_some() != on {
-                self.show_typing(conversation);
+                changed.insert(conversation);
             }
         }
+        self.show_typing(changed);
         let mut presence = ephemeral.presence;
         presence.retain(|presence| self.live.watch.binary_search(&presence.user).is_ok());
         if !presence.is_empty() {
@@ -376,22 +385,30 @@ impl Machine {
         }
         let over: Vec<_> =
             self.live.typing.iter().filter(|(_, until)| **until <= now).map(|(key, _)| *key).collect();
-        for key in over {
-            self.live.typing.remove(&key);
-            self.show_typing(key.0);
+        for key in &over {
+            self.live.typing.remove(key);
         }
+        self.show_typing(over.into_iter().map(|(conversation, _)| conversation).collect());
     }
 
     /// Who writes does not type any more.
     pub(super) fn stopped_typing(&mut self, conversation: ConversationId, event: &Event) {
         if event.kind == "message" && self.live.typing.remove(&(conversation, event.sender)).is_some() {
-            self.show_typing(conversation);
+            self.show_typing(BTreeSet::from([conversation]));
         }
     }
 
-    fn show_typing(&mut self, conversation: ConversationId) {
-        let users =
-            self.live.typing.keys().filter(|(id, _)| *id == conversation).map(|(_, user)| *user).collect();
-        self.actions.push(Action::Typing(conversation, users));
+    fn typists(&self, conversation: ConversationId) -> impl Iterator<Item = UserId> {
+        let nil = UserId::from_uuid(uuid::Uuid::nil());
+        let from = self.live.typing.range((conversation, nil)..);
+        from.map(|(key, _)| *key).take_while(move |(id, _)| *id == conversation).map(|(_, user)| user)
+    }
+
+    /// One action for each conversation, whatever one frame says of it: a list for each change would be quadratic.
+    fn show_typing(&mut self, changed: BTreeSet<ConversationId>) {
+        for conversation in changed {
+            let users = self.typists(conversation).collect();
+            self.actions.push(Action::Typing(conversation, users));
+        }
     }
 }

@@ -366,6 +366,24 @@ fn r5_typing_expires_and_ends_with_the_message() {
 }
 
 #[test]
+fn r5_a_frame_full_of_typists_makes_one_action_a_conversation() {
+    let id = conversation(1);
+    let (mut bench, _) = Bench::live(LocalState::default(), vec![item(id, &[], 1)]);
+    let typing = |id| (0..90_000).map(move |_| Typing(id, UserId::mint(), true));
+    let all = typing(id).chain(typing(conversation(2))).collect();
+    let frame = ServerFrame::Ephemeral(Ephemeral { typing: all, presence: Vec::new() });
+    let counts = |actions: Vec<Action>| {
+        let users = actions.into_iter().filter_map(|action| match action {
+            Action::Typing(conversation, users) => Some((conversation, users.len())),
+            _ => None,
+        });
+        users.collect::<Vec<_>>()
+    };
+    assert_eq!(counts(bench.frame(frame)), [(id, 4_000)], "not of a conversation that nobody announced");
+    assert_eq!(counts(bench.after(7_000)), [(id, 0)]);
+}
+
+#[test]
 fn r5_presence_of_whoever_is_not_watched_is_not_shown() {
     let mut bench = Bench::new(local(Vec::new()));
     bench.greet(heads(Vec::new()));
