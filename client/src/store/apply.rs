@@ -155,7 +155,8 @@ fn put_notification(tx: &mut Tx<'_>, item: &Notification) -> Result<(), ClientEr
         .prepare_cached(
             "INSERT INTO notifications (id, kind, title, text, data, link, at, is_acknowledged)
              VALUES (:id, :kind, :title, :text, :data, :link, :at, :is_acknowledged)
-             ON CONFLICT (id) DO UPDATE SET is_acknowledged = max(is_acknowledged, excluded.is_acknowledged)",
+             ON CONFLICT (id) DO UPDATE SET is_acknowledged = 1
+             WHERE excluded.is_acknowledged AND NOT is_acknowledged",
         )?
         .execute(named_params! {
             ":id": item.id.as_bytes(),
