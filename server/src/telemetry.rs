@@ -9,12 +9,13 @@ use axum::{
 };
 use futures_util::FutureExt;
 use std::{io::IsTerminal, panic::AssertUnwindSafe, time::Instant};
-use tracing::Instrument;
+use tracing::{Instrument, Subscriber};
 use tracing_subscriber::{
     EnvFilter,
     filter::{FilterFn, ParseError, filter_fn},
     fmt,
     layer::SubscriberExt,
+    registry::LookupSpan,
     util::SubscriberInitExt,
 };
 
@@ -42,7 +43,7 @@ pub fn filter(text: Option<&str>) -> Result<EnvFilter, ParseError> {
 /// # Errors
 /// When `wanted` is no filter.
 pub fn init(wanted: Option<&str>, format: LogFormat) -> Result<(), ParseError> {
-    let registry = tracing_subscriber::registry().with(filter(wanted)?).with(only_ours_in_detail());
+    let registry = filtered(filter(wanted)?);
     let is_text = match format {
         LogFormat::Auto => std::io::stderr().is_terminal(),
         LogFormat::Text => true,
@@ -56,6 +57,11 @@ pub fn init(wanted: Option<&str>, format: LogFormat) -> Result<(), ParseError> {
     // Only a second start in one process fails, and then the first log serves.
     drop(started);
     Ok(())
+}
+
+/// What every log starts from: the wanted lines, without those that no setting may ask for.
+fn filtered(wanted: EnvFilter) -> impl Subscriber + for<'span> LookupSpan<'span> + Send + Sync {
+    tracing_subscriber::registry().with(wanted).with(only_ours_in_detail())
 }
 
 /// Whatever is wanted of the log, only Kith's own crates say more than `info`: others would log frames with their texts
@@ -74,12 +80,12 @@ pub(crate) fn init_for_tests() {
 }
 
 /// All that can be logged.
-pub(crate) fn most_detailed<W>(writer: W) -> impl tracing::Subscriber + Send + Sync
+pub(crate) fn most_detailed<W>(writer: W) -> impl Subscriber + Send + Sync
 where
     W: for<'w> fmt::MakeWriter<'w> + Send + Sync + 'static,
 {
     let log = fmt::layer().json().flatten_event(true).with_writer(writer);
-    tracing_subscriber::registry().with(only_ours_in_detail()).with(log)
+    filtered(EnvFilter::new("trace")).with(log)
 }
 
 /// Gives each request an id and a span, and turns a panic into a 500 that names the id.
@@ -116,13 +122,14 @@ mod tests {
     #[test]
     fn sec_089_no_log_level_makes_others_log_tokens_and_texts() {
         for wanted in ["trace", "tungstenite=trace", "debug,tungstenite::protocol=trace"] {
-            let registry = tracing_subscriber::registry().with(filter(Some(wanted)).unwrap());
-            let subscriber =
-                registry.with(only_ours_in_detail()).with(fmt::layer().with_writer(std::io::sink));
-            tracing::subscriber::with_default(subscriber, || {
+            tracing::subscriber::with_default(filtered(filter(Some(wanted)).unwrap()), || {
                 assert!(
                     !tracing::enabled!(target: "tungstenite::protocol", tracing::Level::DEBUG),
                     "{wanted}"
+                );
+                assert!(
+                    tracing::enabled!(target: "tungstenite::protocol", tracing::Level::INFO),
+                    "{wanted}: the filter lets the rest pass"
                 );
             });
         }

@@ -186,8 +186,22 @@ async fn sec_056_a37_a_link_opens_in_the_one_window_cold_and_warm() -> Result<()
     assert_eq!(opened(&ada, Some(&with_cyd)).await, with_bob);
     assert_eq!(windows_of(ada.pid()).await?.len(), 1);
 
-    // A link that is not valid changes nothing; a person's link opens the conversation that exists.
-    assert!(stage.start_again("ada", &["kith://c/../../etc/passwd"]).await?.success());
+    // A link that is not valid changes nothing. Read less strictly, the last three would open Cyd's conversation.
+    for bad in [
+        "kith://c/../../etc/passwd".to_owned(),
+        format!("kith://c/x/../{with_cyd}"),
+        format!("kith://c/{with_cyd}#message"),
+        "kith://start?with=cyd&with=cyd".to_owned(),
+    ] {
+        assert!(stage.start_again("ada", &[&bad]).await?.success());
+        // The second process ends once the first has its link; a valid one is followed at once.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(ada.open_conversation().await?.as_deref(), Some(with_bob.as_str()), "{bad}");
+        ada.sees_no("new-chat-query").await?;
+    }
+    assert_eq!(windows_of(ada.pid()).await?.len(), 1);
+
+    // A person's link opens the conversation that exists.
     assert!(stage.start_again("ada", &["kith://start?with=cyd"]).await?.success());
     assert_eq!(opened(&ada, Some(&with_bob)).await, with_cyd);
 

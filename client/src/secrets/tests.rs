@@ -8,7 +8,7 @@ use crate::{
 };
 use kith_protocol::{ClientFrame, DeviceId, UserId, api, frame::Auth};
 use serde_json::json;
-use std::fmt::Debug;
+use std::{cell::Cell, fmt::Debug, rc::Rc};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Answers at compile time whether a type can be formatted: what it says itself goes before what the trait says of all.
@@ -70,6 +70,26 @@ fn sec_087_secrets_are_overwritten_when_they_go() {
     assert_eq!(written(&secret).matches("unmistakable").count(), 2, "both tokens are in it");
     secret.zeroize();
     assert!(!written(&secret).contains("unmistakable"), "{}", written(&secret));
+}
+
+/// Counts how often it is overwritten.
+struct Spy(Rc<Cell<u32>>);
+
+impl Zeroize for Spy {
+    fn zeroize(&mut self) {
+        self.0.set(self.0.get() + 1);
+    }
+}
+
+#[test]
+fn sec_087_a_hidden_value_is_overwritten_on_drop_and_on_request() {
+    let count = Rc::new(Cell::new(0));
+    let mut hidden = Hidden::new(Spy(Rc::clone(&count)));
+    assert_eq!(count.get(), 0);
+    hidden.zeroize();
+    assert_eq!(count.get(), 1, "zeroize reaches the value");
+    drop(hidden);
+    assert_eq!(count.get(), 2, "dropping overwrites the value");
 }
 
 #[test]

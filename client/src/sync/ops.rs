@@ -367,3 +367,6 @@ pub struct Stored {
     /// Conversations whose members are not known (heads list up to eight).
     pub members_wanted: Vec<ConversationId>,
 }
+
+#[cfg(test)]
+mod tests;
