@@ -137,6 +137,8 @@ pub struct Config {
     pub turns: usize,
     /// The longest wait for a turn. Twice this, for the upgrade and for `hello`, is within the 20 s that a client waits.
     pub turn_within: Duration,
+    /// A connection that takes no byte for this long is closed (L2).
+    pub write_within: Duration,
     /// How long `/readyz` fails before the server stops taking connections.
     pub drain: Duration,
     /// How long a shutdown may take, the draining included; at most [`SHUTDOWN_MAX`].
@@ -166,6 +168,7 @@ impl Default for Config {
             adding: HourlyBudget::ADDING,
             turns: 8,
             turn_within: Duration::from_secs(8),
+            write_within: limits::DEAD_AFTER,
             drain: Duration::ZERO,
             shutdown_within: SHUTDOWN_MAX,
         }

@@ -332,6 +332,7 @@ impl Settings {
             },
             turns: base.turns,
             turn_within: base.turn_within,
+            write_within: base.write_within,
             drain: seconds(whole.drain_seconds, base.drain),
             shutdown_within: seconds(whole.shutdown_seconds, base.shutdown_within),
         };

@@ -132,7 +132,8 @@ async fn serve(state: AppState, authed: Authed, socket: WebSocket, greeted: Gree
     let Greeted { connection, frames, hides_presence, abilities } = greeted;
     state.presence.enter(&connection, hides_presence);
     let (sink, mut stream) = socket.split();
-    let mut writing = state.tasks.spawn(writer::run(sink, Arc::clone(&connection.outbox), frames));
+    let outbox = Arc::clone(&connection.outbox);
+    let mut writing = state.tasks.spawn(writer::run(sink, outbox, frames, state.config.write_within));
     let mut session = Session::new(state.clone(), connection.clone(), abilities, authed.expires_at);
     tokio::select! {
         code = read(&mut session, &mut stream, &state.shutdown) => {

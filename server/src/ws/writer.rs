@@ -19,8 +19,10 @@ struct Ended {
 }
 
 /// Writes `first`, then whatever comes into the outbox, until it is closed or the socket breaks.
-pub async fn run(mut sink: Sink, outbox: Arc<Outbox>, first: Vec<ServerFrame>) {
-    if let Err(ended) = write_on(&mut sink, &outbox, first).await {
+///
+/// A write that takes longer than `deadline` ends the connection.
+pub async fn run(mut sink: Sink, outbox: Arc<Outbox>, first: Vec<ServerFrame>, deadline: Duration) {
+    if let Err(ended) = write_on(&mut sink, &outbox, first, deadline).await {
         if ended.is_slow {
             outbox.given_up();
         }
@@ -45,11 +47,16 @@ pub async fn run(mut sink: Sink, outbox: Arc<Outbox>, first: Vec<ServerFrame>) {
     }
 }
 
-async fn write_on(sink: &mut Sink, outbox: &Outbox, first: Vec<ServerFrame>) -> Result<(), Ended> {
+async fn write_on(
+    sink: &mut Sink,
+    outbox: &Outbox,
+    first: Vec<ServerFrame>,
+    deadline: Duration,
+) -> Result<(), Ended> {
     for frame in first {
-        within(outbox, sink.feed(Message::Text(frame.encode().into()))).await?;
+        within(outbox, deadline, sink.feed(Message::Text(frame.encode().into()))).await?;
     }
-    within(outbox, sink.flush()).await?;
+    within(outbox, deadline, sink.flush()).await?;
     let mut pings = interval(limits::PING_EVERY);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     pings.tick().await;
@@ -57,15 +64,15 @@ async fn write_on(sink: &mut Sink, outbox: &Outbox, first: Vec<ServerFrame>) -> 
         tokio::select! {
             () = outbox.ready() => {
                 for frame in outbox.take() {
-                    within(outbox, sink.feed(text(&frame))).await?;
+                    within(outbox, deadline, sink.feed(text(&frame))).await?;
                 }
             }
             _ = pings.tick() => {
                 outbox.forget_floors();
-                within(outbox, sink.feed(Message::Ping(Default::default()))).await?;
+                within(outbox, deadline, sink.feed(Message::Ping(Default::default()))).await?;
             }
         }
-        within(outbox, sink.flush()).await?;
+        within(outbox, deadline, sink.flush()).await?;
         outbox.written();
     }
     Ok(())
@@ -75,11 +82,15 @@ fn text(frame: &str) -> Message {
     Message::Text(frame.into())
 }
 
-/// No byte for this long ends the connection (L2), and so does a close: a write that stands still is given up.
-async fn within<E>(outbox: &Outbox, writing: impl Future<Output = Result<(), E>>) -> Result<(), Ended> {
+/// No byte until the deadline ends the connection (L2), and so does a close: a write that stands still is given up.
+async fn within<E>(
+    outbox: &Outbox,
+    deadline: Duration,
+    writing: impl Future<Output = Result<(), E>>,
+) -> Result<(), Ended> {
     tokio::select! {
         biased;
-        written = timeout(limits::DEAD_AFTER, writing) => match written {
+        written = timeout(deadline, writing) => match written {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(Ended { is_slow: false }),
             Err(_) => Err(Ended { is_slow: true }),

@@ -1,8 +1,13 @@
 //! What reaches live connections, in which order, and what does not: S2, L1–L3, R5.
 
-use crate::support::{Line, World, member, message};
+use crate::support::{Line, SOON, World, member, message};
+use futures_util::{SinkExt, StreamExt};
 use kith_protocol::{ConversationId, UserId};
+use kith_server::Config;
 use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
 
 #[tokio::test]
 async fn s2_heads_come_first_and_nothing_falls_between_them_and_live_events() {
@@ -94,6 +99,39 @@ async fn sec_031_l2_a_reader_who_stalls_gets_hints_and_costs_nobody_else_anythin
     assert_eq!(last, 480);
     let page = stalled.pull(group, json!({"max": 1})).await;
     assert_eq!(page["high"], last, "and it finds the rest by pulling");
+}
+
+#[tokio::test]
+async fn sec_031_l2_a_connection_that_takes_no_byte_is_closed_and_catches_up_later() {
+    let config = Config { write_within: Duration::from_secs(1), ..Config::for_tests() };
+    let world = World::start_with(config).await;
+    let [ada, bo] = world.people(["ada", "bo"]).await;
+    let mut ada_line = ada.online().await;
+    let chat = ada_line.start_chat(bo.user, "1").await;
+    let mut stalled = bo.online().await;
+    ada_line.call(json!({"type": "presence.watch", "users": [bo.user]})).await;
+    let is_there = |frame: &Value| frame["type"] == "ephemeral" && frame["presence"][0][1] == "online";
+    ada_line.until(is_there).await;
+    // More than the socket's buffers hold, while `stalled` does not read.
+    let is_gone = |frame: &Value| frame["type"] == "ephemeral" && frame["presence"][0][1] == "offline";
+    let (text, mut seen_gone) = ("é".repeat(16_000), false);
+    for part in 0..60 {
+        if part % 10 == 0 {
+            // It is not silent: only that it takes nothing can end it. Once it is closed, nothing can be sent.
+            drop(stalled.socket.send(Message::Ping(Default::default())).await);
+        }
+        let events: Vec<_> = (0..8).map(|_| message(&text)).collect();
+        ada_line.send(chat, &events).await;
+        seen_gone |= std::mem::take(&mut ada_line.unread).iter().any(is_gone);
+    }
+    if !seen_gone {
+        // Silence would end it too, but only after 30 s.
+        timeout(Duration::from_secs(12), ada_line.until(is_gone)).await.expect("it is closed in time");
+    }
+    while let Some(Ok(_)) = timeout(SOON, stalled.socket.next()).await.expect("the socket is still open") {}
+    let mut back = bo.online_as(1).await;
+    assert_eq!(back.item(chat).await["head"], 481);
+    assert_eq!(back.pull(chat, json!({"max": 1})).await["high"], 481, "and it finds the rest by pulling");
 }
 
 #[tokio::test]
