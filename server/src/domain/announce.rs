@@ -21,6 +21,7 @@ use kith_protocol::{ConversationId, UserId};
 use sqlx::{Connection as _, PgConnection};
 use std::{
     collections::{BTreeSet, HashMap},
+    ops::Bound,
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -71,8 +72,55 @@ impl Drop for Held {
 struct State {
     /// Conversations in the queue, and in how many notices.
     held: HashMap<ConversationId, usize>,
-    /// Conversations whose members are to hear where the logs stand.
-    unsure: BTreeSet<ConversationId>,
+    doubts: Doubts,
+}
+
+/// Conversations whose members are to hear where the logs stand. Those of one try are as many as were settled without a
+/// fault, so that one whose data cannot be read does not hold up the others.
+#[derive(Debug)]
+struct Doubts {
+    all: BTreeSet<ConversationId>,
+    /// The last one that was tried.
+    last: Option<ConversationId>,
+    together: usize,
+}
+
+impl Default for Doubts {
+    fn default() -> Self {
+        Self { all: BTreeSet::new(), last: None, together: SETTLED_TOGETHER_MAX }
+    }
+}
+
+impl Doubts {
+    fn add(&mut self, conversations: impl IntoIterator<Item = ConversationId>) {
+        for id in conversations {
+            if self.all.len() < UNSURE_MAX {
+                self.all.insert(id);
+            }
+        }
+    }
+
+    /// The next ones to try, behind those that were tried last, from the beginning again after the end. Until
+    /// [`Self::settled`] they count as failed.
+    fn next(&mut self) -> Vec<ConversationId> {
+        let behind = self.last.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut next: Vec<_> =
+            self.all.range((behind, Bound::Unbounded)).take(self.together).copied().collect();
+        if next.is_empty() {
+            next = self.all.iter().take(self.together).copied().collect();
+        }
+        self.last = next.last().copied();
+        self.together = (self.together / 2).max(1);
+        next
+    }
+
+    /// The try worked. Those that are decided need no further one.
+    fn settled(&mut self, decided: &[ConversationId]) {
+        self.together = (self.together * 4).min(SETTLED_TOGETHER_MAX);
+        for id in decided {
+            self.all.remove(id);
+        }
+    }
 }
 
 impl State {
@@ -83,14 +131,6 @@ impl State {
                 if *count == 0 {
                     self.held.remove(id);
                 }
-            }
-        }
-    }
-
-    fn doubt(&mut self, conversations: impl IntoIterator<Item = ConversationId>) {
-        for id in conversations {
-            if self.unsure.len() < UNSURE_MAX {
-                self.unsure.insert(id);
             }
         }
     }
@@ -165,7 +205,7 @@ impl Announcer {
 
     /// Has the members of these hear where the logs stand: nobody knows whether their newest events were told.
     pub fn doubt(&self, conversations: impl IntoIterator<Item = ConversationId>) {
-        lock(&self.state).doubt(conversations);
+        lock(&self.state).doubts.add(conversations);
         self.doubted.notify_one();
     }
 }
@@ -252,7 +292,7 @@ impl Task {
     }
 
     fn doubt(&mut self, conversations: impl IntoIterator<Item = ConversationId>) {
-        lock(&self.state).doubt(conversations);
+        lock(&self.state).doubts.add(conversations);
         self.settle_at.get_or_insert_with(|| Instant::now() + SETTLE_AFTER);
     }
 
@@ -277,20 +317,17 @@ impl Task {
     /// members and with those who were removed by it. One whose head is still locked is not decided yet.
     async fn settle(&mut self) {
         self.settle_at = None;
-        let ids: Vec<Uuid> =
-            lock(&self.state).unsure.iter().take(SETTLED_TOGETHER_MAX).map(|id| id.as_uuid()).collect();
-        let settled = match self.tell_heads(&ids).await {
-            Ok(settled) => settled,
-            Err(error) => {
-                tracing::debug!(%error, "the database is not back yet");
-                Vec::new()
-            }
-        };
+        let ids: Vec<Uuid> = lock(&self.state).doubts.next().iter().map(|id| id.as_uuid()).collect();
+        let settled = self.tell_heads(&ids).await;
         let mut state = lock(&self.state);
-        for id in settled {
-            state.unsure.remove(&ConversationId::from_uuid(id));
+        match settled {
+            Ok(settled) => {
+                let decided: Vec<_> = settled.into_iter().map(ConversationId::from_uuid).collect();
+                state.doubts.settled(&decided);
+            }
+            Err(error) => tracing::debug!(%error, "could not settle doubts"),
         }
-        if !state.unsure.is_empty() {
+        if !state.doubts.all.is_empty() {
             self.settle_at = Some(Instant::now() + SETTLE_AFTER);
         }
     }

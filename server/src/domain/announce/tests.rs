@@ -33,9 +33,27 @@ async fn a_batch_that_panics_is_settled_and_the_next_one_is_announced() {
     assert!(results.is_ok(), "{results:?}");
     {
         let state = lock(&announcer.state);
-        assert_eq!(state.unsure, BTreeSet::from([broken]));
+        assert_eq!(state.doubts.all, BTreeSet::from([broken]));
         assert!(state.held.is_empty(), "{:?}", state.held);
     }
     drop(announcer);
     timeout(Duration::from_secs(20), running).await.unwrap().unwrap();
+}
+
+#[test]
+fn a_conversation_that_cannot_be_settled_holds_up_no_other() {
+    let mut doubts = Doubts::default();
+    let all: BTreeSet<_> = (0..3 * SETTLED_TOGETHER_MAX).map(|_| ConversationId::mint()).collect();
+    let broken = *all.first().unwrap();
+    doubts.add(all.iter().copied());
+    let mut tries = 0;
+    while doubts.all.len() > 1 {
+        let next = doubts.next();
+        if !next.contains(&broken) {
+            doubts.settled(&next);
+        }
+        tries += 1;
+        assert!(tries < 100, "{} are left", doubts.all.len());
+    }
+    assert_eq!(doubts.all, BTreeSet::from([broken]));
 }
