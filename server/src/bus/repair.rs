@@ -2,14 +2,18 @@
 //! was not handed on here (L4).
 
 use crate::{
-    db::{self, lanes::within, missed::StandRow},
+    db::{
+        self,
+        lanes::within,
+        missed::{StandRow, StretchRow},
+    },
     domain::{announce, epoch::Epoch},
     hub::{Hub, Published},
     metrics::Metrics,
 };
 use kith_protocol::{ConversationId, Seq, UserId, limits};
 use sqlx::{PgConnection, PgPool};
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::{
     sync::Notify,
     time::{MissedTickBehavior, interval, sleep},
@@ -22,6 +26,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_millis(200);
 /// Conversations of one look; the rest is found by the next event of each.
 const STRETCHES_MAX: i64 = 20_000;
+/// Stretches that wait to be read. What finds no room is found by the next event of its conversation.
+const SUSPECTS_MAX: usize = 2 * STRETCHES_MAX as usize;
 /// Bytes of one read.
 const READ_BYTES_MAX: i64 = 256 * 1024;
 
@@ -46,7 +52,7 @@ impl Stand {
 #[derive(Debug, Clone)]
 pub(super) struct Repair {
     pub pool: PgPool,
-    /// The longest that one look, or one read, waits for the database.
+    /// The longest that one snapshot, or one read, waits for the database.
     pub limit: Duration,
     pub hub: Hub,
     pub metrics: Metrics,
@@ -60,22 +66,52 @@ impl Repair {
     pub async fn run(self, shutdown: CancellationToken) {
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut last = None;
+        let (mut last, mut suspects) = (None, VecDeque::new());
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 _ = ticks.tick() => {}
                 () = self.due.notified() => {}
             }
-            match within(self.limit, self.look(last.as_ref())).await {
-                Ok(stand) => last = Some(stand),
-                Err(error) => tracing::debug!(%error, "could not look for what the bus has lost"),
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = self.look(&mut last, &mut suspects) => {}
             }
         }
     }
 
-    /// Hands on what committed since the last look and nobody has handed on.
-    async fn look(&self, last: Option<&Stand>) -> Result<Stand, sqlx::Error> {
+    /// Hands on what committed since the last look and nobody has handed on. Each statement has its own deadline: what
+    /// all of them need grows with what was missed. Suspects that a fault leaves over come first in the next look.
+    async fn look(&self, last: &mut Option<Stand>, suspects: &mut VecDeque<StretchRow>) {
+        match within(self.limit, self.written(last.as_ref())).await {
+            Ok((stand, written)) => {
+                *last = Some(stand);
+                suspects.extend(written.into_iter().filter(|row| !self.missing(row).is_empty()));
+                suspects.truncate(SUSPECTS_MAX);
+            }
+            Err(error) => tracing::debug!(%error, "could not look for what the bus has lost"),
+        }
+        if !suspects.is_empty() {
+            sleep(GRACE).await;
+        }
+        while let Some(row) = suspects.pop_front() {
+            for missing in self.missing(&row) {
+                let conversation = ConversationId::from_uuid(row.id);
+                let read = async {
+                    let mut conn = self.pool.acquire().await?;
+                    self.read(&mut conn, row.key, conversation, missing).await
+                };
+                if let Err(error) = within(self.limit, read).await {
+                    // The clients of this one notice the hole with the next event and ask for it (C1).
+                    tracing::debug!(%error, "could not read what the bus has lost");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Where the database stands, and what was written since `last`.
+    async fn written(&self, last: Option<&Stand>) -> Result<(Stand, Vec<StretchRow>), sqlx::Error> {
         let mut tx = db::begin_snapshot(&self.pool).await?;
         let row = db::missed::stand(&mut tx).await?;
         self.epoch.look_at(&mut tx).await?;
@@ -85,23 +121,14 @@ impl Repair {
             None => Vec::new(),
         };
         tx.commit().await?;
-        let Some(relay) = self.hub.relay() else { return Ok(stand) };
-        let missing = |id, low, high| {
-            relay.missing(ConversationId::from_uuid(id), Seq::from_i64(low), Seq::from_i64(high))
-        };
-        let suspects: Vec<_> =
-            written.into_iter().filter(|row| !missing(row.id, row.low, row.high).is_empty()).collect();
-        if suspects.is_empty() {
-            return Ok(stand);
-        }
-        sleep(GRACE).await;
-        let mut conn = self.pool.acquire().await?;
-        for row in suspects {
-            for (low, high) in missing(row.id, row.low, row.high) {
-                self.read(&mut conn, row.key, ConversationId::from_uuid(row.id), (low, high)).await?;
-            }
-        }
-        Ok(stand)
+        Ok((stand, written))
+    }
+
+    fn missing(&self, row: &StretchRow) -> Vec<(Seq, Seq)> {
+        let (low, high) = (Seq::from_i64(row.low), Seq::from_i64(row.high));
+        self.hub
+            .relay()
+            .map_or_else(Vec::new, |relay| relay.missing(ConversationId::from_uuid(row.id), low, high))
     }
 
     /// Hands on a run with what is missing between it and what was handed on.
