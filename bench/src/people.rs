@@ -11,6 +11,7 @@ pub struct Person {
     pub user: UserId,
     pub device: DeviceId,
     pub token: Arc<str>,
+    refresh: Arc<str>,
     pub username: String,
     from: Ipv4Addr,
 }
@@ -83,6 +84,7 @@ pub async fn sign_up(server: &str, count: usize) -> Result<Vec<Person>> {
                 user: created.user.id,
                 device: session.device.id,
                 token: session.access_token.into(),
+                refresh: session.refresh_token.into(),
                 username: account.username,
                 from,
             })
@@ -92,15 +94,31 @@ pub async fn sign_up(server: &str, count: usize) -> Result<Vec<Person>> {
         .await
 }
 
+/// Renews the tokens of all: a run may outlast an access token.
+pub async fn renew(server: &str, people: &[Person]) -> Result<Vec<Person>> {
+    let renewed = stream::iter(people).map(|person| person.renewed(server));
+    renewed.buffered(8).try_collect().await
+}
+
 impl Person {
+    async fn renewed(&self, server: &str) -> Result<Self> {
+        let body =
+            api::Refresh { refresh_token: self.refresh.as_ref().to_owned(), device: Some(self.device) };
+        let session: api::Session = post(self.from, format!("{server}/v1/sessions/refresh"), &body).await?;
+        let (token, refresh) = (session.access_token.into(), session.refresh_token.into());
+        Ok(Self { token, refresh, ..self.clone() })
+    }
+
     /// Somebody of whom the token is all that is needed.
     pub fn known(user: UserId, device: DeviceId, token: String) -> Self {
-        Self { user, device, token: token.into(), username: String::new(), from: Ipv4Addr::LOCALHOST }
+        let (username, refresh) = (String::new(), "".into());
+        Self { user, device, token: token.into(), refresh, username, from: Ipv4Addr::LOCALHOST }
     }
 
     /// Signs in on one more device.
     pub async fn another_device(&self, server: &str, number: usize) -> Result<Self> {
         let session = session(server, &self.username, self.from, &format!("idle {number}")).await?;
-        Ok(Self { device: session.device.id, token: session.access_token.into(), ..self.clone() })
+        let (token, refresh) = (session.access_token.into(), session.refresh_token.into());
+        Ok(Self { device: session.device.id, token, refresh, ..self.clone() })
     }
 }

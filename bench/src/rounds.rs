@@ -124,7 +124,10 @@ async fn play(arguments: &Arguments, runners: &mut [Runner]) -> Result<(Vec<Vec<
     let (mut rounds, mut disturbed) = (Vec::new(), 0);
     while rounds.len() < arguments.rounds {
         let mut round = Vec::new();
-        for runner in &*runners {
+        for runner in &mut *runners {
+            if runner.rival.is_none() {
+                runner.people = people::renew(&runner.running.url, &runner.people).await?;
+            }
             let figures = measure(runner, Duration::from_secs(arguments.seconds)).await?;
             println!("{}", line(&figures));
             round.push(figures);
@@ -164,12 +167,7 @@ async fn start(arguments: &Arguments) -> Result<Vec<Runner>> {
             continue;
         }
         let running = Running::start_rival(rival, socketio.as_deref()).await?;
-        runners.push(Runner {
-            name: rival.name(),
-            rival: Some(rival),
-            running,
-            people: strangers.clone(),
-        });
+        runners.push(Runner { name: rival.name(), rival: Some(rival), running, people: strangers.clone() });
     }
     Ok(runners)
 }
