@@ -1,4 +1,4 @@
--- Divides the log by conversation into 64 tables, for a database that has outgrown one (docs/scale.md).
+-- Divides the log by conversation into 64 tables, for a database that has outgrown one (docs/operate/scale.md).
 -- The server stands still meanwhile, and the log is copied: plan for its size once more on the disk.
 --   psql --set ON_ERROR_STOP=1 --file deploy/partition-events.sql "$DATABASE_URL"
 BEGIN;

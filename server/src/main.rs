@@ -4,7 +4,7 @@ use kith_server::cli;
 use std::process::ExitCode;
 
 /// Many small texts are made in one thread and freed in another: the system's allocator takes a quarter of the server's
-/// time for that (docs/performance.md).
+/// time for that (docs/develop/performance.md).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

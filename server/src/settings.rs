@@ -1,5 +1,5 @@
-//! Every setting, once: the flags, the environment's names, the keys of the file, and `docs/configuration.md` are made
-//! from one struct. A flag wins over the environment, that over the file, that over the default.
+//! Every setting, once: the flags, the environment variables, the keys of the file and `docs/operate/configuration.md`
+//! come from one struct. A flag overrides the environment, which overrides the file, which overrides the default.
 //!
 //! [`Config`] is what the server works with: typed, checked, without a word about where it came from.
 
@@ -30,105 +30,108 @@ const MIB: u64 = 1024 * 1024;
 #[derive(Debug, Clone, Default, Args, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// The database: postgres://user:password@host/database. The certificate of a host elsewhere is verified
-    /// (sslmode=verify-full); sslrootcert=FILE in the address names an authority of one's own.
+    /// Address of the database: postgres://user:password@host/database. The server verifies the certificate of a
+    /// remote host (sslmode=verify-full); sslrootcert=FILE in the address names a private certificate authority.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub database_url: Option<DatabaseUrl>,
-    /// A file that holds the database's address, for setups that keep secrets out of the environment. Nobody else may
-    /// read it, unless it lies in /run/secrets.
+    /// A file with the address of the database. Other users must not be able to read it, unless it is in
+    /// /run/secrets.
     #[arg(long, env = "DATABASE_URL_FILE", value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub database_url_file: Option<PathBuf>,
-    /// Runs a private PostgreSQL in the data folder instead.
+    /// Run a private PostgreSQL in the data folder.
     #[arg(long, env = "KITH_EMBEDDED_DB", value_name = "on|off", value_parser = values::switch,
           action = ArgAction::Set, num_args = 0..=1, default_missing_value = "on")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub embedded_db: Option<bool>,
-    /// The folder of the private PostgreSQL.
+    /// Folder of the private PostgreSQL.
     #[arg(long, env = "KITH_DATA_DIR", value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_dir: Option<PathBuf>,
-    /// Connections to the database, at least 8. The lanes that write the log have five more of their own.
+    /// Connections to the database, at least 8. The lanes that write the log use five more.
     #[arg(long, env = "KITH_DATABASE_CONNECTIONS", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub database_connections: Option<u32>,
-    /// What each user may have in the log, in MiB: bodies of messages and other events that were not deleted, and 128
-    /// bytes for each event. Who has more can delete, leave and read. 0 for no limit.
+    /// Storage of each user in the log, in MiB: text of messages and other events that are not deleted, plus 128
+    /// bytes for each event. At the limit, a user can still read, delete and leave. 0: no limit.
     #[arg(long, env = "KITH_USER_STORAGE_MIB", value_name = "MIB")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_storage_mib: Option<u64>,
-    /// The bus between several servers of one database: tls://user:password@host:4222, or nats://… on this machine.
-    /// Without it this server is the only one.
+    /// Address of the bus between several servers of one database: tls://user:password@host:4222, or nats://… on this
+    /// machine. Without it, this server is the only one.
     #[arg(long, env = "KITH_BUS", hide_env_values = true, value_name = "URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bus: Option<BusUrl>,
-    /// A file that holds the bus's address. Nobody else may read it, unless it lies in /run/secrets.
+    /// A file with the address of the bus. Other users must not be able to read it, unless it is in /run/secrets.
     #[arg(long, env = "KITH_BUS_FILE", value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bus_file: Option<PathBuf>,
-    /// What every subject on the bus begins with, for a bus that others use too.
+    /// Prefix of all subjects on the bus, for a bus that other applications share.
     #[arg(long, env = "KITH_BUS_PREFIX", value_name = "WORDS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bus_prefix: Option<String>,
-    /// A file of certificates (PEM) to believe besides the system's, for a bus with an authority of its own.
+    /// Certificates (PEM) to trust besides those of the system, for a bus with a private certificate authority.
     #[arg(long, env = "KITH_BUS_CA_FILE", value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bus_ca_file: Option<PathBuf>,
-    /// A file with the secret that the server's keys are derived from, at least 32 random bytes (openssl rand -hex 32), the
-    /// same for all servers of a database. Nobody else may read it, unless it lies in /run/secrets. Keep it apart from
-    /// backups of the database: without it a copy of the database holds keys that work.
+    /// A file with at least 32 random bytes (openssl rand -hex 32), from which the server derives its keys. All
+    /// servers of a database need the same file. Other users must not be able to read it, unless it is in
+    /// /run/secrets. Keep it apart from backups of the database. Without it, a copy of the database contains working
+    /// keys.
     #[arg(long, env = "KITH_SECRET_KEY_FILE", value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_key_file: Option<PathBuf>,
-    /// When the database was set back to a backup (2026-11-22T14:00:00Z). For 30 days from then, sessions go on that began
-    /// or were renewed after the backup. Without it their people sign in again.
+    /// Time of the last restore from a backup (2026-11-22T14:00:00Z). For 30 days, the server accepts sessions that
+    /// began or were renewed after the backup. Without it, these users sign in again.
     #[arg(long, env = "KITH_RESTORED_AT", value_name = "TIME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restored_at: Option<DateTime<Utc>>,
-    /// Allows a database or a bus on another machine without a verified certificate. For a network that is the operator's
-    /// alone: whoever is in it can read passwords and messages on the way.
+    /// Allow a remote database or bus without a verified certificate. Only for a network that the operator alone
+    /// controls: others in it could read passwords and messages.
     #[arg(long, env = "KITH_TRUSTED_NETWORK", value_name = "on|off", value_parser = values::switch,
           action = ArgAction::Set, num_args = 0..=1, default_missing_value = "on")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trusted_network: Option<bool>,
-    /// Where to listen for clients; port 0 takes a free one.
+    /// Address for clients. Port 0 selects a free port.
     #[arg(long, env = "KITH_LISTEN", value_name = "ADDRESS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen: Option<SocketAddr>,
-    /// The certificate chain (PEM) with which the server ends TLS itself. Looked at every minute, so that a renewed one
-    /// serves without a restart.
+    /// Certificate chain (PEM) of the server. The server checks the file every minute and uses a renewed certificate
+    /// without a restart.
     #[arg(long, env = "KITH_TLS_CERT", value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls_cert: Option<PathBuf>,
-    /// The certificate's key (PEM). Nobody else may read it.
+    /// Private key (PEM) of the certificate. Other users must not be able to read it.
     #[arg(long, env = "KITH_TLS_KEY", value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls_key: Option<PathBuf>,
-    /// Proxies whose X-Forwarded-For is believed, as addresses or networks (10.0.0.0/8), separated by commas.
+    /// Proxies whose X-Forwarded-For header the server trusts, as addresses or networks (10.0.0.0/8), separated by
+    /// commas.
     #[arg(long, env = "KITH_TRUSTED_PROXIES", value_name = "NETWORKS", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trusted_proxies: Option<Vec<Network>>,
-    /// Speaks plain HTTP beyond this machine, without TLS and without a trusted proxy. Passwords can be read on the way.
+    /// Allow plain HTTP for remote clients, without TLS and without a trusted proxy. Others can read passwords on the
+    /// way.
     #[arg(long, env = "KITH_INSECURE", value_name = "on|off", value_parser = values::switch,
           action = ArgAction::Set, num_args = 0..=1, default_missing_value = "on")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub insecure: Option<bool>,
-    /// Where to listen for Prometheus (GET /metrics), for instance 127.0.0.1:7481; off without it. Whoever reaches it can
+    /// Address for Prometheus (GET /metrics), for example 127.0.0.1:7481. Off by default. Anyone who can reach it can
     /// read it.
     #[arg(long, env = "KITH_METRICS_LISTEN", value_name = "ADDRESS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics_listen: Option<SocketAddr>,
-    /// Who may make an account: open (anybody), invite (whoever has a code), closed (nobody; the operator adds users).
+    /// Who can create an account: open (anyone), invite (anyone with a code), closed (only the operator).
     #[arg(long, env = "KITH_SIGNUP", value_name = "open|invite|closed")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signup: Option<Signup>,
-    /// How long an access token lives, in seconds up to 600. Sessions end after 30 days without use and after 180 days
-    /// at the latest; that cannot be set.
+    /// Lifetime of an access token, in seconds up to 600. Sessions end after 30 days without use and after 180 days
+    /// in all; these limits are fixed.
     #[arg(long, env = "KITH_ACCESS_TOKEN_SECONDS", value_name = "SECONDS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub access_token_seconds: Option<u64>,
-    /// Memory of a password hash (argon2id) in KiB, at least 19456. Weaker stored hashes are made anew at the next
+    /// Memory of a password hash (Argon2id) in KiB, at least 19456. The server renews weaker hashes at the next
     /// sign-in.
     #[arg(long, env = "KITH_PASSWORD_MEMORY_KIB", value_name = "KIB")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -137,55 +140,56 @@ pub struct Settings {
     #[arg(long, env = "KITH_PASSWORD_PASSES", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password_passes: Option<u32>,
-    /// Connections of clients in total. Further ones are closed at once, and so are those for which the process may not
-    /// open files.
+    /// Maximum client connections. The server closes further connections at once, also when the process cannot open
+    /// more files.
     #[arg(long, env = "KITH_CONNECTIONS", value_name = "COUNT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections: Option<usize>,
-    /// Connections of one address or IPv6 network. Proxies that are trusted and this machine itself are not limited.
+    /// Maximum client connections of one address or IPv6 network. Trusted proxies and this machine have no such
+    /// limit.
     #[arg(long, env = "KITH_CONNECTIONS_PER_ADDRESS", value_name = "COUNT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections_per_address: Option<usize>,
-    /// Whether WebSockets are served; without them clients poll.
+    /// Serve WebSockets. Without them, clients poll.
     #[arg(long, env = "KITH_SOCKETS", value_name = "on|off", value_parser = values::switch, action = ArgAction::Set)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sockets: Option<bool>,
-    /// Origins of web pages that may open a socket, separated by commas. Native clients need none. A browser's own
-    /// WebSocket cannot send the token, so such a page needs a proxy that adds it.
+    /// Origins of web pages that can open a WebSocket, separated by commas. Native clients need none. A browser
+    /// cannot send the token with a WebSocket, so such a page needs a proxy that adds it.
     #[arg(long, env = "KITH_ALLOWED_ORIGINS", value_name = "ORIGINS", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allowed_origins: Option<Vec<String>>,
-    /// How long /readyz fails before the server stops taking connections, in seconds, so that a load balancer looks away
-    /// first. A part of the shutdown's time.
+    /// Time for which /readyz fails before the server stops accepting connections, in seconds, so that a load balancer
+    /// can react. The time of the shutdown includes it.
     #[arg(long, env = "KITH_DRAIN_SECONDS", value_name = "SECONDS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain_seconds: Option<u64>,
-    /// How long a shutdown may take in all, in seconds up to 10.
+    /// Maximum duration of a shutdown, in seconds up to 10.
     #[arg(long, env = "KITH_SHUTDOWN_SECONDS", value_name = "SECONDS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shutdown_seconds: Option<u64>,
-    /// Conversations that a user may open at once.
+    /// Conversations that a user can open at once.
     #[arg(long, env = "KITH_CONVERSATIONS_AT_ONCE", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conversations_at_once: Option<u32>,
-    /// Conversations that a user may open in an hour after that, all servers of the database together.
+    /// Conversations that a user can open per hour after that, on all servers of the database together.
     #[arg(long, env = "KITH_CONVERSATIONS_PER_HOUR", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conversations_per_hour: Option<u32>,
-    /// People whom a user may add to groups at once. A new group may have more; the next one waits for that.
+    /// People whom a user can add to groups at once. A new group can have more; the next group then waits.
     #[arg(long, env = "KITH_MEMBERS_AT_ONCE", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub members_at_once: Option<u32>,
-    /// People whom a user may add in an hour after that, all servers of the database together.
+    /// People whom a user can add per hour after that, on all servers of the database together.
     #[arg(long, env = "KITH_MEMBERS_PER_HOUR", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub members_per_hour: Option<u32>,
-    /// What is logged on standard error: a level (error, warn, info, debug), also by module. Never a text, a name or a
-    /// token.
+    /// Log level on standard error (error, warn, info, debug), also by module. The log never contains message text,
+    /// names or tokens.
     #[arg(long, env = "KITH_LOG", value_name = "FILTER")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log: Option<String>,
-    /// How the log looks: text, json (a line each), or auto (text on a terminal, else json).
+    /// Log format: text, json (one object a line), or auto (text on a terminal, otherwise json).
     #[arg(long, env = "KITH_LOG_FORMAT", value_name = "auto|text|json")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_format: Option<LogFormat>,

@@ -2,7 +2,7 @@
 //!
 //! Drawing that fails: where WebKit's fast way to the screen is known to break, a start that draws nothing is followed
 //! by one more, in the slow and safe way (A44). Where there is no graphics device that way is taken from the beginning:
-//! there is nothing to be fast with, and it takes a hundred megabytes less (docs/performance.md).
+//! there is nothing to be fast with, and it takes a hundred megabytes less (docs/develop/performance.md).
 //!
 //! The page says when its first frame was drawn. What is decided from that is a function without effects.
 

@@ -1,4 +1,4 @@
-//! The server set back to a backup, as an operator does it (docs/operations.md): what clients hold comes back with the
+//! The server set back to a backup, as an operator does it (docs/operate/backup.md): what clients hold comes back with the
 //! same ids, nothing is twice, everybody sees one order, and nobody is signed out (I12, S6, S7, S11).
 
 use anyhow::{Context, Result, ensure};

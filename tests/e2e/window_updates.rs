@@ -1,4 +1,4 @@
-//! Newer versions: what is refused, and that the one which is accepted runs (A35; rule 60 of docs/security.md).
+//! Newer versions: what is refused, and that the one which is accepted runs (A35; rule 60 of docs/develop/security.md).
 
 use anyhow::Result;
 use kith_tests::{

@@ -53,7 +53,7 @@ enum Chore {
     Torture(torture::Arguments),
     /// Makes the desktop's packages for this system and lays out the server's image, and judges their sizes
     Package(package::Arguments),
-    /// Writes and checks what a release offers to the copies that are out there (docs/updates.md)
+    /// Writes and checks what a release offers to the copies that are out there (docs/operate/releases.md)
     #[command(subcommand)]
     Release(release::Release),
     /// Writes which foreign code is in the server and in the app: one CycloneDX file each, in target/sbom

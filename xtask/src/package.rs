@@ -134,7 +134,7 @@ fn bundle(debug: bool, config: Option<&Path>) -> Result<Vec<PathBuf>> {
     Ok(made)
 }
 
-/// Packs a .deb anew with xz, which every dpkg reads: the bundler knows gzip only. Nothing is signed yet (docs/updates.md).
+/// Packs a .deb anew with xz, which every dpkg reads: the bundler knows gzip only. Nothing is signed yet (docs/operate/releases.md).
 fn pack_tighter(deb: &Path) -> Result<()> {
     if process::run_quiet(command("dpkg-deb").arg("--version")).is_err() {
         println!("no dpkg-deb here: the .deb stays as large as the bundler made it");

@@ -1,5 +1,5 @@
 //! What a release offers to the copies that are out there: its manifest, and the check that has to pass before anything
-//! is published (docs/updates.md).
+//! is published (docs/operate/releases.md).
 
 use std::{
     collections::BTreeMap,

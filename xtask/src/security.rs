@@ -1,4 +1,4 @@
-//! Which test shows which row of `docs/security.md`: the third column of its tables, made from the tests' names.
+//! Which test shows which row of `docs/develop/security.md`: the third column of its tables, made from the tests' names.
 //!
 //! A Rust test begins with `sec_018_`, a test of the interface with `sec_018 `. A row without a test says why, behind a
 //! dash.
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::process::root;
 
-const DOCUMENT: &str = "docs/security.md";
+const DOCUMENT: &str = "docs/develop/security.md";
 
 /// Writes the column, or compares it. `tests` are names by file.
 pub fn table(tests: &[(String, String)], check: bool) -> Result<()> {

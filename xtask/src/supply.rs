@@ -1,5 +1,5 @@
-//! Foreign code: which may be used (`deny.toml`), why each direct dependency is there (`docs/dependencies.md`), and that nothing
-//! of it runs before it is looked at (`ui/.npmrc`, pinned actions).
+//! Foreign code: which may be used (`deny.toml`), why each direct dependency is there
+//! (`docs/develop/dependencies.md`), and that nothing of it runs before it is looked at (`ui/.npmrc`, pinned actions).
 //!
 //! `deny.toml` is written for cargo-deny, which the hosted workflow runs with the advisories; what needs no network is checked
 //! here from the same file, so that every machine checks it.
@@ -67,7 +67,7 @@ pub fn check() -> Result<()> {
         println!("  in several versions: {name} {}", versions.join(", "));
     }
     let direct = reasons::check(&packages)?;
-    println!("{direct} direct dependencies have their reason in docs/dependencies.md");
+    println!("{direct} direct dependencies have their reason in docs/develop/dependencies.md");
     npm::check()?;
     actions::check(&root().join(".github").join("workflows"))
 }

@@ -1,4 +1,4 @@
-//! Runs the whole system under faults, for as long as one likes (docs/reliability.md).
+//! Runs the whole system under faults, for as long as one likes (docs/develop/reliability.md).
 
 use anyhow::{Result, ensure};
 

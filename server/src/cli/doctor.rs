@@ -67,7 +67,7 @@ fn secret_key(settings: &Settings, report: &mut Report) {
         Ok(Some(_)) => report.well("the secret key"),
         Ok(None) => report.warn(
             "no secret key: a copy of the database holds keys that work",
-            "docs/operations.md, The secret key, says how to set secret_key_file",
+            "docs/operate/install.md, Secret key, says how to set secret_key_file",
         ),
         Err(error) => report.bad(error, "the server does not start without it"),
     }
@@ -147,7 +147,7 @@ fn open_files(report: &Report) {
 async fn postgres(settings: &Settings, report: &mut Report) {
     let address = match database::address(settings) {
         Ok(address) => address,
-        Err(error) => return report.bad(error, "docs/configuration.md has both ways"),
+        Err(error) => return report.bad(error, "docs/operate/configuration.md has both ways"),
     };
     let database = match database::open(settings, 1).await {
         Ok(database) => database,
@@ -175,7 +175,7 @@ async fn postgres(settings: &Settings, report: &mut Report) {
         Err(error @ MigrateError::Newer { .. }) => report.bad(error, "nothing was changed"),
         Err(error) => report.bad(
             format!("{:#}", anyhow::Error::new(error)),
-            "may the role use the database? After a restore it has to own everything: docs/operations.md, Restoring",
+            "may the role use the database? After a restore it has to own everything: docs/operate/backup.md, Restoring",
         ),
     }
     if let Err(error) = database.close().await {
@@ -187,7 +187,7 @@ async fn bus(settings: &Settings, report: &mut Report) {
     let bus = match settings.bus() {
         Ok(Some(bus)) => bus,
         Ok(None) => return,
-        Err(error) => return report.bad(error, "docs/configuration.md has both ways to name the bus"),
+        Err(error) => return report.bad(error, "docs/operate/configuration.md has both ways to name the bus"),
     };
     if settings.embedded_db == Some(true) {
         report.warn(

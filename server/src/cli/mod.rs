@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
     after_help = "\
 To try it:          kith-server serve --embedded-db --data-dir ./kith --signup open
 With a database:    DATABASE_URL=postgres://… kith-server serve
-All settings:       kith-server serve --help, or docs/configuration.md"
+All settings:       kith-server serve --help, or docs/operate/configuration.md"
 )]
 pub struct Cli {
     #[command(subcommand)]

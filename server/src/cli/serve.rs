@@ -64,7 +64,7 @@ fn warn(settings: &Settings, address: SocketAddr, has_tls: bool) {
         tracing::warn!("what goes over the bus can be read on the way: tls:// in its address demands TLS");
     }
     if settings.secret_key_file.is_none() {
-        tracing::warn!("a copy of the database holds keys that work: docs/operations.md, The secret key");
+        tracing::warn!("a copy of the database holds keys that work: docs/operate/install.md, Secret key");
     }
     if settings.metrics_listen.is_some_and(|address| !address.ip().is_loopback()) {
         tracing::warn!("the metrics can be read from beyond this machine");

@@ -1,4 +1,4 @@
-//! What the settings are called and what they mean, as text: `docs/configuration.md`, and `config print`.
+//! What the settings are called and what they mean, as text: `docs/operate/configuration.md`, and `config print`.
 
 use super::Settings;
 use clap::Args as _;
@@ -6,11 +6,15 @@ use std::fmt::Write as _;
 
 const HEAD: &str = "# Settings of the server
 
-Made from `server/src/settings.rs` (`KITH_DOCS=write cargo test -p kith-server --lib settings`).
+A test generates this page from `server/src/settings.rs`: `KITH_DOCS=write cargo test -p kith-server --lib settings`.
 
-A setting can be said in four places. A flag wins over the environment, that over the file, that over the default. The file is TOML; it is named by `--config` or `KITH_CONFIG`, \
-else it is `/etc/kith/server.toml` if there is one. A key that the server does not know is refused with file and line. `kith-server config check` says what is wrong, `kith-server config print` shows \
-what holds and where it was said, without secrets.
+The server reads each setting from four places. A flag overrides the environment variable, which overrides the settings file, which overrides the default. The settings file is TOML. \
+`--config` or `KITH_CONFIG` names it; without them, the server reads `/etc/kith/server.toml` if it exists. The server rejects unknown keys with file and line.
+
+| Command | Purpose |
+|---|---|
+| `kith-server config check` | Reports invalid settings |
+| `kith-server config print` | Prints the effective settings and the origin of each, without secrets |
 
 ```toml
 # /etc/kith/server.toml
@@ -21,13 +25,13 @@ tls_key = \"/etc/kith/key.pem\"
 signup = \"invite\"
 ```
 
-Example passwords (`changeme` and the like) are refused, for a database elsewhere also words such as `password` and `kith`, and so are secret files that everybody on the machine can read.
+The server rejects example passwords such as `changeme`. For a remote database, it also rejects words such as `password` and `kith`. It rejects secret files that every user of the machine can read.
 
-| File | Flag | Environment | Default | |
+| Key | Flag | Environment variable | Default | Description |
 |---|---|---|---|---|
 ";
 
-/// `docs/configuration.md`.
+/// `docs/operate/configuration.md`.
 pub fn document() -> String {
     let defaults = table(&Settings::defaults());
     let command = Settings::augment_args(clap::Command::new("kith-server"));

@@ -212,7 +212,7 @@ fn a_proxy_is_an_address_or_a_network_and_never_everybody() {
 
 #[test]
 fn the_document_is_up_to_date_and_names_every_setting() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operate/configuration.md");
     let made = document();
     if std::env::var_os("KITH_DOCS").is_some_and(|wish| wish == "write") {
         fs::write(path, &made).unwrap();

@@ -1,4 +1,4 @@
-//! The log divided by conversation (docs/scale.md) serves as the undivided one does.
+//! The log divided by conversation (docs/operate/scale.md) serves as the undivided one does.
 
 use crate::support::{World, about, message};
 use kith_protocol::error::close;

@@ -1,4 +1,4 @@
-//! `docs/dependencies.md`: a row for each direct dependency, with why it is there and what would take its place.
+//! `docs/develop/dependencies.md`: a row for each direct dependency, with why it is there and what would take its place.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::Package;
 use crate::process::root;
 
-const PAGE: &str = "docs/dependencies.md";
+const PAGE: &str = "docs/develop/dependencies.md";
 /// Returns how many there are.
 pub fn check(packages: &[Package]) -> Result<usize> {
     let page = fs::read_to_string(root().join(PAGE)).with_context(|| format!("reading {PAGE}"))?;
