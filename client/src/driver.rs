@@ -55,7 +55,16 @@ pub(crate) trait SyncStore: Send + Sync + 'static {
     /// Reads what the machine starts from. What `earlier` answers is in it.
     fn load_sync_state(&self, earlier: Earlier) -> Boxed<'_, Result<LocalState, ClientError>>;
     /// Carries out the ops, in order, in one transaction. What `earlier` answers comes with what they did.
-    fn apply(&self, ops: Vec<StoreOp>, earlier: Earlier) -> Boxed<'_, Result<Stored, ClientError>>;
+    fn apply(&self, ops: Vec<StoreOp>, earlier: Earlier) -> Boxed<'_, Result<Applied, ClientError>>;
+}
+
+/// A transaction that is committed.
+#[derive(Debug)]
+pub(crate) struct Applied {
+    /// For the machine.
+    pub(crate) stored: Stored,
+    /// What changed, for whoever shows it. Gathered: one notice a thing.
+    pub(crate) notices: Vec<EngineEvent>,
 }
 
 /// Answers what the user changed in transactions of which the driver has not heard. It is asked behind a commit and before

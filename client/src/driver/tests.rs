@@ -2,15 +2,17 @@
 
 mod model;
 
-use super::{Boxed, DriverEvents, DriverHandle, DriverOptions, Earlier, SyncStore, TokenError, TokenSource};
+use super::{
+    Applied, Boxed, DriverEvents, DriverHandle, DriverOptions, Earlier, SyncStore, TokenError, TokenSource,
+};
 use crate::{
     ClientError,
     events::EngineEvent,
     sync::{
-        ops::{LocalState, OutboxOp, OutboxUpdate, StoreOp, Stored},
+        ops::{Counter, LocalState, OutboxOp, OutboxUpdate, StoreOp},
         sim::store::MemoryStore,
     },
-    view::{Counter, LinkView},
+    view::LinkView,
 };
 use kith_protocol::{
     ConversationId, DeviceId, ErrorCode, EventId, NewEvent, TimestampMs, UserId,
@@ -245,7 +247,7 @@ impl SyncStore for SharedStore {
         })
     }
 
-    fn apply(&self, ops: Vec<StoreOp>, earlier: Earlier) -> Boxed<'_, Result<Stored, ClientError>> {
+    fn apply(&self, ops: Vec<StoreOp>, earlier: Earlier) -> Boxed<'_, Result<Applied, ClientError>> {
         Box::pin(async move {
             if self.fail_next.swap(0, Ordering::Relaxed) > 0 {
                 return Err(ClientError::DiskFull);
@@ -265,7 +267,7 @@ impl SyncStore for SharedStore {
                 stored
             };
             self.changed.notify_waiters();
-            Ok(stored)
+            Ok(Applied { stored, notices: Vec::new() })
         })
     }
 }

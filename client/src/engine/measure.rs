@@ -31,8 +31,8 @@ impl Engine {
     /// [`ClientError::SignedOut`], [`ClientError::Store`].
     pub async fn store(&self, ops: Vec<StoreOp>) -> Result<(), ClientError> {
         let session = self.session()?;
-        let stored = session.store.apply(ops, nothing_earlier()).await?;
-        session.live.changed(stored.notices);
+        let applied = session.store.apply(ops, nothing_earlier()).await?;
+        session.live.changed(applied.notices);
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 //! opens another one and goes on with what waits.
 
 use super::{Changes, Db, Tx, health, now, tidy::Wrote, verify};
-use crate::{ClientError, restarts::Restarts, view::Counter};
+use crate::{ClientError, restarts::Restarts, sync::ops::Counter};
 use kith_failpoint::places;
 use kith_protocol::UserId;
 use rusqlite::{Connection, TransactionBehavior, config::DbConfig};

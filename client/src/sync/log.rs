@@ -14,9 +14,6 @@ use kith_protocol::{
 };
 use std::collections::{BTreeMap, VecDeque};
 
-/// Up to this many missing events are pulled upwards, without leaving a gap; above, the newest page comes first.
-const FORWARD_MAX: u64 = if cfg!(test) { 8 } else { 200 };
-
 /// Up to this many events of a conversation are fetched without anybody asking; what is older comes on demand.
 const HISTORY_MAX: u64 = 5_000;
 

@@ -28,7 +28,7 @@ mod stored;
 mod tests;
 
 use super::{
-    Action, Input, Now, Want,
+    Action, Input, LinkStatus, Now, Pace, Want,
     backoff::Backoff,
     delays,
     log::Log,
@@ -36,7 +36,6 @@ use super::{
     outbox::Outbox,
     terms::{Terms, UNDERSTOOD},
 };
-use crate::view::LinkView;
 use kith_protocol::{ClientFrame, ConversationId, DeviceId, ErrorCode, EventId, Seq, TimestampMs, UserId};
 use live::Live;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -63,6 +62,7 @@ pub(crate) struct MachineOptions {
     pub app: String,
     /// For jitter.
     pub seed: u64,
+    pub pace: Pace,
 }
 
 /// What a request was about.
@@ -127,7 +127,7 @@ pub(crate) struct Machine {
     told_stopped: Option<ErrorCode>,
     /// What the wall clock was ahead of the monotonic one, which stands still while the computer sleeps.
     ahead: Option<i128>,
-    shown: Option<LinkView>,
+    shown: Option<LinkStatus>,
     /// The token at hand was refused, or is about to end.
     token_is_stale: bool,
     /// A token was renewed, and no `welcome` has come since.

@@ -23,7 +23,6 @@ pub(crate) use machine::Link;
 pub(crate) use machine::coalesce;
 pub(crate) use machine::{Machine, MachineOptions};
 
-use crate::view::LinkView;
 use kith_protocol::{
     ClientFrame, ConversationId, DeviceId, ErrorCode, Seq, ServerFrame, TimestampMs, UserId,
     ephemeral::{Presence, PresenceState},
@@ -37,6 +36,20 @@ pub(crate) struct Now {
     pub mono: u64,
     /// The wall clock.
     pub wall: TimestampMs,
+}
+
+/// Figures that tests lower, so that short runs reach everything.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Up to this many missing events are pulled upwards, without leaving a gap; above, the newest page comes first.
+    pub forward_max: u64,
+    /// How often some conversations are compared with the server's, ms.
+    pub check_every_ms: u64,
+}
+
+impl Pace {
+    pub const STANDARD: Self = Self { forward_max: 200, check_every_ms: 3_600_000 };
+    pub const OF_TESTS: Self = Self { forward_max: 8, check_every_ms: 12_000 };
 }
 
 /// Why there is no token.
@@ -150,6 +163,29 @@ pub(crate) enum Input {
     CheckNow,
 }
 
+/// The connection, as it is reported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LinkStatus {
+    Connecting,
+    CatchingUp {
+        /// Conversations that are still behind.
+        behind: u32,
+    },
+    Connected {
+        polling: bool,
+    },
+    Offline {
+        since: TimestampMs,
+        /// When the next attempt starts, if one is planned.
+        next_try: Option<TimestampMs>,
+        bad_certificate: bool,
+    },
+    SignInNeeded,
+    Stopped {
+        code: ErrorCode,
+    },
+}
+
 /// What is to be done, in this order.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Action {
@@ -175,7 +211,7 @@ pub(crate) enum Action {
     /// Read everything again and answer [`Input::Reloaded`].
     Reload,
     /// The connection, for whoever shows it.
-    Link(LinkView),
+    Link(LinkStatus),
     /// Who types there, oneself excluded.
     Typing(ConversationId, Vec<UserId>),
     /// Who came or went.

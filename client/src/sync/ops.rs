@@ -5,11 +5,7 @@
 //! but for counting.
 
 use super::terms::Terms;
-use crate::{
-    events::EngineEvent,
-    mutation::{self, Mutation},
-    view::Counter,
-};
+use crate::mutation::{self, Mutation};
 use kith_protocol::{
     Chain, ConversationId, DeviceId, ErrorCode, Event, EventId, NewEvent, Seq, TimestampMs, UserId,
     api::Profile,
@@ -345,8 +341,6 @@ impl StoreOp {
 /// What the store answers after the commit.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Stored {
-    /// What changed, for whoever shows it. Gathered: one notice a thing.
-    pub notices: Vec<EngineEvent>,
     /// What the user changed in transactions before this one, of which the machine was not told yet.
     pub earlier: Vec<OutboxUpdate>,
     /// The content of the rows of [`StoreOp::Sending`], in its order.
@@ -366,4 +360,47 @@ pub struct Stored {
     pub profiles_wanted: Vec<UserId>,
     /// Conversations whose members are not known (heads list up to eight).
     pub members_wanted: Vec<ConversationId>,
+}
+
+/// What diagnostics count, with what people see of it as its description there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counter {
+    GapPulls,
+    FullHeads,
+    Duplicates,
+    Forks,
+    Orphans,
+    Checks,
+    Repairs,
+    DriverRestarts,
+    WriterRestarts,
+}
+
+impl Counter {
+    pub const ALL: [Self; 9] = [
+        Self::GapPulls,
+        Self::FullHeads,
+        Self::Duplicates,
+        Self::Forks,
+        Self::Orphans,
+        Self::Checks,
+        Self::Repairs,
+        Self::DriverRestarts,
+        Self::WriterRestarts,
+    ];
+
+    /// As it is stored.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::GapPulls => "gap_pulls",
+            Self::FullHeads => "full_heads",
+            Self::Duplicates => "duplicates",
+            Self::Forks => "forks",
+            Self::Orphans => "orphans",
+            Self::Checks => "checks",
+            Self::Repairs => "repairs",
+            Self::DriverRestarts => "driver_restarts",
+            Self::WriterRestarts => "writer_restarts",
+        }
+    }
 }

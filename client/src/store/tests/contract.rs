@@ -77,7 +77,7 @@ async fn play(seed: u64) {
             continue;
         }
         let expected = memory.apply(ops.clone());
-        let stored = sqlite.apply(ops, nothing_earlier()).await.unwrap();
+        let stored = sqlite.apply(ops, nothing_earlier()).await.unwrap().stored;
         assert_eq!(entries(stored.queued), entries(expected.queued), "seed {seed}: queued");
         assert_eq!(stored.ended, expected.ended, "seed {seed}: ended");
         let ranges = |all: Vec<crate::sync::ops::LocalConversation>| {

@@ -7,8 +7,9 @@ use super::super::{
 };
 use crate::{
     ClientError,
+    driver::Applied,
     sync::{
-        ops::{LocalRange, LocalState, OutboxOp, OutboxUpdate, StoreOp, Stored},
+        ops::{LocalRange, LocalState, OutboxOp, OutboxUpdate, StoreOp},
         ranges::Ranges,
         sim::{
             deeds::{Doing, Facts, OwnMarks, TARGETS},
@@ -155,11 +156,11 @@ impl Disk {
         self.transact(Durability::Full, wall, apply::load).expect("a sound file").0
     }
 
-    pub(crate) fn apply(&mut self, ops: Vec<StoreOp>, wall: TimestampMs) -> Stored {
+    pub(crate) fn apply(&mut self, ops: Vec<StoreOp>, wall: TimestampMs) -> Applied {
         let durability = apply::durability(&ops);
         let work = |tx: &mut Tx<'_>| ops.into_iter().try_for_each(|op| apply::apply(tx, op));
         let ((), changes) = self.transact(durability, wall, work).expect("a sound file");
-        changes.into_stored()
+        changes.into_applied()
     }
 
     /// Carries out what the user does; `None` if it is refused.

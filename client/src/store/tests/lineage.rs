@@ -121,7 +121,7 @@ async fn found(fixture: &Fixture, text: &'static str) -> usize {
     fixture.read(move |db| crate::store::search::search(db, text, None, 50)).await.hits.len()
 }
 
-fn announced(stored: &Stored) -> Vec<&str> {
+fn announced(stored: &Applied) -> Vec<&str> {
     let arrived = stored.notices.iter().filter_map(|notice| match notice {
         EngineEvent::MessageArrived { text, .. } => Some(text.as_str()),
         _ => None,

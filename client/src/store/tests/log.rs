@@ -29,7 +29,7 @@ async fn c3_a_frame_applied_twice_changes_nothing() {
     let before = fixture.dump().await;
     let twice = fixture.apply(ops).await;
     assert_eq!(fixture.dump().await, before);
-    assert_eq!((twice.notices, twice.ended), (vec![], vec![]));
+    assert_eq!((twice.notices, twice.stored.ended), (vec![], vec![]));
 }
 
 #[tokio::test]
@@ -475,7 +475,7 @@ async fn a_message_below_a_page_without_news_is_news() {
     for emoji in ["👍", "🎉", "🚀"] {
         fixture.number(bo, EventId::mint(), &reaction(target, emoji, true));
     }
-    let arrived = |stored: &Stored| {
+    let arrived = |stored: &Applied| {
         let is_it = |notice: &&EngineEvent| matches!(notice, EngineEvent::MessageArrived { .. });
         stored.notices.iter().filter(is_it).count()
     };

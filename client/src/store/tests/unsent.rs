@@ -9,7 +9,7 @@ use kith_protocol::{ErrorCode, frame::StateChange};
 
 async fn sending(fixture: &Fixture, items: &[i64]) -> Vec<OutboxOp> {
     let stored = fixture.apply(vec![StoreOp::Sending { items: items.to_vec() }]).await;
-    stored.sending.into_iter().map(|item| item.op).collect()
+    stored.stored.sending.into_iter().map(|item| item.op).collect()
 }
 
 async fn states(fixture: &Fixture) -> Vec<Option<SendState>> {

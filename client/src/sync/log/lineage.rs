@@ -84,8 +84,10 @@ impl Log {
     }
 
     /// Whether the next page of the catching up will tell if the server's log continues what is stored.
-    pub(crate) fn is_confirmed_by_pull(&self) -> bool {
-        self.is_behind() && self.ranges.all().len() == 1 && self.catch_up().direction == Direction::Forward
+    pub(crate) fn is_confirmed_by_pull(&self, forward_max: u64) -> bool {
+        self.is_behind()
+            && self.ranges.all().len() == 1
+            && self.catch_up(forward_max).direction == Direction::Forward
     }
 
     /// Events were not stored because of the one at `seq`; answers whether asking the server about it is worth while.

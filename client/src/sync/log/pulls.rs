@@ -1,6 +1,6 @@
 //! Which events of a conversation are missing, and the pull that brings them.
 
-use super::{FORWARD_MAX, HISTORY_MAX, Log, Wanted};
+use super::{HISTORY_MAX, Log, Wanted};
 use kith_protocol::{
     Seq,
     frame::{Direction, Pull},
@@ -8,8 +8,8 @@ use kith_protocol::{
 };
 
 impl Log {
-    /// The pull that brings the newest part.
-    pub(crate) fn catch_up(&self) -> Pull {
+    /// The pull that brings the newest part: upwards without leaving a gap, where at most `forward_max` events are missing.
+    pub(crate) fn catch_up(&self, forward_max: u64) -> Pull {
         let high = self.ranges.high();
         let newest = Pull {
             conversation: self.conversation,
@@ -18,7 +18,7 @@ impl Log {
             direction: Direction::Backward,
             max: limits::PAGE_MESSAGES_MAX,
         };
-        if high == Seq::ZERO || self.head.0 - high.0 > FORWARD_MAX {
+        if high == Seq::ZERO || self.head.0 - high.0 > forward_max {
             return newest;
         }
         let start = self.visible.last().map_or(Seq(1), |(from, _)| *from);

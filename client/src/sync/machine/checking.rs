@@ -2,12 +2,10 @@
 //! otherwise than planned is counted, for whoever looks into it.
 
 use super::{Asked, Machine};
-use crate::{sync::ops::StoreOp, view::Counter};
+use crate::sync::ops::{Counter, StoreOp};
 use kith_protocol::{ClientFrame, ConversationId, frame::Chains, frame::Probe};
 use std::collections::VecDeque;
 
-/// How often some conversations are checked, ms.
-const CHECK_EVERY_MS: u64 = if cfg!(test) { 12_000 } else { 3_600_000 };
 /// How many at a time.
 const SAMPLE: usize = 16;
 /// How many are compared with the server's at once.
@@ -52,11 +50,11 @@ impl Machine {
 
     /// Within a connection: begins a check when it is time, and goes on with it.
     pub(super) fn check_some(&mut self) {
-        let now = self.now.mono;
+        let (now, every) = (self.now.mono, self.options.pace.check_every_ms);
         match self.checking.at {
-            None => self.checking.at = Some(now + CHECK_EVERY_MS),
+            None => self.checking.at = Some(now + every),
             Some(at) if at <= now => {
-                self.checking.at = Some(now + CHECK_EVERY_MS);
+                self.checking.at = Some(now + every);
                 self.draw_sample();
             }
             Some(_) => {}

@@ -3,8 +3,12 @@
 use super::{Asked, Link, Machine};
 use crate::{
     mutation::{self, Mutation},
-    sync::{log::Continued, ops::StoreOp, ranges::Mismatch, terms::Terms},
-    view::Counter,
+    sync::{
+        log::Continued,
+        ops::{Counter, StoreOp},
+        ranges::Mismatch,
+        terms::Terms,
+    },
 };
 use kith_protocol::{
     ConversationId, ErrorCode, Event, Seq, ServerFrame,

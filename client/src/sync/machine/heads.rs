@@ -3,8 +3,10 @@
 use super::{Asked, Link, Machine};
 use crate::{
     mutation::{self, Mutation},
-    sync::{log::Log, ops::StoreOp},
-    view::Counter,
+    sync::{
+        log::Log,
+        ops::{Counter, StoreOp},
+    },
 };
 use kith_protocol::{
     ConversationId, Seq,

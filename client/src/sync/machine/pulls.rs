@@ -1,7 +1,7 @@
 //! Which pull comes next (S3): what somebody waits for, what is on screen, the newest twenty, the rest, gaps, history.
 
 use super::{Asked, Machine};
-use crate::{sync::log::Log, view::Counter};
+use crate::sync::{log::Log, ops::Counter};
 use kith_protocol::{ClientFrame, ConversationId, frame::HeadsRequest};
 use std::{cmp::Reverse, collections::BTreeSet};
 
@@ -118,7 +118,9 @@ impl Machine {
         let fills_gap = log.wait_until.is_some() || urgency == Urgency::Gap;
         let pull = match urgency {
             Urgency::Wanted => log.wanted(),
-            Urgency::OnScreen | Urgency::Newest | Urgency::Rest => Some(log.catch_up()),
+            Urgency::OnScreen | Urgency::Newest | Urgency::Rest => {
+                Some(log.catch_up(self.options.pace.forward_max))
+            }
             Urgency::Gap | Urgency::History => log.fill(),
         };
         let Some(pull) = pull else { return false };

@@ -58,7 +58,8 @@ impl Machine {
             return Some((Gate::Opening, None));
         }
         if !log.is_confirmed {
-            let pulled_by = if log.is_confirmed_by_pull() { self.caught_up_by } else { 0 };
+            let is_pulled = log.is_confirmed_by_pull(self.options.pace.forward_max);
+            let pulled_by = if is_pulled { self.caught_up_by } else { 0 };
             let at = log.confirm_after.unwrap_or(pulled_by);
             return Some((Gate::Opening, Some(at).filter(|at| *at < u64::MAX)));
         }

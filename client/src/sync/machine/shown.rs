@@ -1,19 +1,19 @@
 //! The link as people are shown it.
 
 use super::{Link, Machine};
-use crate::{sync::Action, view::LinkView};
+use crate::sync::{Action, LinkStatus};
 use kith_protocol::{TimestampMs, error::ErrorClass};
 
 impl Machine {
     pub(super) fn show_link(&mut self) {
-        let view = self.link_view();
-        if self.shown.as_ref() != Some(&view) {
-            self.shown = Some(view.clone());
-            self.actions.push(Action::Link(view));
+        let status = self.link_status();
+        if self.shown.as_ref() != Some(&status) {
+            self.shown = Some(status.clone());
+            self.actions.push(Action::Link(status));
         }
     }
 
-    fn link_view(&mut self) -> LinkView {
+    fn link_status(&mut self) -> LinkStatus {
         let wall_at = |until: u64| TimestampMs(self.now.wall.0 + until.saturating_sub(self.now.mono));
         // The first try after a connection is not worth a word of alarm.
         let calm = self.backoff.failed() <= 1;
@@ -26,21 +26,21 @@ impl Machine {
                 };
                 self.catching_up = behind > 0;
                 if self.catching_up {
-                    LinkView::CatchingUp { behind: u32::try_from(behind).unwrap_or(u32::MAX) }
+                    LinkStatus::CatchingUp { behind: u32::try_from(behind).unwrap_or(u32::MAX) }
                 } else {
-                    LinkView::Connected { polling: self.is_polling() }
+                    LinkStatus::Connected { polling: self.is_polling() }
                 }
             }
-            Link::SignIn => LinkView::SignInNeeded,
-            Link::Stopped { code } if code.class() == ErrorClass::SignIn => LinkView::SignInNeeded,
-            Link::Stopped { code } => LinkView::Stopped { code },
+            Link::SignIn => LinkStatus::SignInNeeded,
+            Link::Stopped { code } if code.class() == ErrorClass::SignIn => LinkStatus::SignInNeeded,
+            Link::Stopped { code } => LinkStatus::Stopped { code },
             Link::Waiting { until } | Link::Broken { until } if !calm => self.offline(Some(wall_at(until))),
-            _ if calm => LinkView::Connecting,
+            _ if calm => LinkStatus::Connecting,
             _ => self.offline(None),
         }
     }
 
-    fn offline(&self, next_try: Option<TimestampMs>) -> LinkView {
-        LinkView::Offline { since: self.since, next_try, bad_certificate: self.has_bad_certificate }
+    fn offline(&self, next_try: Option<TimestampMs>) -> LinkStatus {
+        LinkStatus::Offline { since: self.since, next_try, bad_certificate: self.has_bad_certificate }
     }
 }

@@ -1,10 +1,7 @@
 //! What the store reports after a transaction.
 
 use super::Machine;
-use crate::{
-    sync::ops::{LocalConversation, OutboxUpdate, Stored},
-    view::Counter,
-};
+use crate::sync::ops::{Counter, LocalConversation, OutboxUpdate, Stored};
 
 impl Machine {
     pub(super) fn stored(&mut self, stored: Stored) {

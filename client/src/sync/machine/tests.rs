@@ -152,7 +152,8 @@ impl Bench {
     fn new(local: LocalState) -> Self {
         let (me, peer) = (UserId::mint(), UserId::mint());
         let device = DeviceId::from_uuid(uuid::Uuid::from_u128(1));
-        let options = MachineOptions { user: me, device, app: "tests/1".to_owned(), seed: 1 };
+        let options =
+            MachineOptions { user: me, device, app: "tests/1".to_owned(), seed: 1, pace: Pace::OF_TESTS };
         let mut bench = Self { machine: Machine::new(options, local), now: 0, me, peer };
         let actions = bench.feed(Input::Start);
         assert!(actions.contains(&Action::Connect));

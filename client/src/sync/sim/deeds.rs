@@ -2,9 +2,10 @@
 
 use super::store::{MemoryStore, Row, RowState};
 use crate::{
+    driver::Applied,
     events::EngineEvent,
     store::disk::Disk,
-    sync::ops::{LocalState, OutboxOp, OutboxUpdate, StoreOp, Stored},
+    sync::ops::{LocalState, OutboxOp, OutboxUpdate, StoreOp},
 };
 use kith_protocol::{
     ConversationId, ErrorCode, EventContent, EventId, NewEvent, Seq, TimestampMs, UserId,
@@ -147,7 +148,7 @@ impl SimStore {
         }
     }
 
-    pub(crate) fn apply(&mut self, ops: Vec<StoreOp>, wall: TimestampMs) -> Stored {
+    pub(crate) fn apply(&mut self, ops: Vec<StoreOp>, wall: TimestampMs) -> Applied {
         match self {
             Self::Memory { now, synced } => {
                 let is_durable = ops.iter().any(StoreOp::is_durable);
@@ -156,7 +157,7 @@ impl SimStore {
                 if is_durable && let Some(synced) = synced {
                     synced.clone_from(now);
                 }
-                stored
+                Applied { stored, notices: Vec::new() }
             }
             Self::Disk(disk) => disk.apply(ops, wall),
         }

@@ -69,7 +69,7 @@ fn s7_a_check_that_finds_another_log_begins_a_probe() {
 
 #[test]
 fn what_goes_otherwise_than_planned_is_counted() {
-    use crate::view::Counter;
+    use crate::sync::ops::Counter;
     let counted = |actions: &[Action]| {
         let counts = actions.iter().filter_map(|action| match action {
             Action::Store(StoreOp::Count { counter, by }) => Some((*counter, *by)),

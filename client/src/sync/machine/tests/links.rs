@@ -98,10 +98,10 @@ fn s11_a_sign_in_is_asked_for_only_when_the_server_refuses() {
     let expired = ConnectError::Unauthorized(ErrorCode::TokenExpired);
     assert!(bench.feed(Input::ConnectFailed(expired)).contains(&RENEW));
     let actions = bench.feed(Input::TokenFailed(TokenError::Unreachable));
-    assert!(!actions.contains(&Action::Link(LinkView::SignInNeeded)));
+    assert!(!actions.contains(&Action::Link(LinkStatus::SignInNeeded)));
     assert!(bench.after(2_000).contains(&RENEW), "the renewal is tried again");
     let actions = bench.feed(Input::TokenFailed(TokenError::Refused(ErrorCode::TokenInvalid)));
-    assert!(actions.contains(&Action::Link(LinkView::SignInNeeded)));
+    assert!(actions.contains(&Action::Link(LinkStatus::SignInNeeded)));
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn s12_two_failed_sockets_begin_polling_and_a_socket_is_tried_again() {
     let welcome = bench.welcome(bench.me);
     let answer = vec![welcome, ServerFrame::Heads(heads(vec![item(conversation(1), &[], 1)]))];
     let actions = bench.feed(Input::Exchanged(answer));
-    assert!(actions.contains(&Action::Link(LinkView::Connected { polling: true })), "{actions:?}");
+    assert!(actions.contains(&Action::Link(LinkStatus::Connected { polling: true })), "{actions:?}");
     assert!(bench.after(10_000).iter().any(|a| matches!(a, Action::Exchange(_))), "every ten seconds");
     for _ in 0..30 {
         let answer = vec![bench.welcome(bench.me), ServerFrame::Heads(heads(Vec::new()))];
@@ -293,10 +293,10 @@ fn the_link_is_catching_up_until_nothing_is_behind() {
     let id = conversation(1);
     let events = log(id, UserId::mint(), 2);
     let (mut bench, actions) = Bench::live(LocalState::default(), vec![item(id, &events, 1)]);
-    assert!(actions.contains(&Action::Link(LinkView::CatchingUp { behind: 1 })));
+    assert!(actions.contains(&Action::Link(LinkStatus::CatchingUp { behind: 1 })));
     let number = pulls(&actions)[0].1;
     let actions = bench.frame(page(id, &events, 1, 2, Some(number)));
-    assert!(actions.contains(&Action::Link(LinkView::Connected { polling: false })));
+    assert!(actions.contains(&Action::Link(LinkStatus::Connected { polling: false })));
 }
 
 #[test]

@@ -234,7 +234,7 @@ fn an_outdated_version_is_tried_again_when_the_user_asks_and_a_revoked_device_is
     for (code, tries) in [(ErrorCode::UpgradeRequired, true), (ErrorCode::DeviceRevoked, false)] {
         let mut bench = Bench::new(LocalState::default());
         let actions = bench.feed(Input::ConnectFailed(ConnectError::Refused(code)));
-        let shown = if tries { LinkView::Stopped { code } } else { LinkView::SignInNeeded };
+        let shown = if tries { LinkStatus::Stopped { code } } else { LinkStatus::SignInNeeded };
         assert!(actions.contains(&Action::Link(shown)), "{actions:?}");
         assert_eq!(bench.feed(Input::SendNow).contains(&Action::Connect), tries, "{code}");
     }

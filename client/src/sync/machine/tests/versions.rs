@@ -30,7 +30,8 @@ fn event(body: Value) -> NewEvent {
 impl Side {
     fn new(n: u128, understood: &'static [&'static str]) -> Self {
         let (user, device) = (user(n), DeviceId::from_uuid(uuid::Uuid::from_u128(0x100 + n)));
-        let options = MachineOptions { user, device, app: "tests/1".to_owned(), seed: 1 };
+        let options =
+            MachineOptions { user, device, app: "tests/1".to_owned(), seed: 1, pace: Pace::OF_TESTS };
         let machine = Machine::new(options, LocalState::default()).understanding(understood);
         let store = MemoryStore { me: Some(user), ..MemoryStore::default() };
         Self { machine, store, user, device, connection: n as u64, hello: None }

@@ -1,8 +1,9 @@
 //! One client: its store, its machine and its clocks.
 
 use super::{Happening, World};
+use crate::driver::Applied;
 use crate::sync::{
-    Action, Input, Machine, MachineOptions, Now,
+    Action, Input, Machine, MachineOptions, Now, Pace,
     ops::{OutboxOp, OutboxUpdate, StoreOp},
     sim::deeds::{SimStore, announced},
 };
@@ -160,7 +161,8 @@ impl World {
         let seed = self.rng.number();
         let one = &mut self.clients[client];
         one.life += 1;
-        let options = MachineOptions { user: one.user, device: one.device, app: "sim/1".to_owned(), seed };
+        let (user, device, pace) = (one.user, one.device, Pace::OF_TESTS);
+        let options = MachineOptions { user, device, app: "sim/1".to_owned(), seed, pace };
         let wall = one.wall(self.now);
         (one.writing, one.waiting) = (None, VecDeque::new());
         one.machine = Some(Machine::new(options, one.store.load(wall)));
@@ -319,8 +321,8 @@ impl World {
         let drops = ops
             .iter()
             .any(|op| matches!(op, StoreOp::OwnState { items, .. } if items.iter().any(is_unknown)));
-        let stored = store.apply(ops.clone(), wall);
-        for (conversation, count) in stored.notices.iter().filter_map(announced) {
+        let Applied { stored, notices } = store.apply(ops.clone(), wall);
+        for (conversation, count) in notices.iter().filter_map(announced) {
             let one = &mut self.clients[client];
             *one.announced.entry(conversation).or_default() += count;
             let is_muted = before.contains(&conversation) && muted(&one.store, conversation);
@@ -355,10 +357,10 @@ impl World {
         if again && !greets && !drops && !lists && ops.iter().all(repeatable) {
             let store = &mut self.clients[client].store;
             let before = store.image();
-            let stored = store.apply(ops, wall);
+            let again = store.apply(ops, wall);
             let after = store.image();
             assert_eq!(after, before, "seed {}: I8, the same again changes nothing", self.seed);
-            let twice = stored.notices.iter().find_map(announced);
+            let twice = again.notices.iter().find_map(announced);
             assert_eq!(twice, None, "seed {}: I8, announced twice", self.seed);
         }
         Input::Stored(stored)
