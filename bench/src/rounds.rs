@@ -164,12 +164,7 @@ async fn start(arguments: &Arguments) -> Result<Vec<Runner>> {
             continue;
         }
         let running = Running::start_rival(rival, socketio.as_deref()).await?;
-        runners.push(Runner {
-            name: rival.name(),
-            rival: Some(rival),
-            running,
-            people: strangers.clone(),
-        });
+        runners.push(Runner { name: rival.name(), rival: Some(rival), running, people: strangers.clone() });
     }
     Ok(runners)
 }

@@ -9,19 +9,14 @@ mod supervised;
 #[cfg(test)]
 mod tests;
 
-use crate::{
-    ClientError,
-    events::EngineEvent,
-    sync::{
-        Input,
-        ops::{LocalState, OutboxUpdate, StoreOp, Stored},
-    },
-    transport::tls::Trust,
-    view::LinkView,
-};
+use crate::{ClientError, events::EngineEvent, transport::tls::Trust, view::LinkView};
 use kith_protocol::{
     ConversationId, DeviceId, ErrorCode, UserId,
     ephemeral::{Presence, PresenceState},
+};
+use kith_sync::{
+    Input,
+    ops::{LocalState, OutboxUpdate, StoreOp, Stored},
 };
 use std::{
     collections::BTreeMap,
@@ -32,7 +27,7 @@ use std::{
 use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub(crate) use crate::sync::{TokenError, Want};
+pub(crate) use kith_sync::{TokenError, Want};
 
 /// A future of a trait's method.
 pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -4,10 +4,6 @@ use super::{Applied, DriverEvents, DriverOptions, Inbox, SyncStore, TokenError, 
 use crate::{
     ClientError,
     events::{EngineEvent, Problem},
-    sync::{
-        Action, ConnectError, Input, Machine, MachineOptions, Now, Pace,
-        ops::{LocalState, StoreOp},
-    },
     transport::{
         http::Exchange,
         ws::{Received, Socket},
@@ -16,6 +12,10 @@ use crate::{
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use kith_failpoint::clock;
 use kith_protocol::{ClientFrame, ErrorCode, TimestampMs, frame::Auth};
+use kith_sync::{
+    Action, ConnectError, Input, Machine, MachineOptions, Now, Pace,
+    ops::{LocalState, StoreOp},
+};
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;

@@ -5,19 +5,15 @@ mod model;
 use super::{
     Applied, Boxed, DriverEvents, DriverHandle, DriverOptions, Earlier, SyncStore, TokenError, TokenSource,
 };
-use crate::{
-    ClientError,
-    events::EngineEvent,
-    sync::{
-        ops::{Counter, LocalState, OutboxOp, OutboxUpdate, StoreOp},
-        sim::store::MemoryStore,
-    },
-    view::LinkView,
-};
+use crate::{ClientError, events::EngineEvent, view::LinkView};
 use kith_protocol::{
     ConversationId, DeviceId, ErrorCode, EventId, NewEvent, TimestampMs, UserId,
     ephemeral::Presence,
     frame::{ConversationKind, Open},
+};
+use kith_sync::{
+    memory::MemoryStore,
+    ops::{Counter, LocalState, OutboxOp, OutboxUpdate, StoreOp},
 };
 use model::Model;
 use std::{
@@ -187,7 +183,7 @@ fn what_is_on_screen_is_told_to_each_driver_that_begins() {
     handle.watch(vec![peer]);
     handle.inbox.wishes().focus.take();
     let inputs: Vec<_> = handle.inbox.standing().clone().into_inputs().collect();
-    assert_eq!(inputs, [crate::sync::Input::Focus(vec![chat]), crate::sync::Input::Watch(vec![peer])]);
+    assert_eq!(inputs, [kith_sync::Input::Focus(vec![chat]), kith_sync::Input::Watch(vec![peer])]);
 }
 
 #[test]

@@ -10,15 +10,15 @@ use crate::{
     ClientError,
     driver::{Applied, Boxed, Earlier, SyncStore},
     events::Problem,
-    sync::{
-        ops::{LocalState, StoreOp},
-        terms::Terms,
-    },
 };
 use kith_protocol::{
     frame::{HeadsItem, Notification, OwnState},
     limits,
     text::check_name,
+};
+use kith_sync::{
+    ops::{LocalState, StoreOp},
+    terms::Terms,
 };
 use rusqlite::{OptionalExtension, named_params, params};
 

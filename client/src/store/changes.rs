@@ -5,9 +5,9 @@ use crate::{
     ClientError,
     driver::Applied,
     events::{EngineEvent, Problem},
-    sync::ops::{LocalConversation, OutboxItem, OutboxUpdate, Stored},
 };
 use kith_protocol::{ConversationId, EventId, Seq, UserId};
+use kith_sync::ops::{LocalConversation, OutboxItem, OutboxUpdate, Stored};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Rows named one by one in a notice; above, the whole list is to be read again.

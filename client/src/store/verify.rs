@@ -3,10 +3,10 @@
 use super::{Db, Tx, conversations, list, log, ranges, sql};
 use crate::{
     ClientError,
-    sync::ops::{Counter, LocalRange},
     view::{CounterView, LogView},
 };
 use kith_protocol::{Chain, ConversationId, EventId, Seq, TimestampMs};
+use kith_sync::ops::{Counter, LocalRange};
 use rusqlite::{OptionalExtension, params};
 
 /// Rows of each range that are looked at.

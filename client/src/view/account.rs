@@ -1,8 +1,8 @@
 //! The account, its connection and its numbers.
 
 use super::PersonView;
-use crate::sync::LinkStatus;
 use kith_protocol::{DeviceId, ErrorCode, TimestampMs};
+use kith_sync::LinkStatus;
 use serde::{Deserialize, Serialize};
 
 /// Who is signed in, and where.

@@ -1,7 +1,6 @@
 //! How well what is stored agrees with the server, for whoever looks into a problem.
 
 use super::LinkView;
-use crate::sync;
 use kith_protocol::{ConversationId, DeviceId, Seq, TimestampMs};
 use serde::Serialize;
 
@@ -92,9 +91,9 @@ pub enum Counter {
     WriterRestarts,
 }
 
-impl From<sync::ops::Counter> for Counter {
-    fn from(counter: sync::ops::Counter) -> Self {
-        use sync::ops::Counter as Counted;
+impl From<kith_sync::ops::Counter> for Counter {
+    fn from(counter: kith_sync::ops::Counter) -> Self {
+        use kith_sync::ops::Counter as Counted;
         match counter {
             Counted::GapPulls => Self::GapPulls,
             Counted::FullHeads => Self::FullHeads,

@@ -1,11 +1,8 @@
 //! What this user deleted stays deleted, also where the server has lost it (S7).
 
 use super::{lineage::outbox, *};
-use crate::{
-    store::members,
-    sync::ops::{EntryState, OutboxWhat},
-    view::OutboxState,
-};
+use crate::{store::members, view::OutboxState};
+use kith_sync::ops::{EntryState, OutboxWhat};
 
 #[tokio::test]
 async fn s7_what_was_acknowledged_lost_and_deleted_is_not_sent_again() {

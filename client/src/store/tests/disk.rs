@@ -8,20 +8,18 @@ use super::super::{
 use crate::{
     ClientError,
     driver::Applied,
-    sync::{
-        ops::{LocalRange, LocalState, OutboxOp, OutboxUpdate, StoreOp},
-        ranges::Ranges,
-        sim::{
-            deeds::{Doing, Facts, OwnMarks, TARGETS},
-            store::{Kept, MemoryStore, Row, RowState},
-        },
-    },
+    sim::deeds::{Doing, Facts, OwnMarks, TARGETS},
     view::{Anchor, ConversationView, MessageView, TimelineItem},
 };
 use kith_protocol::{
     ConversationId, ErrorCode, Event, EventContent, EventId, TimestampMs, UserId,
     event::TitleBody,
     frame::{ConversationKind, Draft, OwnState},
+};
+use kith_sync::{
+    memory::{Kept, MemoryStore, Row, RowState},
+    ops::{LocalRange, LocalState, OutboxOp, OutboxUpdate, StoreOp},
+    ranges::Ranges,
 };
 use rusqlite::{Connection, OptionalExtension, config::DbConfig, params};
 use std::{cell::Cell, collections::BTreeMap, path::PathBuf, sync::OnceLock};

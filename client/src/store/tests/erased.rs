@@ -4,8 +4,8 @@ use super::{
     super::{place, rebuild, schema, scrub, tidy::Upkeep},
     *,
 };
-use crate::sync::ops::OutboxOp;
 use kith_protocol::ErrorCode;
+use kith_sync::ops::OutboxOp;
 use std::{fs, path::PathBuf};
 
 fn path(fixture: &Fixture) -> PathBuf {

@@ -343,7 +343,7 @@ async fn s7_o7_what_goes_out_again_is_deleted_for_everybody_who_holds_it() {
     let (_, _, update) = fixture.write(move |tx| doing::delete(tx, Fixture::CID, mine)).await;
     assert!(update.removed.is_empty(), "others show it until a deletion follows it");
     let kinds: Vec<_> = update.changed.iter().map(|entry| entry.what).collect();
-    assert_eq!(kinds, [crate::sync::ops::OutboxWhat::Relation]);
+    assert_eq!(kinds, [kith_sync::ops::OutboxWhat::Relation]);
 }
 
 /// What a conversation's outbox holds, in the order of sending: kind, text or nothing, state.

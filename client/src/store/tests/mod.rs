@@ -32,7 +32,6 @@ use crate::{
     ClientError,
     driver::{Applied, SyncStore, nothing_earlier},
     events::EngineEvent,
-    sync::ops::{OutboxUpdate, StoreOp, Stored},
     view::{Anchor, ConversationView, MessageView, TimelineItem},
 };
 use kith_protocol::{
@@ -41,6 +40,7 @@ use kith_protocol::{
     event::{MessageBody, Role},
     frame::{ConversationKind, HeadsItem, HeadsMember, OwnState, Page},
 };
+use kith_sync::ops::{OutboxUpdate, StoreOp, Stored};
 use tempfile::TempDir;
 
 /// Tests ask for both parts alike.
