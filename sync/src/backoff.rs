@@ -8,12 +8,10 @@ use kith_protocol::limits;
 pub struct Jitter(u64);
 
 impl Jitter {
-    /// Begins a sequence.
     pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// The next number.
     pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -36,7 +34,6 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Begins with the first try.
     pub const fn new(seed: u64) -> Self {
         Self { attempt: 0, jitter: Jitter::new(seed) }
     }

@@ -33,7 +33,6 @@ use ops::{LocalState, OutboxUpdate, StoreOp, Stored};
 pub struct Now {
     /// Monotonic milliseconds.
     pub mono: u64,
-    /// The wall clock.
     pub wall: TimestampMs,
 }
 
@@ -51,7 +50,6 @@ impl Pace {
     pub const OF_TESTS: Self = Self { forward_max: 8, check_every_ms: 12_000 };
 }
 
-/// Why there is no token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenError {
     /// The server refused: a sign-in is needed.
@@ -65,7 +63,6 @@ pub enum TokenError {
 /// Why a connection or an exchange did not come about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectError {
-    /// Nobody answered.
     Unreachable,
     /// Whoever answers shows a certificate that is not to be believed.
     BadCertificate,
@@ -73,12 +70,9 @@ pub enum ConnectError {
     Unauthorized(ErrorCode),
     /// An HTTP answer, but no socket; `off` when the server says that there are none.
     NoSocket {
-        /// The server has turned sockets off.
         off: bool,
     },
-    /// Refused for a while.
     Later {
-        /// When to come back.
         retry_after_ms: Option<u64>,
     },
     /// Refused for good (`upgrade_required`).
@@ -92,49 +86,35 @@ pub enum ConnectError {
 pub enum Want {
     /// A page before this seq (exclusive).
     Older {
-        /// Where.
         conversation: ConversationId,
-        /// The oldest seq at hand.
         before: Seq,
     },
     /// What is missing between two ranges, inclusive on both sides.
     Gap {
-        /// Where.
         conversation: ConversationId,
-        /// The first missing seq.
         from: Seq,
-        /// The last missing seq.
         to: Seq,
     },
     /// The newest page, members and markers of a conversation that is being looked at.
     Conversation {
-        /// Which.
         conversation: ConversationId,
     },
 }
 
-/// What happened.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Input {
-    /// Begin.
     Start,
     /// The moment that was asked for, or any other.
     Timer,
-    /// The socket is there.
     Connected,
-    /// No socket came about.
     ConnectFailed(ConnectError),
     /// The socket has gone; with the server's close code if it gave one.
     Closed(Option<u16>),
-    /// A frame.
     Frame(ServerFrame),
-    /// An exchange's answer.
     Exchanged(Vec<ServerFrame>),
-    /// An exchange failed.
     ExchangeFailed(ConnectError),
     /// There is a fresh token, for this device.
     TokenRenewed(DeviceId),
-    /// There is none.
     TokenFailed(TokenError),
     /// Every store op so far is committed; this is the answer to the last transaction.
     Stored(Stored),
@@ -142,23 +122,19 @@ pub enum Input {
     StoreFailed,
     /// What the store has, after a failure.
     Reloaded(LocalState),
-    /// The user did something.
     Outbox(OutboxUpdate),
     /// Something is on screen and not here.
     Want(Want),
-    /// What is on screen.
     Focus(Vec<ConversationId>),
     /// A key was pressed in a composer, or it was emptied.
     Typing(ConversationId, bool),
     /// Whose presence is of interest.
     Watch(Vec<UserId>),
-    /// One's own presence.
     Presence(PresenceState),
     /// The computer woke up, or its network changed (S10).
     NetworkChanged,
     /// Send what waits, at once.
     SendNow,
-    /// Compare every log with the server's.
     CheckNow,
 }
 
@@ -167,7 +143,6 @@ pub enum Input {
 pub enum LinkStatus {
     Connecting,
     CatchingUp {
-        /// Conversations that are still behind.
         behind: u32,
     },
     Connected {
@@ -188,7 +163,6 @@ pub enum LinkStatus {
 /// What is to be done, in this order.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
-    /// Open the socket.
     Connect,
     /// Send a frame, with its request number.
     Send(ClientFrame, Option<u64>),
@@ -200,20 +174,16 @@ pub enum Action {
     Close,
     /// `POST /v1/exchange` with these frames (S12).
     Exchange(Vec<(ClientFrame, Option<u64>)>),
-    /// Renew the token.
     RenewToken {
         /// For a new device (S8).
         new_device: bool,
     },
-    /// Write.
     Store(StoreOp),
     /// Read everything again and answer [`Input::Reloaded`].
     Reload,
-    /// The connection, for whoever shows it.
     Link(LinkStatus),
     /// Who types there, oneself excluded.
     Typing(ConversationId, Vec<UserId>),
-    /// Who came or went.
     Presence(Vec<Presence>),
     /// The server will not have this device or this version.
     Stopped(ErrorCode),

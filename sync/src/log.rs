@@ -35,7 +35,6 @@ pub struct Continued {
     pub events: Vec<Event>,
 }
 
-/// The state of one conversation.
 #[derive(Debug)]
 pub struct Log {
     conversation: ConversationId,
@@ -61,7 +60,6 @@ pub struct Log {
     buffer: BTreeMap<Seq, Event>,
     /// Monotonic ms until which a hole may close by itself (C1).
     pub wait_until: Option<u64>,
-    /// The pull in flight.
     pub pull: Option<u64>,
     /// The head when it was asked for.
     pub head_at_pull: Seq,
@@ -92,7 +90,6 @@ pub struct Log {
 }
 
 impl Log {
-    /// What was stored.
     pub fn stored(local: LocalConversation) -> Self {
         let ranges = Ranges::new(local.ranges);
         Self {
@@ -128,7 +125,6 @@ impl Log {
         }
     }
 
-    /// A conversation that heads announce.
     pub fn announced(conversation: ConversationId) -> Self {
         Self::stored(LocalConversation {
             conversation,
@@ -341,7 +337,6 @@ impl Log {
         }
     }
 
-    /// The link broke.
     pub fn disconnected(&mut self) {
         self.pull_failed();
         self.pull_after = 0;
@@ -358,7 +353,6 @@ impl Log {
         !self.probing && self.probe_after.is_none() && !self.denied
     }
 
-    /// Whether the newest part is missing.
     pub fn is_behind(&self) -> bool {
         !self.denied && !self.visible.is_empty() && self.head > self.ranges.high() && self.head >= self.floor
     }

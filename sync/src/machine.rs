@@ -51,21 +51,16 @@ const ASK_AGAIN_MS: u64 = 5_000;
 /// The clocks part by this much, ms: the computer slept. Setting the clock looks the same and does no harm.
 const SLEPT_MS: i128 = 5_000;
 
-/// Who the machine works for.
 #[derive(Debug, Clone)]
 pub struct MachineOptions {
-    /// Oneself.
     pub user: UserId,
-    /// This device.
     pub device: DeviceId,
     /// `name/version`.
     pub app: String,
-    /// For jitter.
     pub seed: u64,
     pub pace: Pace,
 }
 
-/// What a request was about.
 #[derive(Debug)]
 enum Asked {
     Hello,
@@ -113,7 +108,6 @@ struct Request {
     deadline: u64,
 }
 
-/// The sync rules.
 #[derive(Debug)]
 pub struct Machine {
     options: MachineOptions,
@@ -156,7 +150,6 @@ pub struct Machine {
     awaits_heads: bool,
     /// Conversations with a stored log that the full heads of the last connection have not named.
     unheard: BTreeSet<ConversationId>,
-    /// Conversations with something to pull.
     attention: BTreeSet<ConversationId>,
     outbox: Outbox,
     /// Until then events wait for what others wrote before this connection, monotonic ms.
@@ -286,7 +279,6 @@ impl Machine {
         self
     }
 
-    /// The link's state.
     pub const fn link(&self) -> Link {
         self.link
     }

@@ -37,7 +37,6 @@ pub struct MemoryStore {
 }
 
 impl MemoryStore {
-    /// The user writes something.
     pub fn push(&mut self, conversation: ConversationId, op: OutboxOp) -> OutboxEntry {
         self.last_item += 1;
         let written_at = self.wall.unwrap_or(TimestampMs(u64::MAX));

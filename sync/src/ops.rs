@@ -29,10 +29,8 @@ pub struct LocalState {
     pub outbox: Vec<OutboxEntry>,
 }
 
-/// What is stored of one conversation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LocalConversation {
-    /// Which.
     pub conversation: ConversationId,
     /// The contiguous ranges of its log, ascending (C2).
     pub ranges: Vec<LocalRange>,
@@ -46,12 +44,9 @@ pub struct LocalConversation {
     pub delivered: Seq,
 }
 
-/// A contiguous run of stored events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LocalRange {
-    /// The first seq.
     pub low: Seq,
-    /// The last seq.
     pub high: Seq,
     /// The chain's value before `low`.
     pub chain_before: Chain,
@@ -64,18 +59,14 @@ pub struct LocalRange {
 pub struct OutboxEntry {
     /// The row, ascending in the order of writing.
     pub item: i64,
-    /// Where.
     pub conversation: ConversationId,
-    /// What.
     pub what: OutboxWhat,
     /// The message that it is, or that an edit, a reaction or a pin is about: those are held back by what was refused for
     /// want of its target and has the same message.
     pub message: Option<EventId>,
     /// About how long its content is as JSON, so that a `send` stays below the frame's limit.
     pub bytes: u32,
-    /// How it stands.
     pub state: EntryState,
-    /// How often it was tried.
     pub tries: u32,
     /// When the user wrote it, or last said that it is to go, by the local clock.
     pub written_at: TimestampMs,
@@ -99,11 +90,9 @@ pub enum OutboxWhat {
 /// How an outbox row stands when the machine learns of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryState {
-    /// To be sent.
     Queued,
     /// Accepted at this seq; the row ends when the event is stored (O2).
     Acked(Seq),
-    /// Waits for the user.
     Parked(ErrorCode),
 }
 
@@ -116,29 +105,23 @@ pub struct OutboxUpdate {
     pub removed: Vec<i64>,
 }
 
-/// The content of an outbox row.
 #[derive(Debug, Clone, PartialEq)]
 pub enum OutboxOp {
-    /// An event.
     Event(NewEvent),
     /// A conversation to be created or found; without a first message, which follows as a row of its own.
     Open(Open),
-    /// A change of own state.
     State(StateChange),
 }
 
 /// An outbox row with its content, as it is being sent.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OutboxItem {
-    /// The row.
     pub item: i64,
-    /// Where.
     pub conversation: ConversationId,
     /// What to send. A draft's `base` is the version on which the text stands at this moment (R4).
     pub op: OutboxOp,
 }
 
-/// Something to be written.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StoreOp {
     /// A `welcome`: to be presented in the next `hello`.
@@ -152,7 +135,6 @@ pub enum StoreOp {
     },
     /// The device was replaced after a fork (S8): generation and `user_seq` start at 0 for the new one.
     Device {
-        /// The new device.
         device: DeviceId,
     },
     /// A part of the heads. Own state in them is the server's (read and delivered markers max-merge; what waits in
@@ -163,7 +145,6 @@ pub enum StoreOp {
         /// They begin a connection: what they say counts even where it is older (another lineage). Later heads are a
         /// snapshot that what is pushed may have overtaken.
         greeting: bool,
-        /// The last part.
         last: bool,
         /// Own state is as of here, and complete with the last part. What was pushed meanwhile may be newer.
         user_seq: u64,
@@ -175,7 +156,6 @@ pub enum StoreOp {
     /// Events that continue the newest range, or begin one; their chain has been checked. Rows that are known are
     /// dropped. Outbox rows with these ids end.
     Append {
-        /// Where.
         conversation: ConversationId,
         /// The chain's value before the first.
         chain_before: Chain,
@@ -190,7 +170,6 @@ pub enum StoreOp {
     /// events above it go back to the outbox with the same ids ([`Stored::queued`]); others' are forgotten.
     /// [`Stored::rewound`] answers what is left.
     Rewind {
-        /// Where.
         conversation: ConversationId,
         /// `(seq, chain)` of the server.
         chains: Vec<(Seq, Chain)>,
@@ -199,7 +178,6 @@ pub enum StoreOp {
     /// begins them again, with the same ids: both of a direct conversation, the owner of a group. Their logs follow by
     /// [`Self::Rewind`] once the server knows them.
     Lost {
-        /// Which.
         conversations: Vec<ConversationId>,
     },
     /// These rows leave now: they become `sending`, their tries rise by one, and [`Stored::sending`] answers their
@@ -210,39 +188,27 @@ pub enum StoreOp {
     },
     /// These rows were not answered, were skipped, or what was acknowledged was lost: they become `queued`.
     Queued {
-        /// Which.
         items: Vec<i64>,
     },
-    /// These rows will be tried again.
     Retry {
-        /// Which.
         items: Vec<i64>,
-        /// When.
         at: TimestampMs,
-        /// Why.
         code: ErrorCode,
     },
-    /// These rows wait for the user.
     Parked {
-        /// Which.
         items: Vec<i64>,
-        /// Why.
         code: ErrorCode,
     },
     /// The server has numbered the row's event. The row becomes `acked(seq)`, or ends if that event is stored.
     Acked {
-        /// Which.
         item: i64,
-        /// The event's id.
         id: EventId,
-        /// Its place.
         seq: Seq,
         /// The server's time.
         ts: TimestampMs,
     },
     /// These rows got their answer and end: opens and own state (O2).
     Done {
-        /// Which.
         items: Vec<i64>,
     },
     /// Own state that changed (S4). A version below the stored one is known and dropped; markers max-merge;
@@ -255,23 +221,18 @@ pub enum StoreOp {
     },
     /// A draft was written on an older version (R4): the rows end, both texts are kept for the user to choose.
     DraftConflict {
-        /// The refused rows.
         items: Vec<i64>,
-        /// The state as it stands.
         current: Box<OwnState>,
     },
     /// Members' markers; each max-merges.
     Markers {
-        /// Where.
         conversation: ConversationId,
         /// `(user, delivered, read)`
         markers: Vec<(UserId, Seq, Seq)>,
     },
     /// Profiles; a lower version than the stored one is dropped.
     Profiles(Vec<Profile>),
-    /// A part of the members' list.
     Members {
-        /// Where.
         conversation: ConversationId,
         /// The list includes all events up to this seq. Stored events above it apply after the list.
         as_of: Option<Seq>,
@@ -279,23 +240,18 @@ pub enum StoreOp {
         items: Vec<MemberItem>,
         /// The first part: what the list held before is to go when the last part is stored.
         first: bool,
-        /// The last part.
         last: bool,
     },
-    /// The platform's notifications.
     Notifications(Vec<Notification>),
     /// Something happened that diagnostics tell of. The one op that is not to be applied twice.
     Count {
-        /// What.
         counter: Counter,
-        /// How often.
         by: u64,
     },
     /// Compares a conversation's rows with its ranges and chain, at most 500 of each range. Rows that are missing or
     /// damaged are given up, with what follows them in their range: [`Stored::repaired`] answers what is left, and the
     /// server has them.
     Verify {
-        /// Where.
         conversation: ConversationId,
         /// Which part of a long range.
         salt: u64,

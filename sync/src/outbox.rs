@@ -69,7 +69,6 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    /// Takes what the store has.
     pub(crate) fn new(entries: Vec<OutboxEntry>) -> Self {
         let mut outbox = Self::default();
         outbox.update(OutboxUpdate { changed: entries, removed: Vec::new() });
@@ -94,7 +93,6 @@ impl Outbox {
         self.requeued(items)
     }
 
-    /// Takes what the user did.
     pub(crate) fn update(&mut self, update: OutboxUpdate) {
         for item in update.removed {
             self.remove(item);
@@ -133,7 +131,6 @@ impl Outbox {
         }
     }
 
-    /// Forgets a row that has ended.
     pub(crate) fn remove(&mut self, item: i64) {
         if let Some(row) = self.rows.remove(&item)
             && let Some(lane) = self.lanes.get_mut(&row.conversation)
@@ -142,12 +139,10 @@ impl Outbox {
         }
     }
 
-    /// Where a row belongs.
     pub(crate) fn conversation(&self, item: i64) -> Option<ConversationId> {
         self.rows.get(&item).map(|row| row.conversation)
     }
 
-    /// Whether nothing is on its way.
     pub(crate) fn is_idle(&self) -> bool {
         !self.rows.values().any(Row::is_busy)
     }
@@ -165,7 +160,6 @@ impl Outbox {
         })
     }
 
-    /// Those of one conversation.
     pub(crate) fn acked_in(&self, conversation: ConversationId) -> impl Iterator<Item = Seq> + '_ {
         let items = self.lanes.get(&conversation).into_iter().flat_map(|lane| &lane.items);
         items.filter_map(|item| match self.rows.get(item)?.phase {
@@ -315,7 +309,6 @@ impl Outbox {
         (!items.is_empty()).then_some(StoreOp::Queued { items })
     }
 
-    /// Waits no longer.
     pub(crate) fn send_now(&mut self) {
         for row in self.rows.values_mut() {
             row.retry_at = 0;

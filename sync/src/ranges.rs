@@ -10,12 +10,10 @@ use kith_protocol::{Chain, ConversationId, Event, Seq};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mismatch;
 
-/// What is stored of a log.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Ranges(Vec<LocalRange>);
 
 impl Ranges {
-    /// Takes what was stored.
     pub fn new(ranges: Vec<LocalRange>) -> Self {
         Self(ranges)
     }
@@ -30,7 +28,6 @@ impl Ranges {
         self.newest().map_or(Seq::ZERO, |range| range.high)
     }
 
-    /// Whether an event is stored.
     pub fn contains(&self, seq: Seq) -> bool {
         self.0.iter().rev().any(|range| range.low <= seq && seq <= range.high)
     }

@@ -13,15 +13,11 @@ pub const TARGET_TRIES_MAX: u32 = 5;
 /// An event that waits in the outbox.
 #[derive(Debug, Clone)]
 pub struct Waiting {
-    /// Its row.
     pub item: i64,
-    /// The event.
     pub id: Option<EventId>,
     /// Where the server has numbered it, as it said; the event itself is not stored yet.
     pub acked: Option<Seq>,
-    /// Its kind.
     pub kind: String,
-    /// What it is about.
     pub target: Option<EventId>,
     /// Why it is parked, if it is.
     pub parked: Option<ErrorCode>,
@@ -44,7 +40,6 @@ pub struct Resend {
 pub enum Next {
     /// An own event of the log that was cut.
     Again(NewEvent),
-    /// A row that waits.
     Row {
         item: i64,
         /// It was refused for want of its target, which goes out again before it.

@@ -32,7 +32,6 @@ pub struct Terms {
 }
 
 impl Terms {
-    /// Takes what `welcome` says.
     pub fn of(welcome: &Welcome) -> Self {
         let capabilities = welcome.capabilities.iter().take(NAMES_MAX).cloned().collect();
         Self { capabilities, limits: welcome.limits.clone() }

@@ -17,7 +17,6 @@ pub enum Link {
         /// Then it is tried.
         until: u64,
     },
-    /// The socket is being opened.
     Connecting,
     /// `hello` is out; `welcome` and heads are awaited.
     Greeting {
@@ -26,10 +25,8 @@ pub enum Link {
     },
     /// Everything may be sent.
     Live {
-        /// Since when.
         since: u64,
     },
-    /// The token is being renewed.
     Renewing,
     /// An exchange is under way (S12).
     Exchanging,
@@ -42,12 +39,10 @@ pub enum Link {
     SignIn,
     /// The server will not have this device or this version.
     Stopped {
-        /// Why.
         code: ErrorCode,
     },
     /// The store could not write; reading it again is tried.
     Broken {
-        /// When.
         until: u64,
     },
 }

@@ -16,7 +16,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 /// One's own typing in a conversation; monotonic ms.
 #[derive(Debug, Clone, Copy)]
 struct OwnTyping {
-    /// The last key.
     key: u64,
     /// When it was last told, if it was.
     told: Option<u64>,

@@ -160,7 +160,6 @@ impl Bench {
         bench
     }
 
-    /// Connected, with these heads.
     fn live(local: LocalState, items: Vec<HeadsItem>) -> (Self, Vec<Action>) {
         let mut bench = Self::new(local);
         let actions = bench.greet(heads(items));

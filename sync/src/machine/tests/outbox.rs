@@ -17,7 +17,6 @@ fn result(status: AckStatus, seq: Option<u64>, code: Option<ErrorCode>) -> AckRe
     }
 }
 
-/// Live, with two known conversations.
 fn bench() -> Bench {
     Bench::live(LocalState::default(), vec![item(conversation(1), &[], 1), item(conversation(2), &[], 1)]).0
 }
