@@ -9,19 +9,14 @@ mod supervised;
 #[cfg(test)]
 mod tests;
 
-use crate::{
-    ClientError,
-    events::EngineEvent,
-    sync::{
-        Input,
-        ops::{LocalState, OutboxUpdate, StoreOp, Stored},
-    },
-    transport::tls::Trust,
-    view::LinkView,
-};
+use crate::{ClientError, events::EngineEvent, transport::tls::Trust, view::LinkView};
 use kith_protocol::{
     ConversationId, DeviceId, ErrorCode, UserId,
     ephemeral::{Presence, PresenceState},
+};
+use kith_sync::{
+    Input,
+    ops::{LocalState, OutboxUpdate, StoreOp, Stored},
 };
 use std::{
     collections::BTreeMap,
@@ -32,7 +27,7 @@ use std::{
 use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub(crate) use crate::sync::{TokenError, Want};
+pub(crate) use kith_sync::{TokenError, Want};
 
 /// A future of a trait's method.
 pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -55,7 +50,16 @@ pub(crate) trait SyncStore: Send + Sync + 'static {
     /// Reads what the machine starts from. What `earlier` answers is in it.
     fn load_sync_state(&self, earlier: Earlier) -> Boxed<'_, Result<LocalState, ClientError>>;
     /// Carries out the ops, in order, in one transaction. What `earlier` answers comes with what they did.
-    fn apply(&self, ops: Vec<StoreOp>, earlier: Earlier) -> Boxed<'_, Result<Stored, ClientError>>;
+    fn apply(&self, ops: Vec<StoreOp>, earlier: Earlier) -> Boxed<'_, Result<Applied, ClientError>>;
+}
+
+/// A transaction that is committed.
+#[derive(Debug)]
+pub(crate) struct Applied {
+    /// For the machine.
+    pub(crate) stored: Stored,
+    /// What changed, for whoever shows it. Gathered: one notice a thing.
+    pub(crate) notices: Vec<EngineEvent>,
 }
 
 /// Answers what the user changed in transactions of which the driver has not heard. It is asked behind a commit and before

@@ -27,9 +27,9 @@ use crate::{
     secrets::SecretStore,
     session::{Profile, Session},
     store::{Changes, Tx, salvage},
-    sync::ops::OutboxUpdate,
     view::{AppState, StatusView},
 };
+use kith_sync::ops::OutboxUpdate;
 use std::{
     path::PathBuf,
     sync::{Arc, Weak},

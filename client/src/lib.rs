@@ -11,8 +11,9 @@ mod profile;
 mod restarts;
 pub mod secrets;
 mod session;
+#[cfg(test)]
+mod sim;
 mod store;
-mod sync;
 mod tokens;
 mod transport;
 pub mod view;

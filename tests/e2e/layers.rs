@@ -71,7 +71,7 @@ const IMPURE: &[&str] = &[
 
 #[test]
 fn the_wire_the_model_and_the_sync_machine_do_no_io() {
-    for folder in ["protocol/src", "model/src", "client/src/sync"] {
+    for folder in ["protocol/src", "model/src", "sync/src"] {
         names_none_of(folder, IMPURE);
         let asynchronous: Vec<_> =
             lines_below(folder, &[".rs"]).into_iter().filter(|(_, line)| line.contains("async fn")).collect();
@@ -81,11 +81,12 @@ fn the_wire_the_model_and_the_sync_machine_do_no_io() {
 
 #[test]
 fn crates_that_never_see_each_other() {
-    names_none_of("protocol/src", &["kith_client", "kith_server", "kith_model"]);
-    names_none_of("model/src", &["kith_client", "kith_server"]);
+    names_none_of("protocol/src", &["kith_client", "kith_server", "kith_model", "kith_sync"]);
+    names_none_of("model/src", &["kith_client", "kith_server", "kith_sync"]);
+    names_none_of("sync/src", &["kith_client", "kith_server", "kith_model", "kith_failpoint"]);
     names_none_of("client/src", &["kith_server", "kith_model", "tauri", "sqlx"]);
-    names_none_of("server/src", &["kith_client", "kith_model", "tauri", "rusqlite"]);
-    names_none_of("src-tauri/src", &["kith_server", "kith_model", "kith_client::store", "kith_client::sync"]);
+    names_none_of("server/src", &["kith_client", "kith_sync", "kith_model", "tauri", "rusqlite"]);
+    names_none_of("src-tauri/src", &["kith_server", "kith_model", "kith_client::store", "kith_sync"]);
     names_none_of("src-tauri/src", &["rusqlite", "sqlx"]);
 }
 
@@ -145,7 +146,7 @@ fn drawn(folder: &str) -> BTreeSet<(String, String)> {
 
 #[test]
 fn every_arrow_between_modules_is_drawn_and_every_drawn_arrow_is_there() {
-    for folder in ["protocol/src", "model/src", "client/src", "server/src", "src-tauri/src"] {
+    for folder in ["protocol/src", "model/src", "sync/src", "client/src", "server/src", "src-tauri/src"] {
         let found = imports::arrows(&imports::read(&root().join(folder)));
         let drawn = drawn(folder);
         for ((from, to), places) in &found {

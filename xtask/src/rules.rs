@@ -11,9 +11,10 @@ use crate::{process::root, security};
 
 const TABLE: &str = "protocol/TESTS.md";
 /// Where tests are.
-const FOLDERS: [&str; 10] = [
+const FOLDERS: [&str; 11] = [
     "protocol/src",
     "client/src",
+    "sync/src",
     "server/src",
     "server/tests",
     "pgbox/src",

@@ -62,9 +62,9 @@ pub fn unit(steps: &mut Steps) -> Result<()> {
     judge(&mut tests, steps)
 }
 
-/// Seeded runs of the sync rules against a model of the server (`client/src/sync/sim`).
+/// Seeded runs of the sync rules against a model of the server (`client/src/sim`).
 pub fn simulate(runs: u64, seed: u64) -> Result<()> {
-    let mut tests = simulation("sync::sim::runs::simulate", runs);
+    let mut tests = simulation("sim::runs::simulate", runs);
     tests.env("KITH_SIM_FIRST", seed.to_string());
     ensure!(tests.status()?.success(), "a run failed: the seed is above");
     Ok(())
@@ -72,7 +72,7 @@ pub fn simulate(runs: u64, seed: u64) -> Result<()> {
 
 /// The simulation with known faults in: the judge has to find each.
 pub fn mutants(runs: u64) -> Result<()> {
-    let mut tests = simulation("sync::sim::mutants::mutants", runs);
+    let mut tests = simulation("sim::mutants::mutants", runs);
     // Each fault found is a panic that was caught: the table says what it was.
     tests.env("RUST_BACKTRACE", "0");
     ensure!(tests.status()?.success(), "a fault was not found: its name is above");

@@ -1,13 +1,9 @@
 //! The driver's task.
 
-use super::{DriverEvents, DriverOptions, Inbox, SyncStore, TokenError, TokenSource};
+use super::{Applied, DriverEvents, DriverOptions, Inbox, SyncStore, TokenError, TokenSource};
 use crate::{
     ClientError,
     events::{EngineEvent, Problem},
-    sync::{
-        Action, ConnectError, Input, Machine, MachineOptions, Now,
-        ops::{LocalState, StoreOp},
-    },
     transport::{
         http::Exchange,
         ws::{Received, Socket},
@@ -16,6 +12,10 @@ use crate::{
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use kith_failpoint::clock;
 use kith_protocol::{ClientFrame, ErrorCode, TimestampMs, frame::Auth};
+use kith_sync::{
+    Action, ConnectError, Input, Machine, MachineOptions, Now, Pace,
+    ops::{LocalState, StoreOp},
+};
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -98,6 +98,7 @@ impl Driver {
             device,
             app: self.options.app.clone(),
             seed: rand::random(),
+            pace: Pace::STANDARD,
         };
         let mut machine = Machine::new(options, local);
         let mut inputs = VecDeque::from([Input::Start]);
@@ -197,9 +198,8 @@ impl Driver {
 
     async fn write(&mut self, ops: Vec<StoreOp>) -> Input {
         match self.store.apply(ops, self.inbox.earlier()).await {
-            Ok(mut stored) => {
+            Ok(Applied { stored, notices }) => {
                 self.told = None;
-                let notices = std::mem::take(&mut stored.notices);
                 if !notices.is_empty() {
                     self.events.notices(notices);
                 }
@@ -257,7 +257,7 @@ impl Driver {
                     Err(_) => Input::Timer, // the machine asks again by itself
                 });
             }
-            Action::Link(link) => self.events.link(link),
+            Action::Link(link) => self.events.link(link.into()),
             Action::Typing(conversation, users) => self.events.typing(conversation, users),
             Action::Presence(changed) => self.events.presence(changed),
             Action::Stopped(code) => self.events.stopped(code),

@@ -1,10 +1,11 @@
 //! The driver's task is started again when it panics: it begins from what the store has, as after a start of the app.
 
 use super::{DriverEvents, DriverOptions, Inbox, SyncStore, TokenSource, nothing_earlier, run::Driver};
-use crate::{restarts::Restarts, sync::ops::StoreOp, view::Counter, view::LinkView};
+use crate::{restarts::Restarts, view::LinkView};
 use futures_util::FutureExt as _;
 use kith_failpoint::clock;
 use kith_protocol::TimestampMs;
+use kith_sync::ops::{Counter, StoreOp};
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;

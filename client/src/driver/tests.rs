@@ -2,20 +2,18 @@
 
 mod model;
 
-use super::{Boxed, DriverEvents, DriverHandle, DriverOptions, Earlier, SyncStore, TokenError, TokenSource};
-use crate::{
-    ClientError,
-    events::EngineEvent,
-    sync::{
-        ops::{LocalState, OutboxOp, OutboxUpdate, StoreOp, Stored},
-        sim::store::MemoryStore,
-    },
-    view::{Counter, LinkView},
+use super::{
+    Applied, Boxed, DriverEvents, DriverHandle, DriverOptions, Earlier, SyncStore, TokenError, TokenSource,
 };
+use crate::{ClientError, events::EngineEvent, view::LinkView};
 use kith_protocol::{
     ConversationId, DeviceId, ErrorCode, EventId, NewEvent, TimestampMs, UserId,
     ephemeral::Presence,
     frame::{ConversationKind, Open},
+};
+use kith_sync::{
+    memory::MemoryStore,
+    ops::{Counter, LocalState, OutboxOp, OutboxUpdate, StoreOp},
 };
 use model::Model;
 use std::{
@@ -185,7 +183,7 @@ fn what_is_on_screen_is_told_to_each_driver_that_begins() {
     handle.watch(vec![peer]);
     handle.inbox.wishes().focus.take();
     let inputs: Vec<_> = handle.inbox.standing().clone().into_inputs().collect();
-    assert_eq!(inputs, [crate::sync::Input::Focus(vec![chat]), crate::sync::Input::Watch(vec![peer])]);
+    assert_eq!(inputs, [kith_sync::Input::Focus(vec![chat]), kith_sync::Input::Watch(vec![peer])]);
 }
 
 #[test]
@@ -245,7 +243,7 @@ impl SyncStore for SharedStore {
         })
     }
 
-    fn apply(&self, ops: Vec<StoreOp>, earlier: Earlier) -> Boxed<'_, Result<Stored, ClientError>> {
+    fn apply(&self, ops: Vec<StoreOp>, earlier: Earlier) -> Boxed<'_, Result<Applied, ClientError>> {
         Box::pin(async move {
             if self.fail_next.swap(0, Ordering::Relaxed) > 0 {
                 return Err(ClientError::DiskFull);
@@ -265,7 +263,7 @@ impl SyncStore for SharedStore {
                 stored
             };
             self.changed.notify_waiters();
-            Ok(stored)
+            Ok(Applied { stored, notices: Vec::new() })
         })
     }
 }

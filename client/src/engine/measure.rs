@@ -1,12 +1,12 @@
 //! For measurements only (feature `measure`): an account without a server, and what a server would have sent, written
 //! to its store by the same calls that the driver makes.
 
-pub use crate::sync::ops::StoreOp;
 use crate::{
     ClientError, Engine,
     driver::{SyncStore as _, nothing_earlier},
 };
 use kith_protocol::{DeviceId, api};
+pub use kith_sync::ops::StoreOp;
 
 impl Engine {
     /// Signs somebody in whom no server has let in: the database is the same, and the connection fails for ever.
@@ -31,8 +31,8 @@ impl Engine {
     /// [`ClientError::SignedOut`], [`ClientError::Store`].
     pub async fn store(&self, ops: Vec<StoreOp>) -> Result<(), ClientError> {
         let session = self.session()?;
-        let stored = session.store.apply(ops, nothing_earlier()).await?;
-        session.live.changed(stored.notices);
+        let applied = session.store.apply(ops, nothing_earlier()).await?;
+        session.live.changed(applied.notices);
         Ok(())
     }
 

@@ -8,17 +8,17 @@ use super::{
 };
 use crate::{
     ClientError,
-    driver::{Boxed, Earlier, SyncStore},
+    driver::{Applied, Boxed, Earlier, SyncStore},
     events::Problem,
-    sync::{
-        ops::{LocalState, StoreOp, Stored},
-        terms::Terms,
-    },
 };
 use kith_protocol::{
     frame::{HeadsItem, Notification, OwnState},
     limits,
     text::check_name,
+};
+use kith_sync::{
+    ops::{LocalState, StoreOp},
+    terms::Terms,
 };
 use rusqlite::{OptionalExtension, named_params, params};
 
@@ -27,13 +27,13 @@ impl SyncStore for Store {
         Box::pin(async { Ok(self.write_with(Durability::Full, load, |_| drop(earlier())).await?.0) })
     }
 
-    fn apply(&self, ops: Vec<StoreOp>, earlier: Earlier) -> Boxed<'_, Result<Stored, ClientError>> {
+    fn apply(&self, ops: Vec<StoreOp>, earlier: Earlier) -> Boxed<'_, Result<Applied, ClientError>> {
         let durability = durability(&ops);
         let work = move |tx: &mut Tx<'_>| ops.into_iter().try_for_each(|op| apply(tx, op));
         Box::pin(async move {
             let after = |changes: &mut Changes| changes.earlier = earlier();
             let ((), changes) = self.write_with(durability, work, after).await?;
-            Ok(changes.into_stored())
+            Ok(changes.into_applied())
         })
     }
 }

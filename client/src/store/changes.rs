@@ -3,10 +3,11 @@
 use super::{Db, conversations, list, messages, people};
 use crate::{
     ClientError,
+    driver::Applied,
     events::{EngineEvent, Problem},
-    sync::ops::{LocalConversation, OutboxItem, OutboxUpdate, Stored},
 };
 use kith_protocol::{ConversationId, EventId, Seq, UserId};
+use kith_sync::ops::{LocalConversation, OutboxItem, OutboxUpdate, Stored};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Rows named one by one in a notice; above, the whole list is to be read again.
@@ -128,11 +129,10 @@ impl Changes {
         std::mem::take(&mut self.notices)
     }
 
-    /// What the machine is answered.
-    pub(super) fn into_stored(self) -> Stored {
-        Stored {
+    /// What the machine is answered, and the notices.
+    pub(super) fn into_applied(self) -> Applied {
+        let stored = Stored {
             earlier: self.earlier,
-            notices: self.notices,
             sending: self.sending,
             ended: self.ended.into_iter().chain(self.update.removed).collect(),
             // What the store itself put into the outbox while it applied (a rewind, a draft without a rival).
@@ -142,6 +142,7 @@ impl Changes {
             forked: self.forked,
             profiles_wanted: self.profiles_wanted.into_iter().collect(),
             members_wanted: self.members_wanted.into_iter().collect(),
-        }
+        };
+        Applied { stored, notices: self.notices }
     }
 }

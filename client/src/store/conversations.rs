@@ -4,13 +4,13 @@ use super::{Db, Tx, drafts, facts, members, own_state, people, ranges, rewind, s
 use crate::{
     ClientError,
     mutation::{self, Mutation},
-    sync::ops::LocalConversation,
 };
 use kith_protocol::{
     ConversationId, Seq, TimestampMs, UserId,
     event::Role,
     frame::{Context, ConversationKind, HeadsItem},
 };
+use kith_sync::ops::LocalConversation;
 use rusqlite::{OptionalExtension, Row, named_params, params};
 
 /// What events are compared with when they come.

@@ -7,17 +7,17 @@ use super::{
 use crate::{
     ClientError,
     mutation::{self, Mutation},
-    sync::{ops::LocalRange, ranges::Ranges},
 };
 use kith_protocol::{
     Chain, ConversationId, Event, EventId, Seq, UserId,
     frame::{Page, StateChange},
 };
+use kith_sync::{ops::LocalRange, ranges::Ranges};
 use rusqlite::{OptionalExtension, named_params, params};
 use std::collections::{BTreeSet, HashSet};
 
 /// Stores a contiguous run of events (C3): rows, range, projections, the end of their outbox rows; or nothing of it,
-/// when what is stored is of another log ([`Stored::forked`](crate::sync::ops::Stored::forked)).
+/// when what is stored is of another log ([`Stored::forked`](kith_sync::ops::Stored::forked)).
 pub(super) fn store_run(
     tx: &mut Tx<'_>,
     conversation: ConversationId,

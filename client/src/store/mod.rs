@@ -2,7 +2,7 @@
 //!
 //! Every write is one transaction (C3): raw events, ranges, outbox rows and projections commit together, and listeners
 //! are told after the commit. The store knows no network and no machine, only the plain data of the seam
-//! ([`StoreOp`](crate::sync::ops::StoreOp)).
+//! ([`StoreOp`](kith_sync::ops::StoreOp)).
 
 mod apply;
 mod changes;

@@ -11,14 +11,14 @@ use super::{Db, Tx, apply, conversations, sql};
 use crate::{
     ClientError,
     mutation::{self, Mutation},
-    sync::{
-        ops::{EntryState, OutboxEntry, OutboxWhat},
-        resend::Waiting,
-    },
 };
 use kith_protocol::{
     ErrorCode, EventContent, EventId, NewEvent, Seq, TimestampMs,
     frame::{Open, StateChange},
+};
+use kith_sync::{
+    ops::{EntryState, OutboxEntry, OutboxWhat},
+    resend::Waiting,
 };
 use rusqlite::{OptionalExtension, Row, named_params, params};
 use std::collections::HashSet;

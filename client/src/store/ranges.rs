@@ -1,8 +1,9 @@
 //! `log_range`: which contiguous runs of a conversation's log are stored (C2).
 
 use super::{Db, Tx, sql};
-use crate::{ClientError, sync::ops::LocalRange};
+use crate::ClientError;
 use kith_protocol::Seq;
+use kith_sync::ops::LocalRange;
 use rusqlite::{Row, named_params, params};
 
 fn range(row: &Row<'_>) -> rusqlite::Result<LocalRange> {

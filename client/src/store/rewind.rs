@@ -3,16 +3,14 @@
 use super::{
     Tx, conversations, deletions, log, members, messages, outbox, own_state, project, ranges, receipts, sql,
 };
-use crate::{
-    ClientError,
-    sync::{
-        ranges::cut_intervals,
-        resend::{self, Next, Resend},
-    },
-};
+use crate::ClientError;
 use kith_protocol::{
     Chain, ConversationId, EventContent, EventId, NewEvent, Seq, TimestampMs,
     event::{MessageBody, Role},
+};
+use kith_sync::{
+    ranges::cut_intervals,
+    resend::{self, Next, Resend},
 };
 use rusqlite::params;
 use std::collections::{HashMap, HashSet};

@@ -10,13 +10,13 @@ use super::{
 };
 use crate::{
     ClientError,
-    sync::ops::LocalRange,
     view::{
         Anchor, GapView, MessageView, NoticeKind, NoticeView, QuoteView, ReactionView, TimelineItem,
         TimelineView,
     },
 };
 use kith_protocol::{ConversationId, Event, EventContent, EventId, Seq, limits};
+use kith_sync::ops::LocalRange;
 use rusqlite::{OptionalExtension, Row, params};
 
 /// A part of a timeline, and what is missing around it.

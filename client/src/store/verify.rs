@@ -3,10 +3,10 @@
 use super::{Db, Tx, conversations, list, log, ranges, sql};
 use crate::{
     ClientError,
-    sync::ops::LocalRange,
-    view::{Counter, CounterView, LogView},
+    view::{CounterView, LogView},
 };
 use kith_protocol::{Chain, ConversationId, EventId, Seq, TimestampMs};
+use kith_sync::ops::{Counter, LocalRange};
 use rusqlite::{OptionalExtension, params};
 
 /// Rows of each range that are looked at.
@@ -108,7 +108,8 @@ pub(crate) fn counters(db: &Db<'_>) -> Result<(Vec<CounterView>, Option<Timestam
     let mut counters = Vec::new();
     for counter in Counter::ALL {
         let count = number(&format!("count.{}", counter.as_str()))?.unwrap_or(0);
-        counters.push(CounterView { counter, count: u32::try_from(count).unwrap_or(u32::MAX) });
+        counters
+            .push(CounterView { counter: counter.into(), count: u32::try_from(count).unwrap_or(u32::MAX) });
     }
     Ok((counters, number(CHECKED_AT)?.map(TimestampMs::from_i64)))
 }

@@ -2,9 +2,10 @@
 //! opens another one and goes on with what waits.
 
 use super::{Changes, Db, Tx, health, now, tidy::Wrote, verify};
-use crate::{ClientError, restarts::Restarts, view::Counter};
+use crate::{ClientError, restarts::Restarts};
 use kith_failpoint::places;
 use kith_protocol::UserId;
+use kith_sync::ops::Counter;
 use rusqlite::{Connection, TransactionBehavior, config::DbConfig};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},

@@ -5,8 +5,9 @@ use super::{
     is_safe,
     tls::{Trust, is_about_certificate},
 };
-use crate::{ClientError, sync::delays};
+use crate::ClientError;
 use kith_protocol::{ErrorCode, api::ErrorBody, limits};
+use kith_sync::delays;
 use reqwest::{Method, RequestBuilder};
 use serde::{Serialize, de::DeserializeOwned};
 use url::Url;

@@ -5,12 +5,12 @@ use super::{
     tls::{Trust, is_about_certificate},
     ws::refusal,
 };
-use crate::sync::ConnectError;
 use kith_protocol::{
     ClientFrame, ServerFrame,
     api::{ErrorBody, ExchangeAnswer, ExchangeRequest},
     limits,
 };
+use kith_sync::ConnectError;
 
 /// Carries frames to a server and its answers back.
 #[derive(Debug, Clone)]

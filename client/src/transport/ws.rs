@@ -7,9 +7,9 @@ use super::{
     INBOUND_BYTES_MAX,
     tls::{Trust, is_about_certificate},
 };
-use crate::sync::{ConnectError, delays};
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
 use kith_protocol::{ClientFrame, ErrorCode, SUBPROTOCOL, ServerFrame, limits};
+use kith_sync::{ConnectError, delays};
 use std::time::Duration;
 use tokio::{
     net::TcpStream,

@@ -2,6 +2,7 @@
 
 use super::PersonView;
 use kith_protocol::{DeviceId, ErrorCode, TimestampMs};
+use kith_sync::LinkStatus;
 use serde::{Deserialize, Serialize};
 
 /// Who is signed in, and where.
@@ -179,6 +180,21 @@ pub enum LinkView {
         /// Why.
         code: ErrorCode,
     },
+}
+
+impl From<LinkStatus> for LinkView {
+    fn from(status: LinkStatus) -> Self {
+        match status {
+            LinkStatus::Connecting => Self::Connecting,
+            LinkStatus::CatchingUp { behind } => Self::CatchingUp { behind },
+            LinkStatus::Connected { polling } => Self::Connected { polling },
+            LinkStatus::Offline { since, next_try, bad_certificate } => {
+                Self::Offline { since, next_try, bad_certificate }
+            }
+            LinkStatus::SignInNeeded => Self::SignInNeeded,
+            LinkStatus::Stopped { code } => Self::Stopped { code },
+        }
+    }
 }
 
 /// The numbers of the whole account.

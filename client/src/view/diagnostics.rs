@@ -67,7 +67,7 @@ pub struct CounterView {
 }
 
 /// What diagnostics count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum Counter {
@@ -91,32 +91,19 @@ pub enum Counter {
     WriterRestarts,
 }
 
-impl Counter {
-    /// All of them.
-    pub const ALL: [Self; 9] = [
-        Self::GapPulls,
-        Self::FullHeads,
-        Self::Duplicates,
-        Self::Forks,
-        Self::Orphans,
-        Self::Checks,
-        Self::Repairs,
-        Self::DriverRestarts,
-        Self::WriterRestarts,
-    ];
-
-    /// As it is stored.
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::GapPulls => "gap_pulls",
-            Self::FullHeads => "full_heads",
-            Self::Duplicates => "duplicates",
-            Self::Forks => "forks",
-            Self::Orphans => "orphans",
-            Self::Checks => "checks",
-            Self::Repairs => "repairs",
-            Self::DriverRestarts => "driver_restarts",
-            Self::WriterRestarts => "writer_restarts",
+impl From<kith_sync::ops::Counter> for Counter {
+    fn from(counter: kith_sync::ops::Counter) -> Self {
+        use kith_sync::ops::Counter as Counted;
+        match counter {
+            Counted::GapPulls => Self::GapPulls,
+            Counted::FullHeads => Self::FullHeads,
+            Counted::Duplicates => Self::Duplicates,
+            Counted::Forks => Self::Forks,
+            Counted::Orphans => Self::Orphans,
+            Counted::Checks => Self::Checks,
+            Counted::Repairs => Self::Repairs,
+            Counted::DriverRestarts => Self::DriverRestarts,
+            Counted::WriterRestarts => Self::WriterRestarts,
         }
     }
 }

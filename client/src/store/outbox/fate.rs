@@ -5,12 +5,12 @@ use crate::{
     ClientError,
     events::Problem,
     store::{Db, Tx, conversations, deletions, drafts, messages, project, sql, unsent},
-    sync::{
-        ops::{OutboxItem, OutboxOp},
-        resend,
-    },
 };
 use kith_protocol::{ErrorCode, EventId, NewEvent, Seq, TimestampMs, frame::StateChange};
+use kith_sync::{
+    ops::{OutboxItem, OutboxOp},
+    resend,
+};
 use rusqlite::{named_params, params};
 
 /// These rows leave now; answers their content.

@@ -51,13 +51,13 @@ impl Searched {
         use crate::{
             driver::{SyncStore as _, nothing_earlier},
             store::{Key, Store},
-            sync::ops::StoreOp,
         };
         use kith_protocol::{
             Chain, ConversationId, Event, EventId, Seq, TimestampMs, UserId,
             event::Role,
             frame::{ConversationKind, HeadsItem, HeadsMember},
         };
+        use kith_sync::ops::StoreOp;
         use serde_json::json;
 
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

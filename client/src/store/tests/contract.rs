@@ -3,10 +3,11 @@
 use super::{Key, Store};
 use crate::{
     driver::{SyncStore, nothing_earlier},
-    sync::{
-        ops::{LocalState, OutboxEntry, StoreOp},
-        sim::{runs::recorded, store::MemoryStore},
-    },
+    sim::runs::recorded,
+};
+use kith_sync::{
+    memory::MemoryStore,
+    ops::{LocalState, OutboxEntry, StoreOp},
 };
 
 /// Runs of each of the parts below.
@@ -77,10 +78,10 @@ async fn play(seed: u64) {
             continue;
         }
         let expected = memory.apply(ops.clone());
-        let stored = sqlite.apply(ops, nothing_earlier()).await.unwrap();
+        let stored = sqlite.apply(ops, nothing_earlier()).await.unwrap().stored;
         assert_eq!(entries(stored.queued), entries(expected.queued), "seed {seed}: queued");
         assert_eq!(stored.ended, expected.ended, "seed {seed}: ended");
-        let ranges = |all: Vec<crate::sync::ops::LocalConversation>| {
+        let ranges = |all: Vec<kith_sync::ops::LocalConversation>| {
             all.into_iter().map(|one| (one.conversation, one.ranges)).collect::<Vec<_>>()
         };
         assert_eq!(stored.repaired, [], "seed {seed}: nothing was damaged");

@@ -190,8 +190,8 @@ async fn a_salvaged_outbox_goes_on_where_it_was() {
     assert!(!stored.notices.iter().any(|notice| matches!(notice, EngineEvent::MessageArrived { .. })));
     assert_eq!(fixture.texts().await.len(), 406);
     let item =
-        before.outbox.iter().find(|entry| entry.what == crate::sync::ops::OutboxWhat::Message).unwrap().item;
-    let sending = fixture.apply(vec![StoreOp::Sending { items: vec![item] }]).await.sending;
+        before.outbox.iter().find(|entry| entry.what == kith_sync::ops::OutboxWhat::Message).unwrap().item;
+    let sending = fixture.apply(vec![StoreOp::Sending { items: vec![item] }]).await.stored.sending;
     assert_eq!(sending.len(), 1);
     fixture.write(salvage::seen).await;
     assert_eq!(mended(&fixture).await, None);

@@ -1,11 +1,8 @@
 //! What this user deleted stays deleted, also where the server has lost it (S7).
 
 use super::{lineage::outbox, *};
-use crate::{
-    store::members,
-    sync::ops::{EntryState, OutboxWhat},
-    view::OutboxState,
-};
+use crate::{store::members, view::OutboxState};
+use kith_sync::ops::{EntryState, OutboxWhat};
 
 #[tokio::test]
 async fn s7_what_was_acknowledged_lost_and_deleted_is_not_sent_again() {
@@ -155,7 +152,7 @@ async fn o5_what_waits_with_a_missing_target_is_held_and_retried_with_it_and_a_d
 }
 
 /// A row leaves; the server does not have what it is about.
-async fn refused(fixture: &Fixture, item: i64) -> Stored {
+async fn refused(fixture: &Fixture, item: i64) -> Applied {
     fixture.apply(vec![StoreOp::Sending { items: vec![item] }]).await;
     let code = kith_protocol::ErrorCode::TargetMissing;
     fixture.apply(vec![StoreOp::Parked { items: vec![item], code }]).await
@@ -172,7 +169,7 @@ async fn answered(write: fn(&mut Tx<'_>, EventId) -> Result<(), ClientError>, or
     let item = fixture.read(crate::store::outbox::all).await[0].item;
     match order {
         0 => {}
-        1 => fixture.apply(vec![StoreOp::Sending { items: vec![item] }]).await.ended.clear(),
+        1 => drop(fixture.apply(vec![StoreOp::Sending { items: vec![item] }]).await),
         _ => {
             let at = TimestampMs(1);
             let code = kith_protocol::ErrorCode::Busy;

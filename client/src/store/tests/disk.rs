@@ -7,20 +7,19 @@ use super::super::{
 };
 use crate::{
     ClientError,
-    sync::{
-        ops::{LocalRange, LocalState, OutboxOp, OutboxUpdate, StoreOp, Stored},
-        ranges::Ranges,
-        sim::{
-            deeds::{Doing, Facts, OwnMarks, TARGETS},
-            store::{Kept, MemoryStore, Row, RowState},
-        },
-    },
+    driver::Applied,
+    sim::deeds::{Doing, Facts, OwnMarks, TARGETS},
     view::{Anchor, ConversationView, MessageView, TimelineItem},
 };
 use kith_protocol::{
     ConversationId, ErrorCode, Event, EventContent, EventId, TimestampMs, UserId,
     event::TitleBody,
     frame::{ConversationKind, Draft, OwnState},
+};
+use kith_sync::{
+    memory::{Kept, MemoryStore, Row, RowState},
+    ops::{LocalRange, LocalState, OutboxOp, OutboxUpdate, StoreOp},
+    ranges::Ranges,
 };
 use rusqlite::{Connection, OptionalExtension, config::DbConfig, params};
 use std::{cell::Cell, collections::BTreeMap, path::PathBuf, sync::OnceLock};
@@ -155,11 +154,11 @@ impl Disk {
         self.transact(Durability::Full, wall, apply::load).expect("a sound file").0
     }
 
-    pub(crate) fn apply(&mut self, ops: Vec<StoreOp>, wall: TimestampMs) -> Stored {
+    pub(crate) fn apply(&mut self, ops: Vec<StoreOp>, wall: TimestampMs) -> Applied {
         let durability = apply::durability(&ops);
         let work = |tx: &mut Tx<'_>| ops.into_iter().try_for_each(|op| apply::apply(tx, op));
         let ((), changes) = self.transact(durability, wall, work).expect("a sound file");
-        changes.into_stored()
+        changes.into_applied()
     }
 
     /// Carries out what the user does; `None` if it is refused.

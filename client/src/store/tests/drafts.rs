@@ -1,9 +1,7 @@
 use super::*;
-use crate::{
-    store::{drafts, outbox},
-    sync::ops::OutboxOp,
-};
+use crate::store::{drafts, outbox};
 use kith_protocol::frame::{Draft, DraftChange, StateChange};
+use kith_sync::ops::OutboxOp;
 
 async fn write(fixture: &Fixture, text: &str) {
     let (conversation, text) = (fixture.conversation, text.to_owned());

@@ -4,8 +4,8 @@ use super::{
     super::{place, rebuild, schema, scrub, tidy::Upkeep},
     *,
 };
-use crate::sync::ops::OutboxOp;
 use kith_protocol::ErrorCode;
+use kith_sync::ops::OutboxOp;
 use std::{fs, path::PathBuf};
 
 fn path(fixture: &Fixture) -> PathBuf {
@@ -182,7 +182,7 @@ async fn w9_an_edit_that_waits_goes_with_its_message() {
             fixture.write(move |tx| doing::edit(tx, Fixture::CID, target, "zanzibar")).await;
         let item = update.changed[0].item;
         if is_refused {
-            let sent = fixture.apply(vec![StoreOp::Sending { items: vec![item] }]).await.sending;
+            let sent = fixture.apply(vec![StoreOp::Sending { items: vec![item] }]).await.stored.sending;
             assert!(matches!(sent[0].op, OutboxOp::Event(_)));
         }
         fixture.number(bo, EventId::mint(), &EventContent::Delete { target });

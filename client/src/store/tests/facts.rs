@@ -59,7 +59,7 @@ async fn a_device_that_was_copied_before_its_first_sync_announces_nothing_of_it(
     fixture.says(fixture.bo, "old");
     let heads = heads_of(fixture.item(), 1);
     fixture.apply(vec![StoreOp::Device { device }, heads]).await;
-    let announces = |stored: Stored| {
+    let announces = |stored: Applied| {
         stored.notices.iter().any(|notice| matches!(notice, EngineEvent::MessageArrived { .. }))
     };
     assert!(!announces(fixture.apply(vec![fixture.append(1, 1)]).await));

@@ -3,11 +3,11 @@
 //! projects to the same rows again (I8).
 
 use super::*;
-use crate::sync::{Log, ops::LocalRange};
 use kith_protocol::frame::{
     MessageState, ServerFrame,
     spoil::{Spoiler, play},
 };
+use kith_sync::{Log, ops::LocalRange};
 use serde_json::json;
 
 /// Cases that failed once.
@@ -82,7 +82,7 @@ fn arrived(spoiler: &mut Spoiler, page: Page) -> Option<Page> {
     }
 }
 
-async fn local(fixture: &Fixture) -> crate::sync::ops::LocalConversation {
+async fn local(fixture: &Fixture) -> kith_sync::ops::LocalConversation {
     fixture.store.load_sync_state(nothing_earlier()).await.unwrap().conversations.remove(0)
 }
 

@@ -121,7 +121,7 @@ async fn found(fixture: &Fixture, text: &'static str) -> usize {
     fixture.read(move |db| crate::store::search::search(db, text, None, 50)).await.hits.len()
 }
 
-fn announced(stored: &Stored) -> Vec<&str> {
+fn announced(stored: &Applied) -> Vec<&str> {
     let arrived = stored.notices.iter().filter_map(|notice| match notice {
         EngineEvent::MessageArrived { text, .. } => Some(text.as_str()),
         _ => None,
@@ -358,7 +358,7 @@ async fn s7_o7_what_goes_out_again_is_deleted_for_everybody_who_holds_it() {
     let (_, _, update) = fixture.write(move |tx| doing::delete(tx, Fixture::CID, mine)).await;
     assert!(update.removed.is_empty(), "others show it until a deletion follows it");
     let kinds: Vec<_> = update.changed.iter().map(|entry| entry.what).collect();
-    assert_eq!(kinds, [crate::sync::ops::OutboxWhat::Relation]);
+    assert_eq!(kinds, [kith_sync::ops::OutboxWhat::Relation]);
 }
 
 /// What a conversation's outbox holds, in the order of sending: kind, text or nothing, state.

@@ -1,12 +1,10 @@
 use super::*;
-use crate::{
-    sync::ops::OutboxWhat,
-    view::{NoticeKind, SendState},
-};
+use crate::view::{NoticeKind, SendState};
 use kith_protocol::{
     event::{MemberBody, MemberChange, ReactionBody, TitleBody},
     frame::{MessageState, StateChange},
 };
+use kith_sync::ops::OutboxWhat;
 
 fn reaction(target: EventId, emoji: &str, on: bool) -> EventContent {
     EventContent::Reaction { target, reaction: ReactionBody { emoji: emoji.to_owned(), on } }
@@ -29,7 +27,7 @@ async fn c3_a_frame_applied_twice_changes_nothing() {
     let before = fixture.dump().await;
     let twice = fixture.apply(ops).await;
     assert_eq!(fixture.dump().await, before);
-    assert_eq!((twice.notices, twice.ended), (vec![], vec![]));
+    assert_eq!((twice.notices, twice.stored.ended), (vec![], vec![]));
 }
 
 #[tokio::test]
@@ -426,7 +424,7 @@ async fn s7_a_rewind_queues_own_events_again_with_their_ids() {
     assert_eq!((stored.rewound[0].ranges[0].high, stored.rewound[0].head), (Seq(1), Seq(1)));
     let items: Vec<_> = stored.queued.iter().map(|entry| entry.item).collect();
     let stored = fixture.apply(vec![StoreOp::Sending { items }]).await;
-    let crate::sync::ops::OutboxOp::Event(again) = &stored.sending[0].op else { panic!("an event") };
+    let kith_sync::ops::OutboxOp::Event(again) = &stored.sending[0].op else { panic!("an event") };
     assert_eq!((again.id, again.resubmitted), (mine.id, Some(true)));
 }
 
@@ -475,7 +473,7 @@ async fn a_message_below_a_page_without_news_is_news() {
     for emoji in ["👍", "🎉", "🚀"] {
         fixture.number(bo, EventId::mint(), &reaction(target, emoji, true));
     }
-    let arrived = |stored: &Stored| {
+    let arrived = |stored: &Applied| {
         let is_it = |notice: &&EngineEvent| matches!(notice, EngineEvent::MessageArrived { .. });
         stored.notices.iter().filter(is_it).count()
     };

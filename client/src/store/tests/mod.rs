@@ -30,9 +30,8 @@ mod worst;
 use super::{Changes, Db, Key, Store, Tx, conversations, people, unsent as doing};
 use crate::{
     ClientError,
-    driver::{SyncStore, nothing_earlier},
+    driver::{Applied, SyncStore, nothing_earlier},
     events::EngineEvent,
-    sync::ops::{OutboxUpdate, StoreOp, Stored},
     view::{Anchor, ConversationView, MessageView, TimelineItem},
 };
 use kith_protocol::{
@@ -41,7 +40,17 @@ use kith_protocol::{
     event::{MessageBody, Role},
     frame::{ConversationKind, HeadsItem, HeadsMember, OwnState, Page},
 };
+use kith_sync::ops::{OutboxUpdate, StoreOp, Stored};
 use tempfile::TempDir;
+
+/// Tests ask for both parts alike.
+impl std::ops::Deref for Applied {
+    type Target = Stored;
+
+    fn deref(&self) -> &Stored {
+        &self.stored
+    }
+}
 
 /// A store of Ada's with one direct conversation with Bo, and the server's log of it.
 pub(super) struct Fixture {
@@ -202,7 +211,7 @@ impl Fixture {
         if low == 1 { Chain::empty(self.conversation) } else { self.log[low as usize - 2].chain }
     }
 
-    pub(super) async fn apply(&self, ops: Vec<StoreOp>) -> Stored {
+    pub(super) async fn apply(&self, ops: Vec<StoreOp>) -> Applied {
         let stored = self.store.apply(ops, nothing_earlier()).await.unwrap();
         self.check_lines().await;
         self.check_counts().await;

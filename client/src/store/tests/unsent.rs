@@ -2,14 +2,14 @@ use super::*;
 use crate::{
     events::Problem,
     store::{list, outbox, own_state as own, search},
-    sync::ops::{EntryState, OutboxOp, OutboxWhat},
     view::{OutboxKind, OutboxState, SendState},
 };
 use kith_protocol::{ErrorCode, frame::StateChange};
+use kith_sync::ops::{EntryState, OutboxOp, OutboxWhat};
 
 async fn sending(fixture: &Fixture, items: &[i64]) -> Vec<OutboxOp> {
     let stored = fixture.apply(vec![StoreOp::Sending { items: items.to_vec() }]).await;
-    stored.sending.into_iter().map(|item| item.op).collect()
+    stored.stored.sending.into_iter().map(|item| item.op).collect()
 }
 
 async fn states(fixture: &Fixture) -> Vec<Option<SendState>> {

@@ -7,7 +7,7 @@ use super::{
     super::{place, schema},
     *,
 };
-use crate::sync::ops::{EntryState, OutboxWhat};
+use kith_sync::ops::{EntryState, OutboxWhat};
 use std::{fs, path::PathBuf};
 
 const KEY: [u8; 32] = [0x6b; 32];

@@ -47,7 +47,7 @@ async fn c2_a_row_that_is_gone_is_noticed_and_comes_again() {
     let fixture = filled(9).await;
     fixture.damage("DELETE FROM events WHERE seq = 5").await;
     let stored = fixture.apply(vec![fixture.verify()]).await;
-    let ends = |ranges: &[crate::sync::ops::LocalRange]| {
+    let ends = |ranges: &[kith_sync::ops::LocalRange]| {
         ranges.iter().map(|range| (range.low.0, range.high.0)).collect::<Vec<_>>()
     };
     assert_eq!(ends(&stored.repaired[0].ranges), [(1, 4)]);
