@@ -85,20 +85,11 @@ pub enum ConnectError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Want {
     /// A page before this seq (exclusive).
-    Older {
-        conversation: ConversationId,
-        before: Seq,
-    },
+    Older { conversation: ConversationId, before: Seq },
     /// What is missing between two ranges, inclusive on both sides.
-    Gap {
-        conversation: ConversationId,
-        from: Seq,
-        to: Seq,
-    },
+    Gap { conversation: ConversationId, from: Seq, to: Seq },
     /// The newest page, members and markers of a conversation that is being looked at.
-    Conversation {
-        conversation: ConversationId,
-    },
+    Conversation { conversation: ConversationId },
 }
 
 #[derive(Debug, Clone, PartialEq)]

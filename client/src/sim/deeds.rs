@@ -6,7 +6,10 @@ use kith_protocol::{
     event::{MemberBody, MessageBody, ReactionBody, TitleBody},
     frame::{Open, StateChange},
 };
-use kith_sync::{memory::{MemoryStore, Row, RowState}, ops::{LocalState, OutboxOp, OutboxUpdate, StoreOp}};
+use kith_sync::{
+    memory::{MemoryStore, Row, RowState},
+    ops::{LocalState, OutboxOp, OutboxUpdate, StoreOp},
+};
 
 /// One thing that a user does.
 #[derive(Debug, Clone)]

@@ -10,7 +10,7 @@ mod shown;
 use super::world::World;
 use kith_model::Conversation;
 use kith_protocol::{Chain, ConversationId, Event, EventId, Seq, UserId, limits};
-use kith_sync::{memory::MemoryStore, Link, Machine};
+use kith_sync::{Link, Machine, memory::MemoryStore};
 use std::collections::BTreeMap;
 
 /// What comes back at its place after a restore has a time of its own.

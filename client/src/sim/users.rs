@@ -9,7 +9,11 @@ use kith_protocol::{
     event::{MemberBody, MemberChange, Role},
     frame::{ConversationKind, DraftChange, Open, StateChange},
 };
-use kith_sync::{memory::{RowState, what}, Input, Want, ops::{OutboxOp, OutboxWhat}};
+use kith_sync::{
+    Input, Want,
+    memory::{RowState, what},
+    ops::{OutboxOp, OutboxWhat},
+};
 use std::collections::BTreeMap;
 
 /// Muted for ever.

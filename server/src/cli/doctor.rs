@@ -187,7 +187,9 @@ async fn bus(settings: &Settings, report: &mut Report) {
     let bus = match settings.bus() {
         Ok(Some(bus)) => bus,
         Ok(None) => return,
-        Err(error) => return report.bad(error, "docs/operate/configuration.md has both ways to name the bus"),
+        Err(error) => {
+            return report.bad(error, "docs/operate/configuration.md has both ways to name the bus");
+        }
     };
     if settings.embedded_db == Some(true) {
         report.warn(

@@ -3,7 +3,10 @@
 use super::super::world::World;
 use kith_model::Conversation;
 use kith_protocol::{ConversationId, ErrorCode, Event, EventId, Seq, UserId, error::ErrorClass};
-use kith_sync::{memory::{MemoryStore, Row, RowState, what}, ops::{OutboxOp, OutboxWhat}};
+use kith_sync::{
+    memory::{MemoryStore, Row, RowState, what},
+    ops::{OutboxOp, OutboxWhat},
+};
 use std::collections::BTreeMap;
 
 impl World {

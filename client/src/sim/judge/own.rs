@@ -3,7 +3,10 @@
 use super::super::world::World;
 use kith_model::Conversation;
 use kith_protocol::ConversationId;
-use kith_sync::{memory::{Kept, MemoryStore}, ops::OutboxOp};
+use kith_sync::{
+    memory::{Kept, MemoryStore},
+    ops::OutboxOp,
+};
 
 impl World {
     /// I7, S4

@@ -4,7 +4,10 @@ use super::super::world::World;
 use crate::{store::disk::Disk, view::MessageView};
 use kith_model::Conversation;
 use kith_protocol::{ConversationId, Event, EventId, Seq, UserId};
-use kith_sync::{memory::{MemoryStore, Row, what}, ops::OutboxWhat};
+use kith_sync::{
+    memory::{MemoryStore, Row, what},
+    ops::OutboxWhat,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a message has become, counted from the log alone.

@@ -1,7 +1,10 @@
 //! One client: its store, its machine and its clocks.
 
 use super::{Happening, World};
-use crate::{driver::Applied, sim::deeds::{SimStore, announced}};
+use crate::{
+    driver::Applied,
+    sim::deeds::{SimStore, announced},
+};
 use kith_protocol::{
     ClientFrame, ConversationId, DeviceId, ErrorCode, EventId, Seq, TimestampMs, UserId,
     frame::{Auth, OwnState},
