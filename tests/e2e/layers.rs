@@ -165,6 +165,21 @@ fn every_arrow_between_modules_is_drawn_and_every_drawn_arrow_is_there() {
 }
 
 #[test]
+fn crates_depend_on_each_other_as_drawn() {
+    let mut found = BTreeSet::new();
+    for (folder, _) in drawn("crates") {
+        let manifest = fs::read_to_string(root().join(&folder).join("Cargo.toml")).expect("a manifest");
+        let dependencies = manifest.lines().skip_while(|line| *line != "[dependencies]").skip(1);
+        for line in dependencies.take_while(|line| !line.starts_with('[')) {
+            if let Some((name, _)) = line.strip_prefix("kith-").and_then(|rest| rest.split_once(['.', ' '])) {
+                found.insert((folder.clone(), name.to_owned()));
+            }
+        }
+    }
+    assert_eq!(found, drawn("crates"), "left: the manifests, right: ARCHITECTURE.md");
+}
+
+#[test]
 fn paths_are_read_from_imports_code_and_macro_calls_but_not_from_tests_and_comments() {
     let text = "
         use crate::{db::{self, heads}, error as failure};
