@@ -38,7 +38,7 @@ use super::{
 };
 use kith_protocol::{ClientFrame, ConversationId, DeviceId, ErrorCode, EventId, Seq, TimestampMs, UserId};
 use live::Live;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use link::Link;
 #[cfg(any(test, feature = "testing"))]
@@ -144,7 +144,7 @@ pub struct Machine {
     beyond: Option<(u64, u64)>,
     /// Monotonic ms; an own-state change was missed, ask for heads then (S4).
     heads_at: Option<u64>,
-    logs: HashMap<ConversationId, Log>,
+    logs: BTreeMap<ConversationId, Log>,
     cursor: cursor::Cursor,
     /// The first of the heads that a connection begins with is still to come.
     awaits_heads: bool,
@@ -191,7 +191,7 @@ impl Machine {
             user_seq: 0,
             beyond: None,
             heads_at: None,
-            logs: HashMap::new(),
+            logs: BTreeMap::new(),
             cursor: cursor::Cursor::default(),
             awaits_heads: false,
             unheard: BTreeSet::new(),

@@ -5,7 +5,7 @@ mod turns;
 
 use super::ops::{EntryState, OutboxEntry, OutboxUpdate, OutboxWhat, StoreOp};
 use kith_protocol::{ConversationId, ErrorCode, EventId, Seq, TimestampMs, limits};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -65,7 +65,7 @@ pub(crate) enum Gate {
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     rows: BTreeMap<i64, Row>,
-    lanes: HashMap<ConversationId, Lane>,
+    lanes: BTreeMap<ConversationId, Lane>,
 }
 
 impl Outbox {
@@ -216,7 +216,7 @@ impl Outbox {
     /// `gates` sends freely. `most`: events and bytes of one `send`.
     pub(crate) fn take_turns(
         &mut self,
-        gates: &HashMap<ConversationId, Gate>,
+        gates: &BTreeMap<ConversationId, Gate>,
         most: (usize, usize),
         now: u64,
     ) -> Vec<i64> {

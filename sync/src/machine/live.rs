@@ -11,7 +11,7 @@ use kith_protocol::{
     },
     limits,
 };
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// People who are shown typing, over all conversations. Further ones are not shown.
 const TYPISTS_MAX: usize = 4 * limits::GROUP_MEMBERS_MAX;
@@ -29,11 +29,11 @@ struct OwnTyping {
 pub(super) struct Live {
     pub focus: Vec<ConversationId>,
     /// The newest conversations at the last heads.
-    pub newest: HashSet<ConversationId>,
+    pub newest: BTreeSet<ConversationId>,
     /// Whose presence is shown, sorted.
     watch: Vec<UserId>,
     presence: Option<PresenceState>,
-    own_typing: HashMap<ConversationId, OwnTyping>,
+    own_typing: BTreeMap<ConversationId, OwnTyping>,
     /// Who types, and until when it counts.
     typing: BTreeMap<(ConversationId, UserId), u64>,
     /// Received up to here, in a transaction that is not committed.
@@ -44,7 +44,7 @@ pub(super) struct Live {
     /// Until when the pace allows for what was pulled without anybody waiting for it, monotonic microseconds.
     pub paced_us: u64,
     profiles_wanted: BTreeSet<UserId>,
-    profiles_asked: HashSet<UserId>,
+    profiles_asked: BTreeSet<UserId>,
     pub members_wanted: BTreeSet<ConversationId>,
     pub markers_wanted: BTreeSet<ConversationId>,
     /// Profiles, members and markers are asked for after this.

@@ -6,7 +6,7 @@ use crate::{
     outbox::Gate,
 };
 use kith_protocol::{ClientFrame, ConversationId, ErrorCode, NewEvent, frame};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Events of a conversation wait this long for what others wrote meanwhile, ms from the heads of a connection on.
 pub(super) const CATCH_UP_MS: u64 = 2_000;
@@ -21,7 +21,7 @@ impl Machine {
     }
 
     pub(super) fn send_outbox(&mut self) {
-        let (mut gates, mut unconfirmed) = (HashMap::new(), Vec::new());
+        let (mut gates, mut unconfirmed) = (BTreeMap::new(), Vec::new());
         self.gate_at = None;
         for conversation in self.outbox.queued() {
             let Some((gate, until)) = self.gate(conversation) else { continue };
