@@ -77,14 +77,15 @@ impl Context {
     /// `invalid`.
     pub fn check(&self) -> Result<(), ErrorCode> {
         let is_kind = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-';
-        let is_plain =
-            |text: &str, max: usize| text.chars().count() <= max && !text.chars().any(char::is_control);
         let fits = (1..=32).contains(&self.kind.len())
             && self.kind.chars().all(is_kind)
             && !self.id.is_empty()
-            && is_plain(&self.id, 128)
+            && check_line(&self.id, 128).is_ok()
             && self.title.as_deref().is_none_or(|title| check_line(title, 128).is_ok())
-            && self.link.as_deref().is_none_or(|link| link.starts_with("https://") && is_plain(link, 2_048));
+            && self
+                .link
+                .as_deref()
+                .is_none_or(|link| link.starts_with("https://") && check_line(link, 2_048).is_ok());
         if fits { Ok(()) } else { Err(ErrorCode::Invalid) }
     }
 }

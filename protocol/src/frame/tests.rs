@@ -69,3 +69,22 @@ fn presence_is_a_short_array() {
     assert_eq!(text, format!(r#"["{user}","online"]"#));
     assert_eq!(serde_json::from_str::<crate::ephemeral::Presence>(&text).unwrap(), online);
 }
+
+#[test]
+fn sec_065_invisible_and_bidi_characters_in_a_context_are_invalid() {
+    let context = |id: &str, link: &str| Context {
+        kind: "job".to_owned(),
+        id: id.to_owned(),
+        title: None,
+        link: Some(link.to_owned()),
+    };
+    let link = "https://example.org/jobs/7";
+    assert_eq!(context("7 👩‍🔧", link).check(), Ok(()));
+    for bad in ['\u{202e}', '\u{2066}', '\u{200b}', '\u{200d}', '\u{feff}', '\u{2028}', '\u{e0041}', '\u{7}']
+    {
+        assert_eq!(context(&format!("7{bad}8"), link).check(), Err(ErrorCode::Invalid), "id {bad:?}");
+        assert_eq!(context("7", &format!("{link}{bad}8")).check(), Err(ErrorCode::Invalid), "link {bad:?}");
+    }
+    assert_eq!(context(&"é".repeat(128), link).check(), Ok(()));
+    assert_eq!(context(&"é".repeat(129), link).check(), Err(ErrorCode::Invalid));
+}
