@@ -303,10 +303,8 @@ impl Config {
     pub const SESSION_IDLE_DAYS: i32 = 30;
     /// How long a session may last at all.
     pub const SESSION_ABSOLUTE_DAYS: i32 = 180;
-    /// The bytes of an HTTP body.
-    pub const BODY_BYTES_MAX: usize = limits::HTTP_BODY_BYTES_MAX;
-    /// The bytes of a body from somebody who is not signed in.
-    pub const OPEN_BODY_BYTES_MAX: usize = 16 * 1024;
+    /// The bytes of an HTTP body on routes that take no text of a message.
+    pub const SMALL_BODY_BYTES_MAX: usize = 16 * 1024;
 }
 
 #[cfg(test)]

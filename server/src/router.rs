@@ -2,14 +2,18 @@
 
 use crate::{config::Config, error::ApiError, http, rates::Rate, state::AppState, telemetry};
 use axum::{
-    Extension, Json, Router,
+    Extension, Router,
+    body::Bytes,
     extract::DefaultBodyLimit,
-    http::{HeaderValue, header::CACHE_CONTROL},
+    http::{
+        HeaderValue,
+        header::{CACHE_CONTROL, CONTENT_TYPE},
+    },
     middleware,
     response::Response,
     routing::{MethodRouter, delete, get, patch, post, put},
 };
-use kith_protocol::{api, frame};
+use kith_protocol::{api, frame, limits};
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
@@ -197,9 +201,18 @@ pub fn route_list() -> Vec<(&'static str, &'static str, Access)> {
     routes().into_iter().map(|route| (route.method, route.path, route.access)).collect()
 }
 
+/// The bytes of a route's body: it is in memory before anybody knows whether the request is allowed.
+pub fn body_bytes_max(method: &str, path: &str) -> usize {
+    match (method, path) {
+        ("post", "/v1/exchange") => limits::HTTP_BODY_BYTES_MAX,
+        ("post", "/v1/conversations" | "/v1/conversations/{id}/messages") => limits::INBOUND_FRAME_BYTES_MAX,
+        _ => Config::SMALL_BODY_BYTES_MAX,
+    }
+}
+
 /// Puts the routes together with what all of them share.
 pub fn router(state: AppState) -> Router {
-    let description = Json(openapi());
+    let description = Bytes::from(openapi().to_string());
     routes()
         .into_iter()
         .fold(Router::new(), |router, route| {
@@ -210,16 +223,13 @@ pub fn router(state: AppState) -> Router {
                 Some(rate) => handler.layer(Extension(rate)),
                 None => handler,
             };
-            let handler = match route.access {
-                Access::Open => handler.layer(DefaultBodyLimit::max(Config::OPEN_BODY_BYTES_MAX)),
-                Access::SignedIn => handler,
-            };
-            router.route(route.path, handler)
+            let limit = DefaultBodyLimit::max(body_bytes_max(route.method, route.path));
+            router.route(route.path, handler.layer(limit))
         })
-        .route("/openapi.json", get(|| async move { description }))
+        .route("/openapi.json", get(|| async move { ([(CONTENT_TYPE, "application/json")], description) }))
         .fallback(unknown_route)
         .method_not_allowed_fallback(unknown_route)
-        .layer(DefaultBodyLimit::max(Config::BODY_BYTES_MAX))
+        .layer(DefaultBodyLimit::max(Config::SMALL_BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(state.clone(), http::deadline::answer_in_time))
         .layer(middleware::map_response(no_store))
         .layer(middleware::from_fn(telemetry::trace))

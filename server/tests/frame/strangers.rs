@@ -1,6 +1,7 @@
 //! Whoever has not signed in takes little of the server: small bodies, few connections, and not for long.
 
 use crate::support::World;
+use kith_protocol::ConversationId;
 use kith_server::Config;
 use std::{net::SocketAddr, time::Duration};
 use tokio::{
@@ -20,6 +21,26 @@ async fn sec_028_a_body_of_a_stranger_has_at_most_16_kib() {
             let answer = asked.body(vec![b' '; bytes]).send().await.unwrap();
             assert_eq!(answer.status(), status, "{path} with {bytes}");
         }
+    }
+}
+
+#[tokio::test]
+async fn sec_029_a_body_has_the_limit_of_its_route_also_from_people_who_are_signed_in() {
+    let world = World::start().await;
+    let ada = world.person("ada").await;
+    for (method, path, _) in kith_server::router::route_list() {
+        if !["post", "put", "patch"].contains(&method) || path.starts_with("/v1/blocks") {
+            continue;
+        }
+        let limit = kith_server::router::body_bytes_max(method, path);
+        assert!(
+            limit <= 16 * 1024 || ["/v1/exchange", "/v1/conversations"].iter().any(|p| path.starts_with(p))
+        );
+        let url = world.server.url(&path.replace("{id}", &ConversationId::mint().to_string()));
+        let asked = world.client.request(method.to_uppercase().parse().unwrap(), url);
+        let asked = asked.bearer_auth(&ada.access_token).header("content-type", "application/json");
+        let answer = asked.body(vec![b' '; limit + 1]).send().await.unwrap();
+        assert_eq!(answer.status(), 413, "{method} {path}");
     }
 }
 
