@@ -4,7 +4,7 @@ use super::super::world::World;
 use kith_model::Conversation;
 use kith_protocol::ConversationId;
 use kith_sync::{
-    memory::{Kept, MemoryStore},
+    memory::{Kept, MemoryStore, Row},
     ops::OutboxOp,
 };
 
@@ -56,7 +56,8 @@ impl World {
         let is = read == state.read || (is_lost && read > state.read);
         assert!(is, "seed {seed}: I7, client {client}: {read} and {}", state.read);
         let marked = one.read.get(&conversation).copied().unwrap_or_default();
-        let waits = image.outbox.values().any(|row| matches!(row.op, OutboxOp::State(_)));
+        let waits_here = |row: &Row| row.conversation == conversation && matches!(row.op, OutboxOp::State(_));
+        let waits = image.outbox.values().any(waits_here);
         assert!(state.read >= marked || waits || is_lost, "seed {seed}: I7, a read marker was lost");
         self.last_word_counts(client, conversation, waits || is_lost);
     }
