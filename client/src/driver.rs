@@ -58,7 +58,7 @@ pub(crate) trait SyncStore: Send + Sync + 'static {
 pub(crate) struct Applied {
     /// For the machine.
     pub(crate) stored: Stored,
-    /// What changed, for whoever shows it. Gathered: one notice a thing.
+    /// Changes for the window: one notice for each changed item.
     pub(crate) notices: Vec<EngineEvent>,
 }
 

@@ -80,16 +80,23 @@ impl Repair {
         }
     }
 
-    /// Hands on what committed since the last look and nobody has handed on. Each statement has its own deadline: what
-    /// all of them need grows with what was missed. Suspects that a fault leaves over come first in the next look.
+    /// Hands on what committed since the last look and nobody has handed on. Each read has its own deadline: the time
+    /// of all of them grows with what was missed. Suspects that a fault leaves over come first in the next look.
     async fn look(&self, last: &mut Option<Stand>, suspects: &mut VecDeque<StretchRow>) {
         match within(self.limit, self.written(last.as_ref())).await {
             Ok((stand, written)) => {
+                // Keys of another incarnation may be other conversations'.
+                if last.as_ref().is_some_and(|last| last.incarnation != stand.incarnation) {
+                    suspects.clear();
+                }
                 *last = Some(stand);
                 suspects.extend(written.into_iter().filter(|row| !self.missing(row).is_empty()));
                 suspects.truncate(SUSPECTS_MAX);
             }
-            Err(error) => tracing::debug!(%error, "could not look for what the bus has lost"),
+            Err(error) => {
+                tracing::debug!(%error, "could not look for what the bus has lost");
+                return;
+            }
         }
         if !suspects.is_empty() {
             sleep(GRACE).await;
