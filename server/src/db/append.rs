@@ -70,7 +70,7 @@ pub async fn append(
                ORDER BY h.conversation_id
                FOR NO KEY UPDATE OF h
            ), known AS MATERIALIZED (
-               SELECT DISTINCT asked.key FROM UNNEST($9::bigint[], $11::uuid[]) AS asked (key, id)
+               SELECT asked.key FROM UNNEST($9::bigint[], $11::uuid[]) AS asked (key, id)
                CROSS JOIN LATERAL (
                    SELECT FROM events WHERE conversation_key = asked.key AND id = asked.id LIMIT 1
                ) AS one

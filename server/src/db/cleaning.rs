@@ -3,34 +3,58 @@
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// Looks at the next `limit` devices after `after`, by id. Removes those that were signed out or last seen
-/// `forget_days` ago, and the tokens of those that were signed out `tokens_days` ago. Answers the last device that was
-/// looked at; `None` when there is none.
+/// A device that a step looks at.
+pub struct DeviceRow {
+    /// Its id.
+    pub id: Uuid,
+    /// Nobody needs its tokens any more.
+    pub are_tokens_over: bool,
+    /// Nobody needs it any more.
+    pub is_over: bool,
+}
+
+/// The next `limit` devices after `after`, by id. The tokens of one that was signed out `tokens_days` ago are over, and
+/// the device itself `forget_days` after that or after it was last seen.
 pub async fn devices(
     conn: &mut PgConnection,
     after: Uuid,
     limit: i64,
     forget_days: i32,
     tokens_days: i32,
-) -> Result<Option<Uuid>, sqlx::Error> {
-    sqlx::query_scalar!(
-        "WITH step AS MATERIALIZED (
-             SELECT id, revoked_at, last_seen FROM devices WHERE id > $1 ORDER BY id LIMIT $2
-         ), tokens AS (
-             DELETE FROM refresh_tokens WHERE device_id = ANY (ARRAY(
-                 SELECT id FROM step WHERE revoked_at < now() - make_interval(days => $4)))
-         ), gone AS (
-             DELETE FROM devices WHERE id = ANY (ARRAY(
-                 SELECT id FROM step WHERE coalesce(revoked_at, last_seen) < now() - make_interval(days => $3)))
-         )
-         SELECT id FROM step ORDER BY id DESC LIMIT 1",
+) -> Result<Vec<DeviceRow>, sqlx::Error> {
+    sqlx::query_as!(
+        DeviceRow,
+        r#"SELECT id,
+                  coalesce(revoked_at < now() - make_interval(days => $4), false)
+                      OR coalesce(revoked_at, last_seen) < now() - make_interval(days => $3) AS "are_tokens_over!",
+                  coalesce(revoked_at, last_seen) < now() - make_interval(days => $3) AS "is_over!"
+           FROM devices WHERE id > $1 ORDER BY id LIMIT $2"#,
         after,
         limit,
         forget_days,
         tokens_days,
     )
-    .fetch_optional(conn)
+    .fetch_all(conn)
     .await
+}
+
+/// Removes tokens of these devices, `limit` at most; answers how many.
+pub async fn remove_tokens(conn: &mut PgConnection, devices: &[Uuid], limit: i64) -> Result<u64, sqlx::Error> {
+    let done = sqlx::query!(
+        "DELETE FROM refresh_tokens WHERE hash = ANY (ARRAY(
+             SELECT hash FROM refresh_tokens WHERE device_id = ANY ($1) LIMIT $2))",
+        devices,
+        limit,
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Removes these devices.
+pub async fn remove_devices(conn: &mut PgConnection, devices: &[Uuid]) -> Result<(), sqlx::Error> {
+    sqlx::query!("DELETE FROM devices WHERE id = ANY ($1)", devices).execute(conn).await?;
+    Ok(())
 }
 
 /// Looks at the next `limit` invitations after `after`, by hash, and removes those that ended `forget_days` ago. Answers

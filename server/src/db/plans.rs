@@ -28,7 +28,11 @@ const RANGES: &[(&str, &str, &str)] = &[
         "devices_user_idx",
         "the devices of one person: 10, and those that were signed out in the last months",
     ),
-    ("", "refresh_tokens_device_idx", "the tokens of one device: those of the last days"),
+    (
+        "",
+        "refresh_tokens_exchanged_idx",
+        "the tokens of one device, at most 10,000 that were exchanged, or LIMIT of those of several",
+    ),
     ("AS gone", "users_disabled_idx", "who was disabled in the last minute"),
     ("AS gone", "devices_revoked_idx", "who was signed out in the last minute"),
     ("", "notifications_user_idx", "the notifications of one person: 50 are kept"),

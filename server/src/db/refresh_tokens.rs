@@ -110,7 +110,12 @@ pub async fn insert_many(
     Ok(())
 }
 
-/// Notes that a token was exchanged, and for which one. Forgets what this device exchanged long ago.
+/// Tokens of one device that were exchanged and are still known, so that a reuse of them is noticed. A token every ten
+/// minutes for thirty days, the longest that one is good for, is half as many.
+pub const EXCHANGED_MAX: i64 = 10_000;
+
+/// Notes that a token was exchanged, and for which one. Forgets what this device exchanged long ago, and what is more than
+/// [`EXCHANGED_MAX`].
 pub async fn mark_exchanged(
     conn: &mut PgConnection,
     hash: &[u8],
@@ -127,9 +132,13 @@ pub async fn mark_exchanged(
     .await?;
     sqlx::query!(
         "DELETE FROM refresh_tokens
-         WHERE device_id = $1 AND exchanged_at < now() - make_interval(days => $2)",
+         WHERE device_id = $1 AND exchanged_at < greatest(
+             now() - make_interval(days => $2),
+             (SELECT exchanged_at FROM refresh_tokens WHERE device_id = $1 AND exchanged_at IS NOT NULL
+              ORDER BY exchanged_at DESC OFFSET $3::bigint - 1 LIMIT 1))",
         device.as_uuid(),
         forget_after_days,
+        EXCHANGED_MAX,
     )
     .execute(conn)
     .await?;
@@ -152,4 +161,38 @@ pub async fn exchange_all_of_device(conn: &mut PgConnection, device: DeviceId) -
 pub async fn delete_of_device(conn: &mut PgConnection, device: DeviceId) -> Result<(), sqlx::Error> {
     sqlx::query!("DELETE FROM refresh_tokens WHERE device_id = $1", device.as_uuid()).execute(conn).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sqlx::Connection as _;
+
+    #[tokio::test]
+    async fn s11_of_a_device_that_exchanges_without_end_the_newest_tokens_are_known() {
+        let database = crate::testing::database().await.unwrap();
+        let mut conn = PgConnection::connect(database.url()).await.unwrap();
+        let device = DeviceId::mint();
+        sqlx::query(
+            "WITH own AS (
+                 INSERT INTO users (id, username, display_name, password_hash) VALUES ($1, 'ada', '', '')
+             ), used AS (INSERT INTO devices (id, user_id, name) VALUES ($1, $1, 'desk'))
+             INSERT INTO refresh_tokens (hash, device_id, exchanged_at)
+             SELECT int4send(n), $1, now() - make_interval(secs => n)
+             FROM generate_series(1, $2::integer + 4) AS n",
+        )
+        .bind(device.as_uuid())
+        .bind(EXCHANGED_MAX)
+        .execute(&mut conn)
+        .await
+        .unwrap();
+        insert(&mut conn, b"old", device).await.unwrap();
+        insert(&mut conn, b"new", device).await.unwrap();
+        mark_exchanged(&mut conn, b"old", b"new", device, 30).await.unwrap();
+        let sql = "SELECT count(*), count(exchanged_at), max(now() - exchanged_at) < make_interval(secs => $1)
+                   FROM refresh_tokens";
+        let (all, exchanged, are_newest): (i64, i64, bool) =
+            sqlx::query_as(sql).bind(EXCHANGED_MAX as f64).fetch_one(&mut conn).await.unwrap();
+        assert_eq!((all, exchanged, are_newest), (EXCHANGED_MAX + 1, EXCHANGED_MAX, true));
+    }
 }

@@ -2,14 +2,16 @@
 
 use crate::{
     config::Config,
-    db::{self, lanes::within},
+    db::{self, cleaning::DeviceRow, lanes::within},
 };
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use std::time::Duration;
 use uuid::Uuid;
 
 /// Devices, or invitations, of one step.
 const STEP: i64 = 1_000;
+/// Refresh tokens that one step removes.
+const TOKENS_MAX: i64 = 10_000;
 /// The longest step: as long as the database gives a statement.
 const STEP_WITHIN: Duration = Duration::from_secs(30);
 /// A device stays known for longer than any of its tokens could be taken for one from before a restore (S11): by then each
@@ -34,11 +36,23 @@ pub struct Place {
 pub async fn step(pool: &PgPool, from: &Place) -> Result<Place, sqlx::Error> {
     let cleaned = async {
         let mut conn = pool.acquire().await?;
-        let device = db::cleaning::devices(&mut conn, from.device, STEP, DEVICE_DAYS, TOKENS_DAYS).await?;
+        let device = devices(&mut conn, from.device).await?;
         let invite = db::cleaning::invites(&mut conn, &from.invite, STEP, INVITE_DAYS).await?;
-        Ok(Place { device: device.unwrap_or_default(), invite: invite.unwrap_or_default() })
+        Ok(Place { device, invite: invite.unwrap_or_default() })
     };
     within(STEP_WITHIN, cleaned).await
+}
+
+/// Removes devices and tokens of one step; answers where the next one begins: at the same place, if tokens are left.
+async fn devices(conn: &mut PgConnection, from: Uuid) -> Result<Uuid, sqlx::Error> {
+    let rows = db::cleaning::devices(conn, from, STEP, DEVICE_DAYS, TOKENS_DAYS).await?;
+    let ids = |is: fn(&DeviceRow) -> bool| rows.iter().filter(|row| is(row)).map(|row| row.id).collect::<Vec<_>>();
+    let removed = db::cleaning::remove_tokens(conn, &ids(|row| row.are_tokens_over), TOKENS_MAX).await?;
+    if i64::try_from(removed).is_ok_and(|removed| removed >= TOKENS_MAX) {
+        return Ok(from);
+    }
+    db::cleaning::remove_devices(conn, &ids(|row| row.is_over)).await?;
+    Ok(rows.last().map_or(Uuid::nil(), |row| row.id))
 }
 
 #[cfg(test)]
@@ -73,5 +87,31 @@ mod tests {
         let tokens = "SELECT right(device_id::text, 1) FROM refresh_tokens ORDER BY 1";
         assert_eq!(left(tokens).await.unwrap(), ["1", "2", "4"]);
         assert_eq!(left("SELECT hash::text FROM invites").await.unwrap().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn s11_many_tokens_are_removed_in_bounded_steps_and_their_device_after_them() {
+        let database = crate::testing::database().await.unwrap();
+        let pool = db::connect(database.url(), 2).await.unwrap();
+        sqlx::raw_sql(
+            "INSERT INTO users (id, username, display_name, password_hash)
+                 VALUES ('00000000-0000-0000-0000-000000000001', 'ada', '', '');
+             INSERT INTO devices (id, user_id, name, last_seen)
+                 VALUES ('00000000-0000-0000-0000-000000000002', '00000000-0000-0000-0000-000000000001', 'desk',
+                         now() - make_interval(days => 191));
+             INSERT INTO refresh_tokens (hash, device_id)
+                 SELECT int4send(n), '00000000-0000-0000-0000-000000000002' FROM generate_series(1, 10001) AS n;",
+        )
+        .execute(&pool)
+        .await
+        .unwrap();
+        let left = async || {
+            let sql = "SELECT (SELECT count(*) FROM refresh_tokens), (SELECT count(*) FROM devices)";
+            sqlx::query_as::<_, (i64, i64)>(sql).fetch_one(&pool).await.unwrap()
+        };
+        let next = step(&pool, &Place::default()).await.unwrap();
+        assert_eq!((next.device, left().await), (Uuid::nil(), (1, 1)), "the same place again");
+        let next = step(&pool, &next).await.unwrap();
+        assert_eq!((next.device, left().await), (Uuid::from_u128(2), (0, 0)));
     }
 }

@@ -20,8 +20,8 @@ const USER_BYTES_MAX: usize = 1024 * 1024;
 const USERS_MAX: usize = 16_384;
 /// What an event costs beside the bytes of its body, in bytes: its share of a commit.
 const EVENT_COST: usize = 1_024;
-/// What a user may take each round, in bytes.
-const QUANTUM: usize = 4 * 1_024;
+/// What a user may take each round, in bytes: sixteen short messages, which are then numbered, stored and written together.
+const QUANTUM: usize = 20 * 1_024;
 
 /// Why a job was not taken; it is handed back.
 #[derive(Debug)]

@@ -31,8 +31,10 @@ const ADDRESS_BURST: NonZeroU32 = NonZeroU32::new(60).unwrap();
 const REFRESHES_PER_S: NonZeroU32 = NonZeroU32::new(20).unwrap();
 /// And their burst.
 const REFRESHES_BURST: NonZeroU32 = NonZeroU32::new(600).unwrap();
-/// Refresh tokens that one device exchanges: a burst, then one a second. It needs one in ten minutes.
+/// Refresh tokens that one device exchanges. It needs one in ten minutes.
 const DEVICE_REFRESHES_BURST: NonZeroU32 = NonZeroU32::new(60).unwrap();
+/// One in ten seconds.
+const DEVICE_REFRESHES_PER_HOUR: NonZeroU32 = NonZeroU32::new(360).unwrap();
 
 struct Attempts {
     count: u32,
@@ -108,12 +110,13 @@ pub struct SignInLimits {
 impl Default for SignInLimits {
     fn default() -> Self {
         let each_second = Quota::per_second(NonZeroU32::MIN);
+        let each_device = Quota::per_hour(DEVICE_REFRESHES_PER_HOUR).allow_burst(DEVICE_REFRESHES_BURST);
         Self {
             attempts: Mutex::default(),
             homes: quick_cache::sync::Cache::new(HOMES_MAX),
             addresses: RateLimiter::keyed(each_second.allow_burst(ADDRESS_BURST)),
             refreshes: RateLimiter::keyed(Quota::per_second(REFRESHES_PER_S).allow_burst(REFRESHES_BURST)),
-            device_refreshes: RateLimiter::keyed(each_second.allow_burst(DEVICE_REFRESHES_BURST)),
+            device_refreshes: RateLimiter::keyed(each_device),
         }
     }
 }

@@ -39,8 +39,6 @@ use uuid::Uuid;
 const SENDS_MAX: usize = 64;
 /// The longest that a frame waits for the database; longer than PostgreSQL lets a statement run.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(40);
-/// For frames with deadlines of their own.
-const NEVER: Duration = Duration::MAX;
 /// Attempts to read a watch list while blocks change. After that the answer is `busy`.
 const WATCH_TRIES: usize = 5;
 
@@ -150,9 +148,14 @@ impl Session {
 
     async fn dispatch(&mut self, received: ReceivedClientFrame) {
         let request = received.request;
-        // A send has deadlines of its own: for its place in the lane, and the lane's.
-        let limit = if matches!(received.frame, ClientFrame::Send(_)) { NEVER } else { ANSWERED_WITHIN };
-        let handled = timeout(limit, self.handle(received)).await.unwrap_or(Err(ApiError::Unavailable));
+        let handled = match received.frame {
+            // It has deadlines of its own: for its place in the lane, and the lane's.
+            ClientFrame::Send(send) => self.send(send, request).await,
+            // Boxed: a send would pay for the size of all other handlers.
+            frame => Box::pin(timeout(ANSWERED_WITHIN, self.handle(frame, request)))
+                .await
+                .unwrap_or(Err(ApiError::Unavailable)),
+        };
         match (handled, request) {
             (Err(error), _) => self.answer(&error.frame(request)),
             (Ok(Answer::Done), Some(_)) => {
@@ -171,13 +174,13 @@ impl Session {
         }
     }
 
-    async fn handle(&mut self, received: ReceivedClientFrame) -> Result<Answer, ApiError> {
+    async fn handle(&mut self, frame: ClientFrame, request: Option<u64>) -> Result<Answer, ApiError> {
         let (state, user) = (self.state.clone(), self.user());
         let one = |frame| Ok(Answer::Frames(vec![frame]));
-        match received.frame {
+        match frame {
             ClientFrame::Hello(_) => Err(ApiError::invalid("hello comes once")),
             ClientFrame::Auth(auth) => self.renew(&auth).await,
-            ClientFrame::Send(send) => self.send(send, received.request).await,
+            ClientFrame::Send(send) => self.send(send, request).await,
             ClientFrame::Open(open) => self.open(open).await,
             ClientFrame::Pull(pull) => {
                 self.state.metrics.pulls.inc();
@@ -194,7 +197,7 @@ impl Session {
                 let own = own::change(&state, user, Some(self.connection.id), &change).await?;
                 one(ServerFrame::OwnState(own))
             }
-            ClientFrame::Delivered(delivered) => self.deliver(delivered, received.request).await,
+            ClientFrame::Delivered(delivered) => self.deliver(delivered, request).await,
             ClientFrame::Heads(heads) => self.heads(&heads).await,
             ClientFrame::Members(asked) => {
                 let mut conn = state.pool.acquire().await?;
@@ -319,6 +322,8 @@ impl Session {
         if asked.full == Some(true) {
             self.allowance.take_full_heads(Instant::now())?;
         }
+        // As much work as a greeting.
+        let _turn = self.state.turns.take().await?;
         let snapshot = heads::snapshot(&self.state.pool, self.user(), None).await?;
         self.state.metrics.heads(true, false);
         Ok(Answer::Frames(snapshot.parts.into_iter().map(ServerFrame::Heads).collect()))
