@@ -48,7 +48,7 @@ async fn sec_085_a_a30_without_a_secret_store_a_passphrase_keeps_the_sign_in() -
     let window = stage.window_in("ada", &bus.environment()).await?;
     window.fill("unlock-passphrase", "not the passphrase").await?;
     window.click("unlock-submit").await?;
-    window.sees("unlock-error", "not the passphrase").await?;
+    window.sees("unlock-error", "Wrong passphrase").await?;
     window.picture("keys-unlock").await?;
     window.fill("unlock-passphrase", PASSPHRASE).await?;
     window.click("unlock-submit").await?;

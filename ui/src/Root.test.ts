@@ -25,7 +25,9 @@ describe('signing in', () => {
     await fireEvent.input(screen.getByTestId('signin-username'), { target: { value: 'ada' } });
     await fireEvent.input(screen.getByTestId('signin-password'), { target: { value: 'correct horse' } });
     await fireEvent.click(screen.getByTestId('signin-submit'));
-    await waitFor(() => expect(screen.getByTestId('signin-error').textContent).toContain('do not fit'));
+    await waitFor(() =>
+      expect(screen.getByTestId('signin-error').textContent).toContain('Wrong username or password'),
+    );
   });
 });
 
@@ -167,7 +169,7 @@ describe('drawing', () => {
     const shell = createFake();
     const painted = vi.spyOn(shell, 'painted').mockResolvedValue(true);
     render(Root, { shell });
-    expect((await screen.findByTestId('toast')).textContent).toContain('slower, safer way');
+    expect((await screen.findByTestId('toast')).textContent).toContain('compatibility mode');
     expect(painted.mock.calls.filter(([what]) => what === 'frame')).toHaveLength(1);
   });
 });

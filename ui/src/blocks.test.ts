@@ -121,7 +121,7 @@ describe('blocked people in the settings', () => {
   it('say what is wrong without a network, and are asked for again with it', async () => {
     const shell = await settings({ fill: (world) => void world.blocked.add('p1') }, false);
     const blocked = await list();
-    expect(await blocked.findByText(/cannot be reached/)).toBeTruthy();
+    expect(await blocked.findByText(/Can't reach the server/)).toBeTruthy();
     expect(blocked.getByRole('button', { name: 'Try again' })).toBeTruthy();
     shell.online(true);
     expect(await blocked.findByTestId('person-row')).toBeTruthy();

@@ -125,7 +125,7 @@ describe('a link that comes while the app runs', () => {
     shell.follow({ kind: 'start', with: 'nobody.here', context: null });
     const query = (await screen.findByTestId('new-chat-query')) as HTMLInputElement;
     await waitFor(() => expect(query.value).toBe('nobody.here'));
-    await screen.findByText(/Nobody is found/);
+    await screen.findByText(/No one found/);
     expect(done()).toEqual([]);
   });
 });

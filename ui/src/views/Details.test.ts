@@ -76,7 +76,7 @@ describe("a group's details", () => {
     const remove = vi.spyOn(shell, 'removeMember');
     await fireEvent.click(within(member('dana')).getByRole('button', { name: 'Remove Dana' }));
     expect(remove).not.toHaveBeenCalled();
-    await fireEvent.click(within(member('dana')).getByRole('button', { name: 'Really remove Dana' }));
+    await fireEvent.click(within(member('dana')).getByRole('button', { name: 'Remove Dana from group' }));
     await waitFor(() => expect(names()).not.toContain('dana'));
     expect(remove).toHaveBeenCalledWith('c5', 'p5');
   });

@@ -27,7 +27,7 @@ describe('a profile under a passphrase', () => {
     const list = vi.spyOn(shell, 'conversations');
     await type('unlock-passphrase', 'not the passphrase');
     await click('unlock-submit');
-    expect(await text('unlock-error')).toContain('not the passphrase');
+    expect(await text('unlock-error')).toContain('Wrong passphrase');
     expect(list).not.toHaveBeenCalled();
     await type('unlock-passphrase', 'correct horse battery');
     await click('unlock-submit');
@@ -189,7 +189,7 @@ describe('the place of sign-in and key', () => {
     await click('change-passphrase');
     await type('passphrase-current', 'not the passphrase');
     await twice('another passphrase');
-    expect(await text('passphrase-error')).toContain('not the passphrase');
+    expect(await text('passphrase-error')).toContain('Wrong passphrase');
     await type('passphrase-current', 'correct horse battery');
     await click('passphrase-submit');
     await waitFor(() => expect(screen.queryByTestId('passphrase-submit')).toBeNull());

@@ -20,7 +20,7 @@ describe('settings', () => {
     await fireEvent.click(screen.getByLabelText('Dark'));
     await waitFor(() => expect(document.documentElement.dataset.theme).toBe('dark'));
     expect(await shell.getSettings()).toMatchObject({ theme: 'dark' });
-    await fireEvent.click(screen.getByLabelText('As the system'));
+    await fireEvent.click(screen.getByLabelText('Match system'));
     await waitFor(() => expect(document.documentElement.dataset.theme).toBeUndefined());
   });
 
@@ -75,7 +75,7 @@ describe('newer versions', () => {
     const install = vi.spyOn(shell, 'installUpdate');
     shell.updated(available);
     await fireEvent.click(await screen.findByTestId('update-offer'));
-    expect((await screen.findByTestId('update')).textContent).toContain('Kith 0.2.0 is there');
+    expect((await screen.findByTestId('update')).textContent).toContain('Kith 0.2.0 is available');
     expect(screen.getByText(/<b>Bolder<\/b>/)).toBeTruthy();
     expect(install).not.toHaveBeenCalled();
     await fireEvent.click(screen.getByTestId('update-install'));
@@ -90,9 +90,9 @@ describe('newer versions', () => {
   });
 
   it.each([
-    ['update_untrusted', /not signed.*thrown away/],
+    ['update_untrusted', /not signed.*deleted/],
     ['update_insecure', /https:/],
-    ['update_unreachable', /cannot be reached/],
+    ['update_unreachable', /Can't reach the update server/],
     ['update_not_installed', /could not be written/],
   ])('say of %s why, and that the old one goes on', async (code, why) => {
     const shell = await settings();
@@ -100,7 +100,7 @@ describe('newer versions', () => {
     const text = (await screen.findByRole('alert')).textContent;
     expect(text).toMatch(why);
     expect(text).toMatch(/Kith 0\.1\.0 goes on as it is/);
-    expect(screen.getByTestId('update-look').textContent).toContain('Look again');
+    expect(screen.getByTestId('update-look').textContent).toContain('Check again');
   });
 
   it('show how far they are, and nothing can be begun twice', async () => {
@@ -119,7 +119,7 @@ describe('newer versions', () => {
 
   it('are not looked for by itself when that is switched off', async () => {
     const shell = await settings();
-    await fireEvent.click(screen.getByLabelText('Look by itself, once a day'));
+    await fireEvent.click(screen.getByLabelText('Check for updates daily'));
     await waitFor(async () => expect(await shell.getSettings()).toMatchObject({ look_for_updates: false }));
   });
 });
@@ -136,7 +136,7 @@ describe('devices', () => {
     const other = screen.getByText('Old computer').closest('li') as HTMLElement;
     await fireEvent.click(within(other).getByRole('button', { name: /Sign out/ }));
     const dialog = await screen.findByRole('dialog');
-    const end = within(dialog).getByRole('button', { name: 'Sign it out' }) as HTMLButtonElement;
+    const end = within(dialog).getByRole('button', { name: 'Sign out' }) as HTMLButtonElement;
     expect(end.disabled).toBe(true);
     await write(within(dialog).getByLabelText('Your password'), password);
     await fireEvent.click(end);
@@ -158,7 +158,7 @@ describe('devices', () => {
     await fireEvent.click(screen.getByTestId('end-others'));
     const dialog = await screen.findByRole('dialog');
     await write(within(dialog).getByLabelText('Your password'), 'correct horse');
-    await fireEvent.click(within(dialog).getByRole('button', { name: 'Sign them out' }));
+    await fireEvent.click(within(dialog).getByRole('button', { name: 'Sign out all' }));
     await waitFor(() => expect(screen.queryByText('Travel laptop')).toBeNull());
     expect(end).toHaveBeenCalledWith('correct horse');
     expect(screen.queryByTestId('end-others')).toBeNull();
@@ -168,7 +168,7 @@ describe('devices', () => {
   it('stay when the password is wrong, and it says so', async () => {
     await settings({ failing: { revokeSession: 'credentials_invalid' } });
     const dialog = await revoke('wrong');
-    expect((await within(dialog).findByRole('alert')).textContent).toContain('do not fit');
+    expect((await within(dialog).findByRole('alert')).textContent).toContain('Wrong username or password');
     expect(screen.getByText('Old computer')).toBeTruthy();
   });
 
@@ -176,7 +176,7 @@ describe('devices', () => {
     const shell = await start({ failing: { sessions: 'offline' } });
     shell.online(false);
     await fireEvent.click(await screen.findByTestId('settings-button'));
-    await screen.findByText(/server cannot be reached/);
+    await screen.findByText(/Can't reach the server/);
     shell.sessions = async () => [
       { device: 'd9', name: 'Back again', created_at: 1, last_seen: 1, current: false },
     ];

@@ -10,7 +10,7 @@ describe('the keyboard', () => {
     await start();
     await key(window, { key: '?' });
     const dialog = await screen.findByRole('dialog');
-    expect(title()).toBe('Keys');
+    expect(title()).toBe('Keyboard shortcuts');
     const keys = [...dialog.querySelectorAll('kbd')].map((each) => each.textContent);
     expect(keys).toEqual(expect.arrayContaining(['Ctrl K', 'Ctrl F', 'Ctrl N', 'Shift Enter', 'Esc', '?']));
     await fireEvent(dialog, new Event('cancel', { cancelable: true }));
@@ -49,7 +49,7 @@ describe('the keyboard', () => {
     await key(window, { key: ',', ctrlKey: true });
     await key(window, { key: 'n', ctrlKey: true });
     await settled();
-    expect(title()).toBe('Keys');
+    expect(title()).toBe('Keyboard shortcuts');
     expect(screen.queryByTestId('settings-view')).toBeNull();
   });
 });

@@ -109,7 +109,7 @@ describe('a link in a message', () => {
     const dialog = screen.getByRole('dialog');
     expect(screen.getByTestId('doubtful-host').textContent).toBe('evil.example');
     expect(document.getElementById(dialog.getAttribute('aria-describedby') ?? '')?.textContent).toMatch(
-      /leads to evil\.example .*does not say so/,
+      /leads to evil\.example .*shows a different address/,
     );
     expect(opened).not.toHaveBeenCalled();
     await fireEvent.click(screen.getByTestId('doubtful-cancel'));
@@ -143,7 +143,7 @@ describe('a link in a message', () => {
     shell.receive('c2', 'https://example.org/y');
     const link = await linkTo('https://example.org/y');
     await fireEvent.click(link);
-    expect((await screen.findByTestId('toast')).textContent).toContain('not opened');
+    expect((await screen.findByTestId('toast')).textContent).toContain('Blocked');
   });
 
   it('to a place in the app goes there without leaving it', async () => {

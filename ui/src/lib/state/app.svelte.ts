@@ -123,7 +123,7 @@ export class App {
     await new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)));
     const wasRestarted = await this.shell.painted(what).catch(() => false);
     if (wasRestarted && what === 'frame') {
-      this.toasts.show('Nothing was drawn at first, so Kith started again and draws in a slower, safer way.');
+      this.toasts.show('The window stayed blank, so Kith restarted in compatibility mode.');
     }
   }
 
