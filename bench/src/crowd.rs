@@ -31,7 +31,7 @@ const BUFFER: usize = 4 * 1024;
 /// Conversations that are opened at the same time while a crowd is prepared.
 const OPENINGS: usize = 32;
 
-/// A connection, greeted.
+/// A connection after its handshake.
 pub struct Live(WebSocketStream<TcpStream>);
 
 /// What a device knows from its last connection, as a client does.

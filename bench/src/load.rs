@@ -45,8 +45,8 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects and greets.
-    async fn greet(server: &str, wire: Wire, person: &Person) -> Result<Self> {
+    /// Connects and performs the handshake.
+    async fn handshake(server: &str, wire: Wire, person: &Person) -> Result<Self> {
         match wire {
             Wire::Kith => Self::open(server, person).await,
             Wire::SocketIo => {
@@ -55,7 +55,7 @@ impl Connection {
                 let address = format!("{}{query}", server.replacen("http", "ws", 1));
                 let (socket, _) = tokio_tungstenite::connect_async(address).await.context("no socket")?;
                 let mut connection = Self { socket, wire };
-                anyhow::ensure!(connection.text().await?.starts_with(socketio::GREETING), "no greeting");
+                anyhow::ensure!(connection.text().await?.starts_with(socketio::HANDSHAKE), "no handshake");
                 connection.socket.send(Message::text(socketio::CONNECT)).await?;
                 anyhow::ensure!(connection.text().await?.starts_with(socketio::CONNECT), "not let in");
                 Ok(connection)
@@ -162,8 +162,8 @@ pub async fn connect_pairs_between(
 ) -> Result<Vec<Arc<Pair>>> {
     stream::iter(people.chunks_exact(2))
         .map(|two| async move {
-            let mut writer = Connection::greet(first, wire, &two[0]).await?;
-            let mut reader = Connection::greet(second, wire, &two[1]).await?;
+            let mut writer = Connection::handshake(first, wire, &two[0]).await?;
+            let mut reader = Connection::handshake(second, wire, &two[1]).await?;
             let conversation = ConversationId::direct(two[0].user, two[1].user);
             let open = Open {
                 conversation,
@@ -224,7 +224,7 @@ const HEARD_WITHIN: Duration = Duration::from_secs(5);
 pub struct Closed {
     pub acknowledged: u64,
     /// Pairs whose reader told what was read, and whose writer did not hear of it.
-    pub unheard: u64,
+    pub without_markers: u64,
     pub seconds: f64,
     pub lost: u64,
     pub doubled: u64,
@@ -247,7 +247,7 @@ pub async fn closed_loop(pairs: &[Arc<Pair>], depth: usize, length: Duration) ->
     let mut sum = Closed::default();
     for (writer, reader) in tasks {
         let (sent, is_heard) = writer.await??;
-        sum.unheard += u64::from(!is_heard);
+        sum.without_markers += u64::from(!is_heard);
         let (received, doubled, disordered) = reader.await??;
         sum.acknowledged += sent.len() as u64;
         sum.lost += sent.iter().filter(|id| !received.contains(id)).count() as u64;

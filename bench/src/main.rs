@@ -3,11 +3,11 @@
 //! Starts the real server on a private PostgreSQL with durable settings, drives it through its own protocol with real
 //! accounts, and prints figures. Figures are printed, never judged: a loaded machine must not make anything fail.
 
+mod abuse;
 mod active;
 mod client;
 mod crowd;
 mod desktop;
-mod doors;
 mod engine;
 mod fill;
 mod instances;
@@ -89,7 +89,7 @@ enum What {
         socketio: Option<PathBuf>,
     },
     /// Times of sign-ins that fail, and what a connection that reads nothing costs.
-    Doors(doors::Arguments),
+    Abuse(abuse::Arguments),
 }
 
 #[tokio::main]
@@ -111,7 +111,7 @@ async fn main() -> Result<()> {
         What::Desktop(arguments) => desktop::run(&arguments).await,
         What::Page(arguments) => summary::run(&arguments),
         What::Rival { rival, folder, socketio } => rivals::run(rival, &folder, socketio.as_deref()).await,
-        What::Doors(arguments) => doors::run(&arguments).await,
+        What::Abuse(arguments) => abuse::run(&arguments).await,
     }
 }
 

@@ -97,7 +97,7 @@ pub struct Figures {
     pub doubled: u64,
     pub disordered: u64,
     /// Pairs of which no marker came to the writer.
-    pub unheard: u64,
+    pub without_markers: u64,
     /// The share of the machine that others took while it ran, at most.
     pub foreign: f64,
 }
@@ -196,12 +196,12 @@ async fn measure(runner: &Runner, during: Duration) -> Result<Figures> {
         lost: 0,
         doubled: 0,
         disordered: 0,
-        unheard: 0,
+        without_markers: 0,
         foreign: 0.0,
     };
     for (at, depth) in [1, 16].into_iter().enumerate() {
         let watch = Watch::start(&runner.running)?;
-        let Closed { acknowledged, unheard, seconds, lost, doubled, disordered } =
+        let Closed { acknowledged, without_markers, seconds, lost, doubled, disordered } =
             load::closed_loop(&pairs, depth, during).await?;
         let (cpu, foreign) = watch.end(&runner.running)?;
         figures.rate[at] = acknowledged as f64 / seconds;
@@ -210,7 +210,7 @@ async fn measure(runner: &Runner, during: Duration) -> Result<Figures> {
         figures.lost += lost;
         figures.doubled += doubled;
         figures.disordered += disordered;
-        figures.unheard += unheard;
+        figures.without_markers += without_markers;
     }
     for (at, rate) in OPEN_RATES.into_iter().enumerate() {
         let watch = Watch::start(&runner.running)?;
@@ -226,12 +226,23 @@ async fn measure(runner: &Runner, during: Duration) -> Result<Figures> {
 }
 
 fn line(figures: &Figures) -> String {
-    let Figures { name, rate, cpu, delivery, busy, growth, lost, doubled, disordered, unheard, foreign } =
-        figures;
+    let Figures {
+        name,
+        rate,
+        cpu,
+        delivery,
+        busy,
+        growth,
+        lost,
+        doubled,
+        disordered,
+        without_markers,
+        foreign,
+    } = figures;
     let cpu: String = cpu.iter().map(|one| format!("{one:>6.2}")).collect();
     let three = |of: &[f64; 3]| format!("{:>6.2}{:>7.2}{:>7.2}", of[0], of[1], of[2]);
     format!(
-        "{name:<16}{:>9.0}{:>9.0} /s  CPU {cpu}  500/s {} ms  2,000/s {} ms, growing {growth:.1}  lost {lost} doubled {doubled} disordered {disordered} unheard {unheard}  others {:.0} %",
+        "{name:<16}{:>9.0}{:>9.0} /s  CPU {cpu}  500/s {} ms  2,000/s {} ms, growing {growth:.1}  lost {lost} doubled {doubled} disordered {disordered} without markers {without_markers}  others {:.0} %",
         rate[0],
         rate[1],
         three(delivery),

@@ -27,7 +27,7 @@ use std::{
 use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub(crate) use kith_sync::{TokenError, Want};
+pub(crate) use kith_sync::{HistoryRequest, TokenError};
 
 /// A future of a trait's method.
 pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -100,11 +100,11 @@ pub(crate) trait DriverEvents: Send + Sync + 'static {
     fn gave_up(&self);
 }
 
-/// What the engine wants, gathered until the driver takes it. It stays small: only what the user does adds to it.
+/// What the engine requests, gathered until the driver takes it. It stays small: only what the user does adds to it.
 #[derive(Debug, Default)]
-struct Wishes {
+struct Commands {
     outbox: Vec<OutboxUpdate>,
-    wants: Vec<Want>,
+    requests: Vec<HistoryRequest>,
     focus: Option<Vec<ConversationId>>,
     typing: BTreeMap<ConversationId, bool>,
     watch: Option<Vec<UserId>>,
@@ -114,25 +114,25 @@ struct Wishes {
     check_now: bool,
 }
 
-/// Wants that wait at most; beyond, the oldest is forgotten (who still looks asks again).
-const WANTS_MAX: usize = 64;
+/// Requests that wait at most; beyond, the oldest is forgotten (who still looks asks again).
+const REQUESTS_MAX: usize = 64;
 
 /// What holds until it is replaced. A driver that begins knows of it at once.
 #[derive(Debug, Default, Clone)]
-struct Standing {
+struct Lasting {
     focus: Option<Vec<ConversationId>>,
     watch: Option<Vec<UserId>>,
     presence: Option<PresenceState>,
 }
 
-impl Standing {
+impl Lasting {
     fn into_inputs(self) -> impl Iterator<Item = Input> {
         let focus = self.focus.map(Input::Focus);
         focus.into_iter().chain(self.watch.map(Input::Watch)).chain(self.presence.map(Input::Presence))
     }
 }
 
-impl Wishes {
+impl Commands {
     fn into_inputs(self) -> impl Iterator<Item = Input> {
         let focus = self.focus.map(Input::Focus);
         let watch = self.watch.map(Input::Watch);
@@ -141,13 +141,13 @@ impl Wishes {
         let now = self.send_now.then_some(Input::SendNow);
         let check = self.check_now.then_some(Input::CheckNow);
         let outbox = self.outbox.into_iter().map(Input::Outbox);
-        let wants = self.wants.into_iter().map(Input::Want);
+        let requests = self.requests.into_iter().map(Input::History);
         let typing = self.typing.into_iter().map(|(conversation, on)| Input::Typing(conversation, on));
         outbox
             .chain(focus)
             .chain(watch)
             .chain(presence)
-            .chain(wants)
+            .chain(requests)
             .chain(typing)
             .chain(network)
             .chain(now)
@@ -156,29 +156,29 @@ impl Wishes {
 }
 
 #[derive(Debug, Default)]
-struct Inbox {
-    wishes: Mutex<Wishes>,
-    standing: Mutex<Standing>,
+struct Mailbox {
+    commands: Mutex<Commands>,
+    lasting: Mutex<Lasting>,
     arrived: Notify,
 }
 
-impl Inbox {
-    fn wishes(&self) -> MutexGuard<'_, Wishes> {
-        self.wishes.lock().unwrap_or_else(PoisonError::into_inner)
+impl Mailbox {
+    fn commands(&self) -> MutexGuard<'_, Commands> {
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn standing(&self) -> MutexGuard<'_, Standing> {
-        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lasting(&self) -> MutexGuard<'_, Lasting> {
+        self.lasting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the user changed until it is asked.
     fn earlier(self: &Arc<Self>) -> Earlier {
-        let inbox = self.clone();
-        Box::new(move || std::mem::take(&mut inbox.wishes().outbox))
+        let mailbox = self.clone();
+        Box::new(move || std::mem::take(&mut mailbox.commands().outbox))
     }
 
-    fn add(&self, wish: impl FnOnce(&mut Wishes)) {
-        wish(&mut self.wishes());
+    fn add(&self, command: impl FnOnce(&mut Commands)) {
+        command(&mut self.commands());
         self.arrived.notify_one();
     }
 }
@@ -186,7 +186,7 @@ impl Inbox {
 /// Talks to a running driver. Dropping all handles does not stop it; [`DriverHandle::stop`] does.
 #[derive(Clone)]
 pub(crate) struct DriverHandle {
-    inbox: Arc<Inbox>,
+    mailbox: Arc<Mailbox>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -211,78 +211,78 @@ impl DriverHandle {
         tokens: Arc<dyn TokenSource>,
         events: Arc<dyn DriverEvents>,
     ) -> Self {
-        Self::start_with(self.inbox.clone(), options, store, tokens, events)
+        Self::start_with(self.mailbox.clone(), options, store, tokens, events)
     }
 
     fn start_with(
-        inbox: Arc<Inbox>,
+        mailbox: Arc<Mailbox>,
         options: DriverOptions,
         store: Arc<dyn SyncStore>,
         tokens: Arc<dyn TokenSource>,
         events: Arc<dyn DriverEvents>,
     ) -> Self {
-        let handle = Self { inbox, stop: CancellationToken::new(), tasks: TaskTracker::new() };
+        let handle = Self { mailbox, stop: CancellationToken::new(), tasks: TaskTracker::new() };
         let parts = supervised::Parts { options, store, tokens, events };
-        handle.tasks.spawn(supervised::run(parts, handle.inbox.clone(), handle.stop.clone()));
+        handle.tasks.spawn(supervised::run(parts, handle.mailbox.clone(), handle.stop.clone()));
         handle.tasks.close();
         handle
     }
 
     /// Tells what the user's doing changed in the outbox; after the transaction that did it, and before the next one.
     pub(crate) fn outbox(&self, update: OutboxUpdate) {
-        self.inbox.add(|wishes| wishes.outbox.push(update));
+        self.mailbox.add(|commands| commands.outbox.push(update));
     }
 
     /// Has everything that is stored compared with the server's.
     pub(crate) fn check_now(&self) {
-        self.inbox.add(|wishes| wishes.check_now = true);
+        self.mailbox.add(|commands| commands.check_now = true);
     }
 
     /// Asks for something that is on screen and not here.
-    pub(crate) fn want(&self, want: Want) {
-        self.inbox.add(|wishes| {
-            if !wishes.wants.contains(&want) {
-                wishes.wants.push(want);
+    pub(crate) fn request_history(&self, request: HistoryRequest) {
+        self.mailbox.add(|commands| {
+            if !commands.requests.contains(&request) {
+                commands.requests.push(request);
             }
-            if wishes.wants.len() > WANTS_MAX {
-                wishes.wants.remove(0);
+            if commands.requests.len() > REQUESTS_MAX {
+                commands.requests.remove(0);
             }
         });
     }
 
     /// Tells which conversations are on screen (S3, L3).
     pub(crate) fn focus(&self, conversations: Vec<ConversationId>) {
-        self.inbox.standing().focus = Some(conversations.clone());
-        self.inbox.add(|wishes| wishes.focus = Some(conversations));
+        self.mailbox.lasting().focus = Some(conversations.clone());
+        self.mailbox.add(|commands| commands.focus = Some(conversations));
     }
 
     /// Tells of typing, at each key; it ends by itself a second after the last call (R5).
     pub(crate) fn typing(&self, conversation: ConversationId, on: bool) {
-        self.inbox.add(|wishes| {
-            wishes.typing.insert(conversation, on);
+        self.mailbox.add(|commands| {
+            commands.typing.insert(conversation, on);
         });
     }
 
     /// Tells whose presence is of interest; replaces what was watched before.
     pub(crate) fn watch(&self, users: Vec<UserId>) {
-        self.inbox.standing().watch = Some(users.clone());
-        self.inbox.add(|wishes| wishes.watch = Some(users));
+        self.mailbox.lasting().watch = Some(users.clone());
+        self.mailbox.add(|commands| commands.watch = Some(users));
     }
 
     /// Sets one's own presence.
     pub(crate) fn set_presence(&self, state: PresenceState) {
-        self.inbox.standing().presence = Some(state);
-        self.inbox.add(|wishes| wishes.presence = Some(state));
+        self.mailbox.lasting().presence = Some(state);
+        self.mailbox.add(|commands| commands.presence = Some(state));
     }
 
     /// Reconnects at once, or checks the connection: the computer woke up, or its network changed (S10).
     pub(crate) fn network_changed(&self) {
-        self.inbox.add(|wishes| wishes.network_changed = true);
+        self.mailbox.add(|commands| commands.network_changed = true);
     }
 
     /// Sends what waits for a retry, and reconnects, at once.
     pub(crate) fn send_now(&self) {
-        self.inbox.add(|wishes| wishes.send_now = true);
+        self.mailbox.add(|commands| commands.send_now = true);
     }
 
     /// Closes the connection and ends the task; returns when nothing more will be written.

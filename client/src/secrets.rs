@@ -4,7 +4,6 @@
 //! Never in plain text on a disk. What can be used is found out by writing, not by reading: a locked store answers a
 //! read as if nothing were there.
 
-mod ahead;
 mod hidden;
 mod keyring;
 mod memory;
@@ -12,6 +11,7 @@ mod passphrase;
 #[cfg(test)]
 mod tests;
 mod vault;
+mod write_behind;
 
 pub use self::{hidden::Hidden, keyring::KeyringSecrets, memory::MemorySecrets, passphrase::PassphraseError};
 pub(crate) use passphrase::{PassphraseFile, Trouble, fitting};

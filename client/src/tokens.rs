@@ -237,7 +237,7 @@ impl TokenSource for Tokens {
                 inner.exchange(secret, None).await
             });
             renewed.await.map_err(|error| match error {
-                // The original greeted the server in between. The next greeting tells what this copy is.
+                // The original performed a handshake in between. The next handshake tells what this copy is.
                 ClientError::Refused(ErrorCode::NotAllowed) => TokenError::Unreachable,
                 error => token_error(&error),
             })

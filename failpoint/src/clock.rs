@@ -1,4 +1,4 @@
-//! The engine's only door to the wall clock. A test may set it wrong; builds without debug assertions show the system's.
+//! The engine's only interface to the wall clock. A test may set it wrong; builds without debug assertions show the system's.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

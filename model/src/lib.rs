@@ -5,7 +5,7 @@
 //! server and demands the same answers, so it says what the real one does, and shares no code with it but the protocol.
 
 mod backup;
-mod greeting;
+mod handshake;
 mod heads;
 mod members;
 mod mutation;
@@ -100,7 +100,7 @@ pub struct Kept {
 struct Connection {
     user: UserId,
     device: DeviceId,
-    greeted: bool,
+    handshake: bool,
     /// What the server offers and its `hello` lists.
     abilities: Vec<String>,
     /// An exchange neither rotates the generation nor ends an older connection.
@@ -109,7 +109,7 @@ struct Connection {
 
 impl Connection {
     fn new(user: UserId, device: DeviceId, is_socket: bool) -> Self {
-        Self { user, device, greeted: false, abilities: Vec::new(), is_socket }
+        Self { user, device, handshake: false, abilities: Vec::new(), is_socket }
     }
 }
 
@@ -212,11 +212,11 @@ impl Server {
 
     /// Takes a frame. The answer, and what others are told, is in [`Self::out`].
     pub fn handle(&mut self, connection: u64, frame: ClientFrame, request: Option<u64>) {
-        let Some(&Connection { user, device, greeted, .. }) = self.connections.get(&connection) else {
+        let Some(&Connection { user, device, handshake, .. }) = self.connections.get(&connection) else {
             return;
         };
         let is_hello = matches!(frame, ClientFrame::Hello(_));
-        if is_hello == greeted {
+        if is_hello == handshake {
             return; // repeated, or before its hello (which was lost)
         }
         if let ClientFrame::Hello(hello) = frame {
@@ -319,14 +319,14 @@ impl Server {
     fn push_to_focused(&mut self, user: UserId, conversation: ConversationId, frame: &ServerFrame) {
         let to = self.connections.iter().filter(|(number, one)| {
             let is_focused = self.focus.get(number).is_some_and(|focus| focus.contains(&conversation));
-            one.user == user && one.greeted && is_focused
+            one.user == user && one.handshake && is_focused
         });
         self.out.extend(to.map(|(connection, _)| (*connection, frame.clone())));
     }
 
     fn push_except(&mut self, user: UserId, except: Option<u64>, frame: &ServerFrame) {
         let to = self.connections.iter().filter(|(number, one)| {
-            one.user == user && one.greeted && except.is_none_or(|except| except != **number)
+            one.user == user && one.handshake && except.is_none_or(|except| except != **number)
         });
         self.out.extend(to.map(|(connection, _)| (*connection, frame.clone())));
     }

@@ -76,8 +76,8 @@ impl Server {
         self.of_member(user, typing.conversation)?;
         let typing_now = vec![Typing(typing.conversation, user, typing.on)];
         let frame = ServerFrame::Ephemeral(Ephemeral { typing: typing_now, ..Default::default() });
-        for fellow in self.fellows(user, typing.conversation) {
-            self.push(fellow, &frame);
+        for peer in self.peers(user, typing.conversation) {
+            self.push(peer, &frame);
         }
         Ok(ack())
     }

@@ -187,7 +187,7 @@ impl Server {
 
     /// The members besides `user`. In a direct conversation nobody is met before its first event, and while one has
     /// blocked the other.
-    pub(crate) fn fellows(&self, user: UserId, id: ConversationId) -> Vec<UserId> {
+    pub(crate) fn peers(&self, user: UserId, id: ConversationId) -> Vec<UserId> {
         let conversation = &self.conversations[&id];
         let has_begun = conversation.kind == ConversationKind::Group || !conversation.log.is_empty();
         if !has_begun || self.is_parted(conversation) {
@@ -203,11 +203,11 @@ impl Server {
         }
         let markers = vec![self.marker(user, id)];
         let frame = ServerFrame::Markers(Markers { reply_to: None, conversation: id, markers });
-        for fellow in self.fellows(user, id) {
+        for peer in self.peers(user, id) {
             if id.is_group() {
-                self.push_to_focused(fellow, id, &frame);
+                self.push_to_focused(peer, id, &frame);
             } else {
-                self.push(fellow, &frame);
+                self.push(peer, &frame);
             }
         }
     }

@@ -3,20 +3,20 @@
 mod client;
 #[cfg(any(test, feature = "examples"))]
 mod example;
+mod heads;
 #[cfg(any(test, feature = "examples"))]
 pub mod judge;
+#[cfg(any(test, feature = "examples"))]
+pub mod mutate;
 mod once;
 mod server;
-#[cfg(any(test, feature = "examples"))]
-pub mod spoil;
-mod standing;
 
 pub use client::*;
 #[cfg(any(test, feature = "examples"))]
 pub use example::{example, examples, optional};
+pub use heads::*;
 pub(crate) use once::list as values_once;
 pub use server::*;
-pub use standing::*;
 
 use crate::{ErrorCode, limits, text::check_line};
 use serde::{Deserialize, Serialize};

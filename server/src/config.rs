@@ -133,10 +133,10 @@ pub struct Config {
     pub opening: HourlyBudget,
     /// How many people a user may add to groups that exist.
     pub adding: HourlyBudget,
-    /// Sockets and polls that are let in or greeted at the same time, each with a connection to the database.
-    pub turns: usize,
-    /// The longest wait for a turn. Twice this, for the upgrade and for `hello`, is within the 20 s that a client waits.
-    pub turn_within: Duration,
+    /// Sockets and polls that perform a handshake at the same time, each with a connection to the database.
+    pub permits: usize,
+    /// The longest wait for a permit. Twice this, for the upgrade and for `hello`, is within the 20 s that a client waits.
+    pub permit_within: Duration,
     /// A connection that takes no byte for this long is closed (L2).
     pub write_within: Duration,
     /// How long `/readyz` fails before the server stops taking connections.
@@ -166,8 +166,8 @@ impl Default for Config {
             restored_at: None,
             opening: HourlyBudget::OPENING,
             adding: HourlyBudget::ADDING,
-            turns: 8,
-            turn_within: Duration::from_secs(8),
+            permits: 8,
+            permit_within: Duration::from_secs(8),
             write_within: limits::DEAD_AFTER,
             drain: Duration::ZERO,
             shutdown_within: SHUTDOWN_MAX,

@@ -18,6 +18,7 @@ pub mod http;
 pub mod hub;
 pub mod metrics;
 mod migrate;
+pub mod permits;
 pub mod presence;
 pub mod rates;
 pub mod readiness;
@@ -28,7 +29,6 @@ pub mod state;
 pub mod telemetry;
 pub mod testing;
 pub mod tls;
-pub mod turns;
 pub mod ws;
 
 pub use config::Config;

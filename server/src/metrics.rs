@@ -42,7 +42,7 @@ pub struct Inner {
     pub pulls: Counter,
     /// Comparisons of logs: one after a fork, and those of a sample.
     pub probes: Counter,
-    /// Greetings that waited too long and were sent away.
+    /// Handshakes that waited too long and were rejected.
     pub shed: Counter,
     /// Connections that were closed at once: too many in total, or of their address.
     pub turned_away: Counter,
@@ -161,7 +161,7 @@ impl Inner {
         );
         r.register("pulls", "Pages asked for", self.pulls.clone());
         r.register("probes", "Comparisons of logs", self.probes.clone());
-        r.register("shed", "Greetings that waited too long and were sent away", self.shed.clone());
+        r.register("shed", "Handshakes that waited too long and were rejected", self.shed.clone());
         let help = "Connections closed at once: too many in total, or of their address";
         r.register("turned_away", help, self.turned_away.clone());
         r.register("device_forks", "Copied profiles that were noticed", self.device_forks.clone());

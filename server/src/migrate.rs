@@ -57,6 +57,8 @@ pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
         return Ok(());
     }
     sqlx::query!("SET lock_timeout = 0").execute(&mut conn).await?;
+    // An index on a large table may take minutes.
+    sqlx::query!("SET statement_timeout = 0").execute(&mut conn).await?;
     sqlx::query!("SELECT pg_advisory_lock($1)", ADVISORY_LOCK).execute(&mut conn).await?;
     let known = newest();
     if let Some(found) = applied(&mut conn).await?.filter(|found| *found > known) {

@@ -311,7 +311,7 @@ mod tests {
     fn the_checked_in_description_is_up_to_date() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/openapi.json");
         let made = serde_json::to_string_pretty(&openapi()).unwrap() + "\n";
-        if std::env::var_os("KITH_DOCS").is_some_and(|wish| wish == "write") {
+        if std::env::var_os("KITH_DOCS").is_some_and(|mode| mode == "write") {
             std::fs::write(path, &made).unwrap();
         }
         let checked_in = std::fs::read_to_string(path).unwrap();

@@ -126,10 +126,10 @@ pub async fn serve(
         state.tasks.spawn(metrics::serve(metrics, state.clone()));
     }
     let counts = Connections::new(&state.config);
-    let door =
-        Door { router: router(state.clone()), tls, counts, state: state.clone(), shutdown: ending.begun };
+    let acceptor =
+        Acceptor { router: router(state.clone()), tls, counts, state: state.clone(), shutdown: ending.begun };
     let connections = TaskTracker::new();
-    accept(listener, &door, &connections).await;
+    accept(listener, &acceptor, &connections).await;
     state.hub.close_all(close::RESTART);
     connections.close();
     state.tasks.close();
@@ -154,7 +154,7 @@ async fn begin_the_end(ending: Ending, drain: Duration) {
 
 /// What every accepted connection goes through.
 #[derive(Clone)]
-struct Door {
+struct Acceptor {
     router: Router,
     tls: Option<Arc<Tls>>,
     counts: Connections,
@@ -162,19 +162,20 @@ struct Door {
     shutdown: CancellationToken,
 }
 
-async fn accept(listener: TcpListener, door: &Door, connections: &TaskTracker) {
+async fn accept(listener: TcpListener, acceptor: &Acceptor, connections: &TaskTracker) {
     loop {
         let accepted = tokio::select! {
-            () = door.shutdown.cancelled() => return,
+            () = acceptor.shutdown.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((stream, from)) => {
-                let Some(entered) = door.counts.enter(peer::counted(from.ip(), &door.state.config)) else {
-                    door.state.metrics.turned_away.inc();
+                let Some(entered) = acceptor.counts.enter(peer::counted(from.ip(), &acceptor.state.config))
+                else {
+                    acceptor.state.metrics.turned_away.inc();
                     continue;
                 };
-                connections.spawn(enter(stream, from, door.clone(), entered));
+                connections.spawn(enter(stream, from, acceptor.clone(), entered));
             }
             Err(error) => {
                 tracing::warn!(%error, "could not accept a connection");
@@ -184,20 +185,20 @@ async fn accept(listener: TcpListener, door: &Door, connections: &TaskTracker) {
     }
 }
 
-async fn enter(stream: TcpStream, peer: SocketAddr, door: Door, entered: Entered) {
+async fn enter(stream: TcpStream, peer: SocketAddr, acceptor: Acceptor, entered: Entered) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "no TCP_NODELAY");
     }
-    let Some(tls) = door.tls.clone() else {
-        return connection(Stall::new(stream, entered), peer, door.router, door.shutdown).await;
+    let Some(tls) = acceptor.tls.clone() else {
+        return connection(Stall::new(stream, entered), peer, acceptor.router, acceptor.shutdown).await;
     };
     let shaken = tokio::select! {
         shaken = timeout(HEADERS_WITHIN, tls.accept(stream)) => shaken,
-        () = door.shutdown.cancelled() => return,
+        () = acceptor.shutdown.cancelled() => return,
     };
     match shaken {
         Ok(Ok(stream)) => {
-            connection(Stall::new(stream, entered), peer, door.router, door.shutdown).await;
+            connection(Stall::new(stream, entered), peer, acceptor.router, acceptor.shutdown).await;
         }
         Ok(Err(error)) => tracing::debug!(%error, "no TLS"),
         Err(_) => tracing::debug!("a TLS handshake took too long"),

@@ -8,9 +8,9 @@ use crate::{
     error::ApiError,
     hub::Hub,
     metrics::Metrics,
+    permits::Permits,
     presence::Presence,
     readiness::Readiness,
-    turns::Turns,
     ws::departures::Departures,
 };
 use sqlx::PgPool;
@@ -49,8 +49,8 @@ pub struct Inner {
     pub departures: Departures,
     /// What the database said to whoever watches the server.
     pub readiness: Readiness,
-    /// Sockets and polls that are being let in or greeted: whoever is there already does not wait behind them.
-    pub turns: Turns,
+    /// Sockets and polls that perform a handshake: a connected client does not wait behind them.
+    pub permits: Permits,
     /// Writes the log.
     pub publisher: Publisher,
     /// Raises markers.
@@ -89,7 +89,7 @@ impl AppState {
             presence: Presence::new(hub.clone()),
             departures: Departures::default(),
             readiness: Readiness::default(),
-            turns: Turns::new(config.turns, config.turn_within, metrics.shed.clone()),
+            permits: Permits::new(config.permits, config.permit_within, metrics.shed.clone()),
             config,
             pool,
             tokens,

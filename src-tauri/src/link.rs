@@ -128,7 +128,7 @@ mod judge;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kith_protocol::frame::spoil::{Spoiler, play};
+    use kith_protocol::frame::mutate::{Mutator, play};
 
     fn start(with: &str, context: Option<&str>) -> Link {
         Link::Start { with: with.to_owned(), context: context.map(|text| about(text).unwrap()) }
@@ -316,24 +316,24 @@ mod tests {
     ];
 
     /// A link, or something like it: pieces in any order, or a real one with bytes changed.
-    fn spoilt(spoiler: &mut Spoiler) -> String {
-        if spoiler.below(2) == 0 {
-            let count = spoiler.below(12);
-            return (0..count).map(|_| *spoiler.one(&PIECES)).collect();
+    fn mutated(mutator: &mut Mutator) -> String {
+        if mutator.below(2) == 0 {
+            let count = mutator.below(12);
+            return (0..count).map(|_| *mutator.one(&PIECES)).collect();
         }
-        let mut link = spoiler
+        let mut link = mutator
             .one(&[
                 "kith://start?with=bo.lindqvist&context=application:4711",
                 "kith://c/0190a000-0000-7000-8000-00000000c001?m=0190a000-0000-7000-8000-00000000e001",
             ])
             .to_string();
-        for _ in 0..=spoiler.below(3) {
+        for _ in 0..=mutator.below(3) {
             let places: Vec<usize> = link.char_indices().map(|(at, _)| at).chain([link.len()]).collect();
-            let (a, b) = (*spoiler.one(&places), *spoiler.one(&places));
-            let piece = if spoiler.below(4) == 0 { "" } else { *spoiler.one(&PIECES) };
-            link.replace_range(a.min(b)..if spoiler.below(2) == 0 { a.min(b) } else { a.max(b) }, piece);
+            let (a, b) = (*mutator.one(&places), *mutator.one(&places));
+            let piece = if mutator.below(4) == 0 { "" } else { *mutator.one(&PIECES) };
+            link.replace_range(a.min(b)..if mutator.below(2) == 0 { a.min(b) } else { a.max(b) }, piece);
         }
-        if spoiler.below(50) == 0 { link.repeat(1 + spoiler.below(200)) } else { link }
+        if mutator.below(50) == 0 { link.repeat(1 + mutator.below(200)) } else { link }
     }
 
     /// Whatever comes, it is refused or it is one of the two kinds, whose parts are plain, and which is read the same again.
@@ -341,7 +341,7 @@ mod tests {
     fn sec_056_fuzz_links() {
         let mut taken = 0_u64;
         let played = play(&FOUND, 20_000, |seed| {
-            let text = spoilt(&mut Spoiler::new(seed));
+            let text = mutated(&mut Mutator::new(seed));
             taken += u64::from(judge::link(&text));
         });
         assert!(

@@ -77,13 +77,13 @@ pub enum ConnectError {
     },
     /// Refused for good (`upgrade_required`).
     Refused(ErrorCode),
-    /// The greeting of an exchange was refused: the device is a copy (S8).
+    /// The handshake of an exchange was refused: the device is a copy (S8).
     Forked,
 }
 
 /// Something to be fetched because it is on screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Want {
+pub enum HistoryRequest {
     /// A page before this seq (exclusive).
     Older { conversation: ConversationId, before: Seq },
     /// What is missing between two ranges, inclusive on both sides.
@@ -115,7 +115,7 @@ pub enum Input {
     Reloaded(LocalState),
     Outbox(OutboxUpdate),
     /// Something is on screen and not here.
-    Want(Want),
+    History(HistoryRequest),
     Focus(Vec<ConversationId>),
     /// A key was pressed in a composer, or it was emptied.
     Typing(ConversationId, bool),

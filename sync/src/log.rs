@@ -22,7 +22,7 @@ const CONTRADICTIONS_MAX: u32 = 3;
 
 /// A pull that somebody asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wanted {
+pub struct RangeRequest {
     pub from: Seq,
     pub to: Option<Seq>,
     pub direction: Direction,
@@ -48,7 +48,7 @@ pub struct Log {
     /// The newest seq that the server is known to have.
     pub head: Seq,
     /// The head when the connection began.
-    greeted_head: Seq,
+    handshake_head: Seq,
     /// The head of the heads item that membership and floor are of.
     told_at: Seq,
     /// The chain's value at a head that heads have told.
@@ -69,9 +69,9 @@ pub struct Log {
     fruitless: u32,
     /// Refused for good, until heads say otherwise.
     pub denied: bool,
-    pub wants: VecDeque<Wanted>,
+    pub requests: VecDeque<RangeRequest>,
     /// The one that the pull in flight is for.
-    want_in_flight: Option<Wanted>,
+    request_in_flight: Option<RangeRequest>,
     /// What the server has said, and what was sent in this connection.
     pub delivered: Seq,
     pub delivered_sent: Seq,
@@ -100,7 +100,7 @@ impl Log {
             is_confirmed: ranges.all().is_empty(),
             confirm_after: None,
             ranges,
-            greeted_head: Seq::ZERO,
+            handshake_head: Seq::ZERO,
             told_at: Seq::ZERO,
             head_chain: None,
             floor: Seq(1),
@@ -113,8 +113,8 @@ impl Log {
             pull_after: 0,
             fruitless: 0,
             denied: false,
-            wants: VecDeque::new(),
-            want_in_flight: None,
+            requests: VecDeque::new(),
+            request_in_flight: None,
             delivered: local.delivered,
             delivered_sent: Seq::ZERO,
             awaits_item: false,
@@ -157,7 +157,7 @@ impl Log {
             self.wait_until = None;
         }
         if fresh {
-            self.greeted_head = item.head;
+            self.handshake_head = item.head;
             self.is_confirmed = self.ranges.is_continued_by(item.head, item.chain);
             self.confirm_after = None;
         }
@@ -256,7 +256,7 @@ impl Log {
             // Nothing there that may be seen: what the head promised is out of reach. A head that became known after the
             // pull left says nothing of that.
             let is_current = self.head == self.head_at_pull;
-            if page.end && is_current && self.wants.is_empty() && page.head <= self.ranges.high() {
+            if page.end && is_current && self.requests.is_empty() && page.head <= self.ranges.high() {
                 self.head = self.ranges.high();
             }
             return Ok((false, None));
@@ -289,38 +289,42 @@ impl Log {
     /// The pull in flight was not answered: what somebody asked for is asked for again.
     pub fn pull_failed(&mut self) {
         self.pull = None;
-        if let Some(want) = self.want_in_flight.take() {
-            self.wants.push_front(want);
+        if let Some(request) = self.request_in_flight.take() {
+            self.requests.push_front(request);
         }
     }
 
     /// The pull in flight was answered. What somebody asked for and the page does not reach any more is asked for next.
     pub fn pull_answered(&mut self, page: &Page) {
         self.pull = None;
-        let Some(want) = self.want_in_flight.take() else { return };
-        let rest = Wanted { from: page.high.next(), ..want };
+        let Some(request) = self.request_in_flight.take() else { return };
+        let rest = RangeRequest { from: page.high.next(), ..request };
         let is_part =
-            want.direction == Direction::Forward && !page.events.is_empty() && page.high >= want.from;
-        if is_part && want.to.is_some_and(|to| rest.from <= to) {
-            self.wants.push_front(rest);
+            request.direction == Direction::Forward && !page.events.is_empty() && page.high >= request.from;
+        if is_part && request.to.is_some_and(|to| rest.from <= to) {
+            self.requests.push_front(rest);
         }
     }
 
     /// Asks for one event, together with the one before it if that is asked for, too.
     pub fn want(&mut self, seq: Seq) {
-        if self.wants.iter().any(|want| want.from <= seq && want.to.is_some_and(|to| seq <= to)) {
+        if self.requests.iter().any(|request| request.from <= seq && request.to.is_some_and(|to| seq <= to)) {
             return;
         }
-        match self.wants.back_mut() {
+        match self.requests.back_mut() {
             Some(last) if last.direction == Direction::Forward && last.to == Some(seq.previous()) => {
                 last.to = Some(seq);
             }
-            _ => self.wants.push_back(Wanted { from: seq, to: Some(seq), direction: Direction::Forward }),
+            _ => self.requests.push_back(RangeRequest {
+                from: seq,
+                to: Some(seq),
+                direction: Direction::Forward,
+            }),
         }
     }
 
     /// A pull was refused, or brought nothing: the next one waits.
-    pub fn in_vain(&mut self, now: u64, least_ms: u64) {
+    pub fn back_off_pull(&mut self, now: u64, least_ms: u64) {
         self.pull_after = now + super::backoff::item_wait_ms(self.fruitless + 2).max(least_ms);
         self.fruitless = (self.fruitless + 1).min(16);
     }
@@ -328,7 +332,7 @@ impl Log {
     /// Nothing more is to be had, until heads say otherwise.
     pub fn deny(&mut self) {
         self.denied = true;
-        self.wants.clear();
+        self.requests.clear();
     }
 
     fn settle(&mut self) {
@@ -358,13 +362,13 @@ impl Log {
     }
 
     /// Whether something is missing of what was there when the connection began.
-    pub fn is_behind_greeting(&self) -> bool {
-        self.is_behind() && self.ranges.high() < self.greeted_head
+    pub fn is_behind_handshake(&self) -> bool {
+        self.is_behind() && self.ranges.high() < self.handshake_head
     }
 
     /// Whether anything is to be pulled, now or later.
     pub fn has_work(&self) -> bool {
         let old = !self.denied && (self.gap().is_some() || self.history().is_some());
-        self.is_behind() || !self.wants.is_empty() || old || self.probe_after.is_some()
+        self.is_behind() || !self.requests.is_empty() || old || self.probe_after.is_some()
     }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //!            ┌────────────── closed, failed ◀──────────────┐
 //!            ▼                                             │
-//!  Start ▶ Waiting ──time──▶ Connecting ──socket──▶ Greeting ──last heads──▶ Live
+//!  Start ▶ Waiting ──time──▶ Connecting ──socket──▶ Handshake ──last heads──▶ Live
 //!            │  ▲                │ 401                 │ token refused        │ 41xx
 //!            │  └──────────── Renewing ◀───────────────┴──────────────────────┘
 //!            │                   │ refused ▶ SignIn        42xx, upgrade_required ▶ Stopped
@@ -28,7 +28,7 @@ mod stored;
 mod tests;
 
 use super::{
-    Action, Input, LinkStatus, Now, Pace, Want,
+    Action, HistoryRequest, Input, LinkStatus, Now, Pace,
     backoff::Backoff,
     delays,
     log::Log,
@@ -149,7 +149,7 @@ pub struct Machine {
     /// The first of the heads that a connection begins with is still to come.
     awaits_heads: bool,
     /// Conversations with a stored log that the full heads of the last connection have not named.
-    unheard: BTreeSet<ConversationId>,
+    missing_from_heads: BTreeSet<ConversationId>,
     attention: BTreeSet<ConversationId>,
     outbox: Outbox,
     /// Until then events wait for what others wrote before this connection, monotonic ms.
@@ -194,7 +194,7 @@ impl Machine {
             logs: BTreeMap::new(),
             cursor: cursor::Cursor::default(),
             awaits_heads: false,
-            unheard: BTreeSet::new(),
+            missing_from_heads: BTreeSet::new(),
             attention: BTreeSet::new(),
             outbox: Outbox::default(),
             caught_up_by: 0,
@@ -228,7 +228,7 @@ impl Machine {
             Input::StoreFailed => self.store_failed(),
             Input::Reloaded(local) => self.reloaded(local),
             Input::Outbox(update) => self.outbox.update(update),
-            Input::Want(want) => self.want(want),
+            Input::History(request) => self.request_history(request),
             Input::Focus(conversations) => self.focus(conversations),
             Input::Typing(conversation, on) => self.typing(conversation, on),
             Input::Watch(users) => self.watch(users),
@@ -349,25 +349,29 @@ impl Machine {
         self.actions.push(Action::Store(op));
     }
 
-    fn want(&mut self, want: Want) {
+    fn request_history(&mut self, request: HistoryRequest) {
         use kith_protocol::frame::Direction;
-        let (conversation, wanted) = match want {
-            Want::Older { conversation, before } => (
+        let (conversation, range) = match request {
+            HistoryRequest::Older { conversation, before } => (
                 conversation,
-                super::log::Wanted { from: before.previous(), to: None, direction: Direction::Backward },
+                super::log::RangeRequest {
+                    from: before.previous(),
+                    to: None,
+                    direction: Direction::Backward,
+                },
             ),
-            Want::Gap { conversation, from, to } => (
+            HistoryRequest::Gap { conversation, from, to } => (
                 conversation,
-                super::log::Wanted { from: to, to: Some(from), direction: Direction::Backward },
+                super::log::RangeRequest { from: to, to: Some(from), direction: Direction::Backward },
             ),
-            Want::Conversation { conversation } => {
+            HistoryRequest::Conversation { conversation } => {
                 self.live.markers_wanted.insert(conversation);
                 return;
             }
         };
         if let Some(log) = self.logs.get_mut(&conversation) {
-            if !log.wants.contains(&wanted) {
-                log.wants.push_back(wanted);
+            if !log.requests.contains(&range) {
+                log.requests.push_back(range);
             }
             self.attention.insert(conversation);
         }

@@ -118,29 +118,29 @@ impl MemoryStore {
                 self.epoch = Some(epoch);
             }
             StoreOp::Device { .. } => (self.generation, self.user_seq) = (0, 0),
-            StoreOp::Heads { last, greeting, user_seq, items, gone, .. } => {
+            StoreOp::Heads { last, handshake, user_seq, items, gone, .. } => {
                 for item in items {
-                    self.head(item, greeting, stored);
+                    self.head(item, handshake, stored);
                 }
                 for id in gone {
                     let Some(kept) = self.conversations.get_mut(&id) else { continue };
-                    if greeting {
-                        kept.facts_as_of = kept.facts_as_of.min(kept.ranges.high());
+                    if handshake {
+                        kept.metadata_seq = kept.metadata_seq.min(kept.ranges.high());
                     }
                     let own = kept.own.as_mut();
                     // One whose own state is newer has come back meanwhile.
-                    if let Some(own) = own.filter(|own| greeting || own.version <= user_seq) {
+                    if let Some(own) = own.filter(|own| handshake || own.version <= user_seq) {
                         own.hidden = true;
                         own.version = own.version.min(user_seq);
                     }
                 }
-                if last && greeting {
+                if last && handshake {
                     // Of before a restore: the server counts again.
                     let all = self.conversations.values_mut().filter_map(|kept| kept.own.as_mut());
                     all.filter(|own| own.version > user_seq).for_each(|own| own.version = 0);
                 }
                 if last {
-                    self.user_seq = if greeting { user_seq } else { self.user_seq.max(user_seq) };
+                    self.user_seq = if handshake { user_seq } else { self.user_seq.max(user_seq) };
                 }
             }
             StoreOp::Append { conversation, chain_before, events } => {
@@ -294,10 +294,10 @@ impl MemoryStore {
         }
     }
 
-    fn head(&mut self, item: HeadsItem, greeting: bool, stored: &mut Stored) {
+    fn head(&mut self, item: HeadsItem, handshake: bool, stored: &mut Stored) {
         let me = self.me;
         let kept = self.conversations.entry(item.own.conversation).or_default();
-        let known = if greeting { Seq::ZERO } else { kept.head };
+        let known = if handshake { Seq::ZERO } else { kept.head };
         let head = item.head.max(kept.ranges.high()).max(known);
         let has_fallen = head < kept.head;
         if has_fallen && let Some(own) = &mut kept.own {
@@ -306,8 +306,8 @@ impl MemoryStore {
         kept.head = head;
         kept.kind = Some(item.kind);
         kept.last_ts = kept.last_ts.max(item.last_ts);
-        let is_overtaken = !greeting && item.head < kept.facts_as_of;
-        kept.facts_as_of = if greeting { item.head } else { kept.facts_as_of.max(item.head) };
+        let is_overtaken = !handshake && item.head < kept.metadata_seq;
+        kept.metadata_seq = if handshake { item.head } else { kept.metadata_seq.max(item.head) };
         if !is_overtaken {
             (kept.visible, kept.title) = (item.visible, item.title);
             kept.member_count = item.member_count;
@@ -321,17 +321,17 @@ impl MemoryStore {
                 None => {}
             }
             let above = Seq(u64::MAX);
-            kept.take_facts(kept.facts_as_of, above, me);
+            kept.take_facts(kept.metadata_seq, above, me);
             kept.catch_up_facts(me);
         }
         let has_left = kept.visible.last().is_none_or(|(_, to)| to.is_some());
-        if greeting
+        if handshake
             && has_left
             && let Some(own) = &mut kept.own
         {
             own.version = own.version.min(item.own.version);
         }
-        self.own(item.own, greeting && !has_left);
+        self.own(item.own, handshake && !has_left);
     }
 
     fn own(&mut self, own: OwnState, is_whole: bool) {
@@ -355,7 +355,7 @@ impl MemoryStore {
         let changed =
             events.iter().find(|event| event.kind == "member" && !kept.events.contains_key(&event.seq));
         let wants_members =
-            changed.is_some_and(|event| event.seq <= kept.facts_as_of && has_older(event.seq));
+            changed.is_some_and(|event| event.seq <= kept.metadata_seq && has_older(event.seq));
         let at = |seq: Seq| events.iter().find(|event| event.seq == seq).map(|event| event.chain);
         let elsewhere = events.iter().find_map(|event| kept.contradicts(event));
         let seq = elsewhere.or_else(|| kept.ranges.merge(run, at).is_err().then_some(run.low));
@@ -372,7 +372,7 @@ impl MemoryStore {
             if !is_known {
                 kept.events.insert(event.seq, event.clone());
             }
-            if !is_known && event.seq > kept.facts_as_of {
+            if !is_known && event.seq > kept.metadata_seq {
                 kept.take_fact(event, me);
             }
             if !is_known {

@@ -144,7 +144,7 @@ pub enum StoreOp {
         full: bool,
         /// They begin a connection: what they say counts even where it is older (another lineage). Later heads are a
         /// snapshot that what is pushed may have overtaken.
-        greeting: bool,
+        handshake: bool,
         last: bool,
         /// Own state is as of here, and complete with the last part. What was pushed meanwhile may be newer.
         user_seq: u64,

@@ -48,7 +48,7 @@ struct Lane {
     /// Own state leaves at most every [`limits::MARKER_EVERY`] (R2); monotonic ms.
     state_after: u64,
     /// Events wait behind an acknowledged event that is not stored: the server may have lost it, and a relation would
-    /// overtake it (S7). A rewind and each greeting set this. It ends when no such row is left.
+    /// overtake it (S7). A rewind and each handshake set this. It ends when no such row is left.
     awaits_acked: bool,
 }
 
@@ -75,8 +75,8 @@ impl Outbox {
         outbox
     }
 
-    /// The server greets. It may have been set back since it acknowledged what is not stored yet.
-    pub(crate) fn greeted(&mut self) {
+    /// A handshake. The server may have been set back since it acknowledged what is not stored yet.
+    pub(crate) fn handshake(&mut self) {
         for lane in self.lanes.values_mut() {
             let is_acked =
                 |item: &i64| matches!(self.rows.get(item).map(|row| row.phase), Some(Phase::Acked(_)));

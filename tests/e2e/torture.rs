@@ -7,10 +7,10 @@ use std::{
     time::Duration,
 };
 
-/// The server's program: named by who runs the tests, else beside the hand's.
-fn server(hand: &Path) -> Result<PathBuf> {
+/// The server's program: named by who runs the tests, else beside the agent's.
+fn server(agent: &Path) -> Result<PathBuf> {
     let path =
-        std::env::var_os("KITH_SERVER").map_or_else(|| hand.with_file_name("kith-server"), PathBuf::from);
+        std::env::var_os("KITH_SERVER").map_or_else(|| agent.with_file_name("kith-server"), PathBuf::from);
     let path =
         if path.extension().is_none() { path.with_extension(std::env::consts::EXE_EXTENSION) } else { path };
     path.exists().then_some(path).context("kith-server is not built: cargo build -p kith-server")
@@ -22,15 +22,15 @@ fn server(hand: &Path) -> Result<PathBuf> {
 /// gives.
 #[tokio::test]
 async fn torture_of_90_seconds_loses_doubles_and_reorders_nothing() -> Result<()> {
-    let hand = PathBuf::from(env!("CARGO_BIN_EXE_kith-hand"));
+    let agent = PathBuf::from(env!("CARGO_BIN_EXE_kith-agent"));
     let during = Duration::from_secs(90);
     let plan = Plan {
         seed: 20_261_121,
         during,
         pause: Duration::from_millis(40),
         with_restores: false,
-        server: server(&hand)?,
-        hand,
+        server: server(&agent)?,
+        agent,
     };
     let tally = run(plan).await?;
     println!("{tally}");

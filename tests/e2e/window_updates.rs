@@ -94,9 +94,9 @@ async fn sec_060_a35_updates_that_are_not_kiths_are_refused_and_one_that_is_runs
     let package = [copy.app.as_slice(), b"the newer one"].concat();
     let good = releases.offer(&package, NEWER, (None, NEWER, NAME))?;
     let platform = format!("/platforms/linux-{}-appimage", std::env::consts::ARCH);
-    let spoilt = |spoil: &dyn Fn(&mut Value)| {
+    let mutated = |mutate: &dyn Fn(&mut Value)| {
         let mut manifest = good.clone();
-        spoil(manifest.pointer_mut(&platform).expect("a package"));
+        mutate(manifest.pointer_mut(&platform).expect("a package"));
         manifest
     };
     for (manifest, code) in [
@@ -104,10 +104,10 @@ async fn sec_060_a35_updates_that_are_not_kiths_are_refused_and_one_that_is_runs
         (json!({ "version": "newest", "platforms": good["platforms"] }), "update_bad_manifest"),
         (json!({ "version": NEWER, "platforms": { "linux-sparc-appimage": {} } }), "update_bad_manifest"),
         (
-            spoilt(&|package| drop(package.as_object_mut().map(|it| it.remove("signature")))),
+            mutated(&|package| drop(package.as_object_mut().map(|it| it.remove("signature")))),
             "update_bad_manifest",
         ),
-        (spoilt(&|package| package["url"] = releases.at("http", "/x").into()), "update_insecure"),
+        (mutated(&|package| package["url"] = releases.at("http", "/x").into()), "update_insecure"),
         (json!({ "version": NEWER, "notes": "x".repeat(70_000) }), "update_too_large"),
     ] {
         releases.announce(&manifest);
@@ -121,7 +121,7 @@ async fn sec_060_a35_updates_that_are_not_kiths_are_refused_and_one_that_is_runs
     // --- the package ---
     let keys = stranger()?;
     for (what, manifest) in [
-        ("no signature", spoilt(&|package| package["signature"] = "".into())),
+        ("no signature", mutated(&|package| package["signature"] = "".into())),
         ("another key", releases.offer(&package, NEWER, (Some(&keys), NEWER, NAME))?),
         ("an older release under a new number", releases.offer(&package, NEWER, (None, "0.0.9", NAME))?),
         ("another product", releases.offer(&package, NEWER, (None, NEWER, "Other_9.9.9_amd64.AppImage"))?),

@@ -1,4 +1,4 @@
-/** The in-memory twin behind the door that the app's own window has: the built interface cannot tell the difference. */
+/** The in-memory twin behind the interface that the app's own window has: the built interface cannot tell the difference. */
 import { HOSTILE, haunt, hauntAnswers } from '../src/hostile';
 import { createFake } from '../src/lib/ipc/fake';
 

@@ -62,7 +62,7 @@ enum Chore {
     Supply,
     /// Measures; `bench quick` prints the main figures
     Bench {
-        /// quick, server, desktop, doors; and what each of them takes
+        /// quick, server, desktop, abuse; and what each of them takes
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },

@@ -302,7 +302,7 @@ pub fn background(program: impl AsRef<OsStr>) -> Command {
     guarded
 }
 
-/// Waits for a fact with a deadline; `what` completes "waited in vain for …".
+/// Waits for a fact with a deadline; `what` completes "timed out waiting for …".
 pub fn until<T>(limit: Duration, what: &str, mut fact: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let until = Instant::now() + limit;
     loop {
@@ -310,7 +310,7 @@ pub fn until<T>(limit: Duration, what: &str, mut fact: impl FnMut() -> Result<Op
         if let Some(value) = fact()? {
             return Ok(value);
         }
-        ensure!(Instant::now() < until, "waited {} s in vain for {what}", limit.as_secs());
+        ensure!(Instant::now() < until, "timed out after {} s waiting for {what}", limit.as_secs());
         std::thread::sleep(POLL * 2);
     }
 }

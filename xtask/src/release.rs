@@ -211,7 +211,7 @@ mod tests {
     const NAMES: [&str; 3] =
         ["Kith_0.2.0_amd64.deb", "Kith-0.2.0-1.x86_64.rpm", "Kith_0.2.0_aarch64.app.tar.gz"];
 
-    type Spoil = fn(&mut serde_json::Value);
+    type Mutate = fn(&mut serde_json::Value);
 
     struct Folder {
         dir: TempDir,
@@ -278,7 +278,7 @@ mod tests {
         for text in ["", "{", "[]", "null", r#"{"version":"0.2.0"}"#] {
             assert!(folder.check_text(text).is_err(), "{text}");
         }
-        let spoil: [(&str, Spoil); 7] = [
+        let mutate: [(&str, Mutate); 7] = [
             ("another version", |all| all["version"] = "0.3.0".into()),
             ("no version", |all| drop(all.as_object_mut().unwrap().remove("version"))),
             ("a field that nobody knows", |all| all["url"] = "https://kith.example".into()),
@@ -295,10 +295,10 @@ mod tests {
                 all["platforms"]["windows-x86_64-msi"] = all["platforms"]["linux-x86_64-deb"].clone()
             }),
         ];
-        for (what, spoil) in spoil {
-            let mut spoilt = good.clone();
-            spoil(&mut spoilt);
-            assert!(folder.check_text(&spoilt.to_string()).is_err(), "{what}");
+        for (what, mutate) in mutate {
+            let mut mutated = good.clone();
+            mutate(&mut mutated);
+            assert!(folder.check_text(&mutated.to_string()).is_err(), "{what}");
         }
     }
 

@@ -28,7 +28,7 @@ pub fn torture(arguments: &Arguments) -> Result<()> {
     let mut steps = Steps::new();
     setup::run(setup::For::Desktop, &mut steps)?;
     // The whole workspace's features, so that the tests' builds serve here too.
-    let binaries = ["kith-server", "kith-hand", "kith-torture"].map(|name| ["--bin", name]);
+    let binaries = ["kith-server", "kith-agent", "kith-torture"].map(|name| ["--bin", name]);
     let build =
         |_: &mut Steps| run(cargo(&["build", "--workspace"]).args(binaries.as_flattened()).args(FEATURES));
     steps.step("build", build)?;

@@ -64,7 +64,7 @@ pub fn queries(history: &History) -> Vec<Query> {
 }
 
 fn heads(items: Vec<HeadsItem>, user_seq: u64) -> StoreOp {
-    StoreOp::Heads { full: false, greeting: true, last: true, user_seq, items, gone: Vec::new() }
+    StoreOp::Heads { full: false, handshake: true, last: true, user_seq, items, gone: Vec::new() }
 }
 
 impl Kith {

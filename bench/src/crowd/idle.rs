@@ -22,7 +22,7 @@ const KB_MAX: f64 = 13.0;
 const RATE_MIN: f64 = 1_500.0;
 /// Connections before anything is measured: what the process needs once and not for each.
 const WARM: usize = 100;
-/// After that long nothing of the greeting is under way any more.
+/// After that long nothing of the handshake is under way any more.
 const SETTLED_AFTER: Duration = Duration::from_secs(3);
 
 /// What `bench idle` takes.

@@ -123,14 +123,14 @@ pub(super) async fn serve(table: Option<Table>) -> Result<()> {
 #[expect(clippy::result_large_err, reason = "the library's type")]
 async fn connection(stream: TcpStream, hub: &Hub, table: Option<&Table>) -> Result<()> {
     let mut who = None;
-    let greet = |request: &Request, mut answer: Response| -> Result<Response, ErrorResponse> {
+    let handshake = |request: &Request, mut answer: Response| -> Result<Response, ErrorResponse> {
         let token = request.headers().get("authorization").and_then(|value| value.to_str().ok());
         who = token.and_then(|token| token.strip_prefix("Bearer ")?.parse::<UserId>().ok());
         answer.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(SUBPROTOCOL));
         Ok(answer)
     };
     let config = WebSocketConfig::default().read_buffer_size(BUFFER).write_buffer_size(BUFFER);
-    let socket = tokio_tungstenite::accept_hdr_async_with_config(stream, greet, Some(config)).await?;
+    let socket = tokio_tungstenite::accept_hdr_async_with_config(stream, handshake, Some(config)).await?;
     let user = who.context("nobody asks")?;
     let (sink, mut stream) = socket.split();
     let (back, queue) = unbounded_channel();

@@ -34,7 +34,7 @@ pub(super) async fn serve(folder: &Path, script: &Path) -> Result<()> {
 }
 
 /// The first packets of a connection: the server's, and the client's answer to it.
-pub const GREETING: char = '0';
+pub const HANDSHAKE: char = '0';
 pub const CONNECT: &str = "40";
 
 /// What a client sends; `None` for what Socket.IO's side has no word for.

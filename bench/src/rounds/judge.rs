@@ -151,7 +151,7 @@ pub fn targets(rounds: &[Round]) -> Vec<Target> {
     };
     let own = rounds.iter().flatten().filter(|one| [KITH, WITH_RECEIPTS].contains(&one.name.as_str()));
     let faults: u64 = own.clone().map(|one| one.lost + one.doubled + one.disordered).sum();
-    let unheard: u64 = own.map(|one| one.unheard).sum();
+    let without_markers: u64 = own.map(|one| one.without_markers).sum();
     let mut all: Vec<Target> = RATIOS.iter().chain(&OF_BEFORE).filter_map(|one| beside(KITH, one)).collect();
     all.extend(OF_RECEIPTS.iter().filter_map(|one| beside(WITH_RECEIPTS, one)));
     all.extend([
@@ -159,7 +159,7 @@ pub fn targets(rounds: &[Round]) -> Vec<Target> {
         Target::at_most("P4 delivery p99, 2,000/s, ms", mid(|one| one.busy[1]), BUSY_MAX),
         Target::at_most("P4 the last quarter's p99, × the first's", mid(|one| one.growth), GROWTH_MAX),
         Target::at_most("P7 lost, doubled, disordered", faults as f64, 0.0),
-        Target::at_most("receipts: pairs whose markers did not come", unheard as f64, 0.0),
+        Target::at_most("receipts: pairs whose markers did not come", without_markers as f64, 0.0),
     ]);
     all
 }
@@ -179,7 +179,7 @@ mod tests {
             lost: 0,
             doubled: 0,
             disordered: 0,
-            unheard: 0,
+            without_markers: 0,
             foreign: 0.0,
         }
     }
@@ -203,7 +203,10 @@ mod tests {
                 !targets(&[vec![Figures { lost: 1, ..one.clone() }]]).iter().all(Target::is_met),
                 "{name}"
             );
-            assert!(!targets(&[vec![Figures { unheard: 1, ..one }]]).iter().all(Target::is_met), "{name}");
+            assert!(
+                !targets(&[vec![Figures { without_markers: 1, ..one }]]).iter().all(Target::is_met),
+                "{name}"
+            );
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The driver's task.
 
-use super::{Applied, DriverEvents, DriverOptions, Inbox, SyncStore, TokenError, TokenSource};
+use super::{Applied, DriverEvents, DriverOptions, Mailbox, SyncStore, TokenError, TokenSource};
 use crate::{
     ClientError,
     events::{EngineEvent, Problem},
@@ -26,13 +26,13 @@ const LOAD_AGAIN: Duration = Duration::from_secs(2);
 /// How long a sleep of the computer may go unnoticed.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// What an errand (a connection, an exchange, a renewal) brought back.
+/// What a background task (a connection, an exchange, a renewal) brought back.
 enum Brought {
     Socket(Result<Box<Socket>, ConnectError>),
     Input(Box<Input>),
 }
 
-type Errand = std::pin::Pin<Box<dyn Future<Output = Brought> + Send>>;
+type Task = std::pin::Pin<Box<dyn Future<Output = Brought> + Send>>;
 
 /// Socket, store and tokens, and the machine that says what to do with them.
 pub(super) struct Driver {
@@ -40,13 +40,13 @@ pub(super) struct Driver {
     store: Arc<dyn SyncStore>,
     tokens: Arc<dyn TokenSource>,
     events: Arc<dyn DriverEvents>,
-    inbox: Arc<Inbox>,
+    mailbox: Arc<Mailbox>,
     exchange: Exchange,
     socket_address: Option<url::Url>,
     socket: Option<Box<Socket>>,
     /// A socket is being opened and still wanted.
     opening: bool,
-    errands: FuturesUnordered<Errand>,
+    tasks: FuturesUnordered<Task>,
     began: Instant,
     /// What the user was told of the store and still holds.
     told: Option<Problem>,
@@ -58,7 +58,7 @@ impl Driver {
         store: Arc<dyn SyncStore>,
         tokens: Arc<dyn TokenSource>,
         events: Arc<dyn DriverEvents>,
-        inbox: Arc<Inbox>,
+        mailbox: Arc<Mailbox>,
     ) -> Self {
         let base = options.server.as_str().trim_end_matches('/').to_owned();
         let at = |base: &str, path: &str| url::Url::parse(&format!("{base}{path}")).ok();
@@ -74,12 +74,12 @@ impl Driver {
             store,
             tokens,
             events,
-            inbox,
+            mailbox,
             exchange,
             socket_address,
             socket: None,
             opening: false,
-            errands: FuturesUnordered::new(),
+            tasks: FuturesUnordered::new(),
             began: Instant::now(),
             told: None,
         }
@@ -102,15 +102,15 @@ impl Driver {
         };
         let mut machine = Machine::new(options, local);
         let mut inputs = VecDeque::from([Input::Start]);
-        let inbox = self.inbox.clone();
-        let standing = inbox.standing().clone();
-        inputs.extend(standing.into_inputs());
+        let mailbox = self.mailbox.clone();
+        let lasting = mailbox.lasting().clone();
+        inputs.extend(lasting.into_inputs());
         loop {
             self.feed(&mut machine, inputs).await;
             inputs = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                () = inbox.arrived.notified() => std::mem::take(&mut *inbox.wishes()).into_inputs().collect(),
+                () = mailbox.arrived.notified() => std::mem::take(&mut *mailbox.commands()).into_inputs().collect(),
                 inputs = self.next(machine.deadline()) => inputs,
             };
         }
@@ -122,7 +122,7 @@ impl Driver {
 
     async fn load(&mut self, stop: &CancellationToken) -> Option<LocalState> {
         loop {
-            match self.store.load_sync_state(self.inbox.earlier()).await {
+            match self.store.load_sync_state(self.mailbox.earlier()).await {
                 Ok(local) => return Some(local),
                 Err(error) => self.store_failed(&error),
             }
@@ -133,7 +133,7 @@ impl Driver {
         }
     }
 
-    /// Waits for the socket, an errand or the time. Safe to cancel.
+    /// Waits for the socket, a background task or the time. Safe to cancel.
     async fn next(&mut self, deadline: Option<u64>) -> VecDeque<Input> {
         // A timer does not run while the computer sleeps; looking at the clock often shows that it has (S10).
         let look = self.began.elapsed() + LOOK_EVERY;
@@ -146,7 +146,7 @@ impl Driver {
                     Input::Closed(code)
                 }
             },
-            Some(brought) = self.errands.next() => match brought {
+            Some(brought) = self.tasks.next() => match brought {
                 Brought::Input(input) => *input,
                 Brought::Socket(_) if !std::mem::take(&mut self.opening) => return VecDeque::new(),
                 Brought::Socket(Ok(socket)) => {
@@ -197,7 +197,7 @@ impl Driver {
     }
 
     async fn write(&mut self, ops: Vec<StoreOp>) -> Input {
-        match self.store.apply(ops, self.inbox.earlier()).await {
+        match self.store.apply(ops, self.mailbox.earlier()).await {
             Ok(Applied { stored, notices }) => {
                 self.told = None;
                 if !notices.is_empty() {
@@ -252,7 +252,7 @@ impl Driver {
             Action::RenewToken { new_device } => self.renew(new_device),
             Action::Store(_) => {}
             Action::Reload => {
-                return Some(match self.store.load_sync_state(self.inbox.earlier()).await {
+                return Some(match self.store.load_sync_state(self.mailbox.earlier()).await {
                     Ok(local) => Input::Reloaded(local),
                     Err(_) => Input::Timer, // the machine asks again by itself
                 });
@@ -274,13 +274,13 @@ impl Driver {
         None
     }
 
-    // --- errands ---
+    // --- background tasks ---
 
     fn connect(&mut self) {
         let (tokens, address) = (self.tokens.clone(), self.socket_address.clone());
         let trust = self.options.trust.clone();
         self.opening = true;
-        self.errands.push(Box::pin(async move {
+        self.tasks.push(Box::pin(async move {
             let Some(address) = address else {
                 return Brought::Socket(Err(ConnectError::Refused(ErrorCode::NotAllowed)));
             };
@@ -294,7 +294,7 @@ impl Driver {
     fn begin_exchange(&mut self, frames: Vec<(ClientFrame, Option<u64>)>) {
         let (tokens, exchange, is_safe) =
             (self.tokens.clone(), self.exchange.clone(), self.socket_address.is_some());
-        self.errands.push(Box::pin(async move {
+        self.tasks.push(Box::pin(async move {
             let ran = match tokens.access_token().await {
                 Ok(token) if is_safe => exchange.run(&token, &frames).await,
                 Ok(_) => Err(ConnectError::Refused(ErrorCode::NotAllowed)),
@@ -306,7 +306,7 @@ impl Driver {
 
     fn renew(&mut self, new_device: bool) {
         let tokens = self.tokens.clone();
-        self.errands.push(Box::pin(async move {
+        self.tasks.push(Box::pin(async move {
             let renewed = if new_device { tokens.renew_as_new_device().await } else { tokens.renew().await };
             Brought::Input(Box::new(renewed.map_or_else(Input::TokenFailed, Input::TokenRenewed)))
         }));

@@ -1,6 +1,6 @@
 //! The driver's task is started again when it panics: it begins from what the store has, as after a start of the app.
 
-use super::{DriverEvents, DriverOptions, Inbox, SyncStore, TokenSource, nothing_earlier, run::Driver};
+use super::{DriverEvents, DriverOptions, Mailbox, SyncStore, TokenSource, nothing_earlier, run::Driver};
 use crate::{restarts::Restarts, view::LinkView};
 use futures_util::FutureExt as _;
 use kith_failpoint::clock;
@@ -24,9 +24,9 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    fn driver(&self, inbox: Arc<Inbox>) -> Driver {
+    fn driver(&self, mailbox: Arc<Mailbox>) -> Driver {
         let Self { options, store, tokens, events } = self;
-        Driver::new(options.clone(), store.clone(), tokens.clone(), events.clone(), inbox)
+        Driver::new(options.clone(), store.clone(), tokens.clone(), events.clone(), mailbox)
     }
 
     /// Counts a restart. Where that fails, the log has it.
@@ -49,11 +49,11 @@ impl Parts {
 }
 
 /// Runs drivers, one after the other, until one ends by itself or they are stopped.
-pub(super) async fn run(parts: Parts, inbox: Arc<Inbox>, stop: CancellationToken) {
+pub(super) async fn run(parts: Parts, mailbox: Arc<Mailbox>, stop: CancellationToken) {
     let mut restarts = Restarts::new(FIRST_WAIT, LONGEST_WAIT);
     loop {
-        // Whatever the panic left half done went with the driver; inbox and store hold whole values only.
-        let work = async { parts.driver(inbox.clone()).run(stop.clone()).await };
+        // Whatever the panic left half done went with the driver; mailbox and store hold whole values only.
+        let work = async { parts.driver(mailbox.clone()).run(stop.clone()).await };
         if AssertUnwindSafe(work).catch_unwind().await.is_ok() {
             return;
         }

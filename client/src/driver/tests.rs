@@ -175,14 +175,15 @@ async fn a_driver_that_panics_again_and_again_is_given_up_and_is_not_shown_as_co
 
 #[test]
 fn what_is_on_screen_is_told_to_each_driver_that_begins() {
-    let inbox = super::Inbox::default();
-    let handle = DriverHandle { inbox: Arc::new(inbox), stop: Default::default(), tasks: Default::default() };
+    let mailbox = super::Mailbox::default();
+    let handle =
+        DriverHandle { mailbox: Arc::new(mailbox), stop: Default::default(), tasks: Default::default() };
     let (chat, peer) = (ConversationId::mint(), UserId::mint());
     handle.focus(vec![ConversationId::mint()]);
     handle.focus(vec![chat]);
     handle.watch(vec![peer]);
-    handle.inbox.wishes().focus.take();
-    let inputs: Vec<_> = handle.inbox.standing().clone().into_inputs().collect();
+    handle.mailbox.commands().focus.take();
+    let inputs: Vec<_> = handle.mailbox.lasting().clone().into_inputs().collect();
     assert_eq!(inputs, [kith_sync::Input::Focus(vec![chat]), kith_sync::Input::Watch(vec![peer])]);
 }
 

@@ -4,7 +4,7 @@
 use super::Engine;
 use crate::{
     ClientError,
-    driver::Want,
+    driver::HistoryRequest,
     store::{conversations, drafts, members, timeline, unsent},
     view::{Anchor, LinkView, TimelineView},
 };
@@ -34,13 +34,13 @@ impl Engine {
         let limit = limit.clamp(1, ENTRIES_MAX) as usize;
         let mut part = session.store.read(move |db| timeline::read(db, conversation, &anchor, limit)).await?;
         if let Some(before) = part.older_than {
-            session.driver.want(Want::Older { conversation, before });
+            session.driver.request_history(HistoryRequest::Older { conversation, before });
         }
         for (from, to) in part.gaps {
-            session.driver.want(Want::Gap { conversation, from, to });
+            session.driver.request_history(HistoryRequest::Gap { conversation, from, to });
         }
         if part.is_empty_here {
-            session.driver.want(Want::Conversation { conversation });
+            session.driver.request_history(HistoryRequest::Conversation { conversation });
         }
         part.view.loading &=
             matches!(session.live.link(), LinkView::Connected { .. } | LinkView::CatchingUp { .. });

@@ -1,7 +1,9 @@
 //! The secrets of one profile: the place where they are kept behind a time limit, memory where it cannot be used. The
 //! place is the system's secret store, or the profile's file under a passphrase if there is one.
 
-use super::{Hidden, PassphraseFile, Secret, SecretError, SecretName, SecretStore, ahead::Ahead};
+use super::{
+    Hidden, PassphraseFile, Secret, SecretError, SecretName, SecretStore, write_behind::WriteBehind,
+};
 use crate::store::Key;
 use kith_protocol::UserId;
 use serde::{Serialize, de::DeserializeOwned};
@@ -35,7 +37,7 @@ pub(crate) struct Vault {
 struct Place {
     /// The profile's file; without one it is the system's store.
     file: Option<Arc<PassphraseFile>>,
-    ahead: Arc<Ahead>,
+    write_behind: Arc<WriteBehind>,
 }
 
 /// What the system's store did when it was written to.
@@ -110,10 +112,10 @@ impl Vault {
     /// From here on secrets are read from and written to this file, or the system's store. What the place before was
     /// still to get it does not get any more.
     pub(crate) fn switch(&self, file: Option<Arc<PassphraseFile>>) {
-        let next = Place { file, ahead: Arc::default() };
+        let next = Place { file, write_behind: Arc::default() };
         let before = std::mem::replace(&mut *self.place.lock().unwrap_or_else(PoisonError::into_inner), next);
-        for name in before.ahead.names() {
-            before.ahead.forget(&name);
+        for name in before.write_behind.names() {
+            before.write_behind.forget(&name);
         }
     }
 
@@ -161,7 +163,7 @@ impl Vault {
         *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Whether asking is known to be in vain: the system's store has just not answered.
+    /// Whether asking is known to fail: the system's store has just not answered.
     pub(crate) fn hangs(&self) -> bool {
         self.file().is_none() && self.last_look() == Some(Look::Hangs)
     }
@@ -187,20 +189,20 @@ impl Vault {
     }
 
     async fn get(&self, name: SecretName) -> Result<Option<Secret>, SecretError> {
-        if let Some(wanted) = self.place().ahead.wanted(&name) {
+        if let Some(wanted) = self.place().write_behind.queued(&name) {
             return Ok(wanted);
         }
         self.call(move |store| store.get(&name)).await
     }
 
-    async fn carry_out(&self, name: SecretName) -> Result<(), SecretError> {
-        let ahead = self.place().ahead;
-        self.call(move |store| ahead.carry_out(store, &name)).await
+    async fn flush(&self, name: SecretName) -> Result<(), SecretError> {
+        let write_behind = self.place().write_behind;
+        self.call(move |store| write_behind.flush(store, &name)).await
     }
 
     /// Writes to the store; what it does not take stays in memory.
     async fn set(&self, name: SecretName, secret: Secret) -> Result<(), SecretError> {
-        self.place().ahead.want(&name, Some(secret));
+        self.place().write_behind.enqueue(&name, Some(secret));
         self.bring(name).await
     }
 
@@ -209,26 +211,26 @@ impl Vault {
         if self.hangs() {
             // It gets what it should hold when it answers again; nobody waits for that.
             let vault = self.clone();
-            tokio::spawn(async move { vault.carry_out(name).await });
+            tokio::spawn(async move { vault.flush(name).await });
             return Err(SecretError::Unusable);
         }
-        self.carry_out(name).await
+        self.flush(name).await
     }
 
     async fn delete(&self, name: SecretName) -> Result<(), SecretError> {
-        self.place().ahead.want(&name, None);
-        self.carry_out(name).await
+        self.place().write_behind.enqueue(&name, None);
+        self.flush(name).await
     }
 
     /// Tries once more to bring to the store what it has not taken.
     pub(crate) async fn settle(&self) {
-        let ahead = self.place().ahead;
-        let names = ahead.names();
+        let write_behind = self.place().write_behind;
+        let names = write_behind.names();
         if names.is_empty() {
             return;
         }
         let settle =
-            move |store: &dyn SecretStore| names.iter().try_for_each(|name| ahead.carry_out(store, name));
+            move |store: &dyn SecretStore| names.iter().try_for_each(|name| write_behind.flush(store, name));
         if self.call(settle).await.is_err() {
             tracing::info!("the secret store is behind what it should hold");
         }
@@ -253,7 +255,7 @@ impl Vault {
     ) -> impl Future<Output = Kept> + Send + use<'_, T> {
         kith_failpoint::pass(kith_failpoint::places::RENEWAL_BEFORE_KEPT);
         let name = self.session_name(server);
-        self.place().ahead.want(&name, Some(session_bytes(session)));
+        self.place().write_behind.enqueue(&name, Some(session_bytes(session)));
         async move {
             match self.bring(name).await {
                 Ok(()) => Kept::InStore,
@@ -297,7 +299,7 @@ impl Vault {
         let name = self.key_name(server, user);
         let kept = self.set(name.clone(), Hidden::new(key.to_vec())).await;
         if kept.is_err() {
-            self.place().ahead.forget(&name);
+            self.place().write_behind.forget(&name);
         }
         kept
     }

@@ -8,10 +8,10 @@
 //! the judge finds faults, `cargo xtask simulate --mutants` shows.
 
 mod counts;
-pub(crate) mod deeds;
 mod judge;
 mod mutants;
 mod network;
+pub(crate) mod operations;
 pub(crate) mod runs;
 mod users;
 mod world;

@@ -10,9 +10,9 @@ const INSTANCES: u64 = 2;
 const LOOK_EVERY_MS: u64 = 1_000;
 
 impl World {
-    pub(super) fn connected(&mut self, client: usize, life: u32) {
+    pub(super) fn connected(&mut self, client: usize, incarnation: u32) {
         let one = &mut self.clients[client];
-        if one.life != life || !std::mem::take(&mut one.opening) {
+        if one.incarnation != incarnation || !std::mem::take(&mut one.opening) {
             return;
         }
         let is_expired = self.clients[client].token_until <= self.now;
@@ -39,8 +39,13 @@ impl World {
         self.feed(client, Input::Connected);
     }
 
-    pub(super) fn exchange(&mut self, client: usize, life: u32, frames: Vec<(ClientFrame, Option<u64>)>) {
-        if self.clients[client].life != life {
+    pub(super) fn exchange(
+        &mut self,
+        client: usize,
+        incarnation: u32,
+        frames: Vec<(ClientFrame, Option<u64>)>,
+    ) {
+        if self.clients[client].incarnation != incarnation {
             return;
         }
         let lost = self.faults && self.rng.up_to(9) == 0;
@@ -52,7 +57,7 @@ impl World {
             if !lost {
                 answer = Ok(frames);
             }
-            // Who refuses a greeting says so by HTTP.
+            // Who refuses a handshake says so by HTTP.
             if let Ok([ServerFrame::Error(refused)]) = answer.as_deref() {
                 answer = Err(match refused.code {
                     ErrorCode::DeviceForked => ConnectError::Forked,
@@ -62,7 +67,7 @@ impl World {
         }
         let at = self.now + self.latency();
         let input = Box::new(answer.map_or_else(Input::ExchangeFailed, Input::Exchanged));
-        self.at(at, Happening::Answer { client, life, input });
+        self.at(at, Happening::Answer { client, incarnation, input });
     }
 
     /// What the server answers to the frames of an exchange.

@@ -1,7 +1,7 @@
 //! What the users do.
 
 use super::{
-    deeds::{Doing, EMOJI},
+    operations::{Doing, EMOJI},
     world::{Happening, World},
 };
 use kith_protocol::{
@@ -10,7 +10,7 @@ use kith_protocol::{
     frame::{ConversationKind, DraftChange, Open, StateChange},
 };
 use kith_sync::{
-    Input, Want,
+    HistoryRequest, Input,
     memory::{RowState, what},
     ops::{OutboxOp, OutboxWhat},
 };
@@ -72,7 +72,10 @@ impl World {
             _ => {
                 let oldest = self.clients[client].store.ranges(id).and_then(|all| all.first().copied());
                 if let Some(range) = oldest {
-                    self.feed(client, Input::Want(Want::Older { conversation: id, before: range.low }));
+                    self.feed(
+                        client,
+                        Input::History(HistoryRequest::Older { conversation: id, before: range.low }),
+                    );
                 }
             }
         }

@@ -42,21 +42,21 @@ pub(super) enum Happening {
     },
     Connected {
         client: usize,
-        life: u32,
+        incarnation: u32,
     },
     Exchange {
         client: usize,
-        life: u32,
+        incarnation: u32,
         frames: Vec<(ClientFrame, Option<u64>)>,
     },
     Answer {
         client: usize,
-        life: u32,
+        incarnation: u32,
         input: Box<Input>,
     },
     Renewal {
         client: usize,
-        life: u32,
+        incarnation: u32,
         new_device: bool,
     },
     /// A connection that nothing goes through is found out.
@@ -86,7 +86,7 @@ pub(super) enum Happening {
     /// The store has carried out what the machine had decided.
     Written {
         client: usize,
-        life: u32,
+        incarnation: u32,
     },
     Fault,
 }
@@ -323,14 +323,16 @@ impl World {
                     self.feed_many(client, batch);
                 }
             }
-            Happening::Connected { client, life } => self.connected(client, life),
-            Happening::Exchange { client, life, frames } => self.exchange(client, life, frames),
-            Happening::Answer { client, life, input } => {
-                if self.clients[client].life == life {
+            Happening::Connected { client, incarnation } => self.connected(client, incarnation),
+            Happening::Exchange { client, incarnation, frames } => self.exchange(client, incarnation, frames),
+            Happening::Answer { client, incarnation, input } => {
+                if self.clients[client].incarnation == incarnation {
                     self.feed(client, *input);
                 }
             }
-            Happening::Renewal { client, life, new_device } => self.renewal(client, life, new_device),
+            Happening::Renewal { client, incarnation, new_device } => {
+                self.renewal(client, incarnation, new_device)
+            }
             Happening::Broken { client, connection } => {
                 if self.clients[client].connection == Some(connection) {
                     self.cut(client, None);
@@ -339,7 +341,7 @@ impl World {
             Happening::TokenEnds { client, connection, now } => self.token_ends(client, connection, now),
             Happening::Timer { client } => self.feed(client, Input::Timer),
             Happening::User { client } => self.act(client),
-            Happening::Written { client, life } => self.written(client, life),
+            Happening::Written { client, incarnation } => self.written(client, incarnation),
             Happening::PowerCut { client } if self.faults => self.cut_power(client),
             Happening::Cut { client } if self.faults => self.cut(client, None),
             Happening::PowerCut { .. } | Happening::Cut { .. } => {}

@@ -66,10 +66,10 @@ pub(super) fn apply(tx: &mut Tx<'_>, op: StoreOp) -> Result<(), ClientError> {
             // A device that never finished its first sync stays so: messages of its first heads are not announced.
             if meta(tx, "user_seq")?.is_some() { set_meta(tx, "user_seq", "0") } else { Ok(()) }
         }
-        StoreOp::Heads { greeting, last, user_seq, items, gone, .. } => {
-            put_heads(tx, &items, greeting)?;
-            let as_of = (!greeting).then_some(user_seq);
-            if greeting {
+        StoreOp::Heads { handshake, last, user_seq, items, gone, .. } => {
+            put_heads(tx, &items, handshake)?;
+            let as_of = (!handshake).then_some(user_seq);
+            if handshake {
                 // No version is above `user_seq`: a server that was set back counts from there again (S7).
                 for cid in
                     gone.iter().filter_map(|id| conversations::cid(tx, *id).transpose()).collect::<Vec<_>>()
@@ -80,10 +80,10 @@ pub(super) fn apply(tx: &mut Tx<'_>, op: StoreOp) -> Result<(), ClientError> {
                 }
             }
             gone.into_iter().try_for_each(|id| conversations::hide_gone(tx, id, as_of))?;
-            if greeting && last {
+            if handshake && last {
                 own_state::forget_versions_above(tx, user_seq)?;
             }
-            let is_news = greeting || user_seq > meta_number(tx, "user_seq")?;
+            let is_news = handshake || user_seq > meta_number(tx, "user_seq")?;
             if last && is_news { set_meta(tx, "user_seq", &user_seq.to_string()) } else { Ok(()) }
         }
         StoreOp::Append { conversation, chain_before, events } => {
@@ -112,9 +112,9 @@ pub(super) fn apply(tx: &mut Tx<'_>, op: StoreOp) -> Result<(), ClientError> {
     }
 }
 
-fn put_heads(tx: &mut Tx<'_>, items: &[HeadsItem], greeting: bool) -> Result<(), ClientError> {
+fn put_heads(tx: &mut Tx<'_>, items: &[HeadsItem], handshake: bool) -> Result<(), ClientError> {
     let is_first_sync = meta(tx, "user_seq")?.is_none();
-    let source = if greeting { Source::Heads } else { Source::Change };
+    let source = if handshake { Source::Heads } else { Source::Change };
     items.iter().try_for_each(|item| conversations::put_head(tx, item, is_first_sync, source))
 }
 

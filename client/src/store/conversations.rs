@@ -170,9 +170,9 @@ pub(super) fn put_head(
                  :head, :announced, :now)
              ON CONFLICT (id) DO UPDATE SET kind = excluded.kind, context = excluded.context,
                  -- What is stored may be newer than a snapshot that was on its way.
-                 head = max(excluded.head, CASE WHEN :greets THEN 0 ELSE head END,
+                 head = max(excluded.head, CASE WHEN :handshakes THEN 0 ELSE head END,
                      (SELECT ifnull(max(r.high), 0) FROM log_range r WHERE r.cid = conversations.cid)),
-                 countable = CASE WHEN excluded.head >= head OR (:greets AND excluded.head >=
+                 countable = CASE WHEN excluded.head >= head OR (:handshakes AND excluded.head >=
                      (SELECT ifnull(max(r.high), 0) FROM log_range r WHERE r.cid = conversations.cid)) THEN excluded.countable ELSE countable END,
                  last_ts = max(last_ts, excluded.last_ts),
                  title = CASE WHEN :is_overtaken THEN title ELSE excluded.title END,
@@ -180,7 +180,7 @@ pub(super) fn put_head(
                  visible = CASE WHEN :is_overtaken THEN visible ELSE excluded.visible END,
                  member_count = CASE WHEN :is_overtaken THEN member_count ELSE excluded.member_count END,
                  -- The word that begins a connection holds, also where an earlier log had come further.
-                 facts_as_of = CASE WHEN :greets THEN excluded.facts_as_of
+                 facts_as_of = CASE WHEN :handshakes THEN excluded.facts_as_of
                      ELSE max(facts_as_of, excluded.facts_as_of) END,
                  announced = max(announced, excluded.announced),
                  is_local = 0",
@@ -198,7 +198,7 @@ pub(super) fn put_head(
             ":member_count": i64::from(item.member_count),
             ":announced": if is_first_sync { item.head.as_i64() } else { 0 },
             ":is_overtaken": is_overtaken && !mutation::is(Mutation::OldHeadsUndo),
-            ":greets": source == own_state::Source::Heads,
+            ":handshakes": source == own_state::Source::Heads,
             ":now": if item.last_ts.0 == 0 { tx.now.as_i64() } else { item.last_ts.as_i64() },
         })?;
     let cid = known(tx, id)?;

@@ -79,11 +79,11 @@ fn take(
     for event in fresh {
         if has_unnumbered {
             if messages::is_known(tx, cid, event.id)? {
-                came_back.extend(messages::lost::place(tx, cid, event.id)?.map(|place| (*event, place)));
+                came_back.extend(messages::orphaned::place(tx, cid, event.id)?.map(|place| (*event, place)));
                 known.insert(event.id);
             }
             if let (Some(target), "delete") = (event.target, event.kind.as_str()) {
-                messages::lost::forget(tx, cid, target)?;
+                messages::orphaned::forget(tx, cid, target)?;
             }
         }
         if senders.insert(event.sender) {
@@ -131,7 +131,9 @@ fn take(
             comes_back |= event.seq > settled;
         }
     }
-    came_back.into_iter().try_for_each(|(event, place)| messages::lost::came_back(tx, cid, event, place))?;
+    came_back
+        .into_iter()
+        .try_for_each(|(event, place)| messages::orphaned::came_back(tx, cid, event, place))?;
     if has_deletions {
         let messages = fresh.iter().filter(|event| event.kind == "message");
         messages.into_iter().try_for_each(|event| deletions::came(tx, cid, event))?;

@@ -1,7 +1,7 @@
 //! `messages`: one row for life, keyed by its id (C5); first as the user wrote it, then as the log says.
 
-pub(super) mod lost;
 mod mids;
+pub(super) mod orphaned;
 
 use super::{
     Db, Tx,
@@ -39,7 +39,7 @@ impl Message {
     pub(super) fn order(&self) -> f64 {
         match self.seq {
             Some(seq) => seq.0 as f64,
-            None if self.is_lost() => lost::order(self.local),
+            None if self.is_lost() => orphaned::order(self.local),
             None => UNNUMBERED + self.local as f64,
         }
     }

@@ -1,9 +1,9 @@
 //! `outbox`: what the user did and the server has not numbered or answered (O1–O5). The row's number is the order of
 //! writing.
 
-mod fate;
+mod transitions;
 
-pub(super) use fate::{
+pub(super) use transitions::{
     acked, done, end, end_answers, end_event, end_relations, failed, queued, sending, take_states,
 };
 
@@ -293,7 +293,7 @@ pub(super) fn move_to_end(tx: &mut Tx<'_>, item: i64, is_freed: bool) -> Result<
         super::messages::set_local(tx, row.cid, id, moved)?;
     }
     if is_freed {
-        fate::set_state(tx, moved, "queued")?;
+        transitions::set_state(tx, moved, "queued")?;
     }
     tx.changes.update.changed.retain(|entry| entry.item != item);
     tx.changes.ended.push(item);
@@ -310,7 +310,7 @@ pub(super) fn target_came(tx: &mut Tx<'_>, cid: i64, target: EventId) -> Result<
     let items = query.query_map(bound, |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
     drop(query);
     for item in items {
-        fate::set_state(tx, item, "queued")?;
+        transitions::set_state(tx, item, "queued")?;
         tell_changed(tx, item)?;
     }
     Ok(())
@@ -328,7 +328,7 @@ pub(super) fn set_content(tx: &mut Tx<'_>, item: i64, content: &str) -> Result<(
 
 /// Makes a row wait for its turn again, by the user's word, which counts from now (O5).
 pub(super) fn requeue(tx: &mut Tx<'_>, item: i64) -> Result<(), ClientError> {
-    fate::set_state(tx, item, "queued")?;
+    transitions::set_state(tx, item, "queued")?;
     tx.conn
         .prepare_cached("UPDATE outbox SET written_at = ?2 WHERE item = ?1")?
         .execute(params![item, tx.now.as_i64()])?;

@@ -41,7 +41,7 @@ pub(super) fn rewind(
         )?
         .execute([cid])?;
     let plan = resend::plan(tx.me, &above, &outbox::waiting(tx, cid)?);
-    messages::lost::keep(tx, cid, keep, &above)?;
+    messages::orphaned::keep(tx, cid, keep, &above)?;
     let own: HashSet<_> = above.iter().filter(|event| event.sender == tx.me).map(|event| event.id).collect();
     for id in messages::numbered_above(tx, cid, keep)? {
         // A damaged part may have given its events up and not its messages: their places are others' now.

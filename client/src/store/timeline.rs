@@ -225,7 +225,7 @@ impl Reader<'_, '_> {
     /// What stands between the seqs, at most `limit`: gaps, and what others wrote and the server has lost. Before a
     /// place, newest first, or from a place on.
     fn between(&self, place: f64, limit: usize, is_backward: bool) -> Result<Vec<TimelineItem>, ClientError> {
-        let lost = messages::lost::read(self.db, self.cid, place, limit, is_backward)?;
+        let lost = messages::orphaned::read(self.db, self.cid, place, limit, is_backward)?;
         let mut items = lost.into_iter().map(|one| self.message(one)).collect::<Result<Vec<_>, _>>()?;
         let is_in = |gap: &&(Seq, Seq)| (gap_order(**gap) < place) == is_backward;
         items.extend(self.gaps.iter().filter(is_in).map(|gap| gap_item(*gap)));

@@ -1,4 +1,4 @@
-//! One sound frame of every type a client sends, for tests that spoil them.
+//! One sound frame of every type a client sends, for tests that mutate them.
 
 use super::ClientFrame;
 use crate::{ConversationId, DeviceId, EventId, UserId};

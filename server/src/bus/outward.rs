@@ -191,7 +191,7 @@ pub(super) async fn run(shared: Shared, client: Client, mut outward: mpsc::Recei
         speaker.tell(first, &mut outward).await;
     }
     if timeout(SENT_WITHIN, speaker.client.flush()).await.is_err() {
-        tracing::debug!("the last words went unheard");
+        tracing::debug!("could not send the farewell");
     }
 }
 

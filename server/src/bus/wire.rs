@@ -117,7 +117,7 @@ pub(super) fn encode(tokens: &Tokens, message: &Message) -> Vec<u8> {
 
 impl Message {
     /// Whether the sender works with another incarnation of the database than `ours`. Who has not looked yet has neither
-    /// written nor greeted anybody.
+    /// written nor served a handshake.
     pub fn is_of_another(&self, ours: Option<&str>) -> bool {
         self.incarnation.as_deref().zip(ours).is_some_and(|(theirs, ours)| theirs != ours)
     }
@@ -143,7 +143,7 @@ fn raw(json: &str) -> Option<Box<RawValue>> {
     RawValue::from_string(json.to_owned()).ok()
 }
 
-/// Turns what the hub tells into items; events of a long commit into several, each of them short.
+/// Permits what the hub tells into items; events of a long commit into several, each of them short.
 pub(super) fn items(outward: Outward) -> Vec<(Item, usize)> {
     /// Of an id in JSON.
     const ID_BYTES: usize = 40;

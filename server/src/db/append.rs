@@ -120,7 +120,7 @@ pub async fn append(
     .await
 }
 
-/// What the tests of the short way find and change.
+/// What the tests of the fast path find and change.
 #[cfg(test)]
 pub(crate) mod testing {
     use crate::db;

@@ -7,14 +7,14 @@ use uuid::Uuid;
 pub struct DeviceRow {
     /// Its id.
     pub id: Uuid,
-    /// Nobody needs its tokens any more.
+    /// Its tokens may be removed.
     pub are_tokens_over: bool,
-    /// Nobody needs it any more.
+    /// The device itself may be removed.
     pub is_over: bool,
 }
 
-/// The next `limit` devices after `after`, by id. The tokens of one that was signed out `tokens_days` ago are over, and
-/// the device itself `forget_days` after that or after it was last seen.
+/// The next `limit` devices after `after`, by id. The tokens of a device may go `tokens_days` after its sign-out. The device
+/// and its tokens may go `forget_days` after its sign-out or, if it is still signed in, after it was last seen.
 pub async fn devices(
     conn: &mut PgConnection,
     after: Uuid,
@@ -38,22 +38,48 @@ pub async fn devices(
     .await
 }
 
-/// Removes tokens of these devices, `limit` at most; answers how many.
-pub async fn remove_tokens(conn: &mut PgConnection, devices: &[Uuid], limit: i64) -> Result<u64, sqlx::Error> {
+/// Removes at most `limit` tokens of those of these devices that have not signed in again. Returns how many it removed.
+pub async fn remove_tokens(
+    conn: &mut PgConnection,
+    devices: &[Uuid],
+    limit: i64,
+    forget_days: i32,
+    tokens_days: i32,
+) -> Result<u64, sqlx::Error> {
     let done = sqlx::query!(
         "DELETE FROM refresh_tokens WHERE hash = ANY (ARRAY(
-             SELECT hash FROM refresh_tokens WHERE device_id = ANY ($1) LIMIT $2))",
+             SELECT token.hash FROM devices CROSS JOIN LATERAL (
+                 SELECT hash FROM refresh_tokens WHERE device_id = devices.id LIMIT $2
+             ) AS token
+             WHERE devices.id = ANY ($1)
+               AND (coalesce(revoked_at, last_seen) < now() - make_interval(days => $3)
+                    OR revoked_at < now() - make_interval(days => $4))
+             LIMIT $2))",
         devices,
         limit,
+        forget_days,
+        tokens_days,
     )
     .execute(conn)
     .await?;
     Ok(done.rows_affected())
 }
 
-/// Removes these devices.
-pub async fn remove_devices(conn: &mut PgConnection, devices: &[Uuid]) -> Result<(), sqlx::Error> {
-    sqlx::query!("DELETE FROM devices WHERE id = ANY ($1)", devices).execute(conn).await?;
+/// Removes those of these devices that have no token left and have not signed in again.
+pub async fn remove_devices(
+    conn: &mut PgConnection,
+    devices: &[Uuid],
+    forget_days: i32,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "DELETE FROM devices
+         WHERE id = ANY ($1) AND coalesce(revoked_at, last_seen) < now() - make_interval(days => $2)
+           AND NOT EXISTS (SELECT FROM refresh_tokens WHERE device_id = devices.id)",
+        devices,
+        forget_days,
+    )
+    .execute(conn)
+    .await?;
     Ok(())
 }
 

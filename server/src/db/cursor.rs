@@ -1,4 +1,4 @@
-//! Where a snapshot stands among all transactions, and of which life of the database it is (S5).
+//! Where a snapshot stands among all transactions, and of which incarnation_id of the database it is (S5).
 
 use kith_protocol::UserId;
 use sqlx::PgConnection;
@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 pub struct MomentRow {
     /// Changes with whatever may bring an earlier state back: another lineage, another start of PostgreSQL, another
     /// file under the log.
-    pub life: String,
+    pub incarnation_id: String,
     /// Every transaction below it has ended and is part of the snapshot, if it committed.
     pub xmin: i64,
     /// No transaction from it on has ended.
@@ -28,7 +28,7 @@ pub async fn moment(conn: &mut PgConnection, user: UserId) -> Result<MomentRow, 
                          (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint,
                          coalesce(pg_relation_filenode('events')::text,
                                   (SELECT md5(string_agg(pg_relation_filenode(relid)::text, '.' ORDER BY relid))
-                                   FROM pg_partition_tree('events') WHERE isleaf))) AS "life!",
+                                   FROM pg_partition_tree('events') WHERE isleaf))) AS "incarnation_id!",
                   pg_snapshot_xmin(snapshot)::text::bigint AS "xmin!",
                   pg_snapshot_xmax(snapshot)::text::bigint AS "xmax!",
                   users.user_seq

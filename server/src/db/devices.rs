@@ -270,6 +270,26 @@ pub async fn revoke_family(
     .await
 }
 
+/// The family of a device whose present session has given out a token of this number. Numbers begin with the time of the
+/// sign-in in milliseconds, so one of an earlier session is below it.
+pub async fn family_of_used(
+    conn: &mut PgConnection,
+    device: DeviceId,
+    user: UserId,
+    number: i64,
+) -> Result<Option<Uuid>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "SELECT family FROM devices
+         WHERE id = $1 AND user_id = $2 AND tokens_issued >= $3
+           AND created_at < to_timestamp(($3::bigint + 1) / 1000.0::double precision)",
+        device.as_uuid(),
+        user.as_uuid(),
+        number,
+    )
+    .fetch_optional(conn)
+    .await
+}
+
 /// Signs all devices of the user out but `keep`; answers which. The user's row is locked first, in the transaction of
 /// `conn`: a device that parts meanwhile is among them.
 pub async fn revoke_others(

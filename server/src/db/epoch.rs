@@ -15,7 +15,7 @@ pub struct LineageRow {
     pub epoch: String,
     /// The same and when PostgreSQL was started: whatever may bring an earlier state back changes it, also a folder that
     /// was set back and bears the same lineage.
-    pub life: String,
+    pub incarnation_id: String,
 }
 
 /// Reads the lineage.
@@ -23,7 +23,7 @@ pub async fn read(conn: &mut PgConnection) -> Result<LineageRow, sqlx::Error> {
     sqlx::query_as!(
         LineageRow,
         r#"SELECT epoch AS "epoch!",
-                  format('%s-%s', epoch, (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint) AS "life!"
+                  format('%s-%s', epoch, (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint) AS "incarnation_id!"
            FROM format('%s-%s-%s-%s',
                        to_hex((SELECT system_identifier FROM pg_control_system())),
                        (SELECT timeline_id FROM pg_control_checkpoint()),

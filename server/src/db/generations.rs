@@ -9,7 +9,7 @@ pub struct GenerationRow {
     pub issued: i64,
     /// The one last presented; its `welcome` may have been lost.
     pub presented: i64,
-    /// The last greeting was answered `device_forked`.
+    /// The last handshake was answered `device_forked`.
     pub is_forked: bool,
     /// The user may have notifications that this device was not told of.
     pub has_notices: bool,
@@ -78,7 +78,7 @@ pub async fn rotate(
     .await
 }
 
-/// Notes whether the device's last greeting was answered `device_forked`.
+/// Notes whether the device's last handshake was answered `device_forked`.
 pub async fn set_forked(
     conn: &mut PgConnection,
     device: DeviceId,

@@ -253,7 +253,7 @@ pub async fn unhide(
 
 /// The active members of a conversation that `user` is an active member of, at most `limit`; empty for anybody else. In
 /// a direct one nobody else is met before its first event, and while one of the two has blocked the other.
-pub async fn fellows(
+pub async fn peers(
     conn: &mut PgConnection,
     conversation: ConversationId,
     user: UserId,

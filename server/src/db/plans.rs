@@ -31,7 +31,7 @@ const RANGES: &[(&str, &str, &str)] = &[
     (
         "",
         "refresh_tokens_exchanged_idx",
-        "the tokens of one device, at most 10,000 that were exchanged, or LIMIT of those of several",
+        "one device: at most 10,000 exchanged tokens; several devices: LIMIT",
     ),
     ("AS gone", "users_disabled_idx", "who was disabled in the last minute"),
     ("AS gone", "devices_revoked_idx", "who was signed out in the last minute"),

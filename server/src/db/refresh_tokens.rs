@@ -17,7 +17,7 @@ pub struct TokenRow {
     pub newest_number: i64,
     /// The sign-in that its device descends from.
     pub family: Uuid,
-    /// The device's last greeting was answered `device_forked` (S8).
+    /// The device's last handshake was answered `device_forked` (S8).
     pub is_forked: bool,
     /// When it was exchanged.
     pub exchanged_at: Option<DateTime<Utc>>,
@@ -110,12 +110,12 @@ pub async fn insert_many(
     Ok(())
 }
 
-/// Tokens of one device that were exchanged and are still known, so that a reuse of them is noticed. A token every ten
-/// minutes for thirty days, the longest that one is good for, is half as many.
+/// Exchanged tokens of one device that the database keeps. A device that renews every ten minutes exchanges 4,320 in the
+/// 30 days that a token is good for.
 pub const EXCHANGED_MAX: i64 = 10_000;
 
-/// Notes that a token was exchanged, and for which one. Forgets what this device exchanged long ago, and what is more than
-/// [`EXCHANGED_MAX`].
+/// Notes that a token was exchanged, and for which one. Then removes the device's tokens that were exchanged more than
+/// `forget_after_days` ago, and all but the newest [`EXCHANGED_MAX`], some of them at a time.
 pub async fn mark_exchanged(
     conn: &mut PgConnection,
     hash: &[u8],
@@ -131,11 +131,13 @@ pub async fn mark_exchanged(
     .execute(&mut *conn)
     .await?;
     sqlx::query!(
-        "DELETE FROM refresh_tokens
-         WHERE device_id = $1 AND exchanged_at < greatest(
-             now() - make_interval(days => $2),
-             (SELECT exchanged_at FROM refresh_tokens WHERE device_id = $1 AND exchanged_at IS NOT NULL
-              ORDER BY exchanged_at DESC OFFSET $3::bigint - 1 LIMIT 1))",
+        "DELETE FROM refresh_tokens WHERE hash = ANY (ARRAY(
+             SELECT hash FROM refresh_tokens
+             WHERE device_id = $1 AND exchanged_at < greatest(
+                 now() - make_interval(days => $2),
+                 (SELECT exchanged_at FROM refresh_tokens WHERE device_id = $1 AND exchanged_at IS NOT NULL
+                  ORDER BY exchanged_at DESC OFFSET $3::bigint - 1 LIMIT 1))
+             LIMIT 1000))",
         device.as_uuid(),
         forget_after_days,
         EXCHANGED_MAX,
@@ -189,7 +191,8 @@ mod tests {
         insert(&mut conn, b"old", device).await.unwrap();
         insert(&mut conn, b"new", device).await.unwrap();
         mark_exchanged(&mut conn, b"old", b"new", device, 30).await.unwrap();
-        let sql = "SELECT count(*), count(exchanged_at), max(now() - exchanged_at) < make_interval(secs => $1)
+        let sql =
+            "SELECT count(*), count(exchanged_at), max(now() - exchanged_at) < make_interval(secs => $1)
                    FROM refresh_tokens";
         let (all, exchanged, are_newest): (i64, i64, bool) =
             sqlx::query_as(sql).bind(EXCHANGED_MAX as f64).fetch_one(&mut conn).await.unwrap();

@@ -195,7 +195,7 @@ pub async fn set_shows_presence(
 }
 
 /// Whoever shares a conversation with the user, the user included.
-pub async fn fellows(conn: &mut PgConnection, id: UserId) -> Result<Vec<Uuid>, sqlx::Error> {
+pub async fn peers(conn: &mut PgConnection, id: UserId) -> Result<Vec<Uuid>, sqlx::Error> {
     sqlx::query_scalar!(
         "SELECT DISTINCT other.user_id
          FROM members AS own

@@ -106,7 +106,7 @@ impl AccessCache {
     }
 
     /// The head and the access of a log as far as the lane remembers both.
-    pub fn standing(&self, conversation: ConversationId) -> Option<(&HeadRow, &Arc<Access>)> {
+    pub fn head_snapshot(&self, conversation: ConversationId) -> Option<(&HeadRow, &Arc<Access>)> {
         let Remembered { access, head } = self.0.get(&conversation)?;
         Some((head.as_ref()?, access))
     }

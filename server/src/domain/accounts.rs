@@ -314,15 +314,11 @@ pub async fn rename(state: &AppState, user: UserId, display_name: &str) -> Resul
         let frame = ServerFrame::Profiles(Profiles { reply_to: None, items: vec![public] });
         let topic = Topic::Profile(user);
         let fact = Latest { topic, version: (own.version, 0), json: frame.encode().into() };
-        let fellows = db::users::fellows(&mut conn, user).await?;
-        for fellow in &fellows {
-            state.hub.send_latest(UserId::from_uuid(*fellow), &fact);
+        let peers = db::users::peers(&mut conn, user).await?;
+        for peer in &peers {
+            state.hub.send_latest(UserId::from_uuid(*peer), &fact);
         }
-        state.hub.tell_others(
-            Some(topic),
-            || fellows.into_iter().map(UserId::from_uuid).collect(),
-            &fact.json,
-        );
+        state.hub.tell_others(Some(topic), || peers.into_iter().map(UserId::from_uuid).collect(), &fact.json);
     }
     Ok(own)
 }

@@ -1,9 +1,9 @@
-//! The short way of a batch (W1, W2): logs whose heads the lane remembers take messages in one statement.
+//! The fast path of a batch (W1, W2): logs whose heads the lane remembers take messages in one statement.
 //!
 //! The lane numbers by what it remembers. The statement locks the heads and appends only where head, chain and access
 //! version are still the same and none of the ids exists: then everything that was decided before is as if it were
 //! decided under the lock, for whatever changes a log or who may write to it changes one of these. Where only the head
-//! has moved, for another instance wrote too, the lane numbers anew and tries once more. The rest is left for the long way ([`super::batch`]), which also does whatever is more than a message: members, titles, redaction, showing
+//! has moved, for another instance wrote too, the lane numbers anew and tries once more. The rest is left for the slow path ([`super::batch`]), which also does whatever is more than a message: members, titles, redaction, showing
 //! a hidden conversation, answering a known id.
 
 use super::{
@@ -28,15 +28,15 @@ use std::{
     sync::Arc,
 };
 
-/// How often a log is tried before it is left for the long way.
+/// How often a log is tried before it is left for the slow path.
 const TRIES: usize = 2;
 
-/// Divides a batch into what may go the short way and the rest. The jobs of one conversation stay together.
+/// Divides a batch into what may take the fast path and the rest. The jobs of one conversation stay together.
 pub fn divide(cache: &AccessCache, jobs: Vec<Job>) -> (Vec<Job>, Vec<Job>) {
     let mut long: HashSet<ConversationId> = HashSet::new();
     for job in &jobs {
         let is_ready = cache
-            .standing(job.conversation)
+            .head_snapshot(job.conversation)
             .is_some_and(|(head, access)| head.head > 0 && access.hidden.is_empty());
         let is_plain = job.items.iter().all(|item| {
             !item.resubmitted
@@ -56,31 +56,31 @@ pub struct Appended {
     pub done: Vec<Job>,
     /// What these led to.
     pub committed: Committed,
-    /// Those that are left for the long way.
+    /// Those that are left for the slow path.
     pub left: Vec<Job>,
     /// Why the last statement failed. Nothing is known to be stored of `left` then.
     pub failure: Option<sqlx::Error>,
 }
 
 /// A log as it was remembered, or as the database last told.
-type Standing = (HeadRow, Arc<Access>);
+type Remembered = (HeadRow, Arc<Access>);
 
 /// Appends what [`divide`] gave. A log that stands elsewhere than remembered, for another instance writes to it as well,
 /// is numbered anew from where it stands and tried once more.
 pub async fn commit(conn: &mut PgConnection, cache: &mut AccessCache, jobs: Vec<Job>) -> Appended {
-    let mut standings: BTreeMap<ConversationId, Standing> = BTreeMap::new();
+    let mut remembered: BTreeMap<ConversationId, Remembered> = BTreeMap::new();
     for job in &jobs {
-        if let Some((head, access)) = cache.standing(job.conversation) {
-            standings.entry(job.conversation).or_insert_with(|| (head.clone(), Arc::clone(access)));
+        if let Some((head, access)) = cache.head_snapshot(job.conversation) {
+            remembered.entry(job.conversation).or_insert_with(|| (head.clone(), Arc::clone(access)));
         }
     }
     let mut appended = Appended::default();
     let mut todo = jobs;
     for _ in 0..TRIES {
-        if standings.is_empty() {
+        if remembered.is_empty() {
             break;
         }
-        if let Err((jobs, error)) = attempt(conn, cache, &mut standings, &mut appended, todo).await {
+        if let Err((jobs, error)) = attempt(conn, cache, &mut remembered, &mut appended, todo).await {
             appended.left.extend(jobs);
             appended.failure = Some(error);
             return appended;
@@ -91,15 +91,15 @@ pub async fn commit(conn: &mut PgConnection, cache: &mut AccessCache, jobs: Vec<
     appended
 }
 
-/// Tries each log once. Those that may be tried again stay in `standings`, the jobs that are not done in `left`.
+/// Tries each log once. Those that may be tried again stay in `remembered`, the jobs that are not done in `left`.
 async fn attempt(
     conn: &mut PgConnection,
     cache: &mut AccessCache,
-    standings: &mut BTreeMap<ConversationId, Standing>,
+    remembered: &mut BTreeMap<ConversationId, Remembered>,
     appended: &mut Appended,
     jobs: Vec<Job>,
 ) -> Result<(), (Vec<Job>, sqlx::Error)> {
-    let mut logs: BTreeMap<ConversationId, (HeadRow, Log)> = std::mem::take(standings)
+    let mut logs: BTreeMap<ConversationId, (HeadRow, Log)> = std::mem::take(remembered)
         .into_iter()
         .map(|(id, (head, access))| (id, (head.clone(), Log::new(id, head, access))))
         .collect();
@@ -114,7 +114,7 @@ async fn attempt(
     }
     let moves = moves(&logs);
     if moves.keys.is_empty() {
-        // Everything was refused; the long way says so under the lock.
+        // Everything was refused; the slow path says so under the lock.
         appended.left.extend(jobs);
         return Ok(());
     }
@@ -129,14 +129,14 @@ async fn attempt(
     for (id, (was, log)) in logs {
         match rows.remove(&log.key) {
             Some(row) if row.is_appended => {
-                let head = log.standing();
+                let head = log.head_snapshot();
                 cache.remember(id, log.access, Some(head));
                 done.insert(id);
             }
             Some(row) if !row.has_known && row.access_version == was.access_version => {
-                let head = stands(&was, row);
+                let head = head_of(&was, row);
                 cache.remember(id, log.access.clone(), Some(head.clone()));
-                standings.insert(id, (head, log.access));
+                remembered.insert(id, (head, log.access));
             }
             _ => cache.forget(id),
         }
@@ -156,7 +156,7 @@ async fn attempt(
 }
 
 /// The head of a log that stands elsewhere than it `was`.
-fn stands(was: &HeadRow, row: AppendedRow) -> HeadRow {
+fn head_of(was: &HeadRow, row: AppendedRow) -> HeadRow {
     HeadRow {
         conversation_key: was.conversation_key,
         conversation_id: was.conversation_id,
@@ -244,10 +244,10 @@ mod tests {
                 .unwrap()
         }
 
-        /// Appends one job; whether it went the short way, and what is left.
+        /// Appends one job; whether it took the fast path, and what is left.
         async fn short(&mut self, job: Job) -> (Vec<u64>, Vec<Job>) {
             let (short, long) = divide(&self.cache, vec![job]);
-            assert!(long.is_empty(), "for the long way already");
+            assert!(long.is_empty(), "for the slow path already");
             let Appended { done, committed, left, failure } =
                 commit(&mut self.conn, &mut self.cache, short).await;
             assert!(failure.is_none(), "{failure:?}");
@@ -286,7 +286,7 @@ mod tests {
         assert_eq!(chat.short(two).await.0, [2]);
         let (published, left) = chat.short(again).await;
         assert_eq!((published.len(), left.len()), (0, 1));
-        assert!(chat.cache.standing(chat.id).is_none(), "what did not fit is forgotten");
+        assert!(chat.cache.head_snapshot(chat.id).is_none(), "what did not fit is forgotten");
         let results = chat.long(&left).await.results;
         let result = &results[0].as_ref().unwrap()[0];
         assert_eq!((result.status, result.seq.unwrap().0), (AckStatus::Duplicate, 2));
@@ -306,7 +306,7 @@ mod tests {
                 .unwrap();
             let ours = chat.job("ours");
             let (published, left) = chat.short(ours).await;
-            assert_eq!((published, left.len()), (vec![seq + 1], 0), "without the long way");
+            assert_eq!((published, left.len()), (vec![seq + 1], 0), "without the slow path");
         }
         assert_eq!(chat.seqs().await, (1..=7).collect::<Vec<_>>());
         let (heads, chains) = db::append::testing::last_chain(&mut chat.conn).await;

@@ -105,7 +105,7 @@ pub async fn commit(
     kith_failpoint::pass(places::PUBLISH_AFTER_COMMIT);
     for (id, log) in logs {
         if log.effects.is_empty() {
-            let head = log.standing();
+            let head = log.head_snapshot();
             cache.remember(id, log.access, Some(head));
         } else {
             // Whoever may do what is read again with the next batch.

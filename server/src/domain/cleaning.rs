@@ -43,15 +43,24 @@ pub async fn step(pool: &PgPool, from: &Place) -> Result<Place, sqlx::Error> {
     within(STEP_WITHIN, cleaned).await
 }
 
-/// Removes devices and tokens of one step; answers where the next one begins: at the same place, if tokens are left.
+/// Removes devices and tokens of one step. Returns where the next step begins. If tokens may be left, that is the same
+/// place.
 async fn devices(conn: &mut PgConnection, from: Uuid) -> Result<Uuid, sqlx::Error> {
     let rows = db::cleaning::devices(conn, from, STEP, DEVICE_DAYS, TOKENS_DAYS).await?;
-    let ids = |is: fn(&DeviceRow) -> bool| rows.iter().filter(|row| is(row)).map(|row| row.id).collect::<Vec<_>>();
-    let removed = db::cleaning::remove_tokens(conn, &ids(|row| row.are_tokens_over), TOKENS_MAX).await?;
+    let ids =
+        |is: fn(&DeviceRow) -> bool| rows.iter().filter(|row| is(row)).map(|row| row.id).collect::<Vec<_>>();
+    let removed = db::cleaning::remove_tokens(
+        conn,
+        &ids(|row| row.are_tokens_over),
+        TOKENS_MAX,
+        DEVICE_DAYS,
+        TOKENS_DAYS,
+    )
+    .await?;
     if i64::try_from(removed).is_ok_and(|removed| removed >= TOKENS_MAX) {
         return Ok(from);
     }
-    db::cleaning::remove_devices(conn, &ids(|row| row.is_over)).await?;
+    db::cleaning::remove_devices(conn, &ids(|row| row.is_over), DEVICE_DAYS).await?;
     Ok(rows.last().map_or(Uuid::nil(), |row| row.id))
 }
 

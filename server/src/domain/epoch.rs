@@ -43,8 +43,8 @@ const PAST_MAX: usize = 32;
 #[derive(Debug, Default)]
 struct Known {
     epoch: Option<Arc<str>>,
-    life: Option<String>,
-    /// Of the life.
+    incarnation_id: Option<String>,
+    /// Of the incarnation_id.
     word: Option<Arc<str>>,
     past: VecDeque<String>,
     incarnation: u64,
@@ -52,17 +52,17 @@ struct Known {
 
 impl Known {
     /// Takes a look into account; whether it is another incarnation, or an error if it is one from before.
-    fn take(&mut self, epoch: &Arc<str>, life: String) -> Result<bool, sqlx::Error> {
-        if self.life.as_ref() == Some(&life) {
+    fn take(&mut self, epoch: &Arc<str>, incarnation_id: String) -> Result<bool, sqlx::Error> {
+        if self.incarnation_id.as_ref() == Some(&incarnation_id) {
             return Ok(false);
         }
-        if self.past.contains(&life) {
+        if self.past.contains(&incarnation_id) {
             // A server that was replaced still answers on some connection.
             return Err(sqlx::Error::Io(io::ErrorKind::ConnectionAborted.into()));
         }
         self.epoch = Some(Arc::clone(epoch));
-        self.word = Some(word(&life).into());
-        let Some(before) = self.life.replace(life) else { return Ok(false) };
+        self.word = Some(word(&incarnation_id).into());
+        let Some(before) = self.incarnation_id.replace(incarnation_id) else { return Ok(false) };
         if self.past.len() >= PAST_MAX {
             self.past.pop_front();
         }
@@ -72,9 +72,9 @@ impl Known {
     }
 }
 
-/// A word for a database's life that says nothing about the database.
-pub fn word(life: &str) -> String {
-    Sha256::digest(life).iter().take(8).fold(String::new(), |mut word, byte| {
+/// A word for a database's incarnation_id that says nothing about the database.
+pub fn word(incarnation_id: &str) -> String {
+    Sha256::digest(incarnation_id).iter().take(8).fold(String::new(), |mut word, byte| {
         // Writing into a text has no way to fail.
         let _ = write!(word, "{byte:02x}");
         word
@@ -126,9 +126,9 @@ impl Epoch {
     /// # Errors
     /// When the database fails, and when it is an earlier one: the connection is not to be used then.
     pub async fn look_at(&self, conn: &mut PgConnection) -> Result<Arc<str>, sqlx::Error> {
-        let LineageRow { epoch, life } = db::epoch::read(conn).await?;
+        let LineageRow { epoch, incarnation_id } = db::epoch::read(conn).await?;
         let epoch: Arc<str> = epoch.into();
-        let is_other = self.known().take(&epoch, life)?;
+        let is_other = self.known().take(&epoch, incarnation_id)?;
         if is_other {
             tracing::warn!("the database has another lineage or was started again; clients compare anew");
             self.hub.begin_anew();
@@ -165,10 +165,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn s6_each_other_life_is_another_incarnation_and_an_earlier_one_is_not_gone_back_to() {
+    fn s6_each_other_incarnation_id_is_another_incarnation_and_an_earlier_one_is_not_gone_back_to() {
         let mut known = Known::default();
-        let mut take = |epoch: &str, life: &str| {
-            known.take(&epoch.into(), life.to_owned()).map(|is_other| (is_other, known.incarnation)).ok()
+        let mut take = |epoch: &str, incarnation_id: &str| {
+            known
+                .take(&epoch.into(), incarnation_id.to_owned())
+                .map(|is_other| (is_other, known.incarnation))
+                .ok()
         };
         assert_eq!(take("a", "a-1"), Some((false, 0)), "the first look");
         assert_eq!(take("a", "a-1"), Some((false, 0)));

@@ -20,7 +20,7 @@ const USER_BYTES_MAX: usize = 1024 * 1024;
 const USERS_MAX: usize = 16_384;
 /// What an event costs beside the bytes of its body, in bytes: its share of a commit.
 const EVENT_COST: usize = 1_024;
-/// What a user may take each round, in bytes: sixteen short messages, which are then numbered, stored and written together.
+/// What a user may take each round, in bytes: about sixteen short messages, so that they share a batch.
 const QUANTUM: usize = 20 * 1_024;
 
 /// Why a job was not taken; it is handed back.
@@ -45,7 +45,10 @@ struct Waiting {
 #[derive(Debug, Default)]
 struct State {
     users: HashMap<UserId, Waiting>,
-    /// The order in which users get their turns.
+    /// Users who had nothing waiting before. Each gets one turn before the round goes on, and then joins it.
+    fresh: VecDeque<UserId>,
+    /// The order in which users get their turns. One who has nothing waiting stays until the next turn, so that nobody
+    /// becomes fresh again before everybody had a turn.
     round: VecDeque<UserId>,
     jobs: usize,
     is_closed: bool,
@@ -67,16 +70,18 @@ impl State {
     fn has_room(&self, user: UserId) -> bool {
         match self.users.get(&user) {
             None => self.users.len() < USERS_MAX,
+            Some(own) if own.jobs.is_empty() => true,
             Some(own) => self.jobs < JOBS_MAX && own.jobs.len() < USER_JOBS_MAX && own.bytes < USER_BYTES_MAX,
         }
     }
 
     fn push(&mut self, job: Job) {
         let user = job.sender;
-        let own = self.users.entry(user).or_default();
-        if own.jobs.is_empty() {
-            self.round.push_back(user);
-        }
+        let fresh = &mut self.fresh;
+        let own = self.users.entry(user).or_insert_with(|| {
+            fresh.push_back(user);
+            Waiting::default()
+        });
         own.bytes += job.bytes();
         own.jobs.push_back(job);
         self.jobs += 1;
@@ -86,9 +91,13 @@ impl State {
     fn take(&mut self) -> Vec<Job> {
         let mut batch: Vec<Job> = Vec::new();
         let (mut events, mut bytes) = (0, 0);
-        while let Some(user) = self.round.front().copied() {
-            let Some(own) = self.users.get_mut(&user) else {
-                self.round.pop_front();
+        loop {
+            let is_fresh = !self.fresh.is_empty();
+            let turns = if is_fresh { &mut self.fresh } else { &mut self.round };
+            let Some(user) = turns.front().copied() else { break };
+            let Some(own) = self.users.get_mut(&user).filter(|own| is_fresh || !own.jobs.is_empty()) else {
+                turns.pop_front();
+                self.users.remove(&user);
                 continue;
             };
             if !own.is_served {
@@ -108,13 +117,9 @@ impl State {
                 self.jobs -= 1;
                 batch.extend(own.jobs.pop_front());
             }
-            self.round.pop_front();
-            if own.jobs.is_empty() {
-                self.users.remove(&user);
-            } else {
-                own.is_served = false;
-                self.round.push_back(user);
-            }
+            own.is_served = false;
+            turns.pop_front();
+            self.round.push_back(user);
         }
         batch
     }
@@ -244,6 +249,31 @@ mod tests {
         }
         let first = batch.iter().filter(|job| job.sender == heavy).count();
         assert_eq!(first + rest, USER_JOBS_MAX, "nothing is lost");
+    }
+
+    #[tokio::test]
+    async fn w4_many_users_who_send_much_do_not_delay_whoever_begins() {
+        let queue = FairQueue::default();
+        let heavy: Vec<UserId> = (0..50).map(|_| UserId::mint()).collect();
+        for _ in 0..40 {
+            for user in &heavy {
+                fill(&queue, job(*user, 1, 100)).await;
+            }
+        }
+        let mut served = std::collections::HashSet::new();
+        for number in 0..40 {
+            let light = UserId::mint();
+            assert!(fill(&queue, job(light, 1, 100)).await);
+            let batch = queue.take().await.unwrap();
+            // The heavy ones began as well, and have had a first turn by then.
+            let is_first_turn = number < 8;
+            assert!(is_first_turn || batch.iter().any(|job| job.sender == light), "in the next batch");
+            served.extend(batch.iter().map(|job| job.sender));
+            for job in batch.into_iter().filter(|job| heavy.contains(&job.sender)) {
+                fill(&queue, job).await;
+            }
+        }
+        assert!(heavy.iter().all(|user| served.contains(user)), "nobody is starved by those who begin");
     }
 
     #[tokio::test]

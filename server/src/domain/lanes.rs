@@ -105,7 +105,7 @@ impl Writing {
         }
     }
 
-    /// Commits a batch: what can, the short way, and the rest the long one.
+    /// Commits a batch: what can, the fast path, and the rest the long one.
     async fn write(&mut self, jobs: Vec<Job>) {
         self.renew_cache();
         let (short, mut long) = append::divide(&self.cache, jobs);
@@ -113,7 +113,7 @@ impl Writing {
             long.extend(self.append(short).await);
         }
         if !long.is_empty() {
-            self.write_long(long).await;
+            self.write_slow(long).await;
         }
     }
 
@@ -171,7 +171,7 @@ impl Writing {
 
     /// Commits a batch. Where the rows of one conversation fail it, each is tried alone, so a poison row fails alone.
     /// Where the locks of another transaction do, the conversations that it holds are answered `busy`.
-    async fn write_long(&mut self, jobs: Vec<Job>) {
+    async fn write_slow(&mut self, jobs: Vec<Job>) {
         let failure = match self.commit(&jobs, Locking::Wait).await {
             Ok(committed) => return self.finish(jobs, committed).await,
             Err(failure) => failure,

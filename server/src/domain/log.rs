@@ -93,7 +93,7 @@ impl Log {
     }
 
     /// The head as it is when what was numbered is committed.
-    pub fn standing(&self) -> HeadRow {
+    pub fn head_snapshot(&self) -> HeadRow {
         HeadRow {
             conversation_key: self.key,
             conversation_id: self.id.as_uuid(),

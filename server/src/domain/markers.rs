@@ -36,9 +36,9 @@ pub async fn tell(
     }
     let most = limits::MARKERS_PUSH_MEMBERS_MAX;
     let limit = i64::try_from(most).unwrap_or(i64::MAX).saturating_add(1);
-    let fellows = db::members::fellows(conn, conversation, marker.0, limit).await?;
-    if fellows.len() <= most {
-        let others = fellows.into_iter().map(UserId::from_uuid).filter(|user| *user != marker.0);
+    let peers = db::members::peers(conn, conversation, marker.0, limit).await?;
+    if peers.len() <= most {
+        let others = peers.into_iter().map(UserId::from_uuid).filter(|user| *user != marker.0);
         push(hub, conversation, marker, others.collect());
     }
     Ok(())
@@ -146,12 +146,12 @@ pub async fn typing(
 ) -> Result<(), ApiError> {
     let limit = i64::try_from(limits::GROUP_MEMBERS_MAX).unwrap_or(i64::MAX);
     let mut conn = state.pool.acquire().await?;
-    let fellows = db::members::fellows(&mut conn, conversation, user, limit).await?;
-    if fellows.is_empty() {
+    let peers = db::members::peers(&mut conn, conversation, user, limit).await?;
+    if peers.is_empty() {
         return Err(ApiError::NotMember);
     }
     let others: Vec<UserId> =
-        fellows.into_iter().map(UserId::from_uuid).filter(|other| *other != user).collect();
+        peers.into_iter().map(UserId::from_uuid).filter(|other| *other != user).collect();
     let frame = ServerFrame::Ephemeral(Ephemeral {
         typing: vec![Typing(conversation, user, on)],
         ..Default::default()

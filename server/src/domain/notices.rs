@@ -16,7 +16,7 @@ use std::sync::Arc;
 const NEW_DEVICE: &str = "new_device";
 /// Notifications kept for a user; older ones are deleted.
 const KEPT_MAX: i64 = 50;
-/// Notifications that a greeting brings, the newest.
+/// Notifications that a handshake brings, the newest.
 const SHOWN_MAX: i64 = 20;
 
 /// Stores that a device has come. `None` for a user's only one: nobody else is there to see it.
@@ -50,7 +50,7 @@ pub fn tell(state: &AppState, user: UserId, notification: Notification) {
     state.hub.tell_others(None, || vec![user], &json);
 }
 
-/// What a device is told at its greeting, oldest first: what its user has not seen since its session began.
+/// What a device is told at its handshake, oldest first: what its user has not seen since its session began.
 ///
 /// # Errors
 /// When the database fails.

@@ -38,7 +38,7 @@ pub async fn change(
         match state.receipts.raise(user, connection, vec![receipt]).await?.pop() {
             Some(Outcome::Risen(Some(own))) => return Ok(*own),
             Some(Outcome::NotMember) => return Err(ApiError::NotMember),
-            // It does not rise, or somebody has the row: the long way says what holds.
+            // It does not rise, or somebody has the row: the slow path says what holds.
             Some(Outcome::Risen(None) | Outcome::Same | Outcome::Locked) | None => {}
         }
     }

@@ -66,7 +66,7 @@ pub enum Outcome {
     NotMember,
     /// It does not rise.
     Same,
-    /// Somebody has its row locked: it takes the long way.
+    /// Somebody has its row locked: it takes the slow path.
     Locked,
     /// It has risen, and everybody is told. With what its own state is now, if it was read.
     Risen(Option<Box<OwnStates>>),

@@ -144,7 +144,7 @@ async fn session(
 /// # Errors
 /// [`ApiError::TokenInvalid`] for an unknown token, one of another device, or a session that has lasted its time;
 /// [`ApiError::DeviceRevoked`] after signing out, and when an exchanged token comes back too late;
-/// [`ApiError::NotAllowed`] for a new device where the old one's last greeting was not answered `device_forked`;
+/// [`ApiError::NotAllowed`] for a new device where the old one's last handshake was not answered `device_forked`;
 /// [`ApiError::RateLimited`] for a device that comes again and again.
 pub async fn refresh(
     state: &AppState,
@@ -153,23 +153,28 @@ pub async fn refresh(
 ) -> Result<Session, ApiError> {
     let old = hash_token(&request.refresh_token);
     let told = state.tokens.read_refresh(&request.refresh_token);
-    if let Some(told) = &told {
-        state.sign_in_limits.refresh_of(told.device)?;
-    }
     let parts = request.device.is_none();
     let mut tx = db::begin(&state.pool).await?;
     let row = match (find(&mut tx, &old, parts).await?, told) {
         (Some(row), _) => row,
         (None, Some(told)) => {
             // Of two askers at once the second takes nothing back, and then sees what the first did.
-            if state.config.is_restored(Utc::now()) {
+            let is_restored = state.config.is_restored(Utc::now());
+            if is_restored {
                 if parts {
                     // A user's row is locked before those of the devices, and as [`find`] will lock it.
                     db::contacts::lock(&mut tx, &[told.user.as_uuid()]).await?;
                 }
                 returned::take_back(&mut tx, told, &old).await?;
             }
-            find(&mut tx, &old, parts).await?.ok_or(ApiError::TokenInvalid)?
+            match find(&mut tx, &old, parts).await? {
+                Some(row) => row,
+                None if is_restored => return Err(ApiError::TokenInvalid),
+                None => {
+                    tx.rollback().await?;
+                    return Err(forgotten(state, told).await?);
+                }
+            }
         }
         (None, None) => return Err(ApiError::TokenInvalid),
     };
@@ -184,15 +189,10 @@ pub async fn refresh(
         return Err(ApiError::TokenInvalid);
     }
     if is_reused {
-        // A user's row is locked before those of the devices.
         tx.rollback().await?;
-        let mut tx = db::begin(&state.pool).await?;
-        let ended = db::devices::revoke_family(&mut tx, user, row.family).await?;
-        tx.commit().await?;
-        tracing::warn!(user.id = %user, device.id = %device, devices = ended.len(), "an exchanged refresh token came back");
-        close(state, &ended);
-        return Err(ApiError::DeviceRevoked);
+        return Err(reused(state, user, device, row.family).await?);
     }
+    state.sign_in_limits.refresh_of(device)?;
     if parts && is_first && !row.is_forked {
         return Err(ApiError::NotAllowed);
     }
@@ -222,6 +222,33 @@ pub async fn refresh(
         notices::tell(state, user, notice);
     }
     Ok(session)
+}
+
+/// Signs out all devices of a sign-in, of which an exchanged token came back; answers what to answer.
+async fn reused(
+    state: &AppState,
+    user: UserId,
+    device: DeviceId,
+    family: Uuid,
+) -> Result<ApiError, ApiError> {
+    let mut tx = db::begin(&state.pool).await?;
+    let ended = db::devices::revoke_family(&mut tx, user, family).await?;
+    tx.commit().await?;
+    tracing::warn!(user.id = %user, device.id = %device, devices = ended.len(), "an exchanged refresh token came back");
+    close(state, &ended);
+    Ok(ApiError::DeviceRevoked)
+}
+
+/// Judges a token with this server's mark that the database does not hold. One of the present session was exchanged, and
+/// so often since that its row was removed; its reuse is noticed all the same.
+async fn forgotten(state: &AppState, told: Told) -> Result<ApiError, ApiError> {
+    let mut conn = state.pool.acquire().await?;
+    let family = db::devices::family_of_used(&mut conn, told.device, told.user, told.number).await?;
+    drop(conn);
+    match family {
+        Some(family) => reused(state, told.user, told.device, family).await,
+        None => Ok(ApiError::TokenInvalid),
+    }
 }
 
 async fn revoke_beyond(

@@ -31,9 +31,9 @@ const ADDRESS_BURST: NonZeroU32 = NonZeroU32::new(60).unwrap();
 const REFRESHES_PER_S: NonZeroU32 = NonZeroU32::new(20).unwrap();
 /// And their burst.
 const REFRESHES_BURST: NonZeroU32 = NonZeroU32::new(600).unwrap();
-/// Refresh tokens that one device exchanges. It needs one in ten minutes.
+/// Refresh tokens that one device may exchange at once. It needs one in about ten minutes.
 const DEVICE_REFRESHES_BURST: NonZeroU32 = NonZeroU32::new(60).unwrap();
-/// One in ten seconds.
+/// After the burst: one in ten seconds.
 const DEVICE_REFRESHES_PER_HOUR: NonZeroU32 = NonZeroU32::new(360).unwrap();
 
 struct Attempts {

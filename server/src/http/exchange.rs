@@ -9,7 +9,7 @@ use crate::{
     ws::{
         self,
         dispatch::Session,
-        hello::{self, Greeted},
+        hello::{self, Handshake},
     },
 };
 use axum::{Json, extract::State};
@@ -56,19 +56,19 @@ pub async fn exchange(
     let _place = state.allowances.of(authed.device).begin_exchange()?;
     let wait = Duration::from_millis(request.wait_ms.unwrap_or_default()).min(limits::EXCHANGE_WAIT_MAX);
     let outbox = Arc::new(Outbox::new(false, state.metrics.clone()));
-    let turn = state.turns.take().await?;
-    let greeted = hello::greet(&state, &authed, &hello, received.request, outbox).await?;
-    drop(turn);
-    let present = Present { state: &state, connection: greeted.connection.clone() };
-    state.presence.enter(&greeted.connection, greeted.hides_presence);
+    let permit = state.permits.take().await?;
+    let handshake = hello::handshake(&state, &authed, &hello, received.request, outbox).await?;
+    drop(permit);
+    let present = Present { state: &state, connection: handshake.connection.clone() };
+    state.presence.enter(&handshake.connection, handshake.hides_presence);
     let mut frames: Vec<Value> = Vec::new();
-    for frame in &greeted.frames {
+    for frame in &handshake.frames {
         frames.push(parse(&frame.encode()).await?);
     }
-    for text in answers(&state, &authed, &greeted, texts, wait).await {
+    for text in answers(&state, &authed, &handshake, texts, wait).await {
         frames.push(parse(&text).await?);
     }
-    if greeted.connection.outbox.closing() == Some(close::REVOKED) {
+    if handshake.connection.outbox.closing() == Some(close::REVOKED) {
         return Err(ApiError::DeviceRevoked);
     }
     drop(present);
@@ -86,13 +86,17 @@ async fn parse(text: &str) -> Result<Value, ApiError> {
 async fn answers(
     state: &AppState,
     authed: &Authed,
-    greeted: &Greeted,
+    handshake: &Handshake,
     texts: impl Iterator<Item = String>,
     wait: Duration,
 ) -> Vec<Arc<str>> {
-    let mut session =
-        Session::new(state.clone(), greeted.connection.clone(), greeted.abilities.clone(), authed.expires_at);
-    let outbox = &greeted.connection.outbox;
+    let mut session = Session::new(
+        state.clone(),
+        handshake.connection.clone(),
+        handshake.abilities.clone(),
+        authed.expires_at,
+    );
+    let outbox = &handshake.connection.outbox;
     let mut frames: Vec<Arc<str>> = Vec::new();
     let mut bytes = 0;
     for text in texts {

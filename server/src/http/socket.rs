@@ -26,25 +26,25 @@ const WRITE_BUFFER_BYTES: usize = 4 * 1024;
 /// A socket that takes nothing keeps at most this much unsent besides its queue.
 const WRITE_BUFFER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// It is the turn of this request, whose token is good, to ask the database, until the value is dropped.
-pub struct Turn {
+/// Permission for this request, whose token is good, to query the database until the value is dropped.
+pub struct Permit {
     _permit: OwnedSemaphorePermit,
 }
 
-impl FromRequestParts<AppState> for Turn {
+impl FromRequestParts<AppState> for Permit {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        // A token may have to wait for its key, and nobody else's turn waits for that.
+        // A token may have to wait for its key, and no permit is held meanwhile.
         parts.extract_with_state::<Signed, _>(state).await?;
-        Ok(Self { _permit: state.turns.take().await? })
+        Ok(Self { _permit: state.permits.take().await? })
     }
 }
 
 /// `GET /v1/socket`: the token is checked before the upgrade (S1).
 pub async fn upgrade(
     State(state): State<AppState>,
-    _turn: Turn,
+    _permit: Permit,
     authed: Authed,
     peer: PeerAddress,
     unstalled: Option<Extension<Unstalled>>,

@@ -214,7 +214,7 @@ fn a_proxy_is_an_address_or_a_network_and_never_everybody() {
 fn the_document_is_up_to_date_and_names_every_setting() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operate/configuration.md");
     let made = document();
-    if std::env::var_os("KITH_DOCS").is_some_and(|wish| wish == "write") {
+    if std::env::var_os("KITH_DOCS").is_some_and(|mode| mode == "write") {
         fs::write(path, &made).unwrap();
     }
     assert!(
@@ -232,7 +232,7 @@ fn fuzz_settings_files() {
     let until = std::time::Instant::now() + Duration::from_secs(seconds);
     let mut seed = first;
     while seed < first + 2_000 || std::time::Instant::now() < until {
-        let text = spoilt(seed);
+        let text = mutated(seed);
         let outcome = std::panic::catch_unwind(|| match parse(&text) {
             Ok(settings) => {
                 let _ = settings.config();
@@ -251,7 +251,7 @@ fn fuzz_settings_files() {
 }
 
 /// A file with some of its characters changed, doubled, cut out or replaced by awkward ones.
-fn spoilt(seed: u64) -> String {
+fn mutated(seed: u64) -> String {
     use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
     const WHOLE: &str = "signup = \"invite\"\nlisten = \"127.0.0.1:1\"\ntrusted_proxies = [\"10.0.0.0/8\"]\n\
                          database_url = \"postgres://a:hunter2@localhost/k?x=1\"\naccess_token_seconds = 60\n\

@@ -2,7 +2,7 @@
 
 use super::{
     dispatch::Session,
-    hello::{self, Greeted},
+    hello::{self, Handshake},
     writer,
 };
 use crate::{
@@ -43,9 +43,9 @@ pub async fn run(state: AppState, authed: Authed, admitted: Admitted, mut socket
         Err((error, code)) => return Box::pin(refuse(socket, error, code)).await,
     };
     let outbox = Arc::new(Outbox::new(true, state.metrics.clone()));
-    // Greetings and frames are boxed: an idle connection keeps no room for what they need.
-    let greeted = match Box::pin(greet_in_turn(&state, &authed, &hello, request, outbox)).await {
-        Ok(greeted) => greeted,
+    // Handshakes and frames are boxed: an idle connection keeps no room for what they need.
+    let handshake = match Box::pin(handshake_with_permit(&state, &authed, &hello, request, outbox)).await {
+        Ok(handshake) => handshake,
         Err(error) => {
             let code = match error.code() {
                 ErrorCode::DeviceRevoked => close::REVOKED,
@@ -56,19 +56,19 @@ pub async fn run(state: AppState, authed: Authed, admitted: Admitted, mut socket
         }
     };
     drop(admitted);
-    serve(state, authed, socket, greeted).await;
+    serve(state, authed, socket, handshake).await;
 }
 
-/// Greets when it is this connection's turn.
-async fn greet_in_turn(
+/// Performs the handshake once there is a permit for it.
+async fn handshake_with_permit(
     state: &AppState,
     authed: &Authed,
     hello: &Hello,
     request: Option<u64>,
     outbox: Arc<Outbox>,
-) -> Result<Greeted, ApiError> {
-    let _turn = state.turns.take().await?;
-    hello::greet(state, authed, hello, request, outbox).await
+) -> Result<Handshake, ApiError> {
+    let _permit = state.permits.take().await?;
+    hello::handshake(state, authed, hello, request, outbox).await
 }
 
 /// Waits for `hello`.
@@ -127,9 +127,9 @@ fn code_of(error: &axum::Error) -> u16 {
     }
 }
 
-#[tracing::instrument(skip_all, fields(connection.id = greeted.connection.id, user.id = %authed.user))]
-async fn serve(state: AppState, authed: Authed, socket: WebSocket, greeted: Greeted) {
-    let Greeted { connection, frames, hides_presence, abilities } = greeted;
+#[tracing::instrument(skip_all, fields(connection.id = handshake.connection.id, user.id = %authed.user))]
+async fn serve(state: AppState, authed: Authed, socket: WebSocket, handshake: Handshake) {
+    let Handshake { connection, frames, hides_presence, abilities } = handshake;
     state.presence.enter(&connection, hides_presence);
     let (sink, mut stream) = socket.split();
     let outbox = Arc::clone(&connection.outbox);

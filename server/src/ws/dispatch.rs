@@ -42,7 +42,7 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(40);
 /// Attempts to read a watch list while blocks change. After that the answer is `busy`.
 const WATCH_TRIES: usize = 5;
 
-/// A greeted connection that frames come from, by a socket or by an exchange.
+/// A connection after its handshake that frames come from, by a socket or by an exchange.
 pub struct Session {
     state: AppState,
     /// Where answers go.
@@ -77,7 +77,7 @@ enum Answer {
 }
 
 impl Session {
-    /// A session on a greeted connection.
+    /// A session on a connection after its handshake.
     pub fn new(
         state: AppState,
         connection: Connection,
@@ -149,9 +149,9 @@ impl Session {
     async fn dispatch(&mut self, received: ReceivedClientFrame) {
         let request = received.request;
         let handled = match received.frame {
-            // It has deadlines of its own: for its place in the lane, and the lane's.
+            // A send has two deadlines of its own: one for a place in the lane, one for the commit.
             ClientFrame::Send(send) => self.send(send, request).await,
-            // Boxed: a send would pay for the size of all other handlers.
+            // Boxed, so that the future of a send does not contain the state of all other handlers.
             frame => Box::pin(timeout(ANSWERED_WITHIN, self.handle(frame, request)))
                 .await
                 .unwrap_or(Err(ApiError::Unavailable)),
@@ -179,8 +179,8 @@ impl Session {
         let one = |frame| Ok(Answer::Frames(vec![frame]));
         match frame {
             ClientFrame::Hello(_) => Err(ApiError::invalid("hello comes once")),
-            ClientFrame::Auth(auth) => self.renew(&auth).await,
             ClientFrame::Send(send) => self.send(send, request).await,
+            ClientFrame::Auth(auth) => self.renew(&auth).await,
             ClientFrame::Open(open) => self.open(open).await,
             ClientFrame::Pull(pull) => {
                 self.state.metrics.pulls.inc();
@@ -319,11 +319,11 @@ impl Session {
     }
 
     async fn heads(&mut self, asked: &HeadsRequest) -> Result<Answer, ApiError> {
+        // Reading all heads is as much work as a handshake, so it waits for a permit as well.
+        let _permit = self.state.permits.take().await?;
         if asked.full == Some(true) {
             self.allowance.take_full_heads(Instant::now())?;
         }
-        // As much work as a greeting.
-        let _turn = self.state.turns.take().await?;
         let snapshot = heads::snapshot(&self.state.pool, self.user(), None).await?;
         self.state.metrics.heads(true, false);
         Ok(Answer::Frames(snapshot.parts.into_iter().map(ServerFrame::Heads).collect()))

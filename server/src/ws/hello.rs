@@ -41,8 +41,8 @@ pub fn limits_in_force() -> WelcomeLimits {
     }
 }
 
-/// A connection that was greeted.
-pub struct Greeted {
+/// A connection after its handshake.
+pub struct Handshake {
     /// It is in the hub; live frames gather in its outbox.
     pub connection: Connected,
     /// `welcome` and `heads`, to be written before anything of the outbox.
@@ -53,20 +53,20 @@ pub struct Greeted {
     pub abilities: Abilities,
 }
 
-/// Greets a connection: subscribes it to live frames, then reads the heads, so that nothing falls between (S2).
+/// Performs the handshake of a connection: subscribes it to live frames, then reads the heads, so that nothing falls between (S2).
 ///
 /// A socket rotates the device's generation and replaces older sockets of the device; an exchange does neither.
 ///
 /// # Errors
 /// [`ApiError::UpgradeRequired`] for another protocol version, [`ApiError::DeviceForked`] for an old generation,
 /// `invalid` for another device than the token's.
-pub async fn greet(
+pub async fn handshake(
     state: &AppState,
     authed: &Authed,
     hello: &Hello,
     request: Option<u64>,
     outbox: Arc<Outbox>,
-) -> Result<Greeted, ApiError> {
+) -> Result<Handshake, ApiError> {
     if hello.protocol != PROTOCOL_VERSION {
         return Err(ApiError::UpgradeRequired);
     }
@@ -103,7 +103,7 @@ pub async fn greet(
         frames.push(ServerFrame::Notification(Notifications { items: notices }));
     }
     let abilities = Abilities::negotiate(state.config.offered, &hello.capabilities);
-    Ok(Greeted { connection, frames, hides_presence: device.hides_presence, abilities })
+    Ok(Handshake { connection, frames, hides_presence: device.hides_presence, abilities })
 }
 
 /// A device that presented a valid generation.

@@ -69,7 +69,7 @@ async fn s8_s11_a_copied_profile_whose_device_came_back_by_a_newer_token_is_refu
     sqlx::query(unused).bind(copied.device.id.as_uuid()).execute(&world.server.pool).await.unwrap();
     let back = world.refresh(&newer).await.session();
     assert_eq!(back.device.id, parted.device.id);
-    world.greet_as_a_copy(&copied).await;
+    world.handshake_as_a_copy(&copied).await;
     let again = world.refresh_with(&copied.refresh_token, Value::Null).await;
     again.refused(401, ErrorCode::TokenInvalid);
     assert!(world.is_live(&back).await);

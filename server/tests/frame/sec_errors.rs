@@ -158,12 +158,12 @@ async fn sec_089_the_most_detailed_log_holds_no_password_token_text_or_name() {
     let renewed = world.refresh(&ada).await.session();
     let chat = ConversationId::direct(ada.user.id, bob.user.id);
     let event = json!({"id": EventId::mint(), "kind": "message", "body": {"text": "the secret text"}});
-    let spoilt =
+    let mutated =
         json!({"id": EventId::mint(), "kind": "message", "body": {"text": 7, "the secret field": 1}});
     let mut socket = connect(&world, &ada).await;
     for frame in [
         json!({"type": "open", "conversation": chat, "kind": "direct", "members": [bob.user.id], "first": event}),
-        json!({"type": "send", "conversation": chat, "events": [event, spoilt]}),
+        json!({"type": "send", "conversation": chat, "events": [event, mutated]}),
         json!({"type": "auth", "token": "the secret token"}),
         json!({"type": "the secret type"}),
         json!({"type": "state", "conversation": chat, "draft": {"text": "the secret draft", "base": 0}}),

@@ -232,7 +232,10 @@ async fn sec_008_refreshes_are_limited_by_address_and_by_device() {
         answers.push(refresh("::1", &ada.refresh_token, ada_device.clone()).await);
     }
     assert!(answers[..60].iter().all(|answer| answer.status == 200));
-    answers.iter().find(|answer| answer.status == 429).expect("limited").refused(429, ErrorCode::RateLimited);
+    let limited = answers.iter().find(|answer| answer.status == 429).expect("limited");
+    limited.refused(429, ErrorCode::RateLimited);
+    let wait: u64 = limited.retry_after.as_ref().unwrap().parse().unwrap();
+    assert!((5..=10).contains(&wait), "one in ten seconds: {wait}");
     assert_eq!(refresh("::1", &bob.refresh_token, json!(bob.device.id)).await.status, 200, "each for itself");
     // Made-up tokens are nobody's, but they come from somewhere.
     let made_up =

@@ -139,9 +139,9 @@ async fn sec_018_s8_a_stolen_token_parts_no_device_unless_the_server_saw_a_copy(
     let world = World::start().await;
     let ada = world.person("ada").await;
     world.refresh_with(&ada.refresh_token, Value::Null).await.refused(403, ErrorCode::NotAllowed);
-    // A good greeting after the one that was refused takes the permission back.
-    world.greet_as_a_copy(&ada).await;
-    assert_eq!(world.greet(&ada, 9).await.status, 200);
+    // A good handshake after the one that was refused takes the permission back.
+    world.handshake_as_a_copy(&ada).await;
+    assert_eq!(world.handshake(&ada, 9).await.status, 200);
     world.refresh_with(&ada.refresh_token, Value::Null).await.refused(403, ErrorCode::NotAllowed);
     // None of this used the token up.
     world.refresh(&ada).await.session();
@@ -183,7 +183,7 @@ async fn sec_018_s8_of_a_copy_and_its_original_at_once_the_second_ends_both() {
     let world = World::start().await;
     let copied = world.person("ada").await;
     let renewed = world.refresh(&copied).await.session();
-    world.greet_as_a_copy(&copied).await;
+    world.handshake_as_a_copy(&copied).await;
     // Within a minute the answer could be given again, but to the same device alone.
     world.refresh_with(&copied.refresh_token, Value::Null).await.refused(401, ErrorCode::DeviceRevoked);
     assert!(!world.is_live(&renewed).await);
@@ -196,7 +196,7 @@ async fn sec_021_all_devices_of_a_user_are_told_of_a_further_one() {
     let world = World::start().await;
     let ada = world.person("ada").await;
     let notices = async |session: &Session| {
-        let answer = world.greet(session, 0).await;
+        let answer = world.handshake(session, 0).await;
         let frames = answer.body["frames"].as_array().unwrap().clone();
         let notices = frames.into_iter().filter(|frame| frame["type"] == "notification");
         notices.flat_map(|frame| frame["items"].as_array().unwrap().clone()).collect::<Vec<_>>()
@@ -210,7 +210,7 @@ async fn sec_021_all_devices_of_a_user_are_told_of_a_further_one() {
     let third = world.fork(&second).await;
     let told = notification(&mut socket).await;
     assert_eq!((&told["data"]["device"], &told["data"]["copy"]), (&json!(third.device.id), &json!(true)));
-    // Who was away learns of it at the next greeting, until somebody has seen it; nobody is told of itself, nor of what
+    // Who was away learns of it at the next handshake, until somebody has seen it; nobody is told of itself, nor of what
     // came before it.
     assert_eq!(notices(&third).await, Vec::<Value>::new());
     assert_eq!(notices(&ada).await.len(), 2);
@@ -244,7 +244,7 @@ async fn sec_018_a_copy_outlives_its_original_neither_unseen_nor_once_the_origin
     let world = World::start().await;
     let (stolen, other) = (world.person("ada").await, world.sign_in("ada").await);
     let about = async |session: &Session| {
-        let answer = world.greet(session, 0).await;
+        let answer = world.handshake(session, 0).await;
         let frames = answer.body["frames"].as_array().unwrap().clone();
         let notices = frames.into_iter().filter(|frame| frame["type"] == "notification");
         let items = notices.flat_map(|frame| frame["items"].as_array().unwrap().clone());
@@ -289,6 +289,34 @@ async fn sec_018_copies_sign_out_none_but_their_own_family() {
 }
 
 #[tokio::test]
+async fn sec_018_a_reuse_is_noticed_after_the_token_was_forgotten() {
+    let world = World::start().await;
+    let (ada, other) = (world.person("ada").await, world.sign_in("ada").await);
+    let newest = world.refresh(&ada).await.session();
+    // As after thousands of further exchanges.
+    sqlx::query("DELETE FROM refresh_tokens WHERE device_id = $1 AND exchanged_at IS NOT NULL")
+        .bind(ada.device.id.as_uuid())
+        .execute(&world.server.pool)
+        .await
+        .unwrap();
+    world.refresh(&ada).await.refused(401, ErrorCode::DeviceRevoked);
+    assert!(!world.is_live(&newest).await, "two had this token");
+    assert!(world.is_live(&other).await);
+}
+
+#[tokio::test]
+async fn sec_018_a_token_of_an_earlier_sign_in_on_the_device_ends_nothing() {
+    let world = World::start().await;
+    let ada = world.person("ada").await;
+    world.refresh(&ada).await.session();
+    let device = json!({"id": ada.device.id, "name": "a laptop"});
+    let body = json!({"username": "ada", "password": PASSWORD, "device": device});
+    let again = world.post("/v1/sessions", body).await.session();
+    world.refresh(&ada).await.refused(401, ErrorCode::TokenInvalid);
+    assert!(world.is_live(&again).await);
+}
+
+#[tokio::test]
 async fn sec_007_copies_bring_no_further_guesses() {
     let world = World::start().await;
     let (mut thief, owner) = (world.person("ada").await, world.sign_in("ada").await);
@@ -325,7 +353,7 @@ async fn sec_021_forks_of_a_stolen_token_cannot_hide_each_other() {
     let first = world.fork(&stolen).await;
     let second = world.fork(&first).await;
     let notices = async || {
-        let answer = world.greet(&ada, 0).await;
+        let answer = world.handshake(&ada, 0).await;
         let frames = answer.body["frames"].as_array().unwrap().clone();
         let notices = frames.into_iter().filter(|frame| frame["type"] == "notification");
         notices.flat_map(|frame| frame["items"].as_array().unwrap().clone()).collect::<Vec<_>>()
@@ -348,7 +376,7 @@ async fn sec_021_forks_of_a_stolen_token_cannot_hide_each_other() {
 async fn sec_022_a_device_that_parts_during_a_sign_out_of_all_does_not_survive_it() {
     let world = World::start().await;
     let (copied, owner) = (world.person("ada").await, world.sign_in("ada").await);
-    world.greet_as_a_copy(&copied).await;
+    world.handshake_as_a_copy(&copied).await;
     // The parting is held up behind the new device's row.
     let mut held = kith_server::db::begin(&world.server.pool).await.unwrap();
     sqlx::query("LOCK TABLE notifications IN EXCLUSIVE MODE").execute(&mut *held).await.unwrap();

@@ -99,7 +99,7 @@ pub async fn closed(socket: &mut Socket, within: Duration) -> (u16, bool) {
 
 #[tokio::test]
 async fn sec_024_tokens_of_made_up_keys_take_nobodys_turn() {
-    let config = Config { turns: 1, turn_within: Duration::from_secs(1), ..Config::for_tests() };
+    let config = Config { permits: 1, permit_within: Duration::from_secs(1), ..Config::for_tests() };
     let world = World::start_with(config).await;
     let ada = world.person("ada").await;
     let encoded = |json: serde_json::Value| URL_SAFE_NO_PAD.encode(json.to_string());

@@ -112,17 +112,17 @@ impl World {
 
     /// Shows the server a generation that is neither the one last issued nor the one last presented, as a copy of the
     /// profile would; the server answers `device_forked`.
-    pub async fn greet_as_a_copy(&self, session: &Session) {
+    pub async fn handshake_as_a_copy(&self, session: &Session) {
         sqlx::query("UPDATE devices SET generation_issued = 9, generation_presented = 8 WHERE id = $1")
             .bind(session.device.id.as_uuid())
             .execute(&self.server.pool)
             .await
             .unwrap();
-        self.greet(session, 3).await.refused(409, ErrorCode::DeviceForked);
+        self.handshake(session, 3).await.refused(409, ErrorCode::DeviceForked);
     }
 
-    /// Greets the server with a generation, without a socket.
-    pub async fn greet(&self, session: &Session, generation: u64) -> Answer {
+    /// Performs the handshake with a generation, without a socket.
+    pub async fn handshake(&self, session: &Session, generation: u64) -> Answer {
         let hello = json!({"type": "hello", "request": 1, "protocol": 1, "device": session.device.id,
                            "generation": generation, "user_seq": 0, "app": "test/0"});
         let body = Some(json!({"frames": [hello]}));
@@ -131,7 +131,7 @@ impl World {
 
     /// Parts a new device from a copied profile.
     pub async fn fork(&self, copied: &Session) -> Session {
-        self.greet_as_a_copy(copied).await;
+        self.handshake_as_a_copy(copied).await;
         self.refresh_with(&copied.refresh_token, Value::Null).await.session()
     }
 

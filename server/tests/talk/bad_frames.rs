@@ -1,4 +1,4 @@
-//! Spoilt frames of every type against the real socket: each gets the code of the specification, in answer to its
+//! Mutated frames of every type against the real socket: each gets the code of the specification, in answer to its
 //! request, and the connection goes on.
 
 use crate::support::{Line, World};
@@ -26,7 +26,7 @@ fn required(kind: &str, frame: &Value) -> Vec<String> {
         .collect()
 }
 
-/// Sends a text as often as the server asks for, for what is spoilt counts for the rate too; the answer to it.
+/// Sends a text as often as the server asks for, for what is mutated counts for the rate too; the answer to it.
 async fn answer(line: &mut Line, text: String) -> (Value, String) {
     loop {
         line.socket.send(Message::text(text.clone())).await.unwrap();
@@ -40,7 +40,7 @@ async fn answer(line: &mut Line, text: String) -> (Value, String) {
 }
 
 #[tokio::test]
-async fn sec_033_spoilt_frames_of_every_type_are_answered_with_their_code_and_the_socket_stays() {
+async fn sec_033_mutated_frames_of_every_type_are_answered_with_their_code_and_the_socket_stays() {
     let world = World::start().await;
     // Several, for a connection on which nothing but nonsense comes is closed (L2).
     let mut lines = Vec::new();
@@ -54,18 +54,18 @@ async fn sec_033_spoilt_frames_of_every_type_are_answered_with_their_code_and_th
         let frame = example(kind);
         // A sample: all fields of all types are tried against the parser.
         for field in required(kind, &frame).into_iter().take(1) {
-            let mut spoilt = frame.clone();
-            spoilt.as_object_mut().unwrap().remove(&field);
-            assert_eq!(answer(line, spoilt.to_string()).await, invalid(json!(7)), "{kind} without {field}");
+            let mut mutated = frame.clone();
+            mutated.as_object_mut().unwrap().remove(&field);
+            assert_eq!(answer(line, mutated.to_string()).await, invalid(json!(7)), "{kind} without {field}");
             for value in [json!(null), json!({}), json!("\u{0}"), json!(-1), json!([[[]]])] {
                 let is_text = matches!(field.as_str(), "app" | "token") && value.is_string();
                 let is_event_list = field == "events" && value.is_array();
                 if is_text || is_event_list {
                     continue; // sound in form
                 }
-                let mut spoilt = frame.clone();
-                spoilt[&field] = value.clone();
-                let text = spoilt.to_string();
+                let mut mutated = frame.clone();
+                mutated[&field] = value.clone();
+                let text = mutated.to_string();
                 assert_eq!(answer(line, text).await, invalid(json!(7)), "{kind}.{field} = {value}");
             }
         }

@@ -17,10 +17,10 @@ async fn heads_since(world: &World, person: &Person, cursor: &Value) -> Value {
         assert!(tokio::time::Instant::now() < deadline, "an older transaction does not end");
         tokio::task::yield_now().await;
     }
-    greeted(person, cursor).await.1
+    handshake(person, cursor).await.1
 }
 
-async fn greeted(person: &Person, cursor: &Value) -> (Line, Value) {
+async fn handshake(person: &Person, cursor: &Value) -> (Line, Value) {
     let mut hello = person.hello(1_000);
     hello["cursor"] = cursor.clone();
     let mut line = person.connect_raw(&hello).await;
@@ -90,12 +90,12 @@ async fn s5_what_is_written_before_the_cursor_and_committed_after_it_is_told() {
         assert!(tokio::time::Instant::now() < deadline, "nobody waits");
         tokio::task::yield_now().await;
     }
-    let (_, before) = greeted(&ada, &Value::Null).await;
+    let (_, before) = handshake(&ada, &Value::Null).await;
     assert_eq!(before["items"][0]["head"], 1);
     gate.rollback().await.unwrap();
     let ack = b.until(|frame| frame["reply_to"] == request).await;
     assert_eq!(ack["results"][0]["seq"], 2, "{ack}");
-    let (_, after) = greeted(&ada, &before["cursor"]).await;
+    let (_, after) = handshake(&ada, &before["cursor"]).await;
     assert_eq!((&after["full"], named(&after)), (&json!(false), all(&[chat])));
     assert_eq!(after["items"][0]["head"], 2);
 }

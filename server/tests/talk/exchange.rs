@@ -7,7 +7,7 @@ use kith_protocol::{ClientFrame, ConversationId, api::ExchangeRequest};
 use kith_server::{
     Config,
     auth::Tokens,
-    http::{exchange as door, extract::JsonBody},
+    http::{exchange as handler, extract::JsonBody},
     hub::Outbox,
     state::{AppState, Ending},
     ws::hello,
@@ -154,7 +154,7 @@ async fn s12_an_exchange_of_many_frames_lets_others_go_on_between_them() {
     let authed = state.tokens.verify(&ada.token).unwrap();
     let frames = std::iter::once(ada.hello(0)).chain((1..256).map(|_| json!(0))).collect();
     let request = JsonBody(ExchangeRequest { frames, wait_ms: None });
-    let mut exchanging = pin!(door::exchange(State(state), authed, request));
+    let mut exchanging = pin!(handler::exchange(State(state), authed, request));
     let mut turns = 0;
     let answer = poll_fn(|cx| {
         turns += 1;
@@ -165,7 +165,7 @@ async fn s12_an_exchange_of_many_frames_lets_others_go_on_between_them() {
 }
 
 #[tokio::test]
-async fn s12_an_exchange_that_is_given_up_while_it_is_greeted_leaves_the_hub() {
+async fn s12_an_exchange_that_is_given_up_during_its_handshake_leaves_the_hub() {
     let world = World::start().await;
     let [ada] = world.people(["ada"]).await;
     let pool = world.server.pool.clone();
@@ -183,8 +183,8 @@ async fn s12_an_exchange_that_is_given_up_while_it_is_greeted_leaves_the_hub() {
         }
     };
     tokio::select! {
-        greeted = hello::greet(&state, &authed, &hello, None, Arc::new(Outbox::new(false, state.metrics.clone()))) => {
-            panic!("the heads cannot be read: {:?}", greeted.err())
+        handshake = hello::handshake(&state, &authed, &hello, None, Arc::new(Outbox::new(false, state.metrics.clone()))) => {
+            panic!("the heads cannot be read: {:?}", handshake.err())
         }
         connected = timeout(SOON, connected) => connected.unwrap(),
     }
@@ -192,8 +192,8 @@ async fn s12_an_exchange_that_is_given_up_while_it_is_greeted_leaves_the_hub() {
 }
 
 #[tokio::test]
-async fn s2_whoever_waits_too_long_for_a_turn_is_sent_away_by_every_door() {
-    let config = Config { turns: 1, turn_within: Duration::from_millis(300), ..Config::for_tests() };
+async fn s2_whoever_waits_too_long_for_a_turn_is_sent_away_by_every_handler() {
+    let config = Config { permits: 1, permit_within: Duration::from_millis(300), ..Config::for_tests() };
     let world = World::start_with(config).await;
     let [ada, bo] = world.people(["ada", "bo"]).await;
     let (mut holding, mut waiting) = (bo.dialled().await, ada.dialled().await);
@@ -207,17 +207,17 @@ async fn s2_whoever_waits_too_long_for_a_turn_is_sent_away_by_every_door() {
             tokio::task::yield_now().await;
         }
     };
-    timeout(SOON, begun).await.expect("the greeting waits for the row");
+    timeout(SOON, begun).await.expect("the handshake waits for the row");
     waiting.write(&ada.hello(0)).await;
     let body = json!({"frames": [ada.hello(0)]});
-    let door = async {
+    let handler = async {
         let request = world.http.get(world.server.url("/v1/socket")).bearer_auth(&ada.token);
         let answer = request.send().await.unwrap();
         (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
     };
-    let (poll, door) = tokio::join!(ada.ask(Method::POST, "/v1/exchange", Some(body)), door);
+    let (poll, handler) = tokio::join!(ada.ask(Method::POST, "/v1/exchange", Some(body)), handler);
     let hello = (503, waiting.next_frame().await);
-    for (status, answer) in [poll, door, hello] {
+    for (status, answer) in [poll, handler, hello] {
         assert_eq!((status, &answer["code"]), (503, &json!("busy")), "{answer}");
         assert!(answer["retry_after_ms"].as_u64().unwrap() >= 2_000, "{answer}");
     }

@@ -21,7 +21,7 @@ mod pages;
 mod partitions;
 mod publish;
 mod receipts;
-mod sec_doors;
+mod sec_listener;
 mod sec_matrix;
 mod sec_rights;
 mod socket;

@@ -52,7 +52,7 @@ async fn sec_028_a_bad_first_frame_is_refused_and_closed() {
         (json!({"type": "heads", "request": 1}), "invalid"),
         (with("device", json!(DeviceId::mint())), "invalid"),
         (with("protocol", 2.into()), "upgrade_required"),
-        (with("type", "greetings".into()), "unsupported"),
+        (with("type", "handshakes".into()), "unsupported"),
     ] {
         let mut line = ada.connect_raw(&frame).await;
         let error = line.next_frame().await;
@@ -89,7 +89,7 @@ async fn s8_generations_rotate_and_an_old_one_is_a_fork() {
     assert_eq!(welcome(&world, &ada, 2).await, 3);
     assert_eq!(welcome(&world, &ada, 2).await, 4);
     assert_eq!(welcome(&world, &ada, 0).await, "device_forked");
-    assert_eq!(welcome(&world, &ada, 3).await, "device_forked", "a copy that was greeted once");
+    assert_eq!(welcome(&world, &ada, 3).await, "device_forked", "a copy that performed one handshake");
     assert_eq!(welcome(&world, &ada, 9).await, 10, "from before a restore of the database");
 }
 

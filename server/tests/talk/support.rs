@@ -200,7 +200,7 @@ impl Person {
         Line { socket: self.dial().await, unread: Vec::new(), request: 1, user: self.user }
     }
 
-    /// Greeted, with `welcome` and `heads` read.
+    /// After the handshake, with `welcome` and `heads` read.
     pub async fn online(&self) -> Line {
         self.online_as(0).await
     }

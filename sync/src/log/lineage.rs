@@ -114,8 +114,8 @@ impl Log {
         self.others_high = self.others_high.min(self.ranges.high());
         self.told_at = self.told_at.min(self.ranges.high());
         self.buffer.clear();
-        self.wants.clear();
-        self.want_in_flight = None;
+        self.requests.clear();
+        self.request_in_flight = None;
         (self.probing, self.probe_after) = (false, None);
         self.wait_until = None;
         is_cut

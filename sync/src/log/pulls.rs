@@ -1,6 +1,6 @@
 //! Which events of a conversation are missing, and the pull that brings them.
 
-use super::{HISTORY_MAX, Log, Wanted};
+use super::{HISTORY_MAX, Log, RangeRequest};
 use kith_protocol::{
     Seq,
     frame::{Direction, Pull},
@@ -67,15 +67,15 @@ impl Log {
     }
 
     /// The next pull that somebody asked for and that still brings something.
-    pub(crate) fn wanted(&mut self) -> Option<Pull> {
-        while let Some(want) = self.wants.pop_front() {
-            if let Some(from) = self.first_visible(want).filter(|from| !self.ranges.contains(*from)) {
-                self.want_in_flight = Some(want);
+    pub(crate) fn next_request(&mut self) -> Option<Pull> {
+        while let Some(request) = self.requests.pop_front() {
+            if let Some(from) = self.first_visible(request).filter(|from| !self.ranges.contains(*from)) {
+                self.request_in_flight = Some(request);
                 return Some(Pull {
                     conversation: self.conversation,
                     from: Some(from),
-                    to: want.to,
-                    direction: want.direction,
+                    to: request.to,
+                    direction: request.direction,
                     max: limits::PAGE_MESSAGES_MAX,
                 });
             }
@@ -86,20 +86,20 @@ impl Log {
     /// Where what is wanted begins: what lies between two memberships is nothing to ask for, and what is older than
     /// that is (R6). Upwards, what is wanted was acknowledged: its author may see it, whatever the last heads said of the
     /// membership. Heads leave out what is hidden.
-    fn first_visible(&self, want: Wanted) -> Option<Seq> {
-        match want.direction {
+    fn first_visible(&self, request: RangeRequest) -> Option<Seq> {
+        match request.direction {
             Direction::Forward => {
-                let mut from = want.from;
+                let mut from = request.from;
                 while let Some(stored) =
                     self.ranges.all().iter().find(|range| range.low <= from && from <= range.high)
                 {
                     from = stored.high.next();
                 }
-                let is_asked = from <= want.to.unwrap_or(want.from);
+                let is_asked = from <= request.to.unwrap_or(request.from);
                 (is_asked && from >= self.floor).then_some(from)
             }
             Direction::Backward => {
-                self.visible_part((want.to.unwrap_or(self.floor), want.from)).map(|(_, high)| high)
+                self.visible_part((request.to.unwrap_or(self.floor), request.from)).map(|(_, high)| high)
             }
         }
         .filter(|seq| *seq > Seq::ZERO)

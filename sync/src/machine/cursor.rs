@@ -48,7 +48,7 @@ impl Machine {
     /// Lets the cursor go if the next heads have to say more than what changed.
     pub(super) fn let_go_unless_settled(&mut self) {
         let is_asked = self.requests.values().any(|request| matches!(request.asked, Asked::Heads));
-        let is_settled = self.unheard.is_empty()
+        let is_settled = self.missing_from_heads.is_empty()
             && self.heads_at.is_none()
             && !is_asked
             && self.logs.values().all(crate::log::Log::is_settled);

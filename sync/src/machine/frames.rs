@@ -20,7 +20,7 @@ const MISSED_STATE_MS: u64 = 1_000;
 
 impl Machine {
     pub(super) fn frame(&mut self, frame: ServerFrame) {
-        let connected = matches!(self.link, Link::Greeting { .. } | Link::Live { .. } | Link::Exchanging);
+        let connected = matches!(self.link, Link::Handshake { .. } | Link::Live { .. } | Link::Exchanging);
         if !connected {
             return; // of a link that was given up
         }
@@ -151,7 +151,7 @@ impl Machine {
                 self.want_leapt_over(conversation);
             }
             Ok((false, _)) => {
-                log.in_vain(self.now.mono, 0);
+                log.back_off_pull(self.now.mono, 0);
                 self.attend(conversation);
             }
             Err(Mismatch) => self.fork(conversation),
@@ -274,7 +274,7 @@ impl Machine {
             Some(Asked::Pull { conversation }) => {
                 if let Some(log) = self.logs.get_mut(&conversation) {
                     log.pull_failed();
-                    log.in_vain(now, retry.unwrap_or(0));
+                    log.back_off_pull(now, retry.unwrap_or(0));
                     if code.class() == ErrorClass::Permanent {
                         log.deny();
                     }

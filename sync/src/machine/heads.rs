@@ -14,47 +14,48 @@ use std::collections::BTreeSet;
 
 impl Machine {
     pub(super) fn heads(&mut self, heads: Heads, asked: Option<Asked>) {
-        let greeting = matches!(self.link, Link::Greeting { .. })
+        let handshake = matches!(self.link, Link::Handshake { .. })
             || (self.link == Link::Exchanging && !self.heard_this_round);
-        if greeting && std::mem::take(&mut self.awaits_heads) {
-            self.unheard = if heads.full { self.logs.keys().copied().collect() } else { BTreeSet::new() };
+        if handshake && std::mem::take(&mut self.awaits_heads) {
+            self.missing_from_heads =
+                if heads.full { self.logs.keys().copied().collect() } else { BTreeSet::new() };
         }
         let begins = |item: &HeadsItem| {
             let known = self.logs.get(&item.own.conversation);
             known.is_none_or(|log| log.head == Seq::ZERO && item.head > Seq::ZERO)
         };
-        let meets_people = !greeting && heads.items.iter().any(begins);
+        let meets_people = !handshake && heads.items.iter().any(begins);
         let focus = self.known_focus();
         for item in &heads.items {
             // One that was lost and comes again begins anew.
-            let is_new = self.unheard.remove(&item.own.conversation);
-            self.heads_item(item, greeting || is_new);
+            let is_new = self.missing_from_heads.remove(&item.own.conversation);
+            self.heads_item(item, handshake || is_new);
         }
         let is_in = |item: &&HeadsItem| item.visible.last().is_some_and(|(_, to)| to.is_none());
         let begun: Vec<_> = heads.items.iter().filter(is_in).map(|item| item.own.conversation).collect();
         for conversation in &heads.gone {
-            self.unheard.remove(conversation);
-            if let Some(log) = self.logs.get_mut(conversation).filter(|_| greeting && heads.full) {
+            self.missing_from_heads.remove(conversation);
+            if let Some(log) = self.logs.get_mut(conversation).filter(|_| handshake && heads.full) {
                 log.unconfirm();
             }
         }
-        let whole = greeting || matches!(asked, Some(Asked::Heads));
+        let whole = handshake || matches!(asked, Some(Asked::Heads));
         let last = whole && !heads.more;
-        if let (Link::Greeting { until }, true) = (&mut self.link, heads.more) {
+        if let (Link::Handshake { until }, true) = (&mut self.link, heads.more) {
             *until = self.now.mono + super::ANSWER_WITHIN_MS;
         }
         if last {
             if !mutation::is(Mutation::UserSeqStays) {
-                self.own_state_told(heads.user_seq, greeting);
+                self.own_state_told(heads.user_seq, handshake);
             }
             self.count(Counter::FullHeads, usize::from(heads.full));
-            if greeting {
+            if handshake {
                 self.cursor.keep(heads.cursor, heads.full, self.now);
             }
         }
         self.store(StoreOp::Heads {
             full: heads.full,
-            greeting,
+            handshake,
             last,
             user_seq: if mutation::is(Mutation::UserSeqStays) { self.user_seq } else { heads.user_seq },
             items: heads.items,
@@ -64,17 +65,19 @@ impl Machine {
         if meets_people {
             self.watch_again();
         }
-        if !greeting && self.known_focus() != focus {
+        if !handshake && self.known_focus() != focus {
             self.send_focus();
         }
         if let Some(Asked::Open { item }) = asked {
             self.outbox.remove(item);
             self.store(StoreOp::Done { items: vec![item] });
         }
-        if greeting && last {
-            self.greeted();
-            if !self.unheard.is_empty() {
-                self.store(StoreOp::Lost { conversations: self.unheard.iter().copied().collect() });
+        if handshake && last {
+            self.handshake();
+            if !self.missing_from_heads.is_empty() {
+                self.store(StoreOp::Lost {
+                    conversations: self.missing_from_heads.iter().copied().collect(),
+                });
             }
         }
     }
@@ -92,8 +95,8 @@ impl Machine {
 
     /// The last part of heads: own state is complete up to `user_seq`, and with what was pushed meanwhile further.
     /// A need for heads that came up after the request left stays.
-    fn own_state_told(&mut self, user_seq: u64, greeting: bool) {
-        if greeting {
+    fn own_state_told(&mut self, user_seq: u64, handshake: bool) {
+        if handshake {
             (self.user_seq, self.beyond, self.heads_at) = (user_seq, None, None);
             return;
         }
@@ -107,7 +110,7 @@ impl Machine {
     fn heads_item(&mut self, item: &HeadsItem, fresh: bool) {
         let conversation = item.own.conversation;
         let log = self.logs.entry(conversation).or_insert_with(|| Log::announced(conversation));
-        // A conversation that was hidden at the greeting was not compared then. The server may have been restored since.
+        // A conversation that was hidden at the handshake was not compared then. The server may have been restored since.
         let fits = log.heads(item, fresh || log.high_at_hello > item.head);
         self.attend(conversation);
         if fits.is_err() {
@@ -118,13 +121,13 @@ impl Machine {
     }
 
     /// The last heads of a connection: everything may be sent.
-    fn greeted(&mut self) {
+    fn handshake(&mut self) {
         let is_first = !std::mem::replace(&mut self.heard, true);
         self.heard_this_round = true;
-        if matches!(self.link, Link::Greeting { .. }) {
+        if matches!(self.link, Link::Handshake { .. }) {
             self.link = Link::Live { since: self.now.mono };
         }
-        self.outbox.greeted();
+        self.outbox.handshake();
         let acked: Vec<_> = self.outbox.acked().collect();
         let mut lost = Vec::new();
         for (item, conversation, seq) in acked {
@@ -147,7 +150,7 @@ impl Machine {
         }
         if is_first {
             self.caught_up_by = self.now.mono + super::sending::CATCH_UP_MS;
-            self.greet_live();
+            self.begin_live();
             let apart = self.logs.iter().filter(|(_, log)| log.is_apart()).map(|(id, _)| *id);
             for conversation in apart.collect::<Vec<_>>() {
                 self.fork(conversation);

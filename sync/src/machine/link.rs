@@ -19,7 +19,7 @@ pub enum Link {
     },
     Connecting,
     /// `hello` is out; `welcome` and heads are awaited.
-    Greeting {
+    Handshake {
         /// Then the link is given up.
         until: u64,
     },
@@ -63,7 +63,7 @@ impl Machine {
 
     pub(super) fn link_deadline(&self) -> Option<u64> {
         match self.link {
-            Link::Waiting { until } | Link::Greeting { until } | Link::Broken { until } => Some(until),
+            Link::Waiting { until } | Link::Handshake { until } | Link::Broken { until } => Some(until),
             Link::Between { until } => Some(until.min(self.polling.socket_at)),
             Link::Stopped { .. } => self.upgrade_at,
             Link::Connecting | Link::Live { .. } | Link::Renewing | Link::Exchanging | Link::SignIn => None,
@@ -80,7 +80,7 @@ impl Machine {
         let now = self.now.mono;
         match self.link {
             Link::Waiting { until } if until <= now => self.try_link(),
-            Link::Greeting { until } if until <= now => self.drop_link(),
+            Link::Handshake { until } if until <= now => self.drop_link(),
             Link::Between { .. } if self.polling.socket_at <= now => {
                 self.break_link();
                 self.link = Link::Connecting;
@@ -96,7 +96,7 @@ impl Machine {
                 self.try_link();
             }
             Link::Waiting { .. }
-            | Link::Greeting { .. }
+            | Link::Handshake { .. }
             | Link::Between { .. }
             | Link::Broken { .. }
             | Link::Connecting
@@ -129,7 +129,7 @@ impl Machine {
             return;
         }
         self.polling = Polling::default();
-        self.link = Link::Greeting { until: self.now.mono + super::ANSWER_WITHIN_MS };
+        self.link = Link::Handshake { until: self.now.mono + super::ANSWER_WITHIN_MS };
         self.hello();
     }
 
@@ -139,7 +139,7 @@ impl Machine {
             log.high_at_hello = log.ranges.high();
         }
         self.awaits_heads = true;
-        self.live.greeting();
+        self.live.handshake();
         self.let_go_unless_settled();
         let hello = Hello {
             protocol: PROTOCOL_VERSION,
@@ -254,7 +254,7 @@ impl Machine {
     }
 
     pub(super) fn closed(&mut self, code: Option<u16>) {
-        if !matches!(self.link, Link::Live { .. } | Link::Greeting { .. }) {
+        if !matches!(self.link, Link::Live { .. } | Link::Handshake { .. }) {
             return;
         }
         match close::after(code.unwrap_or(close::GOING_AWAY)) {
@@ -317,7 +317,7 @@ impl Machine {
                 self.polling.socket_at = self.now.mono;
                 self.link = Link::Between { until: until.min(self.now.mono) };
             }
-            Link::Greeting { .. } | Link::Live { .. } => self.actions.push(Action::Check),
+            Link::Handshake { .. } | Link::Live { .. } => self.actions.push(Action::Check),
             // What is under way may have begun in the old network: if it fails, the next try comes soon.
             Link::Connecting | Link::Renewing | Link::Exchanging => self.backoff.reset(),
             // Another server may stand there now, or a newer one; only a revoked device stays out.
@@ -345,14 +345,14 @@ impl Machine {
                 self.token_is_untried = true;
                 self.link = Link::Waiting { until: self.now.mono };
             }
-            Link::Live { .. } | Link::Greeting { .. } if is_another => {
-                // The greeting named the device of before.
+            Link::Live { .. } | Link::Handshake { .. } if is_another => {
+                // The handshake named the device of before.
                 self.actions.push(Action::Close);
                 self.break_link();
                 (self.token_is_stale, self.token_is_untried) = (false, true);
                 self.link = Link::Waiting { until: self.now.mono };
             }
-            Link::Live { .. } | Link::Greeting { .. } => {
+            Link::Live { .. } | Link::Handshake { .. } => {
                 (self.token_is_stale, self.token_is_untried) = (false, true);
                 self.last_request += 1;
                 let request =

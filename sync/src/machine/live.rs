@@ -64,7 +64,7 @@ impl Live {
     }
 
     /// Whatever heads name from here on may have changed once more.
-    pub(super) fn greeting(&mut self) {
+    pub(super) fn handshake(&mut self) {
         self.profiles_asked.clear();
     }
 
@@ -110,7 +110,7 @@ impl Machine {
     }
 
     /// After the last heads of a connection: what the server does not remember of the one before.
-    pub(super) fn greet_live(&mut self) {
+    pub(super) fn begin_live(&mut self) {
         self.tell_again();
         self.live.markers_wanted.extend(self.markers_after_absence());
     }

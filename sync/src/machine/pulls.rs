@@ -14,7 +14,7 @@ const NEWEST: usize = 20;
 /// Earlier ones first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Urgency {
-    Wanted,
+    Requested,
     OnScreen,
     Newest,
     Rest,
@@ -26,7 +26,7 @@ impl Urgency {
     /// How many pulls may be in flight for one of this kind to join them: what nobody waits for comes when idle.
     const fn joins_up_to(self) -> usize {
         match self {
-            Self::Wanted | Self::OnScreen | Self::Newest => PULLS_MAX,
+            Self::Requested | Self::OnScreen | Self::Newest => PULLS_MAX,
             Self::Rest | Self::Gap | Self::History => PULLS_MAX - 4,
         }
     }
@@ -56,8 +56,8 @@ impl Machine {
 
     /// What the next pull of a conversation would be for.
     fn kind(&self, conversation: ConversationId, log: &Log) -> Urgency {
-        if !log.wants.is_empty() {
-            Urgency::Wanted
+        if !log.requests.is_empty() {
+            Urgency::Requested
         } else if log.is_behind() {
             // What is queued waits for it.
             if self.live.focus.contains(&conversation) || self.outbox.waits_in(conversation) {
@@ -117,7 +117,7 @@ impl Machine {
         // A hole that did not close by itself, or one between ranges.
         let fills_gap = log.wait_until.is_some() || urgency == Urgency::Gap;
         let pull = match urgency {
-            Urgency::Wanted => log.wanted(),
+            Urgency::Requested => log.next_request(),
             Urgency::OnScreen | Urgency::Newest | Urgency::Rest => {
                 Some(log.catch_up(self.options.pace.forward_max))
             }

@@ -50,7 +50,7 @@ impl Machine {
     /// others wrote meanwhile has come, [`CATCH_UP_MS`] at most. Where the server refuses the conversation altogether,
     /// its answer decides.
     pub(super) fn gate(&self, conversation: ConversationId) -> Option<(Gate, Option<u64>)> {
-        if self.unheard.contains(&conversation) {
+        if self.missing_from_heads.contains(&conversation) {
             return Some((Gate::Opening, None));
         }
         let log = self.logs.get(&conversation).filter(|log| !log.denied)?;
@@ -63,7 +63,7 @@ impl Machine {
             let at = log.confirm_after.unwrap_or(pulled_by);
             return Some((Gate::Opening, Some(at).filter(|at| *at < u64::MAX)));
         }
-        let waits = log.is_behind_greeting() && self.now.mono < self.caught_up_by;
+        let waits = log.is_behind_handshake() && self.now.mono < self.caught_up_by;
         waits.then_some((Gate::States, Some(self.caught_up_by)))
     }
 

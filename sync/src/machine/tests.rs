@@ -162,11 +162,11 @@ impl Bench {
 
     fn live(local: LocalState, items: Vec<HeadsItem>) -> (Self, Vec<Action>) {
         let mut bench = Self::new(local);
-        let actions = bench.greet(heads(items));
+        let actions = bench.handshake(heads(items));
         (bench, actions)
     }
 
-    fn greet(&mut self, heads: Heads) -> Vec<Action> {
+    fn handshake(&mut self, heads: Heads) -> Vec<Action> {
         let hello = self.feed(Input::Connected);
         assert!(matches!(&hello[0], Action::Send(ClientFrame::Hello(_), Some(_))), "{hello:?}");
         let mut actions = self.frame(self.welcome(self.me));

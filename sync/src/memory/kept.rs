@@ -27,7 +27,7 @@ pub struct Kept {
     pub listed: BTreeMap<UserId, Role>,
     pub title: Option<String>,
     /// How far member and title events are known.
-    pub facts_as_of: Seq,
+    pub metadata_seq: Seq,
 }
 
 impl Kept {
@@ -40,7 +40,7 @@ impl Kept {
     /// The server's log ends here: what was known above it was another log's.
     pub(super) fn fell_to(&mut self, high: Seq) {
         self.head = self.head.min(high);
-        self.facts_as_of = self.facts_as_of.min(high);
+        self.metadata_seq = self.metadata_seq.min(high);
         cut_intervals(&mut self.visible, high);
         if let Some(own) = &mut self.own {
             (own.read, own.delivered) = (own.read.min(high), own.delivered.min(high));
@@ -49,11 +49,11 @@ impl Kept {
 
     /// Extends the known facts to the end of the range that begins right after them.
     pub(super) fn catch_up_facts(&mut self, me: Option<UserId>) {
-        let as_of = self.facts_as_of;
+        let as_of = self.metadata_seq;
         let range = self.ranges.all().iter().find(|range| range.low <= as_of.next() && as_of < range.high);
         if let Some(high) = range.map(|range| range.high) {
             self.take_facts(as_of, high, me);
-            self.facts_as_of = high;
+            self.metadata_seq = high;
         }
     }
 

@@ -63,7 +63,7 @@ impl MemoryStore {
         }
         kept.ranges = Ranges::new(ranges);
         let above = kept.events.split_off(&keep.next());
-        let known = kept.facts_as_of;
+        let known = kept.metadata_seq;
         kept.fell_to(keep);
         stored.rewound.push(local(conversation, kept));
         let changes_members = above.values().any(|event| event.kind == "member")

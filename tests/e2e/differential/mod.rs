@@ -3,15 +3,15 @@
 //! end every user's heads and logs.
 //!
 //! Everything follows from a seed, which a failure prints with all that was done. `KITH_DIFF_SEED=…` plays it again,
-//! `KITH_DIFF_RUNS=N KITH_DIFF_FIRST=S` plays others, `KITH_DIFF_DEEDS=N` makes them longer.
+//! `KITH_DIFF_RUNS=N KITH_DIFF_FIRST=S` plays others, `KITH_DIFF_OPERATIONS=N` makes them longer.
 //!
 //! Not compared: times of the clock, texts for developers, rates, tokens, presence, profiles, what several connections do
 //! in the same moment, and frames that cannot be read.
 
-mod deeds;
 mod events;
 mod ground;
 mod line;
+mod operations;
 mod plain;
 mod play;
 
@@ -24,14 +24,14 @@ use tokio::task::JoinSet;
 /// Seeds of the ordinary run.
 const SEEDS: Range<u64> = 0..40;
 /// What is done under each.
-const DEEDS: u64 = 150;
+const OPERATIONS: u64 = 150;
 /// Seeds that found something once; the first two tell a server that reads outside of the intervals (R6).
 const FOUND: [u64; 2] = [103, 104];
 /// Seeds that are played beside each other.
 const WORKERS: usize = 4;
 
 /// Plays seeds; answers those that failed, with what happened.
-async fn play_all(seeds: Vec<u64>, deeds: u64) -> Result<Vec<String>> {
+async fn play_all(seeds: Vec<u64>, operations: u64) -> Result<Vec<String>> {
     let ground = Arc::new(Ground::lay().await?);
     let mut workers = JoinSet::new();
     for worker in 0..WORKERS {
@@ -39,7 +39,7 @@ async fn play_all(seeds: Vec<u64>, deeds: u64) -> Result<Vec<String>> {
         workers.spawn(async move {
             let mut failed = Vec::new();
             for seed in seeds.into_iter().skip(worker).step_by(WORKERS) {
-                if let Err(error) = Play::run(&ground, seed, deeds).await {
+                if let Err(error) = Play::run(&ground, seed, operations).await {
                     failed.push(format!("KITH_DIFF_SEED={seed}\n{error:#}"));
                 }
             }
@@ -54,8 +54,8 @@ fn number(name: &str) -> Option<u64> {
 }
 
 async fn hold(seeds: Vec<u64>) -> Result<()> {
-    let deeds = number("KITH_DIFF_DEEDS").unwrap_or(DEEDS);
-    let failed = play_all(seeds, deeds).await?;
+    let operations = number("KITH_DIFF_OPERATIONS").unwrap_or(OPERATIONS);
+    let failed = play_all(seeds, operations).await?;
     let brief = |story: &String| story.lines().next().unwrap_or_default().to_owned();
     let seeds: Vec<String> = failed.iter().map(brief).collect();
     assert!(failed.is_empty(), "{} failed: {seeds:?}; the first:\n{}", failed.len(), failed[0]);

@@ -33,7 +33,7 @@ impl Device {
 }
 
 /// What somebody does.
-pub(super) enum Deed {
+pub(super) enum Operation {
     /// A frame on a device's connection.
     Frame(usize, Value),
     /// A device says `hello` on another connection, with its old one still open or not.
@@ -64,9 +64,9 @@ impl<'a> Play<'a> {
     ///
     /// # Errors
     /// Where the two differ, with all that was done.
-    pub async fn run(ground: &'a Ground, seed: u64, deeds: u64) -> Result<()> {
+    pub async fn run(ground: &'a Ground, seed: u64, operations: u64) -> Result<()> {
         let mut play = Self::begin(ground, seed).await?;
-        let outcome = play.all(deeds).await;
+        let outcome = play.all(operations).await;
         outcome.with_context(|| format!("step {} of\n{}", play.story.len(), play.story.join("\n")))
     }
 
@@ -97,40 +97,40 @@ impl<'a> Play<'a> {
         Ok(play)
     }
 
-    async fn all(&mut self, deeds: u64) -> Result<()> {
+    async fn all(&mut self, operations: u64) -> Result<()> {
         for device in 0..self.devices.len() {
             let hello = self.hello(device);
-            self.step(Deed::Hello { device, hello, leaves_first: true }).await?;
+            self.step(Operation::Hello { device, hello, leaves_first: true }).await?;
         }
-        for number in 0..deeds {
-            let deed = self.choose(number);
-            self.step(deed).await?;
+        for number in 0..operations {
+            let operation = self.choose(number);
+            self.step(operation).await?;
         }
         for device in
             (0..self.devices.len()).filter(|device| !self.devices[*device].is_online()).collect::<Vec<_>>()
         {
             let hello = self.hello(device);
-            self.step(Deed::Hello { device, hello, leaves_first: true }).await?;
+            self.step(Operation::Hello { device, hello, leaves_first: true }).await?;
         }
         self.look_at_everything().await
     }
 
     /// Does something with both; compares.
-    async fn step(&mut self, deed: Deed) -> Result<()> {
-        match deed {
-            Deed::Frame(device, frame) => self.frame(device, frame).await,
-            Deed::Hello { device, hello, leaves_first } => {
+    async fn step(&mut self, operation: Operation) -> Result<()> {
+        match operation {
+            Operation::Frame(device, frame) => self.frame(device, frame).await,
+            Operation::Hello { device, hello, leaves_first } => {
                 if leaves_first {
                     self.leave(device);
                 }
                 self.connect(device, hello).await
             }
-            Deed::Leave(device) => {
+            Operation::Leave(device) => {
                 self.tell(device, "leaves");
                 self.leave(device);
                 Ok(())
             }
-            Deed::Block { device, user, on } => self.block(device, user, on).await,
+            Operation::Block { device, user, on } => self.block(device, user, on).await,
         }
     }
 
@@ -172,7 +172,7 @@ impl<'a> Play<'a> {
         self.model.handle(number, received.frame, received.request);
         let model = self.model_frames(number);
         let pure = |frames: &[Value]| frames.iter().map(plain).collect::<Vec<_>>();
-        compare("the greeting", pure(&real), pure(&model))?;
+        compare("the handshake", pure(&real), pure(&model))?;
         if real[0]["type"] != "welcome" {
             self.model.disconnect(number);
             return self.settle().await;

@@ -1,6 +1,6 @@
 //! `kith-torture --seconds N --seed S --restores 0|1`: a run of the whole system under faults (`cargo xtask torture`).
 //!
-//! `kith-server` and `kith-hand` lie beside this program. Exits with success only if nothing was lost, doubled, reordered or
+//! `kith-server` and `kith-agent` lie beside this program. Exits with success only if nothing was lost, doubled, reordered or
 //! different.
 
 use anyhow::{Context, Result, bail};
@@ -58,7 +58,7 @@ async fn torture() -> Result<bool> {
         pause: Duration::from_millis(arguments.pause_ms),
         with_restores: arguments.restores > 0,
         server: beside("kith-server")?,
-        hand: beside("kith-hand")?,
+        agent: beside("kith-agent")?,
     };
     println!("seed {}, {} s of faults", plan.seed, arguments.seconds);
     let tally = tokio::select! {

@@ -1,6 +1,6 @@
-//! Pages of an engine's file are spoilt while nobody has it open.
+//! Pages of an engine's file are corrupted while nobody has it open.
 //!
-//! What was spoilt must bite: everything is brought into the file first, and no page is chosen that the log of writes
+//! What was corrupted must bite: everything is brought into the file first, and no page is chosen that the log of writes
 //! has. And it must cost nothing: where the outbox is empty any page may go; else those that only the file has are
 //! spared, and every unsent item has to survive.
 
@@ -19,7 +19,7 @@ const PAGE: usize = 4_096;
 /// What SQLite puts before a log of writes, and before each page in it, bytes.
 const WAL_HEADER: usize = 32;
 const FRAME_HEADER: usize = 24;
-/// Pages that are spoilt at a time, at most.
+/// Pages that are corrupted at a time, at most.
 const PAGES_MAX: usize = 6;
 /// What is not on the server, and what is needed to find it.
 const SPARED: &str =
@@ -33,7 +33,7 @@ pub struct Damage {
     pub unsent: u32,
 }
 
-/// Spoils a file that nobody has open.
+/// Corrupts a file that nobody has open.
 pub fn damage(folder: &Path, random: &mut StdRng) -> Result<Damage> {
     let conn = files::open(folder)?;
     let path = PathBuf::from(conn.path().context("a file")?);

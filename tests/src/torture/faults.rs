@@ -4,7 +4,7 @@ use kith_failpoint::places;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::time::Duration;
 
-/// How long an engine stays away so that its access token has ended when it is back: the token's life and the leeway.
+/// How long an engine stays away so that its access token has ended when it is back: the token's lifetime and the leeway.
 const ABSENCE: Duration = Duration::from_secs(3 + super::server::TOKEN_SECONDS + 30);
 
 /// How wrong a clock gets, days. Two such clocks differ by less than the 30 days after which the user is asked (O5).
@@ -15,29 +15,29 @@ const DAY_MS: i64 = 24 * 3_600_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// The engine's process is killed and comes back after a while.
-    KillHand { hand: usize, back_after: Duration },
+    KillAgent { agent: usize, back_after: Duration },
     /// The server's process is killed and comes back after a while.
     KillServer { back_after: Duration },
     /// PostgreSQL ends as in a crash and starts again.
     RestartDatabase,
     /// Nothing passes for a while, nothing is cut.
-    Stall { hand: usize, during: Duration },
+    Stall { agent: usize, during: Duration },
     /// Open connections stay open and deaf.
-    HalfOpen { hand: usize },
+    HalfOpen { agent: usize },
     /// Bytes pass slowly for a while.
-    Slow { hand: usize, bytes_per_s: u32, during: Duration },
+    Slow { agent: usize, bytes_per_s: u32, during: Duration },
     /// Nobody reaches the server for a while.
     AllDown { during: Duration },
     /// There is no space on an engine's disk for a while.
-    FullDisk { hand: usize, during: Duration },
-    /// The engine's process is killed, pages of its file are spoilt, and it comes back. It may send what it has before.
-    Damage { hand: usize, after_sending: bool, back_after: Duration },
+    FullDisk { agent: usize, during: Duration },
+    /// The engine's process is killed, pages of its file are corrupted, and it comes back. It may send what it has before.
+    Damage { agent: usize, after_sending: bool, back_after: Duration },
     /// Copies the database.
     BackUp,
     /// Restores the newest copy. The server starts again after a while.
     Restore { back_after: Duration },
-    /// An engine's clock jumps: so wrong it is from then on, over all its lives.
-    Clock { hand: usize, wrong_by_ms: i64 },
+    /// An engine's clock jumps: so wrong it is from then on, over all its incarnations.
+    Clock { agent: usize, wrong_by_ms: i64 },
 }
 
 impl Fault {
@@ -47,14 +47,14 @@ impl Fault {
     }
 }
 
-/// Whether a hand has a small disk of its own.
-pub const fn has_disk(hand: usize) -> bool {
-    hand % 2 == 1
+/// Whether an agent has a small disk of its own.
+pub const fn has_disk(agent: usize) -> bool {
+    agent % 2 == 1
 }
 
 /// Kinds of faults, and how many of each a minute has.
 const A_MINUTE: &[(Kind, u32)] = &[
-    (Kind::KillHand, 14),
+    (Kind::KillAgent, 14),
     (Kind::KillServer, 4),
     (Kind::RestartDatabase, 2),
     (Kind::Stall, 8),
@@ -71,7 +71,7 @@ const A_MINUTE: &[(Kind, u32)] = &[
 
 #[derive(Debug, Clone, Copy)]
 enum Kind {
-    KillHand,
+    KillAgent,
     KillServer,
     RestartDatabase,
     Stall,
@@ -99,23 +99,23 @@ pub enum Cut {
 pub struct Decisions {
     cuts: StdRng,
     arming: StdRng,
-    /// Which pages of which file are spoilt.
+    /// Which pages of which file are corrupted.
     pub damage: StdRng,
-    hands: usize,
+    agents: usize,
 }
 
 impl Decisions {
-    pub fn new(seed: u64, hands: usize) -> Self {
-        Self { cuts: source(seed, 1), arming: source(seed, 2), damage: source(seed, 3), hands }
+    pub fn new(seed: u64, agents: usize) -> Self {
+        Self { cuts: source(seed, 1), arming: source(seed, 2), damage: source(seed, 3), agents }
     }
 
     /// After how many messages the next cut comes (one in twenty on average), whose and how.
     pub fn next_cut(&mut self) -> (u64, usize, Cut) {
         let after = self.cuts.random_range(5..=35);
-        let hand = self.cuts.random_range(0..self.hands);
+        let agent = self.cuts.random_range(0..self.agents);
         let cut =
             if self.cuts.random_bool(0.5) { Cut::Now } else { Cut::After(self.cuts.random_range(1..4_000)) };
-        (after, hand, cut)
+        (after, agent, cut)
     }
 
     /// The fail point with which the server starts next, if any.
@@ -129,7 +129,7 @@ impl Decisions {
     }
 
     /// The fail point with which an engine starts next, if any.
-    pub fn hand_fail_point(&mut self) -> Option<String> {
+    pub fn agent_fail_point(&mut self) -> Option<String> {
         let most = |place| if place == places::RENEWAL_BEFORE_KEPT { 5 } else { 300 };
         self.fail_point(places::ENGINE, 0.7, most)
     }
@@ -151,48 +151,48 @@ fn source(seed: u64, number: u64) -> StdRng {
 }
 
 /// All faults of a run with their times, in order.
-pub fn schedule(seed: u64, hands: usize, during: Duration) -> Vec<(Duration, Fault)> {
+pub fn schedule(seed: u64, agents: usize, during: Duration) -> Vec<(Duration, Fault)> {
     let mut random = source(seed, 0);
     let mut faults = Vec::new();
     for (kind, a_minute) in A_MINUTE {
         let count = (f64::from(*a_minute) * during.as_secs_f64() / 60.0).ceil() as u32;
         for _ in 0..count {
             let at = during.mul_f64(random.random_range(0.02..0.98));
-            faults.push((at, fault(*kind, hands, &mut random)));
+            faults.push((at, fault(*kind, agents, &mut random)));
         }
     }
     faults.sort_by_key(|(at, _)| *at);
     faults
 }
 
-fn fault(kind: Kind, hands: usize, random: &mut StdRng) -> Fault {
-    let hand = random.random_range(0..hands);
+fn fault(kind: Kind, agents: usize, random: &mut StdRng) -> Fault {
+    let agent = random.random_range(0..agents);
     let mut ms = |range: std::ops::Range<u64>| Duration::from_millis(random.random_range(range));
     match kind {
-        Kind::KillHand => Fault::KillHand { hand, back_after: ms(0..2_500) },
+        Kind::KillAgent => Fault::KillAgent { agent, back_after: ms(0..2_500) },
         Kind::KillServer => Fault::KillServer { back_after: ms(0..2_500) },
         Kind::RestartDatabase => Fault::RestartDatabase,
-        Kind::Stall => Fault::Stall { hand, during: ms(500..9_000) },
-        Kind::HalfOpen => Fault::HalfOpen { hand },
+        Kind::Stall => Fault::Stall { agent, during: ms(500..9_000) },
+        Kind::HalfOpen => Fault::HalfOpen { agent },
         Kind::Slow => {
-            Fault::Slow { hand, during: ms(1_000..6_000), bytes_per_s: random.random_range(2_000..40_000) }
+            Fault::Slow { agent, during: ms(1_000..6_000), bytes_per_s: random.random_range(2_000..40_000) }
         }
         Kind::AllDown => Fault::AllDown { during: ms(500..4_000) },
-        Kind::Absence => Fault::KillHand { hand, back_after: ABSENCE },
+        Kind::Absence => Fault::KillAgent { agent, back_after: ABSENCE },
         Kind::FullDisk => {
-            let with_disks: Vec<usize> = (0..hands).filter(|hand| has_disk(*hand)).collect();
+            let with_disks: Vec<usize> = (0..agents).filter(|agent| has_disk(*agent)).collect();
             let during = ms(2_000..8_000);
-            Fault::FullDisk { hand: with_disks[random.random_range(0..with_disks.len())], during }
+            Fault::FullDisk { agent: with_disks[random.random_range(0..with_disks.len())], during }
         }
         Kind::Damage => {
             let back_after = ms(0..1_500);
-            Fault::Damage { hand, after_sending: random.random_bool(0.5), back_after }
+            Fault::Damage { agent, after_sending: random.random_bool(0.5), back_after }
         }
         Kind::BackUp => Fault::BackUp,
         Kind::Restore => Fault::Restore { back_after: ms(0..2_500) },
         Kind::Clock => {
             let most = WRONG_BY_DAYS * DAY_MS;
-            Fault::Clock { hand, wrong_by_ms: random.random_range(-most..most) }
+            Fault::Clock { agent, wrong_by_ms: random.random_range(-most..most) }
         }
     }
 }
@@ -207,7 +207,7 @@ mod tests {
         assert_eq!(of(7), of(7));
         assert_ne!(of(7), of(8));
         assert!(of(7).iter().any(|(_, fault)| *fault == Fault::RestartDatabase));
-        let is_full = |fault: &Fault| matches!(fault, Fault::FullDisk { hand, .. } if has_disk(*hand));
+        let is_full = |fault: &Fault| matches!(fault, Fault::FullDisk { agent, .. } if has_disk(*agent));
         assert_eq!(of(7).iter().filter(|(_, fault)| is_full(fault)).count(), 3);
         assert!(of(7).iter().any(|(_, fault)| matches!(fault, Fault::Damage { .. })));
         assert!(of(7).iter().any(|(_, fault)| matches!(fault, Fault::Clock { .. })));

@@ -84,7 +84,7 @@ fn id_opt(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<EventId>> {
     Ok(bytes.map(|bytes| EventId::from_uuid(Uuid::from_bytes(bytes))))
 }
 
-/// Opens the database of a hand's folder; an engine may have it open at the same time.
+/// Opens the database of an agent's folder; an engine may have it open at the same time.
 pub(super) fn open(folder: &Path) -> Result<Connection> {
     let profile = folder.join("default");
     let is_database = |path: &Path| path.extension().is_some_and(|ending| ending == "db");

@@ -1,11 +1,11 @@
 //! Compares what every engine said, what every file holds and what PostgreSQL holds.
 
 use super::{
+    agent::{End, Heard},
     files::{File, Stored},
-    hand::{End, Heard},
     tally::Findings,
     truth::{Log, Membership, Outcome},
-    words::Deed,
+    words::Operation,
 };
 use kith_protocol::{ConversationId, EventId, UserId};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -16,10 +16,10 @@ type Logs = BTreeMap<ConversationId, Log>;
 pub struct Witness<'a> {
     pub label: String,
     pub heard: &'a Heard,
-    /// Index of its first deed after the last restore.
+    /// Index of its first operation after the last restore.
     pub set_back_at: usize,
     /// Its file was damaged at least once. After a restore, events that only this file held are lost.
-    pub was_spoilt: bool,
+    pub was_corrupted: bool,
     pub file: File,
 }
 
@@ -40,7 +40,7 @@ pub fn judge(logs: &Logs, witnesses: &[Witness<'_>], is_restored: bool) -> Findi
     for witness in witnesses {
         // After a restore, a deletion on any device keeps a message from being sent again.
         let deleted = if is_restored { deleted(witnesses) } else { deleted([witness]) };
-        accepted(logs, witness, &deleted, is_restored && witness.was_spoilt, &mut findings);
+        accepted(logs, witness, &deleted, is_restored && witness.was_corrupted, &mut findings);
         holds(logs, &outcomes, witness, is_restored, &mut findings);
         for row in witness.file.outbox().0.into_iter().filter(|row| row.kind != "message") {
             let why = format!("{} {}", row.kind, row.code.as_deref().unwrap_or("held"));
@@ -58,9 +58,9 @@ pub fn judge(logs: &Logs, witnesses: &[Witness<'_>], is_restored: bool) -> Findi
 /// once more: in the log it would come twice.
 fn texts(logs: &Logs, witnesses: &[Witness<'_>], findings: &mut Findings) {
     let (mut written, mut refused): (HashSet<&str>, HashSet<&str>) = Default::default();
-    for (deed, end) in witnesses.iter().flat_map(|one| &one.heard.deeds) {
+    for (operation, end) in witnesses.iter().flat_map(|one| &one.heard.operations) {
         let to = if matches!(end, End::Refused(_)) { &mut refused } else { &mut written };
-        to.extend(deed.text());
+        to.extend(operation.text());
     }
     let mut seen: HashMap<&str, i64> = HashMap::new();
     for (id, log) in logs {
@@ -80,9 +80,11 @@ fn texts(logs: &Logs, witnesses: &[Witness<'_>], findings: &mut Findings) {
 
 /// Messages that these devices deleted.
 fn deleted<'a>(witnesses: impl IntoIterator<Item = &'a Witness<'a>>) -> HashSet<EventId> {
-    let deeds = witnesses.into_iter().flat_map(|one| &one.heard.deeds);
-    let of = |deed: &Deed| if let Deed::Delete { message, .. } = deed { Some(*message) } else { None };
-    deeds.filter_map(|(deed, _)| of(deed)).collect()
+    let operations = witnesses.into_iter().flat_map(|one| &one.heard.operations);
+    let of = |operation: &Operation| {
+        if let Operation::Delete { message, .. } = operation { Some(*message) } else { None }
+    };
+    operations.filter_map(|(operation, _)| of(operation)).collect()
 }
 
 /// I1, I5, I9: every accepted message is in PostgreSQL once, deleted or parked. Messages written after the last restore
@@ -101,8 +103,10 @@ fn accepted(
         .flat_map(|(id, log)| log.facts.iter().map(move |fact| (fact.id, (*id, fact.seq))))
         .collect();
     let mut last: HashMap<ConversationId, i64> = HashMap::new();
-    for (index, (deed, end)) in heard.deeds.iter().enumerate() {
-        let (Deed::Message { conversation, text }, End::Done(Some(message))) = (deed, end) else { continue };
+    for (index, (operation, end)) in heard.operations.iter().enumerate() {
+        let (Operation::Message { conversation, text }, End::Done(Some(message))) = (operation, end) else {
+            continue;
+        };
         match places.get(message) {
             Some((at, seq)) if at == conversation => {
                 if index < *set_back_at {
@@ -223,15 +227,15 @@ fn last_words(
     let mut reactions: HashMap<(ConversationId, EventId, &str, UserId), Last<bool>> = HashMap::new();
     for witness in witnesses {
         let Some(user) = witness.heard.user else { continue };
-        for (deed, end) in &witness.heard.deeds {
-            let may_be_lost = is_restored && witness.was_spoilt && matches!(end, End::Done(_));
+        for (operation, end) in &witness.heard.operations {
+            let may_be_lost = is_restored && witness.was_corrupted && matches!(end, End::Done(_));
             let end = if may_be_lost { &End::Unknown } else { end };
-            match deed {
-                Deed::Edit { conversation, message, text } if stay(conversation) => {
+            match operation {
+                Operation::Edit { conversation, message, text } if stay(conversation) => {
                     let by = edits.entry((*conversation, *message)).or_default();
                     by.entry(&witness.label).or_default().add(text, end);
                 }
-                Deed::Reaction { conversation, message, emoji, on } if stay(conversation) => {
+                Operation::Reaction { conversation, message, emoji, on } if stay(conversation) => {
                     reactions.entry((*conversation, *message, emoji, user)).or_default().add(*on, end);
                 }
                 _ => {}

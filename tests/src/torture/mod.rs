@@ -6,18 +6,18 @@
 //! What is done to whom follows from the seed ([`faults`]); when exactly it meets the programs does not, so a seed that
 //! fails is a likely failure, not a certain one.
 
+mod agent;
+mod chaos;
 mod damage;
 mod disk;
 mod faults;
 mod files;
-mod hand;
 mod judge;
 mod restore;
 mod run;
 pub mod secret_file;
 mod server;
 mod tally;
-mod torment;
 mod truth;
 pub mod words;
 

@@ -28,9 +28,9 @@ impl Run {
         self.copy_database(&backup, &name).await?;
         self.tally.restores += 1;
         self.database = name;
-        for hand in &mut self.hands {
-            let deeds = hand.heard().deeds.len();
-            hand.set_back_at = deeds;
+        for agent in &mut self.agents {
+            let operations = agent.heard().operations.len();
+            agent.set_back_at = operations;
         }
         self.restored_at = Some(self.time_of_database().await?);
         self.server_back_at = Some(Instant::now() + back_after);

@@ -1,10 +1,10 @@
 //! A run from start to verdict.
 
 use super::{
+    agent::Agent,
     disk::Disk,
     faults::{Decisions, has_disk},
     files,
-    hand::Hand,
     judge::{Witness, judge},
     server::Server,
     tally::{Findings, Tally},
@@ -22,7 +22,7 @@ use std::{
 };
 use tokio::{task::JoinHandle, time::sleep};
 
-/// Names, the emoji that tells a person's devices apart, and what else a hand is told.
+/// Names, the emoji that tells a person's devices apart, and what else an agent is told.
 const HANDS: &[(&str, &str, &[&str])] = &[
     ("alice", "👍", &["--new", "--host"]),
     ("bob", "👍", &["--new"]),
@@ -51,19 +51,19 @@ pub struct Plan {
     pub seed: u64,
     /// How long faults go on.
     pub during: Duration,
-    /// Between two deeds of one engine, on average.
+    /// Between two operations of one engine, on average.
     pub pause: Duration,
     /// Whether the server is restored from backups.
     pub with_restores: bool,
     /// The programs.
     pub server: PathBuf,
-    pub hand: PathBuf,
+    pub agent: PathBuf,
 }
 
 /// What ends a fault that lasts.
 pub(super) struct Healing {
     pub(super) at: Instant,
-    pub(super) hand: usize,
+    pub(super) agent: usize,
     pub(super) of: Healed,
 }
 
@@ -73,9 +73,9 @@ pub(super) enum Healed {
     Disk,
 }
 
-/// A file that is about to be spoilt: its engine may send what it has until then.
+/// A file that is about to be corrupted: its engine may send what it has until then.
 pub(super) struct Doomed {
-    pub(super) hand: usize,
+    pub(super) agent: usize,
     pub(super) until: Instant,
     pub(super) back_after: Duration,
 }
@@ -92,14 +92,14 @@ pub(super) struct Run {
     pub(super) restored_at: Option<String>,
     pub(super) server: Option<Server>,
     pub(super) server_back_at: Option<Instant>,
-    pub(super) hands: Vec<Hand>,
+    pub(super) agents: Vec<Agent>,
     pub(super) decisions: Decisions,
     pub(super) healings: Vec<Healing>,
     pub(super) doomed: Vec<Doomed>,
     pub(super) restarting: Option<JoinHandle<Result<()>>>,
     /// When PostgreSQL ended last.
     pub(super) restarted_at: Option<Instant>,
-    /// What the hands do at the moment.
+    /// What the agents do at the moment.
     pub(super) order: Option<Order>,
     pub(super) tally: Tally,
 }
@@ -142,7 +142,7 @@ async fn run_on(plan: Plan, folder: &Path, cluster: Arc<Cluster>) -> Result<Tall
         restored_at: None,
         server: None,
         server_back_at: None,
-        hands: Vec::new(),
+        agents: Vec::new(),
         decisions,
         healings: Vec::new(),
         doomed: Vec::new(),
@@ -152,8 +152,8 @@ async fn run_on(plan: Plan, folder: &Path, cluster: Arc<Cluster>) -> Result<Tall
         tally,
     };
     let result = run.whole().await;
-    for hand in &mut run.hands {
-        hand.kill().await;
+    for agent in &mut run.agents {
+        agent.kill().await;
     }
     if let Some(server) = run.server.take() {
         server.kill().await;
@@ -168,7 +168,7 @@ impl Run {
     async fn whole(&mut self) -> Result<()> {
         self.start_server(None).await?;
         self.set_up().await?;
-        self.torment().await?;
+        self.chaos().await?;
         self.heal().await?;
         self.rest().await
     }
@@ -181,13 +181,13 @@ impl Run {
         self.folder.join("server.log")
     }
 
-    /// Starts the server; the hands' networks lead to it from here on.
+    /// Starts the server; the agents' networks lead to it from here on.
     pub(super) async fn start_server(&mut self, fail_point: Option<String>) -> Result<()> {
         let (url, log) = (self.database_url(), self.server_log());
         let restored_at = self.restored_at.as_deref();
         let server = Server::start(&self.plan.server, &url, restored_at, fail_point, &log).await?;
-        for hand in &self.hands {
-            hand.proxy.retarget(server.address);
+        for agent in &self.agents {
+            agent.proxy.retarget(server.address);
         }
         self.server_back_at = None;
         self.server = Some(server);
@@ -201,22 +201,22 @@ impl Run {
     /// Accounts, devices, two groups and two direct conversations, without faults.
     async fn set_up(&mut self) -> Result<()> {
         for (number, (name, emoji, flags)) in HANDS.iter().enumerate() {
-            let folder = self.folder.join(format!("hand-{number}"));
+            let folder = self.folder.join(format!("agent-{number}"));
             std::fs::create_dir_all(&folder)?;
             let proxy = Proxy::start(self.address()?).await?;
             let disk = has_disk(number).then(|| Disk::mount(&folder.join("default"), self.disk_megabytes()));
             let seed = self.plan.seed.wrapping_mul(100).wrapping_add(number as u64) % 1_000_000_000;
-            let mut hand = Hand::new(&self.plan.hand, folder, proxy, (name, emoji), seed, flags);
-            hand.disk = disk.flatten();
-            self.tally.has_disks |= hand.disk.is_some();
-            hand.start(None)?;
-            self.hands.push(hand);
-            self.until_heard(number, "sign in", |hand| hand.heard().is_ready.then_some(())).await?;
+            let mut agent = Agent::new(&self.plan.agent, folder, proxy, (name, emoji), seed, flags);
+            agent.disk = disk.flatten();
+            self.tally.has_disks |= agent.disk.is_some();
+            agent.start(None)?;
+            self.agents.push(agent);
+            self.until_heard(number, "sign in", |agent| agent.heard().is_ready.then_some(())).await?;
         }
         // Restoring this backup loses every conversation.
         self.back_up().await?;
         self.start_server(None).await?;
-        let user = |number: usize| self.hands[number].heard().user.context("nobody");
+        let user = |number: usize| self.agents[number].heard().user.context("nobody");
         let (bob, cleo, dora) = (user(BOB)?, user(CLEO)?, user(DORA)?);
         for title in ["Everybody", "Coming and going"] {
             let members = vec![bob, cleo, dora];
@@ -232,36 +232,36 @@ impl Run {
     }
 
     async fn make(&mut self, number: usize, order: &Order) -> Result<()> {
-        self.hands[number].heard().made = None;
-        self.hands[number].order(order).await?;
-        self.until_heard(number, "make a conversation", |hand| hand.heard().made.map(drop)).await
+        self.agents[number].heard().made = None;
+        self.agents[number].order(order).await?;
+        self.until_heard(number, "make a conversation", |agent| agent.heard().made.map(drop)).await
     }
 
     async fn until_heard(
         &mut self,
         number: usize,
         what: &str,
-        fact: impl Fn(&Hand) -> Option<()>,
+        fact: impl Fn(&Agent) -> Option<()>,
     ) -> Result<()> {
         let end = Instant::now() + SETUP_WITHIN;
-        while fact(&self.hands[number]).is_none() {
-            let hand = &mut self.hands[number];
-            if let Some((status, _)) = hand.found_dead().await {
-                bail!("{} ended ({status}): {}", hand.label(), hand.last_words());
+        while fact(&self.agents[number]).is_none() {
+            let agent = &mut self.agents[number];
+            if let Some((status, _)) = agent.found_dead().await {
+                bail!("{} ended ({status}): {}", agent.label(), agent.last_words());
             }
-            ensure!(Instant::now() < end, "{} does not {what}: {}", hand.label(), hand.last_words());
+            ensure!(Instant::now() < end, "{} does not {what}: {}", agent.label(), agent.last_words());
             sleep(TICK).await;
         }
         Ok(())
     }
 
     pub(super) fn messages(&self) -> u64 {
-        self.hands.iter().map(|hand| hand.heard().messages).sum()
+        self.agents.iter().map(|agent| agent.heard().messages).sum()
     }
 
     pub(super) async fn order_all(&mut self, order: Order) -> Result<()> {
-        for hand in &mut self.hands {
-            hand.order(&order).await?;
+        for agent in &mut self.agents {
+            agent.order(&order).await?;
         }
         self.order = Some(order);
         Ok(())
@@ -276,7 +276,7 @@ impl Run {
             && (healed.elapsed() < within || grew.elapsed() < REST_WITHIN)
         {
             self.look_while_sending(healed).await?;
-            let reports = self.hands.iter().filter_map(|hand| hand.heard().report.clone());
+            let reports = self.agents.iter().filter_map(|agent| agent.heard().report.clone());
             let stored: u64 = reports.map(|report| report.stored).sum();
             if stored > most_stored {
                 (most_stored, grew) = (stored, Instant::now());
@@ -284,21 +284,21 @@ impl Run {
             findings = self.judge_when_quiet().await?;
         }
         self.tally.rest_after = healed.elapsed();
-        for hand in &mut self.hands {
-            hand.quit().await?;
-            files::check(&hand.folder)?;
+        for agent in &mut self.agents {
+            agent.quit().await?;
+            files::check(&agent.folder)?;
         }
         self.tally.findings = self.judge().await?;
         self.tally.messages = self.messages();
-        for hand in &self.hands {
-            let heard = hand.heard();
+        for agent in &self.agents {
+            let heard = agent.heard();
             self.tally.salvaged += heard.salvaged;
             for (code, count) in &heard.refused {
                 *self.tally.refused.entry(code.clone()).or_default() += count;
             }
         }
-        let deeds: usize = self.hands.iter().map(|hand| hand.heard().deeds.len()).sum();
-        self.tally.other_deeds = (deeds as u64).saturating_sub(self.tally.messages);
+        let operations: usize = self.agents.iter().map(|agent| agent.heard().operations.len()).sum();
+        self.tally.other_operations = (operations as u64).saturating_sub(self.tally.messages);
         self.tally.events =
             truth::read(&self.database_url()).await?.values().map(|log| log.facts.len()).sum();
         Ok(())
@@ -310,8 +310,8 @@ impl Run {
         while Instant::now() < end {
             sleep(TICK).await;
             self.look_after(false).await?;
-            let has_sent = |hand: &Hand| hand.heard().report.as_ref().is_some_and(|one| one.unsent == 0);
-            if self.tally.sent_after.is_none() && self.hands.iter().all(has_sent) {
+            let has_sent = |agent: &Agent| agent.heard().report.as_ref().is_some_and(|one| one.unsent == 0);
+            if self.tally.sent_after.is_none() && self.agents.iter().all(has_sent) {
                 self.tally.sent_after = Some(healed.elapsed());
             }
         }
@@ -319,11 +319,11 @@ impl Run {
     }
 
     async fn judge_when_quiet(&self) -> Result<Option<Findings>> {
-        let is_quiet = |hand: &Hand| {
-            let heard = hand.heard();
+        let is_quiet = |agent: &Agent| {
+            let heard = agent.heard();
             heard.report.as_ref().is_some_and(|one| one.connected && one.complete)
         };
-        if !self.hands.iter().all(is_quiet) {
+        if !self.agents.iter().all(is_quiet) {
             return Ok(None);
         }
         self.judge().await.map(Some)
@@ -331,12 +331,12 @@ impl Run {
 
     async fn judge(&self) -> Result<Findings> {
         let logs = truth::read(&self.database_url()).await?;
-        let heard: Vec<_> = self.hands.iter().map(Hand::heard).collect();
+        let heard: Vec<_> = self.agents.iter().map(Agent::heard).collect();
         let mut witnesses = Vec::with_capacity(heard.len());
-        for (hand, heard) in self.hands.iter().zip(&heard) {
-            let (label, file) = (hand.label(), files::read(&hand.folder)?);
-            let (set_back_at, was_spoilt) = (hand.set_back_at, hand.was_spoilt);
-            witnesses.push(Witness { label, heard, set_back_at, was_spoilt, file });
+        for (agent, heard) in self.agents.iter().zip(&heard) {
+            let (label, file) = (agent.label(), files::read(&agent.folder)?);
+            let (set_back_at, was_corrupted) = (agent.set_back_at, agent.was_corrupted);
+            witnesses.push(Witness { label, heard, set_back_at, was_corrupted, file });
         }
         let mut findings = judge(&logs, &witnesses, self.tally.restores > 0);
         let waiting = witnesses.iter().filter(|one| {
@@ -345,13 +345,13 @@ impl Run {
         let waiting: Vec<_> =
             waiting.map(|one| format!("{} is not at rest: {:?}", one.label, one.heard.report)).collect();
         findings.different.extend(waiting);
-        let spoilt = self.hands.iter().filter(|hand| hand.is_spoilt);
+        let corrupted = self.agents.iter().filter(|agent| agent.is_corrupted);
         findings
             .different
-            .extend(spoilt.map(|hand| format!("{}: its spoilt file was not replaced", hand.label())));
-        let unspoilt = self.hands.iter().filter(|hand| hand.replaced_unspoilt > 0);
+            .extend(corrupted.map(|agent| format!("{}: its corrupted file was not replaced", agent.label())));
+        let intact = self.agents.iter().filter(|agent| agent.replaced_intact > 0);
         findings.different.extend(
-            unspoilt.map(|hand| format!("{}: a file that nobody had spoilt was replaced", hand.label())),
+            intact.map(|agent| format!("{}: a file that nobody had corrupted was replaced", agent.label())),
         );
         Ok(findings)
     }

@@ -36,7 +36,7 @@ pub struct Tally {
     /// From healing until nothing was wrong.
     pub rest_after: Duration,
     pub messages: u64,
-    pub other_deeds: u64,
+    pub other_operations: u64,
     pub events: usize,
     pub cuts: u32,
     pub stalls: u32,
@@ -56,7 +56,7 @@ pub struct Tally {
     /// `false` where no disk can be mounted: then none was full.
     pub has_disks: bool,
     pub full_disks: u32,
-    /// Files of which pages were spoilt; pages; those with unsent items, whose pages were spared.
+    /// Files of which pages were corrupted; pages; those with unsent items, whose pages were spared.
     pub damaged: u32,
     pub damaged_pages: u32,
     pub damaged_unsent: u32,
@@ -87,7 +87,7 @@ impl fmt::Display for Tally {
         writeln!(
             f,
             "  written      {} messages, {} edits, deletions, reactions, read marks and members; {} events",
-            self.messages, self.other_deeds, self.events
+            self.messages, self.other_operations, self.events
         )?;
         writeln!(
             f,

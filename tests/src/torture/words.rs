@@ -1,10 +1,10 @@
-//! What a run and its hands (engines as processes of their own) tell each other: a JSON object a line.
+//! What a run and its agents (engines as processes of their own) tell each other: a JSON object a line.
 
 use kith_protocol::{ConversationId, EventId, UserId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// To a hand.
+/// To an agent.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "order", rename_all = "snake_case")]
 pub enum Order {
@@ -12,7 +12,7 @@ pub enum Order {
     Group { title: String, members: Vec<UserId> },
     /// Begin a direct conversation.
     Direct { user: UserId },
-    /// Write until told otherwise, with a pause of about so many milliseconds between two deeds.
+    /// Write until told otherwise, with a pause of about so many milliseconds between two operations.
     Write { pause_ms: u64 },
     /// Do nothing more, look at everything, and report.
     Rest,
@@ -22,10 +22,10 @@ pub enum Order {
     Quit,
 }
 
-/// Something that a hand does as its user.
+/// Something that an agent does as its user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "deed", rename_all = "snake_case")]
-pub enum Deed {
+#[serde(tag = "operation", rename_all = "snake_case")]
+pub enum Operation {
     /// Writes a message. No two texts of a run are equal.
     Message { conversation: ConversationId, text: String },
     /// Changes an own one.
@@ -40,7 +40,7 @@ pub enum Deed {
     Member { conversation: ConversationId, user: UserId, added: bool },
 }
 
-impl Deed {
+impl Operation {
     /// The texts that may be in the log because of it.
     pub fn text(&self) -> Option<&str> {
         match self {
@@ -50,7 +50,7 @@ impl Deed {
     }
 }
 
-/// From a hand.
+/// From an agent.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "said", rename_all = "snake_case")]
 pub enum Said {
@@ -58,12 +58,12 @@ pub enum Said {
     Ready { user: UserId },
     /// The conversation was made.
     Made { conversation: ConversationId },
-    /// A deed begins: a kill may leave it done or not.
-    Will { deed: Deed },
+    /// An operation begins: a kill may leave it done or not.
+    Will { operation: Operation },
     /// The engine has accepted it; `id` is a message's.
-    Did { deed: Deed, id: Option<EventId> },
+    Did { operation: Operation, id: Option<EventId> },
     /// The engine has not.
-    Refused { deed: Deed, code: String },
+    Refused { operation: Operation, code: String },
     /// How it stands, again and again while resting.
     Report(Report),
     /// Something could not be read or done for a reason of the disk or the file.

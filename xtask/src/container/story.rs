@@ -91,8 +91,8 @@ struct Person {
 
 impl Person {
     fn sign_in(address: &str, name: &str) -> Result<Self> {
-        let wish = json!({ "username": name, "password": PASSWORD, "device": { "name": "container" } });
-        let session = http::request("POST", address, "/v1/sessions", None, Some(&wish))?.ok("signing in")?;
+        let body = json!({ "username": name, "password": PASSWORD, "device": { "name": "container" } });
+        let session = http::request("POST", address, "/v1/sessions", None, Some(&body))?.ok("signing in")?;
         let text = |value: &Value| value.as_str().map(str::to_owned);
         Ok(Self {
             id: text(&session["user"]["id"]).context("an id")?,
@@ -118,8 +118,8 @@ fn converse(address: &str, invite: &str) -> Result<(Person, Person, String)> {
     let answer = http::request("POST", address, "/v1/accounts", None, Some(&uninvited))?;
     ensure!(answer.status >= 400, "an account without an invitation: {}", answer.status);
     let (ada, bo) = (Person::sign_in(address, "ada")?, Person::sign_in(address, "bob")?);
-    let wish = json!({ "kind": "direct", "members": [bo.id] });
-    let made = ada.ask(address, "POST", "/v1/conversations", Some(&wish))?;
+    let body = json!({ "kind": "direct", "members": [bo.id] });
+    let made = ada.ask(address, "POST", "/v1/conversations", Some(&body))?;
     let conversation = made["conversation"].as_str().context("the conversation's id")?.to_owned();
     let path = format!("/v1/conversations/{conversation}/messages");
     ada.ask(address, "POST", &path, Some(&json!({ "text": TEXT })))?;

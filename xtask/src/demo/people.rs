@@ -111,10 +111,10 @@ struct Visitor {
 
 impl Visitor {
     fn sign_in(address: &str, person: &Person) -> Result<Self> {
-        let wish = json!({
+        let body = json!({
             "username": person.username, "password": person.password(), "device": { "name": "demo" }
         });
-        let session = http::request("POST", address, "/v1/sessions", None, Some(&wish))?.ok("signing in")?;
+        let session = http::request("POST", address, "/v1/sessions", None, Some(&body))?.ok("signing in")?;
         let text = |value: &Value| value.as_str().map(str::to_owned);
         Ok(Self {
             address: address.to_owned(),
@@ -133,8 +133,8 @@ impl Visitor {
         Ok(list["items"].as_array().is_some_and(|items| !items.is_empty()))
     }
 
-    fn conversation(&self, wish: &Value) -> Result<String> {
-        let item = self.ask("POST", "/v1/conversations", Some(wish))?;
+    fn conversation(&self, body: &Value) -> Result<String> {
+        let item = self.ask("POST", "/v1/conversations", Some(body))?;
         item["conversation"].as_str().map(str::to_owned).context("the conversation's id")
     }
 

@@ -187,13 +187,13 @@ fn a_key_costs_64_mebibytes_and_three_passes() {
 fn a_damaged_file_is_no_wrong_passphrase_and_is_kept() {
     let bench = Bench::new();
     let whole = bench.bytes();
-    let spoilt = (0..whole.len()).step_by(7).map(|at| {
+    let mutated = (0..whole.len()).step_by(7).map(|at| {
         let mut bytes = whole.clone();
         bytes[at] ^= 1;
         bytes
     });
     let short = [0, 1, 100, whole.len() - 1].map(|length| whole[..length].to_vec());
-    for bytes in spoilt.chain(short).chain([vec![b'x'; 2 * 1024 * 1024]]) {
+    for bytes in mutated.chain(short).chain([vec![b'x'; 2 * 1024 * 1024]]) {
         fs::write(bench.path(), &bytes).unwrap();
         let found = bench.found();
         let refused = found.unlock(RIGHT);

@@ -57,7 +57,7 @@ async fn of_writes_that_hang_the_newest_is_stored_last() {
     hanging.into_iter().rev().for_each(drop);
     let name = vault.session_name("https://x");
     let deadline = std::time::Instant::now() + Duration::from_secs(10);
-    while vault.place().ahead.wanted(&name).is_some() {
+    while vault.place().write_behind.queued(&name).is_some() {
         assert!(std::time::Instant::now() < deadline, "the newest is stored");
         drop(prompts.recv_timeout(Duration::from_millis(50)));
     }

@@ -207,8 +207,8 @@ async fn mended(engine: &Engine) -> Option<MendedView> {
     }
 }
 
-/// Spoils pages of the file itself.
-fn spoil(file: &std::path::Path, pages: impl IntoIterator<Item = usize>) {
+/// Corrupts pages of the file itself.
+fn corrupt(file: &std::path::Path, pages: impl IntoIterator<Item = usize>) {
     let mut bytes = fs::read(file).unwrap();
     for page in pages {
         bytes[(page - 1) * 4_096 + 64..(page - 1) * 4_096 + 128].iter_mut().for_each(|byte| *byte ^= 0x55);
@@ -228,8 +228,8 @@ async fn a_file_that_is_damaged_while_it_is_open_is_replaced_and_what_is_unsent_
         below::into_the_file(&session.store);
         let file = session.file.clone();
         drop(session);
-        spoil(&file, pages);
-        // Whoever reads the spoilt place finds it out.
+        corrupt(&file, pages);
+        // Whoever reads the corrupted place finds it out.
         let met = engine.session().unwrap().store.read(below::read_events).await;
         assert_eq!(code(met), "file_damaged");
         let deadline = Instant::now() + WAIT;

@@ -1,7 +1,7 @@
 //! Rules that hold at every step, not only at rest.
 
 use super::World;
-use crate::sim::deeds::{Facts, OwnMarks};
+use crate::sim::operations::{Facts, OwnMarks};
 use kith_protocol::{ClientFrame, ConversationId, EventId, NewEvent};
 use kith_sync::{
     memory::RowState,
@@ -76,7 +76,7 @@ impl World {
         let sets_back = |op: &StoreOp| {
             matches!(
                 op,
-                StoreOp::Heads { greeting: true, .. } | StoreOp::Rewind { .. } | StoreOp::Lost { .. }
+                StoreOp::Heads { handshake: true, .. } | StoreOp::Rewind { .. } | StoreOp::Lost { .. }
             )
         };
         if ops.iter().any(sets_back) {
@@ -99,7 +99,7 @@ impl World {
     pub(super) fn overtaken(&self, client: usize, ops: &[StoreOp]) -> Vec<(ConversationId, Facts)> {
         let store = &self.clients[client].store;
         let items = ops.iter().filter_map(|op| match op {
-            StoreOp::Heads { greeting: false, items, .. } => Some(items),
+            StoreOp::Heads { handshake: false, items, .. } => Some(items),
             _ => None,
         });
         let brings_more = |op: &StoreOp, id: ConversationId| match op {
@@ -107,7 +107,7 @@ impl World {
             | StoreOp::Rewind { conversation, .. }
             | StoreOp::Members { conversation, .. } => *conversation == id,
             StoreOp::Page(page) => page.conversation == id,
-            StoreOp::Heads { greeting, .. } => *greeting,
+            StoreOp::Heads { handshake, .. } => *handshake,
             _ => false,
         };
         let times = |id| {

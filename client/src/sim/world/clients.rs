@@ -3,7 +3,7 @@
 use super::{Happening, World};
 use crate::{
     driver::Applied,
-    sim::deeds::{SimStore, announced},
+    sim::operations::{SimStore, announced},
 };
 use kith_protocol::{
     ClientFrame, ConversationId, DeviceId, ErrorCode, EventId, Seq, TimestampMs, UserId,
@@ -26,7 +26,7 @@ pub(crate) struct Client {
     pub store: SimStore,
     pub machine: Option<Machine>,
     /// Rises with every start of the machine: what was under way for an earlier one is void.
-    pub life: u32,
+    pub incarnation: u32,
     pub connection: Option<u64>,
     pub opening: bool,
     /// When the last answer to a renewal arrives.
@@ -106,7 +106,7 @@ impl Client {
             device,
             store,
             machine: None,
-            life: 0,
+            incarnation: 0,
             connection: None,
             opening: false,
             renewed_at: 0,
@@ -162,7 +162,7 @@ impl World {
     pub(crate) fn start(&mut self, client: usize) {
         let seed = self.rng.number();
         let one = &mut self.clients[client];
-        one.life += 1;
+        one.incarnation += 1;
         let (user, device, pace) = (one.user, one.device, Pace::OF_TESTS);
         let options = MachineOptions { user, device, app: "sim/1".to_owned(), seed, pace };
         let wall = one.wall(self.now);
@@ -241,15 +241,15 @@ impl World {
         self.counts.slow_writes += 1;
         let one = &mut self.clients[client];
         one.writing = Some(decided);
-        let life = one.life;
+        let incarnation = one.incarnation;
         let at = self.now + 1 + self.rng.up_to(SLOW_WRITE_MS);
-        self.at(at, Happening::Written { client, life });
+        self.at(at, Happening::Written { client, incarnation });
         self.act_meanwhile(client, at);
     }
 
-    pub(super) fn written(&mut self, client: usize, life: u32) {
+    pub(super) fn written(&mut self, client: usize, incarnation: u32) {
         let one = &mut self.clients[client];
-        if one.life != life {
+        if one.incarnation != incarnation {
             return;
         }
         if let Some(decided) = one.writing.take()
@@ -350,13 +350,13 @@ impl World {
                     | StoreOp::Count { .. }
             )
         };
-        // A greeting is never repeated behind what came after it.
-        let greets =
-            ops.len() > 1 && ops.iter().any(|op| matches!(op, StoreOp::Heads { greeting: true, .. }));
+        // A handshake is never repeated behind what came after it.
+        let handshakes =
+            ops.len() > 1 && ops.iter().any(|op| matches!(op, StoreOp::Heads { handshake: true, .. }));
         // A list of members that the same write found to be old is requested again. Written twice, it is mended earlier.
         let lists =
             !stored.members_wanted.is_empty() && ops.iter().any(|op| matches!(op, StoreOp::Members { .. }));
-        if again && !greets && !drops && !lists && ops.iter().all(repeatable) {
+        if again && !handshakes && !drops && !lists && ops.iter().all(repeatable) {
             let store = &mut self.clients[client].store;
             let before = store.image();
             let again = store.apply(ops, wall);
@@ -399,12 +399,12 @@ impl World {
     }
 
     fn carry_out(&mut self, client: usize, action: Action) -> Option<Input> {
-        let life = self.clients[client].life;
+        let incarnation = self.clients[client].incarnation;
         let at = self.now + self.latency();
         match action {
             Action::Connect => {
                 self.clients[client].opening = true;
-                self.at(at, Happening::Connected { client, life });
+                self.at(at, Happening::Connected { client, incarnation });
             }
             Action::Send(frame, request) => {
                 self.check_leaving(client, &frame);
@@ -420,10 +420,10 @@ impl World {
             }
             Action::Exchange(frames) => {
                 frames.iter().for_each(|(frame, _)| self.check_leaving(client, frame));
-                self.at(at, Happening::Exchange { client, life, frames });
+                self.at(at, Happening::Exchange { client, incarnation, frames });
             }
             Action::RenewToken { new_device } => {
-                self.at(at, Happening::Renewal { client, life, new_device });
+                self.at(at, Happening::Renewal { client, incarnation, new_device });
             }
             Action::Reload => {
                 let one = &mut self.clients[client];

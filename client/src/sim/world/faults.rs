@@ -184,19 +184,19 @@ impl World {
     pub(crate) fn sign_in(&mut self, client: usize) {
         if self.is_signed_out(client) {
             self.clients[client].machine = None;
-            self.clients[client].token_until = self.now + self.token_life();
+            self.clients[client].token_until = self.now + self.token_incarnation();
         }
         if self.clients[client].machine.is_none() {
             self.start(client);
         }
     }
 
-    fn token_life(&mut self) -> u64 {
+    fn token_incarnation(&mut self) -> u64 {
         if self.faults { 6_000 + self.rng.up_to(40_000) } else { 600_000 }
     }
 
-    pub(super) fn renewal(&mut self, client: usize, life: u32, new_device: bool) {
-        if self.clients[client].life != life {
+    pub(super) fn renewal(&mut self, client: usize, incarnation: u32, new_device: bool) {
+        if self.clients[client].incarnation != incarnation {
             return;
         }
         let copied = self.is_copied(self.clients[client].user);
@@ -207,7 +207,7 @@ impl World {
             2 => Input::TokenFailed(TokenError::Refused(ErrorCode::TokenInvalid)),
             _ => {
                 self.counts.renewals += 1;
-                let token_until = self.now + self.token_life();
+                let token_until = self.now + self.token_incarnation();
                 let device = if new_device { self.next_device() } else { self.clients[client].device };
                 let one = &mut self.clients[client];
                 (one.device, one.token_until) = (device, token_until);
@@ -217,7 +217,7 @@ impl World {
         // Renewals are made one after the other.
         let at = (self.now + self.latency()).max(self.clients[client].renewed_at);
         self.clients[client].renewed_at = at;
-        self.at(at, Happening::Answer { client, life, input: Box::new(answer) });
+        self.at(at, Happening::Answer { client, incarnation, input: Box::new(answer) });
     }
 
     /// Plans the end of a connection's token.

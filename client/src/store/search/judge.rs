@@ -111,7 +111,7 @@ impl Searched {
             StoreOp::Profiles(vec![profile(me, "ada"), profile(other, "bo")]),
             StoreOp::Heads {
                 full: true,
-                greeting: true,
+                handshake: true,
                 last: true,
                 user_seq: 1,
                 items: vec![item],

@@ -62,7 +62,7 @@ async fn pages_of(fixture: &Fixture, name: &str) -> Vec<usize> {
         .collect()
 }
 
-fn spoil(path: &PathBuf, pages: &[usize]) {
+fn corrupt(path: &PathBuf, pages: &[usize]) {
     let mut bytes = fs::read(path).unwrap();
     for page in pages {
         bytes[(page - 1) * PAGE + 200..(page - 1) * PAGE + 300].iter_mut().for_each(|byte| *byte ^= 0x55);
@@ -144,7 +144,7 @@ async fn whatever_page_is_damaged_what_is_unsent_survives_as_far_as_it_can_be_re
     let mut met = 0;
     for page in 2..=whole.len() / PAGE {
         fs::write(path(&fixture), &whole).unwrap();
-        spoil(&path(&fixture), &[page]);
+        corrupt(&path(&fixture), &[page]);
         fixture.store = Store::open(&path(&fixture), &fixture.key, fixture.ada).await.unwrap();
         if !fixture.store.is_damaged().await {
             met += 1; // opening met the page, and the file is a new one already
@@ -179,7 +179,7 @@ async fn a_salvaged_outbox_goes_on_where_it_was() {
     let before = fixture.store.load_sync_state(nothing_earlier()).await.unwrap();
     let events = pages_of(&fixture, "events").await;
     fixture.store.close().await;
-    spoil(&path(&fixture), &events);
+    corrupt(&path(&fixture), &events);
     fixture.store = fixture.store.mended().await.unwrap();
     let after = fixture.store.load_sync_state(nothing_earlier()).await.unwrap();
     assert_eq!(after.outbox, before.outbox, "the same rows in the same order and state");
@@ -203,7 +203,7 @@ async fn what_the_user_does_meets_damage_and_rings_the_alarm_once_it_is_certain(
     let outbox = pages_of(&fixture, "outbox").await;
     fixture.reopen().await;
     fixture.store.close().await;
-    spoil(&path(&fixture), &outbox);
+    corrupt(&path(&fixture), &outbox);
     fixture.store = Store::open(&path(&fixture), &fixture.key, fixture.ada).await.unwrap();
     let alarm = Arc::new(Notify::new());
     fixture.store.alarm(alarm.clone());
@@ -213,10 +213,10 @@ async fn what_the_user_does_meets_damage_and_rings_the_alarm_once_it_is_certain(
     assert!(fixture.store.is_damaged().await);
 }
 
-/// A file with spoilt pages, and what a killed process leaves beside it: a log of writes that was not brought into it.
-async fn killed_with(fixture: &Fixture, spoilt: &[usize]) -> PathBuf {
+/// A file with corrupted pages, and what a killed process leaves beside it: a log of writes that was not brought into it.
+async fn killed_with(fixture: &Fixture, corrupted: &[usize]) -> PathBuf {
     fixture.store.close().await;
-    spoil(&path(fixture), spoilt);
+    corrupt(&path(fixture), corrupted);
     let quiet = Store::open(&path(fixture), &fixture.key, fixture.ada).await.unwrap();
     quiet
         .write(|tx| Ok(tx.conn.execute("INSERT INTO meta (key, value) VALUES ('more', '')", [])?))
@@ -273,7 +273,7 @@ async fn a_page_that_the_log_of_writes_has_is_whole_whatever_the_file_says() {
     let length = fs::metadata(&file).unwrap().len() as usize / PAGE;
     let half_written: Vec<_> = logged.into_iter().filter(|page| *page <= length).collect();
     assert!(!half_written.is_empty());
-    spoil(&file, &half_written);
+    corrupt(&file, &half_written);
     assert!(!fixture.store.is_damaged().await);
     fixture.reopen().await;
     assert!(!fixture.store.is_damaged().await);
@@ -288,7 +288,7 @@ async fn a_wrong_key_is_no_damage_and_a_damaged_first_page_is_no_wrong_key() {
     assert!(matches!(wrong, Err(ClientError::KeyMissing)));
     // A damaged file is not touched either by who has another key.
     let events = 10;
-    spoil(&path(&fixture), &[1, events]);
+    corrupt(&path(&fixture), &[1, events]);
     let before = fs::read(path(&fixture)).unwrap();
     let wrong = Store::open(&path(&fixture), &Key::new([8; 32]), fixture.ada).await;
     assert!(matches!(wrong, Err(ClientError::KeyMissing)));
@@ -332,7 +332,7 @@ async fn an_interrupted_replacement_is_finished_at_the_next_start() {
     let mut fixture = filled().await;
     let events = pages_of(&fixture, "events").await;
     fixture.store.close().await;
-    spoil(&path(&fixture), &events);
+    corrupt(&path(&fixture), &events);
     let damaged = fs::read(path(&fixture)).unwrap();
     fixture.store = fixture.store.mended().await.unwrap();
     let said = mended(&fixture).await.unwrap();
@@ -360,7 +360,7 @@ async fn a_conversation_that_only_its_own_state_names_keeps_what_is_unsent_in_it
     let mut pages = pages_of(&fixture, "conversations").await;
     pages.extend(pages_of(&fixture, "sqlite_autoindex_conversations_1").await);
     fixture.store.close().await;
-    spoil(&path(&fixture), &pages);
+    corrupt(&path(&fixture), &pages);
     fixture.store = fixture.store.mended().await.unwrap();
     assert_eq!(fixture.texts().await, UNSENT);
 }

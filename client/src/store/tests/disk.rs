@@ -8,7 +8,7 @@ use super::super::{
 use crate::{
     ClientError,
     driver::Applied,
-    sim::deeds::{Doing, Facts, OwnMarks, TARGETS},
+    sim::operations::{Doing, Facts, OwnMarks, TARGETS},
     view::{Anchor, ConversationView, MessageView, TimelineItem},
 };
 use kith_protocol::{
@@ -396,6 +396,6 @@ fn kept(db: &Db<'_>, cid: i64) -> Result<Kept, ClientError> {
         member_count,
         listed: BTreeMap::new(),
         title: title.filter(|text| !text.is_empty()),
-        facts_as_of: as_of,
+        metadata_seq: as_of,
     })
 }

@@ -5,7 +5,7 @@
 use super::*;
 use kith_protocol::frame::{
     MessageState, ServerFrame,
-    spoil::{Spoiler, play},
+    mutate::{Mutator, play},
 };
 use kith_sync::{Log, ops::LocalRange};
 use serde_json::json;
@@ -17,51 +17,51 @@ const EVENTS: usize = 40;
 /// Pages of a case.
 const PAGES: usize = 24;
 
-fn content(spoiler: &mut Spoiler, fixture: &Fixture) -> (String, Option<EventId>, serde_json::Value) {
+fn content(mutator: &mut Mutator, fixture: &Fixture) -> (String, Option<EventId>, serde_json::Value) {
     let target = match fixture.log.len() {
         0 => EventId::mint(),
-        known if spoiler.below(8) > 0 => fixture.log[spoiler.below(known)].id,
+        known if mutator.below(8) > 0 => fixture.log[mutator.below(known)].id,
         _ => EventId::mint(),
     };
-    let on = spoiler.below(2) == 0;
-    let user = *spoiler.one(&[fixture.ada, fixture.bo]);
-    let change = *spoiler.one(&["added", "removed", "left", "role"]);
-    let (kind, has_target, body) = match spoiler.below(9) {
-        0..=2 => ("message", false, json!({"text": format!("word {}", spoiler.below(99))})),
+    let on = mutator.below(2) == 0;
+    let user = *mutator.one(&[fixture.ada, fixture.bo]);
+    let change = *mutator.one(&["added", "removed", "left", "role"]);
+    let (kind, has_target, body) = match mutator.below(9) {
+        0..=2 => ("message", false, json!({"text": format!("word {}", mutator.below(99))})),
         3 => ("edit", true, json!({"text": "changed"})),
         4 => ("delete", true, json!({})),
-        5 => ("reaction", true, json!({"emoji": spoiler.one(&["👍", "❤️"]), "on": on})),
+        5 => ("reaction", true, json!({"emoji": mutator.one(&["👍", "❤️"]), "on": on})),
         6 => ("pin", true, json!({"on": on})),
         7 => ("member", false, json!({"user": user, "change": change, "role": "admin"})),
-        _ => (*spoiler.one(&["title", "settings", "later"]), false, json!({"text": "t"})),
+        _ => (*mutator.one(&["title", "settings", "later"]), false, json!({"text": "t"})),
     };
     (kind.to_owned(), has_target.then_some(target), body)
 }
 
 /// A log whose chain holds, whatever its events say.
-fn write_log(spoiler: &mut Spoiler, fixture: &mut Fixture) {
+fn write_log(mutator: &mut Mutator, fixture: &mut Fixture) {
     for _ in 0..EVENTS {
-        let sender = *spoiler.one(&[fixture.ada, fixture.bo]);
-        let (kind, target, body) = content(spoiler, fixture);
+        let sender = *mutator.one(&[fixture.ada, fixture.bo]);
+        let (kind, target, body) = content(mutator, fixture);
         fixture.number(sender, EventId::mint(), &message(""));
         let event = fixture.log.last_mut().unwrap();
         (event.kind, event.target, event.body) = (kind, target, Some(body));
-        event.redacted = spoiler.below(12) == 0;
+        event.redacted = mutator.below(12) == 0;
     }
 }
 
-fn page(spoiler: &mut Spoiler, fixture: &Fixture) -> Page {
-    let low = 1 + spoiler.below(EVENTS);
-    let high = low + spoiler.below(EVENTS - low + 1).min(12);
+fn page(mutator: &mut Mutator, fixture: &Fixture) -> Page {
+    let low = 1 + mutator.below(EVENTS);
+    let high = low + mutator.below(EVENTS - low + 1).min(12);
     let mut page = fixture.page(low as u64, high as u64);
-    page.as_of = Seq(spoiler.below(EVENTS + 2) as u64);
+    page.as_of = Seq(mutator.below(EVENTS + 2) as u64);
     for event in page.events.clone() {
-        if spoiler.below(3) == 0 {
+        if mutator.below(3) == 0 {
             let state = MessageState {
-                text: (spoiler.below(2) == 0).then(|| "as it became".to_owned()),
-                edited_seq: (spoiler.below(2) == 0).then(|| Seq(spoiler.below(EVENTS) as u64)),
-                deleted: spoiler.below(4) == 0,
-                pinned: spoiler.below(4) == 0,
+                text: (mutator.below(2) == 0).then(|| "as it became".to_owned()),
+                edited_seq: (mutator.below(2) == 0).then(|| Seq(mutator.below(EVENTS) as u64)),
+                deleted: mutator.below(4) == 0,
+                pinned: mutator.below(4) == 0,
                 ..MessageState::default()
             };
             page.states.insert(event.id, state);
@@ -70,11 +70,11 @@ fn page(spoiler: &mut Spoiler, fixture: &Fixture) -> Page {
     page
 }
 
-/// The page as it comes over the wire, spoilt; what the parser lets through.
-fn arrived(spoiler: &mut Spoiler, page: Page) -> Option<Page> {
+/// The page as it comes over the wire, corrupted; what the parser lets through.
+fn arrived(mutator: &mut Mutator, page: Page) -> Option<Page> {
     let mut frame: serde_json::Value = serde_json::from_str(&ServerFrame::Page(page).encode()).unwrap();
-    for _ in 0..spoiler.below(6) {
-        spoiler.value(&mut frame);
+    for _ in 0..mutator.below(6) {
+        mutator.value(&mut frame);
     }
     match ServerFrame::decode(&frame.to_string()).ok()?.frame {
         ServerFrame::Page(page) => Some(page),
@@ -104,14 +104,14 @@ async fn check_ranges(fixture: &Fixture, ranges: &[LocalRange]) {
 }
 
 async fn case(seed: u64) -> u64 {
-    let mut spoiler = Spoiler::new(seed);
+    let mut mutator = Mutator::new(seed);
     let mut fixture = Fixture::new().await;
-    write_log(&mut spoiler, &mut fixture);
+    write_log(&mut mutator, &mut fixture);
     fixture.apply(vec![fixture.heads(false)]).await;
     let mut applied = 0;
     for _ in 0..PAGES {
-        let page = page(&mut spoiler, &fixture);
-        let Some(page) = arrived(&mut spoiler, page) else { continue };
+        let page = page(&mut mutator, &fixture);
+        let Some(page) = arrived(&mut mutator, page) else { continue };
         if page.conversation != fixture.conversation {
             continue;
         }

@@ -7,7 +7,7 @@ use kith_protocol::event::{MemberBody, MemberChange};
 fn pushed(item: HeadsItem) -> StoreOp {
     StoreOp::Heads {
         full: false,
-        greeting: false,
+        handshake: false,
         last: false,
         user_seq: 1,
         items: vec![item],
@@ -535,7 +535,7 @@ async fn s7_what_heads_said_of_a_lost_log_yields_to_one_that_is_begun_again() {
     fixture
         .apply(vec![StoreOp::Heads {
             full: true,
-            greeting: true,
+            handshake: true,
             last: true,
             user_seq,
             items: Vec::new(),
@@ -565,9 +565,9 @@ async fn s4_a_snapshot_does_not_hide_what_has_come_back_since() {
     let conversation = fixture.conversation;
     let back = OwnState { hidden: false, ..own_state(conversation, 5) };
     fixture.apply(vec![StoreOp::OwnState { user_seq: Some(5), items: vec![back] }]).await;
-    let gone = |greeting, user_seq| StoreOp::Heads {
+    let gone = |handshake, user_seq| StoreOp::Heads {
         full: true,
-        greeting,
+        handshake,
         last: true,
         user_seq,
         items: Vec::new(),

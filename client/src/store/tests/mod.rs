@@ -98,7 +98,7 @@ pub(super) fn own_state(conversation: ConversationId, version: u64) -> OwnState 
 
 /// The heads that begin a connection, with one conversation.
 pub(super) fn heads_of(item: HeadsItem, user_seq: u64) -> StoreOp {
-    StoreOp::Heads { full: true, greeting: true, last: true, user_seq, items: vec![item], gone: Vec::new() }
+    StoreOp::Heads { full: true, handshake: true, last: true, user_seq, items: vec![item], gone: Vec::new() }
 }
 
 impl Fixture {
@@ -150,7 +150,7 @@ impl Fixture {
     pub(super) fn heads(&self, full: bool) -> StoreOp {
         StoreOp::Heads {
             full,
-            greeting: full,
+            handshake: full,
             last: true,
             user_seq: 1,
             items: vec![self.item()],

@@ -32,7 +32,7 @@ async fn sec_021_a_further_device_is_told_once_and_hostile_names_are_not_shown()
     let laptop = new_device("a laptop");
     let problem = Problem::NewDevice { name: "a laptop".to_owned(), is_copy: true };
     assert_eq!(told(vec![laptop.clone()]).await, [problem]);
-    assert_eq!(told(vec![laptop]).await, [], "the server brings it at each greeting");
+    assert_eq!(told(vec![laptop]).await, [], "the server brings it at each handshake");
     let seen = Notification { acknowledged: true, ..new_device("seen elsewhere") };
     assert_eq!(told(vec![seen, new_device("a\u{202e}b"), new_device("")]).await, []);
 }

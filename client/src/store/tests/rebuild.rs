@@ -54,12 +54,12 @@ async fn c6_a_rebuild_goes_on_where_it_was_ended() {
     fixture.apply(vec![fixture.append(1_201, 1_202)]).await;
     fixture.send("unsent").await;
     let before = fixture.dump().await;
-    let spoil = "
+    let corrupt = "
         UPDATE events SET is_shown = 1 - is_shown, is_changed = 1 - is_changed, is_uncounted = 1;
         UPDATE messages SET text = 'stale', is_deleted = 0, edited_seq = 0 WHERE seq IS NOT NULL;
         INSERT INTO messages (mid, cid, id, seq, sender, ts, text)
             SELECT 1, cid, randomblob(16), 5000, sender, ts, 'stray' FROM messages LIMIT 1;";
-    fixture.store.write(move |tx| Ok(tx.conn.execute_batch(&format!("{spoil}{OUTDATED}"))?)).await.unwrap();
+    fixture.store.write(move |tx| Ok(tx.conn.execute_batch(&format!("{corrupt}{OUTDATED}"))?)).await.unwrap();
     fixture.store.close().await;
 
     let mut conn = open(&fixture);

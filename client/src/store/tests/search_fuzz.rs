@@ -6,7 +6,7 @@ use crate::{
     store::search::judge::{self, LIMIT, LINES},
     view::SearchView,
 };
-use kith_protocol::frame::spoil::{Spoiler, play};
+use kith_protocol::frame::mutate::{Mutator, play};
 use std::collections::BTreeMap;
 
 /// Cases that failed once.
@@ -71,20 +71,20 @@ const PIECES: [&str; 56] = [
     "); DROP TABLE messages;--",
 ];
 
-fn query(spoiler: &mut Spoiler) -> String {
+fn query(mutator: &mut Mutator) -> String {
     let mut query = String::new();
-    let pieces_max = if spoiler.below(40) == 0 { 3_000 } else { 9 };
-    for _ in 0..spoiler.below(pieces_max) {
-        match spoiler.below(5) {
-            0 | 1 => query.push_str(spoiler.one::<&str>(&PIECES)),
+    let pieces_max = if mutator.below(40) == 0 { 3_000 } else { 9 };
+    for _ in 0..mutator.below(pieces_max) {
+        match mutator.below(5) {
+            0 | 1 => query.push_str(mutator.one::<&str>(&PIECES)),
             2 => {
                 // A part of what is there.
-                let chars: Vec<char> = spoiler.one::<&str>(&LINES).chars().collect();
-                let from = spoiler.below(chars.len());
-                let length = 1 + spoiler.below(6);
+                let chars: Vec<char> = mutator.one::<&str>(&LINES).chars().collect();
+                let from = mutator.below(chars.len());
+                let length = 1 + mutator.below(6);
                 query.extend(chars.iter().skip(from).take(length));
             }
-            3 => query.extend(char::from_u32(spoiler.below(0x11_0000) as u32)),
+            3 => query.extend(char::from_u32(mutator.below(0x11_0000) as u32)),
             _ => query.push(' '),
         }
     }
@@ -96,9 +96,9 @@ async fn search(fixture: &Fixture, query: String, conversation: Option<Conversat
 }
 
 async fn case(fixture: &Fixture, seed: u64) -> u64 {
-    let mut spoiler = Spoiler::new(seed);
-    let query = query(&mut spoiler);
-    let within = (spoiler.below(3) == 0).then_some(fixture.conversation);
+    let mut mutator = Mutator::new(seed);
+    let query = query(&mut mutator);
+    let within = (mutator.below(3) == 0).then_some(fixture.conversation);
     let view = search(fixture, query.clone(), within).await;
     judge::view(&query, &view);
     view.hits.len() as u64

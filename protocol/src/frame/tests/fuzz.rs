@@ -4,7 +4,7 @@
 use super::*;
 use crate::frame::{
     examples, judge,
-    spoil::{Spoiler, play, server_fields},
+    mutate::{Mutator, play, server_fields},
 };
 use serde_json::Value;
 
@@ -12,13 +12,13 @@ use serde_json::Value;
 const FOUND: [u64; 0] = [];
 
 /// What arrived, if it is text: a connection with anything else is closed.
-fn text_of(spoiler: &mut Spoiler, mut frame: Value) -> Option<String> {
-    for _ in 0..spoiler.below(4) {
-        spoiler.value(&mut frame);
+fn text_of(mutator: &mut Mutator, mut frame: Value) -> Option<String> {
+    for _ in 0..mutator.below(4) {
+        mutator.value(&mut frame);
     }
     let mut bytes = frame.to_string().into_bytes();
-    if spoiler.below(3) == 0 {
-        spoiler.bytes(&mut bytes);
+    if mutator.below(3) == 0 {
+        mutator.bytes(&mut bytes);
     }
     String::from_utf8(bytes).ok()
 }
@@ -27,16 +27,16 @@ fn text_of(spoiler: &mut Spoiler, mut frame: Value) -> Option<String> {
 fn fuzz_frames_of_both_directions() {
     let (clients, mut taken) = (examples(), 0_u64);
     let played = play(&FOUND, 20_000, |seed| {
-        let mut spoiler = Spoiler::new(seed);
-        if spoiler.below(2) == 0 {
-            let frame = spoiler.one(&clients).clone();
-            if let Some(text) = text_of(&mut spoiler, frame) {
+        let mut mutator = Mutator::new(seed);
+        if mutator.below(2) == 0 {
+            let frame = mutator.one(&clients).clone();
+            if let Some(text) = text_of(&mut mutator, frame) {
                 judge::client_frame(&text);
             }
         } else {
             let mut frame = server_fields();
-            frame["type"] = (*spoiler.one(ServerFrame::TYPES)).into();
-            if let Some(text) = text_of(&mut spoiler, frame) {
+            frame["type"] = (*mutator.one(ServerFrame::TYPES)).into();
+            if let Some(text) = text_of(&mut mutator, frame) {
                 taken += u64::from(judge::server_frame(&text));
             }
         }

@@ -153,11 +153,11 @@ async fn w4_a_lane_that_commits_nothing_is_told_although_the_database_answers() 
 }
 
 #[tokio::test]
-async fn w4_a_silent_network_leaves_no_request_and_no_greeting_without_an_answer() {
+async fn w4_a_silent_network_leaves_no_request_and_no_handshake_without_an_answer() {
     let (world, proxy) = behind_proxy().await;
     let [ada, bo] = world.people(["ada", "bo"]).await;
     let chat = ada.online().await.start_chat(bo.user, "1").await;
-    let mut greeted = bo.dialled().await;
+    let mut handshake = bo.dialled().await;
     proxy.set_silent(true);
     let started = Instant::now();
     let url = |path: &str| world.server.url(path);
@@ -171,7 +171,7 @@ async fn w4_a_silent_network_leaves_no_request_and_no_greeting_without_an_answer
         "kind": "group", "members": [bo.user], "title": "a group",
     }));
     let asked = futures_util::future::join_all([page, own, sign_in, open].map(|request| request.send()));
-    greeted.write(&bo.hello(0)).await;
+    handshake.write(&bo.hello(0)).await;
     let answers = asked.await;
     for answer in answers {
         let answer = answer.unwrap();
@@ -181,7 +181,7 @@ async fn w4_a_silent_network_leaves_no_request_and_no_greeting_without_an_answer
         assert_eq!(body["code"], "unavailable", "{body}");
         assert!(body["retry_after_ms"].is_u64(), "{body}");
     }
-    assert_eq!(greeted.next_frame().await["code"], "unavailable");
+    assert_eq!(handshake.next_frame().await["code"], "unavailable");
     let took = started.elapsed();
     assert!(took < Duration::from_secs(8), "it took {took:?}");
     proxy.set_silent(false);

@@ -1,9 +1,9 @@
 //! Several instances of one database (L4): real processes, and a real NATS between them.
 
-mod deeds;
 mod incarnations;
 mod load;
 mod member;
+mod operations;
 mod tls;
 
 use kith_server::{Config, config::BusConfig};

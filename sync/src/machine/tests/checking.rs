@@ -81,7 +81,7 @@ fn what_goes_otherwise_than_planned_is_counted() {
     let events = log(id, UserId::mint(), 9);
     let mut bench =
         Bench::new(LocalState { conversations: vec![kept(id, &events, 1, 3)], ..LocalState::default() });
-    let actions = bench.greet(heads(vec![item(id, &events[..3], 1)]));
+    let actions = bench.handshake(heads(vec![item(id, &events[..3], 1)]));
     assert_eq!(counted(&actions), [(Counter::FullHeads, 1)]);
     bench.events(id, &events[5..6]);
     assert_eq!(counted(&bench.after(300)), [(Counter::GapPulls, 1)], "a hole that did not close");

@@ -30,7 +30,7 @@ fn cut(bench: &mut Bench) {
 /// Connected with full heads that gave a cursor, cut off, and connecting.
 fn cut_after(items: Vec<HeadsItem>, local: LocalState) -> Bench {
     let mut bench = Bench::new(local);
-    bench.greet(since(items, true, "first"));
+    bench.handshake(since(items, true, "first"));
     cut(&mut bench);
     bench
 }
@@ -71,7 +71,7 @@ fn s5_full_heads_are_asked_for_after_a_day_by_either_clock_and_within_a_connecti
         "slept for a day: {actions:?}"
     );
     let mut bench = Bench::new(local(vec![kept(id, &events, 1, 3)]));
-    bench.greet(since(vec![item(id, &events, 5)], true, "first"));
+    bench.handshake(since(vec![item(id, &events, 5)], true, "first"));
     bench.machine.requests.clear();
     bench.now += DAY_MS;
     assert!(bench.machine.deadline().is_some_and(|at| at <= bench.now));
@@ -94,13 +94,13 @@ fn s5_s7_while_anything_is_open_full_heads_are_asked_for() {
     assert_eq!(shown(&mut bench), None, "a lost conversation");
     // An event of a conversation that was never announced.
     let mut bench = Bench::new(LocalState::default());
-    bench.greet(since(Vec::new(), true, "first"));
+    bench.handshake(since(Vec::new(), true, "first"));
     bench.events(id, &mine[..1]);
     cut(&mut bench);
     assert_eq!(shown(&mut bench), None, "a missed announcement");
     // A transaction that failed: what was heard is not stored.
     let mut bench = Bench::new(LocalState::default());
-    bench.greet(since(vec![item(id, &mine, 5)], true, "first"));
+    bench.handshake(since(vec![item(id, &mine, 5)], true, "first"));
     bench.feed(Input::StoreFailed);
     bench.feed(Input::Reloaded(LocalState::default()));
     bench.after(1);
@@ -124,7 +124,7 @@ fn s5_r1_a_delivered_marker_that_was_lost_with_its_connection_is_sent_again() {
     let id = conversation(CHAT);
     let events = log(id, UserId::mint(), 4);
     let mut bench = Bench::new(local(vec![kept(id, &events, 1, 3)]));
-    bench.greet(since(vec![item(id, &events[..3], 5)], true, "first"));
+    bench.handshake(since(vec![item(id, &events[..3], 5)], true, "first"));
     bench.events(id, &events[3..]);
     let delivered = |action: &Action| matches!(action, Action::Send(ClientFrame::Delivered(_), _));
     let mut actions = bench.feed(Input::Stored(Stored::default()));

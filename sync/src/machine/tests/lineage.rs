@@ -292,7 +292,7 @@ fn s7_a_relation_waits_after_a_broken_link_until_what_was_acknowledged_before_it
     let actions = bench.after(5_000);
     assert!(actions.contains(&Action::Connect), "{actions:?}");
     let events = log(id, bench.me, 1);
-    let mut actions = bench.greet(heads(vec![item(id, &events, 1)]));
+    let mut actions = bench.handshake(heads(vec![item(id, &events, 1)]));
     actions.extend(bench.after(3_000));
     assert_eq!(leaving(&actions), [0; 0], "the server may have lost what it is about");
     assert_eq!(leaving(&bench.events(id, &events)), [0; 0]);
@@ -308,7 +308,7 @@ fn s7_what_was_acknowledged_in_a_conversation_that_is_hidden_is_asked_for_and_no
     let conversations = vec![kept(id, &events, 1, 3)];
     let mut bench = Bench::new(LocalState { conversations, outbox: vec![acked], ..LocalState::default() });
     let hidden = Heads { gone: vec![id], ..heads(Vec::new()) };
-    let mut actions = bench.greet(hidden);
+    let mut actions = bench.handshake(hidden);
     actions.extend(bench.after(3_000));
     assert!(!actions.iter().any(|one| matches!(one, Action::Store(StoreOp::Queued { .. }))), "{actions:?}");
     assert!(pulls(&actions).iter().any(|(pull, _)| pull.from == Some(Seq(4))), "{actions:?}");
@@ -322,7 +322,7 @@ fn s7_nothing_leaves_of_a_conversation_that_full_heads_name_as_hidden_before_a_p
     let (mut bench, _) = Bench::live(stored, vec![item(id, &events, 1)]);
     bench.feed(Input::Closed(None));
     bench.after(60_000);
-    bench.greet(Heads { gone: vec![id], ..heads(Vec::new()) });
+    bench.handshake(Heads { gone: vec![id], ..heads(Vec::new()) });
     let actions = bench.queue(vec![entry(1, id, OutboxWhat::Relation)]);
     assert_eq!(leaving(&actions), [0; 0], "the server may have been set back while it was hidden");
     let number = probes(&actions)[0].1;
@@ -335,7 +335,7 @@ fn s7_a_hidden_log_of_which_nothing_may_be_seen_any_more_is_another_one() {
     let events = log(id, UserId::mint(), 3);
     let stored = LocalState { conversations: vec![kept(id, &events, 1, 3)], ..LocalState::default() };
     let mut bench = Bench::new(stored);
-    bench.greet(Heads { gone: vec![id], ..heads(Vec::new()) });
+    bench.handshake(Heads { gone: vec![id], ..heads(Vec::new()) });
     let actions = bench.queue(vec![entry(1, id, OutboxWhat::Message)]);
     // In this log the user came later than all that is stored.
     let nothing = |number| {
@@ -354,7 +354,7 @@ fn s7_an_event_that_takes_the_place_of_a_stored_one_of_a_hidden_conversation_is_
     let events = log(id, UserId::mint(), 3);
     let stored = LocalState { conversations: vec![kept(id, &events, 1, 3)], ..LocalState::default() };
     let mut bench = Bench::new(stored);
-    bench.greet(Heads { gone: vec![id], ..heads(Vec::new()) });
+    bench.handshake(Heads { gone: vec![id], ..heads(Vec::new()) });
     let other = log(id, bench.peer, 3);
     let actions = bench.events(id, &other[1..2]);
     let number = probes(&actions)[0].1;
@@ -368,7 +368,7 @@ fn s7_after_a_rewind_of_a_hidden_conversation_the_event_that_shows_it_asks_for_h
     let events = log(id, UserId::mint(), 3);
     let stored = LocalState { conversations: vec![kept(id, &events, 1, 3)], ..LocalState::default() };
     let mut bench = Bench::new(stored);
-    bench.greet(Heads { gone: vec![id], ..heads(Vec::new()) });
+    bench.handshake(Heads { gone: vec![id], ..heads(Vec::new()) });
     let left = LocalConversation { ranges: Vec::new(), head: Seq(0), ..kept(id, &events, 1, 3) };
     let actions = bench.feed(Input::Stored(Stored { rewound: vec![left], ..Stored::default() }));
     let asks = |actions: &[Action]| {
@@ -395,9 +395,9 @@ fn i12_a_conversation_of_which_nothing_is_stored_is_lost_too_if_full_heads_do_no
             |one| matches!(one, Action::Store(StoreOp::Lost { conversations }) if *conversations == [id]),
         )
     };
-    assert!(lost(&Bench::new(local.clone()).greet(heads(Vec::new()))));
+    assert!(lost(&Bench::new(local.clone()).handshake(heads(Vec::new()))));
     let hidden = Heads { gone: vec![id], ..heads(Vec::new()) };
-    assert!(!lost(&Bench::new(local).greet(hidden)));
+    assert!(!lost(&Bench::new(local).handshake(hidden)));
 }
 
 /// Writes message 1, which the server numbers.
@@ -457,7 +457,7 @@ fn s7_an_answer_from_before_an_acknowledgement_does_not_say_that_the_event_is_lo
     let id = conversation(1);
     let mut bench = Bench::new(LocalState::default());
     let told = HeadsItem { head: Seq(1), ..item(id, &log(id, bench.peer, 1), 1) };
-    let asked = pulls(&bench.greet(heads(vec![told])));
+    let asked = pulls(&bench.handshake(heads(vec![told])));
     bench.after(2_000);
     acknowledge(&mut bench, id, 2);
     bench.frame(empty_page(id, 0, Some(asked[0].1)));
@@ -484,8 +484,8 @@ fn is_withdrawn_while_polling(rows: [(OutboxEntry, OutboxItem); 2]) {
     let mut bench = Bench::new(LocalState::default());
     bench.feed(Input::ConnectFailed(ConnectError::NoSocket { off: true }));
     let answer = |bench: &Bench, item| vec![bench.welcome(bench.me), ServerFrame::Heads(heads(vec![item]))];
-    let greeting = answer(&bench, item(id, &[], 1));
-    bench.feed(Input::Exchanged(greeting));
+    let handshake = answer(&bench, item(id, &[], 1));
+    bench.feed(Input::Exchanged(handshake));
     bench.queue(vec![first]);
     bench.stored(vec![first_content]);
     let actions = bench.after(100);

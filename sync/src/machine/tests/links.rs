@@ -89,7 +89,7 @@ fn s11_an_expired_token_is_renewed_before_connecting_and_the_outbox_stays() {
     assert!(actions.contains(&RENEW));
     let device = bench.machine.options.device;
     assert!(bench.feed(Input::TokenRenewed(device)).contains(&Action::Connect));
-    assert_eq!(leaving(&bench.greet(heads(vec![item(conversation(1), &[], 1)]))), [1]);
+    assert_eq!(leaving(&bench.handshake(heads(vec![item(conversation(1), &[], 1)]))), [1]);
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn s8_s12_a_copy_that_polls_takes_a_new_device() {
 }
 
 #[test]
-fn s8_a_greeting_that_names_the_device_of_before_ends_at_once() {
+fn s8_a_handshake_that_names_the_device_of_before_ends_at_once() {
     let mut bench = Bench::new(LocalState::default());
     let actions = bench.feed(Input::Connected);
     assert!(matches!(actions[0], Action::Send(ClientFrame::Hello(_), _)), "{actions:?}");

@@ -12,7 +12,7 @@ fn s3_what_is_on_screen_comes_first_then_the_newest() {
     let mut bench = Bench::new(local(Vec::new()));
     bench.feed(Input::Focus(vec![conversation(3)]));
     let items = logs.iter().map(|(id, events)| item(*id, events, id.as_uuid().as_u128() as u64)).collect();
-    let actions = bench.greet(heads(items));
+    let actions = bench.handshake(heads(items));
     let order: Vec<_> = pulls(&actions).iter().map(|(pull, _)| pull.conversation).collect();
     let wanted: Vec<_> = [3].into_iter().chain((20..=30).rev()).map(conversation).collect();
     assert_eq!(order, wanted, "twelve at a time");
@@ -37,7 +37,7 @@ fn l2_what_nobody_waits_for_stays_below_what_a_server_takes() {
         (1..=900).map(|n| (conversation(n), log(conversation(n), UserId::mint(), 3))).collect();
     let mut bench = Bench::new(local(Vec::new()));
     let items = logs.iter().map(|(id, events)| item(*id, events, 1)).collect();
-    let actions = bench.greet(heads(items));
+    let actions = bench.handshake(heads(items));
     let at_once = answered(&mut bench, &logs, &actions);
     assert!((200..=300).contains(&at_once), "{at_once} of a burst of 400");
     for second in 1..=3 {
@@ -56,7 +56,7 @@ fn c2_a_page_that_what_came_live_contradicts_claims_nothing() {
     let mut bench = Bench::new(local(Vec::new()));
     // The chain of the third one is of the log before the server was set back.
     let (other, events) = (log(conversation(2), bench.peer, 3), log(id, bench.peer, 2));
-    let actions = bench.greet(heads(vec![item(id, &events[..1], 1)]));
+    let actions = bench.handshake(heads(vec![item(id, &events[..1], 1)]));
     let number = pulls(&actions)[0].1;
     bench.events(id, &other[2..]);
     let actions = bench.frame(page(id, &events, 1, 2, Some(number)));
@@ -64,7 +64,7 @@ fn c2_a_page_that_what_came_live_contradicts_claims_nothing() {
     assert!(!actions.iter().any(stores), "{actions:?}");
     bench.feed(Input::Closed(None));
     bench.after(60_000);
-    let actions = bench.greet(heads(vec![item(id, &events, 1)]));
+    let actions = bench.handshake(heads(vec![item(id, &events, 1)]));
     assert_eq!(pulls(&actions).len(), 1, "it is not here");
 }
 
@@ -112,7 +112,7 @@ fn c1_a_hole_may_close_by_itself_for_300_ms() {
     let mut bench = Bench::new(local(Vec::new()));
     let events = log(id, bench.peer, 8);
     bench.machine.load(local(vec![kept(id, &events, 1, 3)]));
-    bench.greet(heads(vec![item(id, &events[..3], 1)]));
+    bench.handshake(heads(vec![item(id, &events[..3], 1)]));
     assert_eq!(pulls(&bench.events(id, &events[4..6])), []);
     assert_eq!(pulls(&bench.after(299)), []);
     let actions = bench.after(1);
@@ -135,7 +135,7 @@ fn c1_known_events_are_dropped() {
     let mut bench = Bench::new(local(Vec::new()));
     let events = log(id, bench.peer, 3);
     bench.machine.load(local(vec![kept(id, &events, 1, 3)]));
-    bench.greet(heads(vec![item(id, &events, 1)]));
+    bench.handshake(heads(vec![item(id, &events, 1)]));
     let actions = bench.events(id, &events);
     assert!(!actions.iter().any(|action| matches!(action, Action::Store(_))), "{actions:?}");
 }
@@ -146,7 +146,7 @@ fn c2_a_far_head_gets_the_newest_page_first_and_then_the_gap() {
     let mut bench = Bench::new(local(Vec::new()));
     let events = log(id, bench.peer, 40);
     bench.machine.load(local(vec![kept(id, &events, 1, 5)]));
-    let actions = bench.greet(heads(vec![item(id, &events, 1)]));
+    let actions = bench.handshake(heads(vec![item(id, &events, 1)]));
     let asked = pulls(&actions);
     assert_eq!((asked[0].0.from, asked[0].0.direction), (None, Direction::Backward));
     let actions = bench.frame(page(id, &events, 31, 40, Some(asked[0].1)));
@@ -161,7 +161,7 @@ fn r6_nothing_outside_the_visible_intervals_is_asked_for() {
     let events = log(id, bench.peer, 20);
     bench.machine.load(local(vec![kept(id, &events, 1, 5)]));
     let visible = vec![(Seq(1), Some(Seq(5))), (Seq(16), None)];
-    let actions = bench.greet(heads(vec![HeadsItem { visible, ..item(id, &events, 1) }]));
+    let actions = bench.handshake(heads(vec![HeadsItem { visible, ..item(id, &events, 1) }]));
     // What is stored of the earlier interval is compared first: nothing that comes will touch it.
     assert_eq!(pulls(&actions), []);
     let rewound = vec![kept(id, &events, 1, 5)];
@@ -169,8 +169,8 @@ fn r6_nothing_outside_the_visible_intervals_is_asked_for() {
     let number = pulls(&actions)[0].1;
     let actions = bench.frame(page(id, &events, 16, 20, Some(number)));
     assert_eq!(pulls(&actions), [], "6 to 15 are not one's own");
-    let older = Want::Older { conversation: id, before: Seq(16) };
-    assert_eq!(pulls(&bench.feed(Input::Want(older))), []);
+    let older = HistoryRequest::Older { conversation: id, before: Seq(16) };
+    assert_eq!(pulls(&bench.feed(Input::History(older))), []);
 }
 
 #[test]
@@ -184,9 +184,9 @@ fn r6_whoever_scrolls_up_gets_past_the_time_in_which_they_were_no_member() {
     let mut bench = Bench::new(local(Vec::new()));
     bench.machine.load(local(vec![LocalConversation { visible: visible.clone(), ..stored }]));
     let told = HeadsItem { head: Seq(12_000), chain, visible, ..item(id, &[], 1) };
-    assert_eq!(pulls(&bench.greet(heads(vec![told]))), []);
-    let older = Want::Older { conversation: id, before: Seq(6_001) };
-    let asked = pulls(&bench.feed(Input::Want(older)));
+    assert_eq!(pulls(&bench.handshake(heads(vec![told]))), []);
+    let older = HistoryRequest::Older { conversation: id, before: Seq(6_001) };
+    let asked = pulls(&bench.feed(Input::History(older)));
     assert_eq!(asked.len(), 1, "what lies before the absence");
     assert_eq!((asked[0].0.from, asked[0].0.direction), (Some(Seq(1_000)), Direction::Backward));
 }
@@ -214,7 +214,7 @@ fn r1_delivered_is_told_only_after_the_commit() {
     let id = conversation(1);
     let mut bench = Bench::new(local(Vec::new()));
     let events = log(id, bench.peer, 2);
-    bench.greet(heads(vec![item(id, &[], 1)]));
+    bench.handshake(heads(vec![item(id, &[], 1)]));
     let delivered = |actions: &[Action]| {
         sent(actions)
             .iter()
@@ -316,7 +316,7 @@ fn s4_what_is_missed_while_heads_are_under_way_is_asked_for_after_them() {
 }
 
 #[test]
-fn s2_a_greeting_in_parts_may_take_long_while_parts_come() {
+fn s2_a_handshake_in_parts_may_take_long_while_parts_come() {
     let mut bench = Bench::new(LocalState::default());
     bench.feed(Input::Connected);
     let welcome = bench.welcome(bench.me);
@@ -335,7 +335,7 @@ fn s7_a_log_of_another_lineage_is_probed_and_rewound() {
     let mut bench = Bench::new(local(Vec::new()));
     let (mine, other) = (log(id, bench.peer, 6), log(id, bench.peer, 4));
     bench.machine.load(local(vec![kept(id, &mine, 1, 6)]));
-    let actions = bench.greet(heads(vec![item(id, &other, 1)]));
+    let actions = bench.handshake(heads(vec![item(id, &other, 1)]));
     let probe = sent(&actions).into_iter().find_map(|(frame, request)| match frame {
         ClientFrame::Probe(probe) => Some((probe.seqs.clone(), request)),
         _ => None,
@@ -356,7 +356,7 @@ fn r5_typing_expires_and_ends_with_the_message() {
     let id = conversation(1);
     let mut bench = Bench::new(local(Vec::new()));
     let (events, peer) = (log(id, bench.peer, 1), bench.peer);
-    bench.greet(heads(vec![item(id, &[], 1)]));
+    bench.handshake(heads(vec![item(id, &[], 1)]));
     let typing =
         |on| ServerFrame::Ephemeral(Ephemeral { typing: vec![Typing(id, peer, on)], presence: Vec::new() });
     assert!(bench.frame(typing(true)).contains(&Action::Typing(id, vec![peer])));
@@ -386,7 +386,7 @@ fn r5_a_frame_full_of_typists_makes_one_action_a_conversation() {
 #[test]
 fn r5_presence_of_whoever_is_not_watched_is_not_shown() {
     let mut bench = Bench::new(local(Vec::new()));
-    bench.greet(heads(Vec::new()));
+    bench.handshake(heads(Vec::new()));
     let (user, state) = (bench.peer, kith_protocol::ephemeral::PresenceState::Away);
     let told = kith_protocol::ephemeral::Presence { user, state, last_seen: None };
     for watched in [vec![], vec![user], vec![]] {

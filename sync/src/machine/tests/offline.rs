@@ -66,7 +66,7 @@ fn s10_after_three_days_without_network_everything_goes_out_once_and_in_order() 
             bench.after(at - bench.now)
         };
     }
-    let mut actions = bench.greet(heads(vec![item(id, &events, 1)]));
+    let mut actions = bench.handshake(heads(vec![item(id, &events, 1)]));
     let (mut gone, mut seq) = (Vec::new(), 3);
     loop {
         let items = leaving(&actions);

@@ -231,7 +231,7 @@ fn o6_retry_after_wins_and_a_reconnect_resets_it() {
     ack(&mut bench, request, vec![result(AckStatus::Error, None, Some(ErrorCode::Unavailable))]);
     bench.feed(Input::Closed(None));
     bench.feed(Input::NetworkChanged);
-    let actions = bench.greet(heads(vec![item(id, &[], 1)]));
+    let actions = bench.handshake(heads(vec![item(id, &[], 1)]));
     assert_eq!(leaving(&actions), [1]);
 }
 

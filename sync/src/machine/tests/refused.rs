@@ -199,7 +199,7 @@ fn o5_what_waited_for_more_than_thirty_days_does_not_leave_without_being_asked()
     let mut bench = Bench::new(LocalState::default());
     let day = 24 * 3_600_000;
     bench.now += 40 * day;
-    bench.greet(heads(vec![item(id, &[], 1)]));
+    bench.handshake(heads(vec![item(id, &[], 1)]));
     let at = |days_ago: u64| TimestampMs(1_000_000 + bench.now - days_ago * day);
     let old = OutboxEntry { written_at: at(31), ..entry(1, id, OutboxWhat::Message) };
     let young = OutboxEntry { written_at: at(29), ..entry(2, id, OutboxWhat::Message) };

@@ -37,8 +37,8 @@ impl Scene {
 
     fn accept(&mut self, text: &str) {
         let message = EventId::mint();
-        let deed = Deed::Message { conversation: self.id, text: text.to_owned() };
-        self.heard.deeds.push((deed, End::Done(Some(message))));
+        let operation = Operation::Message { conversation: self.id, text: text.to_owned() };
+        self.heard.operations.push((operation, End::Done(Some(message))));
         self.number(message, text);
     }
 
@@ -81,7 +81,7 @@ impl Scene {
                 label: "somebody".to_owned(),
                 heard,
                 set_back_at: 0,
-                was_spoilt: false,
+                was_corrupted: false,
                 file,
             })
             .collect();
@@ -132,7 +132,7 @@ fn another_order_in_a_file_or_against_the_writing_is_reordered() {
     (facts[0].seq, facts[1].seq) = (1, 2);
     assert_eq!(scene.judge(facts).reordered.len(), 2);
     let mut scene = Scene::new();
-    scene.heard.deeds.swap(0, 1);
+    scene.heard.operations.swap(0, 1);
     let facts = scene.log.facts.clone();
     assert_eq!(scene.judge(facts).reordered.len(), 1);
 }
@@ -142,8 +142,8 @@ fn another_unread_number_or_an_edit_that_did_not_come_is_found() {
     let mut scene = Scene::new();
     scene.shows(2);
     let message = scene.log.facts[0].id;
-    let edit = Deed::Edit { conversation: scene.id, message, text: "better".to_owned() };
-    scene.heard.deeds.push((edit, End::Done(None)));
+    let edit = Operation::Edit { conversation: scene.id, message, text: "better".to_owned() };
+    scene.heard.operations.push((edit, End::Done(None)));
     let facts = scene.log.facts.clone();
     let findings = scene.judge(facts);
     assert_eq!((findings.different.len(), findings.lost.len()), (1, 1), "{findings:?}");
@@ -152,7 +152,7 @@ fn another_unread_number_or_an_edit_that_did_not_come_is_found() {
 #[test]
 fn a_text_that_was_refused_and_is_in_the_log_is_double() {
     let mut scene = Scene::new();
-    let (_, end) = &mut scene.heard.deeds[1];
+    let (_, end) = &mut scene.heard.operations[1];
     *end = End::Refused("disk_full".to_owned());
     let facts = scene.log.facts.clone();
     assert_eq!(scene.judge(facts).double.len(), 1);

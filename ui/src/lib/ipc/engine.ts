@@ -1,4 +1,4 @@
-/** The only door to the shell: commands out, events in. Nothing else imports the bindings or Tauri. */
+/** The only interface to the shell: commands out, events in. Nothing else imports the bindings or Tauri. */
 import { invoke } from '@tauri-apps/api/core';
 import { listen } from '@tauri-apps/api/event';
 import {

@@ -89,7 +89,7 @@ export class App {
   /** Nobody sees the window behind a locked screen (R3). */
   screenLocked = $state(false);
   #linkBefore: Link | null = null;
-  #unheard: EngineEvent[] = [];
+  #pending: EngineEvent[] = [];
   #isHearing = false;
   #isListPainted = false;
   // eslint-disable-next-line svelte/prefer-svelte-reactivity -- nothing is drawn from it
@@ -175,15 +175,15 @@ export class App {
    * together: however much arrives, no more than one burst waits.
    */
   #hear(events: EngineEvent[]): void {
-    this.#unheard.push(...events);
+    this.#pending.push(...events);
     if (this.#isHearing) return;
     void this.#hearAll();
   }
 
   async #hearAll(): Promise<void> {
     this.#isHearing = true;
-    while (this.#unheard.length > 0) {
-      await this.#heard(this.#unheard.splice(0)).catch((error) => this.toasts.show(explain(error), 'error'));
+    while (this.#pending.length > 0) {
+      await this.#heard(this.#pending.splice(0)).catch((error) => this.toasts.show(explain(error), 'error'));
     }
     // In the same turn as the last look: nothing that comes later is left lying.
     this.#isHearing = false;

@@ -1,10 +1,10 @@
-//! `kith-hand FOLDER SERVER NAME SEED EMOJI [--new] [--host]`
+//! `kith-agent FOLDER SERVER NAME SEED EMOJI [--new] [--host]`
 //!
 //! One engine as a process of its own: signs in, does what is ordered on standard input, and says on standard output what
 //! it is about to do and what the engine has accepted. It may be killed at any moment and started again on its folder. It
 //! ends when standard input does.
 
-#![expect(clippy::expect_used, reason = "a hand that cannot go on says why and ends")]
+#![expect(clippy::expect_used, reason = "an agent that cannot go on says why and ends")]
 
 mod begin;
 
@@ -17,7 +17,7 @@ use kith_client::{
     },
 };
 use kith_protocol::{ConversationId, EventId, UserId, frame::ConversationKind};
-use kith_tests::torture::words::{Deed, Order, Report, Said};
+use kith_tests::torture::words::{Operation, Order, Report, Said};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,16 +28,16 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 
 /// The group whose members come and go; the host's alone to change.
 const COMING_AND_GOING: &str = "Coming and going";
-/// Above, a hand waits before it writes more.
+/// Above, an agent waits before it writes more.
 const UNSENT_MAX: u32 = 150;
-/// Messages among which a hand chooses.
+/// Messages among which an agent chooses.
 const NEWEST: u32 = 30;
 const PAGE: u32 = 200;
 const REPORT_EVERY: Duration = Duration::from_millis(500);
 /// How long a conversation is scrolled at a time, and how often what comes is looked for.
 const SCROLL_FOR: Duration = Duration::from_secs(2);
 const LOOK_AT_PAGE_AGAIN: Duration = Duration::from_millis(20);
-/// The list of conversations is read again after so many deeds.
+/// The list of conversations is read again after so many operations.
 const LOOK_AGAIN: u64 = 25;
 
 enum Mode {
@@ -46,13 +46,13 @@ enum Mode {
     Resting,
 }
 
-struct Hand {
+struct Agent {
     engine: Engine,
     me: UserId,
     arguments: Arguments,
     random: StdRng,
     written: u64,
-    deeds: u64,
+    operations: u64,
     talks: Vec<ConversationView>,
     /// Conversations that were read to their beginning.
     complete: BTreeSet<ConversationId>,
@@ -68,7 +68,7 @@ async fn main() -> Result<()> {
     say(&Said::Ready { user: me });
     let random = StdRng::seed_from_u64(arguments.seed);
     let (talks, complete, reached) = (Vec::new(), BTreeSet::new(), BTreeMap::new());
-    Hand { engine, me, arguments, random, written: 0, deeds: 0, talks, complete, reached }.serve().await
+    Agent { engine, me, arguments, random, written: 0, operations: 0, talks, complete, reached }.serve().await
 }
 
 fn say(said: &Said) {
@@ -79,7 +79,7 @@ fn say(said: &Said) {
     let _ = out.write_all(&line).and_then(|()| out.flush());
 }
 
-impl Hand {
+impl Agent {
     async fn serve(mut self) -> Result<()> {
         let mut lines = BufReader::new(tokio::io::stdin()).lines();
         let mut mode = Mode::Idle;
@@ -145,11 +145,11 @@ impl Hand {
 
     /// Does one thing that a user does.
     async fn act(&mut self) -> Result<(), ClientError> {
-        if self.deeds.is_multiple_of(LOOK_AGAIN) || self.talks.is_empty() {
+        if self.operations.is_multiple_of(LOOK_AGAIN) || self.talks.is_empty() {
             self.look_for_mended().await?;
             self.talks = self.engine.conversations().await?;
         }
-        self.deeds += 1;
+        self.operations += 1;
         let open: Vec<usize> =
             (0..self.talks.len()).filter(|index| self.talks[*index].my_role.is_some()).collect();
         if open.is_empty() || self.engine.status().await.unsent > UNSENT_MAX {
@@ -160,15 +160,15 @@ impl Hand {
             (talk.id, talk.kind == ConversationKind::Group && talk.title == COMING_AND_GOING);
         match self.random.random_range(0..100) {
             0..65 => self.write_message(id).await,
-            65..74 => self.change(id, |hand, own| hand.edit_of(id, own)).await,
+            65..74 => self.change(id, |agent, own| agent.edit_of(id, own)).await,
             74..78 => {
                 let delete = |_: &mut Self, own: &MessageView| {
-                    own.mine.then_some(Deed::Delete { conversation: id, message: own.id })
+                    own.mine.then_some(Operation::Delete { conversation: id, message: own.id })
                 };
                 self.change(id, delete).await;
             }
-            78..89 => self.change(id, |hand, any| Some(hand.reaction_to(id, any))).await,
-            89..97 => self.attempt(Deed::Read { conversation: id }).await,
+            78..89 => self.change(id, |agent, any| Some(agent.reaction_to(id, any))).await,
+            89..97 => self.attempt(Operation::Read { conversation: id }).await,
             _ if is_changing && self.arguments.is_host => self.change_members(id).await?,
             _ => self.try_again(id).await?,
         }
@@ -177,7 +177,7 @@ impl Hand {
 
     async fn write_message(&mut self, conversation: ConversationId) {
         let text = self.new_text("");
-        self.attempt(Deed::Message { conversation, text }).await;
+        self.attempt(Operation::Message { conversation, text }).await;
     }
 
     /// A text that nobody else writes, ever.
@@ -187,21 +187,21 @@ impl Hand {
         format!("{name} {emoji} {seed:x} {what}{}", self.written)
     }
 
-    fn edit_of(&mut self, conversation: ConversationId, own: &MessageView) -> Option<Deed> {
-        own.mine.then(|| Deed::Edit { conversation, message: own.id, text: self.new_text("edit ") })
+    fn edit_of(&mut self, conversation: ConversationId, own: &MessageView) -> Option<Operation> {
+        own.mine.then(|| Operation::Edit { conversation, message: own.id, text: self.new_text("edit ") })
     }
 
-    fn reaction_to(&mut self, conversation: ConversationId, message: &MessageView) -> Deed {
+    fn reaction_to(&mut self, conversation: ConversationId, message: &MessageView) -> Operation {
         let emoji = self.arguments.emoji.clone();
         let is_on = message.reactions.iter().any(|one| one.emoji == emoji && one.mine);
-        Deed::Reaction { conversation, message: message.id, emoji, on: !is_on }
+        Operation::Reaction { conversation, message: message.id, emoji, on: !is_on }
     }
 
     /// Does something to one of the newest messages.
     async fn change(
         &mut self,
         conversation: ConversationId,
-        deed: impl FnOnce(&mut Self, &MessageView) -> Option<Deed>,
+        operation: impl FnOnce(&mut Self, &MessageView) -> Option<Operation>,
     ) {
         let Ok(page) = self.engine.timeline(conversation, Anchor::Newest, NEWEST).await else { return };
         let messages: Vec<MessageView> = page
@@ -216,8 +216,8 @@ impl Hand {
             return;
         }
         let chosen = &messages[self.random.random_range(0..messages.len())];
-        if let Some(deed) = deed(self, chosen) {
-            self.attempt(deed).await;
+        if let Some(operation) = operation(self, chosen) {
+            self.attempt(operation).await;
         }
     }
 
@@ -235,7 +235,7 @@ impl Hand {
         if others.len() > 1 {
             let user = others[self.random.random_range(1..others.len())];
             let added = !present.contains(&user);
-            self.attempt(Deed::Member { conversation, user, added }).await;
+            self.attempt(Operation::Member { conversation, user, added }).await;
         }
         Ok(())
     }
@@ -256,40 +256,40 @@ impl Hand {
     }
 
     /// Says what it will do, does it, and says what came of it.
-    async fn attempt(&mut self, deed: Deed) {
-        say(&Said::Will { deed: deed.clone() });
-        match self.carry_out(&deed).await {
-            Ok(id) => say(&Said::Did { deed, id }),
+    async fn attempt(&mut self, operation: Operation) {
+        say(&Said::Will { operation: operation.clone() });
+        match self.carry_out(&operation).await {
+            Ok(id) => say(&Said::Did { operation, id }),
             Err(error) => {
-                say(&Said::Refused { deed, code: error.code().to_owned() });
+                say(&Said::Refused { operation, code: error.code().to_owned() });
                 // The file could not be opened; perhaps now.
                 self.engine.try_again().await;
             }
         }
     }
 
-    async fn carry_out(&self, deed: &Deed) -> Result<Option<EventId>, ClientError> {
+    async fn carry_out(&self, operation: &Operation) -> Result<Option<EventId>, ClientError> {
         let engine = &self.engine;
-        match deed.clone() {
-            Deed::Message { conversation, text } => {
+        match operation.clone() {
+            Operation::Message { conversation, text } => {
                 engine.send_message(conversation, text, None).await.map(Some)
             }
-            Deed::Edit { conversation, message, text } => {
+            Operation::Edit { conversation, message, text } => {
                 engine.edit_message(conversation, message, text).await.map(|()| None)
             }
-            Deed::Delete { conversation, message } => {
+            Operation::Delete { conversation, message } => {
                 engine.delete_message(conversation, message).await.map(|()| None)
             }
-            Deed::Reaction { conversation, message, emoji, on } => {
+            Operation::Reaction { conversation, message, emoji, on } => {
                 engine.react(conversation, message, emoji, on).await.map(|()| None)
             }
-            Deed::Member { conversation, user, added: true } => {
+            Operation::Member { conversation, user, added: true } => {
                 engine.add_members(conversation, vec![user]).await.map(|()| None)
             }
-            Deed::Member { conversation, user, added: false } => {
+            Operation::Member { conversation, user, added: false } => {
                 engine.remove_member(conversation, user).await.map(|()| None)
             }
-            Deed::Read { conversation } => {
+            Operation::Read { conversation } => {
                 let page = engine.timeline(conversation, Anchor::Newest, 1).await?;
                 let seq = page.items.iter().find_map(|item| match item {
                     TimelineItem::Message(message) => message.seq,

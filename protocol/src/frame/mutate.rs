@@ -1,4 +1,4 @@
-//! Spoilt JSON from a seed, for tests: what a careless, older or hostile sender may write. A case is a seed, so a
+//! Mutated JSON from a seed, for tests: what a careless, older or hostile sender may write. A case is a seed, so a
 //! failure is played again by its number.
 
 use serde_json::{Map, Value, json};
@@ -29,11 +29,11 @@ const HOSTILE: [&str; 18] = [
 const PIECES: [&str; 12] =
     ["{", "}", "[", "]", "\"", ",", ":", "\\", "\\ud800", "\u{0}", "null", "{\"type\":\"heads\"}"];
 
-/// A small generator (SplitMix64), and what it spoils.
+/// A small generator (SplitMix64), and what it mutates.
 #[derive(Debug, Clone)]
-pub struct Spoiler(u64);
+pub struct Mutator(u64);
 
-impl Spoiler {
+impl Mutator {
     /// The generator of a case.
     pub const fn new(seed: u64) -> Self {
         Self(seed)

@@ -39,7 +39,7 @@ async fn dialled(world: &World, person: &Person) -> u16 {
 async fn sec_028_sockets_that_say_nothing_are_few_for_each_address() {
     let world = World::start_with(Config { loopback_is_limited: true, ..Config::for_tests() }).await;
     let [ada, bo, cy] = world.people(["ada", "bo", "cy"]).await;
-    let greeted = bo.online().await;
+    let handshake = bo.online().await;
     let mut silent = join_all((0..10).map(|_| ada.dial())).await;
     silent.extend(join_all((0..10).map(|_| bo.dial())).await);
     assert_eq!(dialled(&world, &cy).await, 503);
@@ -53,7 +53,7 @@ async fn sec_028_sockets_that_say_nothing_are_few_for_each_address() {
         }
     };
     timeout(Duration::from_secs(20), room).await.expect("no room");
-    drop(greeted);
+    drop(handshake);
 }
 
 fn fragment(bytes: usize, opcode: OpCode, is_final: bool) -> Message {

@@ -230,7 +230,7 @@ impl SimStore {
     pub(crate) fn facts(&self, conversation: ConversationId) -> Option<Facts> {
         match self {
             Self::Memory { now, .. } => now.conversations.get(&conversation).map(|kept| Facts {
-                as_of: kept.facts_as_of,
+                as_of: kept.metadata_seq,
                 title: kept.title.clone(),
                 visible: kept.visible.clone(),
                 member_count: kept.member_count,
@@ -294,7 +294,7 @@ trait Twin {
 }
 
 impl Twin for MemoryStore {
-    /// Every deed is one outbox row here; that an untried message changes in place is the real store's (O7).
+    /// Every operation is one outbox row here; that an untried message changes in place is the real store's (O7).
     fn act(&mut self, doing: Doing) -> Option<OutboxUpdate> {
         let mut update = OutboxUpdate::default();
         let event = doing.event();

@@ -1,4 +1,4 @@
-//! What the secret store should hold and does not yet.
+//! Write-behind queue of the secret store: what it should hold and does not yet.
 //!
 //! A call to the store may outlast everybody's patience and still succeed, minutes later, when its prompt is
 //! answered. So a call does not carry a value: it takes the newest one of its entry when its turn has come, and of one
@@ -17,22 +17,22 @@ pub(super) type Wanted = Option<Secret>;
 struct Entry {
     /// Held by the call that is with the store.
     turn: Arc<Mutex<()>>,
-    /// Rises with every wish.
+    /// Rises with every write.
     number: u64,
     wanted: Option<Wanted>,
 }
 
-/// The entries that are ahead of the store; they are read before it.
+/// Entries that the store does not hold yet; they are read before it.
 #[derive(Default)]
-pub(super) struct Ahead(Mutex<HashMap<SecretName, Entry>>);
+pub(super) struct WriteBehind(Mutex<HashMap<SecretName, Entry>>);
 
-impl Ahead {
+impl WriteBehind {
     fn entries(&self) -> MutexGuard<'_, HashMap<SecretName, Entry>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes what an entry should hold.
-    pub(super) fn want(&self, name: &SecretName, wanted: Wanted) {
+    pub(super) fn enqueue(&self, name: &SecretName, wanted: Wanted) {
         let mut entries = self.entries();
         let entry = entries.entry(name.clone()).or_default();
         entry.number += 1;
@@ -40,7 +40,7 @@ impl Ahead {
     }
 
     /// What an entry should hold, if the store does not know it yet.
-    pub(super) fn wanted(&self, name: &SecretName) -> Option<Wanted> {
+    pub(super) fn queued(&self, name: &SecretName) -> Option<Wanted> {
         self.entries().get(name)?.wanted.clone()
     }
 
@@ -58,7 +58,7 @@ impl Ahead {
     }
 
     /// Brings one entry up to date. May block for long, as the store may.
-    pub(super) fn carry_out(&self, store: &dyn SecretStore, name: &SecretName) -> Result<(), SecretError> {
+    pub(super) fn flush(&self, store: &dyn SecretStore, name: &SecretName) -> Result<(), SecretError> {
         let turn = self.entries().entry(name.clone()).or_default().turn.clone();
         let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
         let newest = {

@@ -1,4 +1,4 @@
-//! What guests at the door cost: sign-ins that fail, and a connection that reads nothing.
+//! What strangers cost: sign-ins that fail, and a connection that reads nothing.
 
 use crate::{
     load::{Connection, event, filler},
@@ -22,7 +22,7 @@ use std::{
 /// Enough that none of them meets a limit.
 const WRITERS: usize = 40;
 
-/// What `bench doors` takes.
+/// What `bench abuse` takes.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The server's binary.
@@ -50,7 +50,7 @@ struct Figures {
     one_reads_nothing: Flow,
 }
 
-/// `bench doors`
+/// `bench abuse`
 pub async fn run(arguments: &Arguments) -> Result<()> {
     let running = Running::start(&arguments.server).await?;
     let people = people::sign_up(&running.url, arguments.tries * 2 + WRITERS + 1).await?;

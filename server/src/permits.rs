@@ -1,6 +1,6 @@
-//! Greetings one after another: of thousands that come at once most wait here, and whoever waits too long is sent away.
+//! Handshakes one after another: of thousands that come at once most wait here, and whoever waits too long is sent away.
 //!
-//! A client gives a connection up after 20 s. A greeting that begins later is work for nobody, and under overload it would
+//! A client gives a connection up after 20 s. A handshake that begins later is work for nobody, and under overload it would
 //! keep the next one waiting until it is for nobody as well. So a wait ends after a few seconds with a time to come back.
 
 use crate::error::ApiError;
@@ -25,9 +25,9 @@ const BACK_MS: u64 = 2_000;
 /// A client waits no longer, whatever a server says.
 const BACK_MAX_MS: u64 = 60_000;
 
-/// Permits for greetings, first come first served; a handle that is cheap to clone.
+/// Permits for handshakes, first come first served; a handle that is cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Turns {
+pub struct Permits {
     permits: Arc<Semaphore>,
     waiting: Arc<AtomicUsize>,
     within: Duration,
@@ -44,7 +44,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-impl Turns {
+impl Permits {
     /// So many permits, all of them free, each waited for at most this long. `shed` counts whoever is sent away.
     pub fn new(permits: usize, within: Duration, shed: Counter) -> Self {
         Self { permits: Arc::new(Semaphore::new(permits)), waiting: Arc::default(), within, shed }
@@ -80,27 +80,27 @@ mod tests {
     use tokio::time::Instant;
 
     #[tokio::test]
-    async fn s2_a_greeting_that_waits_too_long_is_sent_away_and_told_when_to_come_back() {
+    async fn s2_a_handshake_that_waits_too_long_is_sent_away_and_told_when_to_come_back() {
         let within = Duration::from_millis(50);
-        let turns = Turns::new(2, within, Counter::default());
-        let mut held = vec![turns.take().await.unwrap(), turns.take().await.unwrap()];
+        let permits = Permits::new(2, within, Counter::default());
+        let mut held = vec![permits.take().await.unwrap(), permits.take().await.unwrap()];
         let begun = Instant::now();
-        let refused = turns.take().await.unwrap_err();
+        let refused = permits.take().await.unwrap_err();
         assert!(begun.elapsed() >= within);
         let back = refused.retry_after_ms().unwrap();
         assert!((BACK_MS..=BACK_MAX_MS).contains(&back), "{back}");
         assert_eq!(refused.code(), kith_protocol::ErrorCode::Busy);
-        assert_eq!((turns.shed.get(), turns.waiting.load(Ordering::Relaxed)), (1, 0));
+        assert_eq!((permits.shed.get(), permits.waiting.load(Ordering::Relaxed)), (1, 0));
         held.pop();
-        assert!(turns.take().await.is_ok());
+        assert!(permits.take().await.is_ok());
     }
 
     #[tokio::test]
     async fn s2_more_than_can_be_served_do_not_queue_up() {
-        let turns = Turns::new(8, Duration::from_secs(8), Counter::default());
-        turns.waiting.store(WAITING_MAX, Ordering::Relaxed);
+        let permits = Permits::new(8, Duration::from_secs(8), Counter::default());
+        permits.waiting.store(WAITING_MAX, Ordering::Relaxed);
         let begun = Instant::now();
-        assert!(matches!(turns.take().await, Err(ApiError::Overloaded { .. })));
-        assert!(begun.elapsed() < turns.within);
+        assert!(matches!(permits.take().await, Err(ApiError::Overloaded { .. })));
+        assert!(begun.elapsed() < permits.within);
     }
 }

@@ -1,12 +1,12 @@
 //! What is done next: chosen by the seed, with an eye on what there is.
 
-use super::play::{Deed, Play};
+use super::play::{Operation, Play};
 use kith_protocol::{ConversationId, Seq, UserId};
 use serde_json::{Value, json};
 use uuid::{Builder, Version};
 
 impl Play<'_> {
-    pub fn choose(&mut self, number: u64) -> Deed {
+    pub fn choose(&mut self, number: u64) -> Operation {
         let online: Vec<usize> =
             (0..self.devices.len()).filter(|device| self.devices[*device].is_online()).collect();
         if online.is_empty() || self.one_in(16) {
@@ -37,7 +37,7 @@ impl Play<'_> {
                 json!({"type": "focus", "conversations": conversations})
             }
         };
-        Deed::Frame(device, frame)
+        Operation::Frame(device, frame)
     }
 
     // --- chance ---
@@ -99,10 +99,10 @@ impl Play<'_> {
         json!({"type": "hello", "protocol": 1, "device": one.id, "generation": generation, "user_seq": 0, "app": "test/0"})
     }
 
-    fn come_or_go(&mut self) -> Deed {
+    fn come_or_go(&mut self) -> Operation {
         let device = self.below(self.devices.len());
         if self.devices[device].is_online() && self.one_in(3) {
-            return Deed::Leave(device);
+            return Operation::Leave(device);
         }
         let mut hello = self.hello(device);
         match self.below(12) {
@@ -120,15 +120,15 @@ impl Play<'_> {
             6 => hello["device"] = self.uuid_v7().to_string().into(),
             _ => {}
         }
-        Deed::Hello { device, hello, leaves_first: self.one_in(2) }
+        Operation::Hello { device, hello, leaves_first: self.one_in(2) }
     }
 
     /// Blocks end sooner than they begin, so that most people can talk most of the time.
-    fn block_somebody(&mut self, device: usize) -> Deed {
+    fn block_somebody(&mut self, device: usize) -> Operation {
         let own = self.devices[device].user;
         let others: Vec<UserId> = self.users.iter().copied().filter(|user| *user != own).collect();
         let user = others[self.below(others.len())];
-        Deed::Block { device, user, on: self.one_in(3) }
+        Operation::Block { device, user, on: self.one_in(3) }
     }
 
     // --- conversations ---

@@ -25,13 +25,13 @@ const NO_ROOM_FOR: Duration = Duration::from_secs(2);
 const DATABASE_BACK_WITHIN: Duration = Duration::from_secs(20);
 
 impl Run {
-    /// Lets the hands write, and does to them what the seed says.
-    pub(super) async fn torment(&mut self) -> Result<()> {
+    /// Lets the agents write, and does to them what the seed says.
+    pub(super) async fn chaos(&mut self) -> Result<()> {
         let pause_ms = u64::try_from(self.plan.pause.as_millis())?;
         self.order_all(Order::Write { pause_ms }).await?;
         let began = Instant::now();
         let with_restores = self.plan.with_restores;
-        let mut due = faults::schedule(self.plan.seed, self.hands.len(), self.plan.during)
+        let mut due = faults::schedule(self.plan.seed, self.agents.len(), self.plan.during)
             .into_iter()
             .filter(|(_, fault)| with_restores || !fault.is_of_restore())
             .peekable();
@@ -45,8 +45,8 @@ impl Run {
             }
             while self.messages() >= cut_at {
                 match how {
-                    Cut::Now => self.hands[whose].proxy.cut(),
-                    Cut::After(bytes) => self.hands[whose].proxy.cut_after(bytes),
+                    Cut::Now => self.agents[whose].proxy.cut(),
+                    Cut::After(bytes) => self.agents[whose].proxy.cut_after(bytes),
                 }
                 self.tally.cuts += 1;
                 let after;
@@ -59,10 +59,10 @@ impl Run {
 
     async fn inflict(&mut self, fault: Fault) -> Result<()> {
         let now = Instant::now();
-        let network = |hand, during| Healing { at: now + during, hand, of: Healed::Network };
+        let network = |agent, during| Healing { at: now + during, agent, of: Healed::Network };
         match fault {
-            Fault::KillHand { hand, back_after } => {
-                let one = &mut self.hands[hand];
+            Fault::KillAgent { agent, back_after } => {
+                let one = &mut self.agents[agent];
                 if one.is_alive() {
                     one.kill().await;
                     self.tally.engine_kills += 1;
@@ -85,54 +85,54 @@ impl Run {
                     self.tally.database_restarts += 1;
                 }
             }
-            Fault::Stall { hand, during } => {
-                self.hands[hand].proxy.stall();
+            Fault::Stall { agent, during } => {
+                self.agents[agent].proxy.stall();
                 self.tally.stalls += 1;
-                self.healings.push(network(hand, during));
+                self.healings.push(network(agent, during));
             }
-            Fault::HalfOpen { hand } => {
-                self.hands[hand].proxy.half_open();
+            Fault::HalfOpen { agent } => {
+                self.agents[agent].proxy.half_open();
                 self.tally.half_open += 1;
             }
-            Fault::Slow { hand, bytes_per_s, during } => {
-                self.hands[hand].proxy.slow(bytes_per_s);
+            Fault::Slow { agent, bytes_per_s, during } => {
+                self.agents[agent].proxy.slow(bytes_per_s);
                 self.tally.slow += 1;
-                self.healings.push(network(hand, during));
+                self.healings.push(network(agent, during));
             }
             Fault::AllDown { during } => {
                 self.tally.all_down += 1;
-                for (hand, one) in self.hands.iter().enumerate() {
+                for (agent, one) in self.agents.iter().enumerate() {
                     one.proxy.down();
-                    self.healings.push(network(hand, during));
+                    self.healings.push(network(agent, during));
                 }
             }
-            Fault::FullDisk { hand, during } => self.fill_disk(hand, now + during)?,
-            Fault::Damage { hand, after_sending, back_after } => {
-                self.doom(hand, after_sending, back_after).await?;
+            Fault::FullDisk { agent, during } => self.fill_disk(agent, now + during)?,
+            Fault::Damage { agent, after_sending, back_after } => {
+                self.doom(agent, after_sending, back_after).await?;
             }
             Fault::BackUp => self.back_up().await?,
             Fault::Restore { back_after } => self.restore(back_after).await?,
-            Fault::Clock { hand, wrong_by_ms } => {
-                self.hands[hand].set_clock(wrong_by_ms).await?;
+            Fault::Clock { agent, wrong_by_ms } => {
+                self.agents[agent].set_clock(wrong_by_ms).await?;
                 self.tally.clock_jumps += 1;
             }
         }
         Ok(())
     }
 
-    fn fill_disk(&mut self, hand: usize, until: Instant) -> Result<()> {
-        if let Some(disk) = &self.hands[hand].disk {
+    fn fill_disk(&mut self, agent: usize, until: Instant) -> Result<()> {
+        if let Some(disk) = &self.agents[agent].disk {
             disk.fill()?;
             self.tally.full_disks += 1;
-            self.healings.push(Healing { at: until, hand, of: Healed::Disk });
+            self.healings.push(Healing { at: until, agent, of: Healed::Disk });
         }
         Ok(())
     }
 
     /// A file that was damaged before and not replaced yet is left alone.
-    async fn doom(&mut self, hand: usize, after_sending: bool, back_after: Duration) -> Result<()> {
-        let one = &mut self.hands[hand];
-        if one.is_spoilt || self.doomed.iter().any(|doomed| doomed.hand == hand) {
+    async fn doom(&mut self, agent: usize, after_sending: bool, back_after: Duration) -> Result<()> {
+        let one = &mut self.agents[agent];
+        if one.is_corrupted || self.doomed.iter().any(|doomed| doomed.agent == agent) {
             return Ok(());
         }
         let wait = if after_sending { SEND_WITHIN } else { Duration::ZERO };
@@ -140,32 +140,32 @@ impl Run {
             one.heard().report = None;
             one.order(&Order::Rest).await?;
         }
-        self.doomed.push(Doomed { hand, until: Instant::now() + wait, back_after });
+        self.doomed.push(Doomed { agent, until: Instant::now() + wait, back_after });
         Ok(())
     }
 
-    /// Spoils the files whose time has come.
+    /// Corrupts the files whose time has come.
     async fn damage_files(&mut self) -> Result<()> {
         let now = Instant::now();
-        for Doomed { hand, until, back_after } in std::mem::take(&mut self.doomed) {
-            let one = &mut self.hands[hand];
+        for Doomed { agent, until, back_after } in std::mem::take(&mut self.doomed) {
+            let one = &mut self.agents[agent];
             let has_sent = one.heard().report.as_ref().is_some_and(|report| report.unsent == 0);
             // A full disk has no room for what was written last: then it is done when there is.
             let is_full = one.disk.as_ref().is_some_and(super::disk::Disk::is_full);
             if is_full || (one.is_alive() && !has_sent && now < until) {
-                self.doomed.push(Doomed { hand, until, back_after });
+                self.doomed.push(Doomed { agent, until, back_after });
                 continue;
             }
             one.kill().await;
             let done = damage(&one.folder, &mut self.decisions.damage)?;
-            (one.is_spoilt, one.was_spoilt) = (true, true);
+            (one.is_corrupted, one.was_corrupted) = (true, true);
             one.back_at = Some(now + back_after);
             self.tally.damaged += 1;
             self.tally.damaged_pages += u32::try_from(done.pages)?;
             self.tally.damaged_unsent += u32::from(done.unsent > 0);
             if self.decisions.damage.random_bool(0.5) {
                 // There is no room for a new file either.
-                self.fill_disk(hand, now + back_after + NO_ROOM_FOR)?;
+                self.fill_disk(agent, now + back_after + NO_ROOM_FOR)?;
             }
         }
         Ok(())
@@ -178,33 +178,33 @@ impl Run {
         self.healings = left;
         let over: Vec<Healing> = over;
         for healing in over {
-            let hand = &mut self.hands[healing.hand];
-            match (healing.of, &hand.disk) {
-                (Healed::Network, _) => hand.proxy.up(),
+            let agent = &mut self.agents[healing.agent];
+            match (healing.of, &agent.disk) {
+                (Healed::Network, _) => agent.proxy.up(),
                 (Healed::Disk, Some(disk)) => disk.free()?,
                 (Healed::Disk, None) => {}
             }
         }
         self.damage_files().await?;
-        for number in 0..self.hands.len() {
-            let hand = &mut self.hands[number];
-            hand.look_for_replaced();
-            if let Some((status, is_armed)) = hand.found_dead().await {
+        for number in 0..self.agents.len() {
+            let agent = &mut self.agents[number];
+            agent.look_for_replaced();
+            if let Some((status, is_armed)) = agent.found_dead().await {
                 ensure!(
                     is_armed && status.code().is_none(),
                     "{} ended by itself ({status}): {}",
-                    hand.label(),
-                    hand.last_words()
+                    agent.label(),
+                    agent.last_words()
                 );
                 self.tally.engine_fail_points += 1;
-                hand.back_at = Some(now + BACK_AFTER);
+                agent.back_at = Some(now + BACK_AFTER);
             }
-            if hand.back_at.is_some_and(|at| at <= now) {
-                let fail_point = with_faults.then(|| self.decisions.hand_fail_point()).flatten();
-                let hand = &mut self.hands[number];
-                hand.start(fail_point)?;
+            if agent.back_at.is_some_and(|at| at <= now) {
+                let fail_point = with_faults.then(|| self.decisions.agent_fail_point()).flatten();
+                let agent = &mut self.agents[number];
+                agent.start(fail_point)?;
                 if let Some(order) = &self.order {
-                    hand.order(order).await?;
+                    agent.order(order).await?;
                 }
             }
         }
@@ -248,15 +248,15 @@ impl Run {
         self.start_server(None).await?;
         self.healings.clear();
         self.doomed.clear();
-        for hand in &mut self.hands {
-            if let Some(disk) = &hand.disk {
+        for agent in &mut self.agents {
+            if let Some(disk) = &agent.disk {
                 disk.free()?;
             }
-            hand.proxy.up();
-            hand.proxy.cut();
-            hand.heard().report = None;
-            if !hand.is_alive() {
-                hand.start(None)?;
+            agent.proxy.up();
+            agent.proxy.cut();
+            agent.heard().report = None;
+            if !agent.is_alive() {
+                agent.start(None)?;
             }
         }
         self.order_all(Order::Rest).await

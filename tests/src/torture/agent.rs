@@ -3,7 +3,7 @@
 use super::{
     disk::Disk,
     server::guarded,
-    words::{Deed, Order, Report, Said},
+    words::{Operation, Order, Report, Said},
 };
 use crate::Proxy;
 use anyhow::{Context, Result, ensure};
@@ -21,33 +21,33 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// A hand that is asked to end gets this long.
+/// An agent that is asked to end gets this long.
 const QUIT_WITHIN: Duration = Duration::from_secs(20);
 
-/// What came of a deed.
+/// What came of an operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
-    /// The hand died: done or not.
+    /// The agent died: done or not.
     Unknown,
     /// Accepted; the id is a message's.
     Done(Option<EventId>),
     Refused(String),
 }
 
-/// Everything that a hand has said in all its lives.
+/// Everything that an agent has said in all its incarnations.
 #[derive(Debug, Default)]
 pub struct Heard {
     pub user: Option<UserId>,
     pub made: Option<ConversationId>,
     /// In the order of doing.
-    pub deeds: Vec<(Deed, End)>,
+    pub operations: Vec<(Operation, End)>,
     /// Messages that the engine accepted.
     pub messages: u64,
     /// What was refused or met trouble, by code.
     pub refused: BTreeMap<String, u32>,
     /// Unsent items that came out of damaged files.
     pub salvaged: u32,
-    /// Of the present life.
+    /// Of the present incarnation.
     pub report: Option<Report>,
     pub is_ready: bool,
 }
@@ -60,9 +60,9 @@ impl Heard {
                 self.is_ready = true;
             }
             Said::Made { conversation } => self.made = Some(conversation),
-            Said::Will { deed } => self.deeds.push((deed, End::Unknown)),
-            Said::Did { deed, id } => {
-                self.messages += u64::from(matches!(deed, Deed::Message { .. }));
+            Said::Will { operation } => self.operations.push((operation, End::Unknown)),
+            Said::Did { operation, id } => {
+                self.messages += u64::from(matches!(operation, Operation::Message { .. }));
                 self.end(End::Done(id));
             }
             Said::Refused { code, .. } => {
@@ -76,13 +76,13 @@ impl Heard {
     }
 
     fn end(&mut self, end: End) {
-        if let Some((_, last)) = self.deeds.last_mut() {
+        if let Some((_, last)) = self.operations.last_mut() {
             *last = end;
         }
     }
 }
 
-struct Life {
+struct Incarnation {
     child: Child,
     stdin: ChildStdin,
     listening: JoinHandle<()>,
@@ -90,7 +90,7 @@ struct Life {
 }
 
 /// A device of somebody, with its folder, its network and its present process.
-pub struct Hand {
+pub struct Agent {
     pub name: String,
     pub emoji: String,
     pub folder: PathBuf,
@@ -99,25 +99,25 @@ pub struct Hand {
     pub disk: Option<Disk>,
     /// By how much its clock is wrong.
     wrong_by_ms: i64,
-    /// Index of its first deed after the last restore.
+    /// Index of its first operation after the last restore.
     pub set_back_at: usize,
     /// Its file was damaged at least once.
-    pub was_spoilt: bool,
-    /// Its file was spoilt, and not replaced yet.
-    pub is_spoilt: bool,
-    /// How often it replaced a file that nobody had spoilt since the last time.
-    pub replaced_unspoilt: u32,
+    pub was_corrupted: bool,
+    /// Its file was corrupted, and not replaced yet.
+    pub is_corrupted: bool,
+    /// How often it replaced a file that nobody had corrupted since the last time.
+    pub replaced_intact: u32,
     program: PathBuf,
     flags: Vec<String>,
     seed: u64,
-    lives: u64,
+    incarnations: u64,
     heard: Arc<Mutex<Heard>>,
-    life: Option<Life>,
+    incarnation: Option<Incarnation>,
     /// When it comes back.
     pub back_at: Option<Instant>,
 }
 
-impl Hand {
+impl Agent {
     pub fn new(
         program: &Path,
         folder: PathBuf,
@@ -134,15 +134,15 @@ impl Hand {
             disk: None,
             wrong_by_ms: 0,
             set_back_at: 0,
-            was_spoilt: false,
-            is_spoilt: false,
-            replaced_unspoilt: 0,
+            was_corrupted: false,
+            is_corrupted: false,
+            replaced_intact: 0,
             program: program.to_owned(),
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
             seed,
-            lives: 0,
+            incarnations: 0,
             heard: Arc::default(),
-            life: None,
+            incarnation: None,
             back_at: None,
         }
     }
@@ -157,13 +157,13 @@ impl Hand {
     }
 
     pub fn is_alive(&self) -> bool {
-        self.life.is_some()
+        self.incarnation.is_some()
     }
 
-    /// Starts its next life.
+    /// Starts its next incarnation.
     pub fn start(&mut self, fail_point: Option<String>) -> Result<()> {
-        ensure!(self.life.is_none(), "{} lives", self.name);
-        self.lives += 1;
+        ensure!(self.incarnation.is_none(), "{} incarnations", self.name);
+        self.incarnations += 1;
         self.back_at = None;
         {
             let mut heard = self.heard();
@@ -175,7 +175,7 @@ impl Hand {
             .args([
                 &self.proxy.url(),
                 &self.name,
-                &(self.seed * 10_000 + self.lives).to_string(),
+                &(self.seed * 10_000 + self.incarnations).to_string(),
                 &self.emoji,
             ])
             .args(&self.flags)
@@ -191,7 +191,7 @@ impl Hand {
         let stdin = child.stdin.take().context("a piped input")?;
         let stdout = child.stdout.take().context("a piped output")?;
         let listening = tokio::spawn(listen(stdout, self.heard.clone()));
-        self.life = Some(Life { child, stdin, listening, is_armed });
+        self.incarnation = Some(Incarnation { child, stdin, listening, is_armed });
         Ok(())
     }
 
@@ -205,7 +205,7 @@ impl Hand {
         text.lines().rev().take(5).collect::<Vec<_>>().join(" | ")
     }
 
-    /// Sets its clock wrong, in this life and those that follow.
+    /// Sets its clock wrong, in this incarnation and those that follow.
     pub async fn set_clock(&mut self, wrong_by_ms: i64) -> Result<()> {
         self.wrong_by_ms = wrong_by_ms;
         self.order(&Order::Clock { wrong_by_ms }).await
@@ -220,52 +220,52 @@ impl Hand {
             let is_gone = std::fs::remove_file(entry.path()).is_ok();
             let is_file =
                 !["-wal", "-shm", "-journal", ".before-upgrade"].iter().any(|end| stamp.ends_with(end));
-            if is_gone && is_file && !std::mem::take(&mut self.is_spoilt) {
-                self.replaced_unspoilt += 1;
+            if is_gone && is_file && !std::mem::take(&mut self.is_corrupted) {
+                self.replaced_intact += 1;
             }
         }
     }
 
     pub async fn order(&mut self, order: &Order) -> Result<()> {
-        if let Some(life) = &mut self.life {
+        if let Some(incarnation) = &mut self.incarnation {
             let mut line = serde_json::to_vec(order)?;
             line.push(b'\n');
-            // One that has just died gets it in its next life.
-            let _ = life.stdin.write_all(&line).await;
+            // One that has just died gets it in its next incarnation.
+            let _ = incarnation.stdin.write_all(&line).await;
         }
         Ok(())
     }
 
     /// If its process has ended: how, and whether a fail point was set.
     pub async fn found_dead(&mut self) -> Option<(ExitStatus, bool)> {
-        let status = self.life.as_mut()?.child.try_wait().ok().flatten()?;
-        let is_armed = self.life.as_ref().is_some_and(|life| life.is_armed);
+        let status = self.incarnation.as_mut()?.child.try_wait().ok().flatten()?;
+        let is_armed = self.incarnation.as_ref().is_some_and(|incarnation| incarnation.is_armed);
         self.bury().await;
         Some((status, is_armed))
     }
 
     /// Kills its process.
     pub async fn kill(&mut self) {
-        if let Some(life) = &mut self.life {
+        if let Some(incarnation) = &mut self.incarnation {
             // It may have ended by itself.
-            let _ = life.child.kill().await;
+            let _ = incarnation.child.kill().await;
         }
         self.bury().await;
     }
 
     /// Hears what it still said.
     async fn bury(&mut self) {
-        if let Some(life) = self.life.take() {
-            drop(life.stdin);
-            let _ = life.listening.await;
+        if let Some(incarnation) = self.incarnation.take() {
+            drop(incarnation.stdin);
+            let _ = incarnation.listening.await;
         }
     }
 
     /// Ends in order.
     pub async fn quit(&mut self) -> Result<()> {
         self.order(&Order::Quit).await?;
-        if let Some(life) = &mut self.life {
-            let ended = tokio::time::timeout(QUIT_WITHIN, life.child.wait()).await;
+        if let Some(incarnation) = &mut self.incarnation {
+            let ended = tokio::time::timeout(QUIT_WITHIN, incarnation.child.wait()).await;
             let status = ended.with_context(|| format!("{} does not end", self.name))??;
             ensure!(status.success(), "{} ended badly: {status}", self.name);
         }

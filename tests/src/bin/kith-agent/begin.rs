@@ -1,4 +1,4 @@
-//! How a hand begins: its arguments, its engine, its sign-in; again and again while disk or network do not let it.
+//! How an agent begins: its arguments, its engine, its sign-in; again and again while disk or network do not let it.
 
 use super::say;
 use anyhow::{Context, Result};
@@ -17,7 +17,7 @@ const SIGN_IN_AGAIN: Duration = Duration::from_millis(300);
 /// The same for a file that could not be opened.
 const OPEN_AGAIN: Duration = Duration::from_millis(300);
 
-/// What a hand is told at its start.
+/// What an agent is told at its start.
 pub struct Arguments {
     pub folder: PathBuf,
     pub server: String,
@@ -45,7 +45,7 @@ pub async fn opened(arguments: &Arguments) -> Result<Engine> {
     let options = EngineOptions {
         profile: "default".to_owned(),
         data_dir: arguments.folder.clone(),
-        app: "kith-hand/1".to_owned(),
+        app: "kith-agent/1".to_owned(),
         device_name: format!("{}'s computer", arguments.name),
         ca_file: None,
         secrets: Arc::new(SecretFile::of(&arguments.folder)),

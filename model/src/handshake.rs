@@ -1,4 +1,4 @@
-//! The greeting: generations (S8), then heads (S2).
+//! The handshake: generations (S8), then heads (S2).
 
 use super::{Connection, REFUSED_ONE_IN, Server, answering};
 use kith_protocol::{
@@ -15,7 +15,7 @@ impl Server {
         hello: &Hello,
         request: Option<u64>,
     ) {
-        let generation = match self.greet(connection, device, hello) {
+        let generation = match self.handshake(connection, device, hello) {
             Ok(generation) => generation,
             Err(code) => {
                 self.forks += u64::from(code == ErrorCode::DeviceForked);
@@ -25,7 +25,7 @@ impl Server {
             }
         };
         if let Some(connection) = self.connections.get_mut(&connection) {
-            connection.greeted = true;
+            connection.handshake = true;
             let is_listed = |name: &&String| hello.capabilities.contains(name);
             connection.abilities = self.offered.iter().filter(is_listed).cloned().collect();
         }
@@ -50,7 +50,7 @@ impl Server {
         }
     }
 
-    fn greet(&mut self, connection: u64, device: DeviceId, hello: &Hello) -> Result<u64, ErrorCode> {
+    fn handshake(&mut self, connection: u64, device: DeviceId, hello: &Hello) -> Result<u64, ErrorCode> {
         if hello.protocol != PROTOCOL_VERSION {
             return Err(ErrorCode::UpgradeRequired);
         }
@@ -76,7 +76,7 @@ impl Server {
         let next = issued.max(presented) + 1;
         self.generations.insert(device, (next, presented));
         let older = self.connections.iter().filter(|(number, one)| {
-            **number != connection && one.device == device && one.is_socket && one.greeted
+            **number != connection && one.device == device && one.is_socket && one.handshake
         });
         let older: Vec<u64> = older.map(|(number, _)| *number).collect();
         for number in older {
