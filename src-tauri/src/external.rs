@@ -1,6 +1,7 @@
 //! Links that leave the app: only to a browser or a mail program, and only after a check.
 
 use crate::{error::UiError, text::has_hidden};
+use std::io;
 use url::Url;
 
 /// No link is longer, in bytes.
@@ -10,10 +11,86 @@ const URL_BYTES_MAX: usize = 4_096;
 ///
 /// # Errors
 /// `link_refused` if it is not a plain `https:`, `http:` or `mailto:` link; `link_failed` if no program took it.
-pub(crate) fn open(url: &str) -> Result<(), UiError> {
+pub(crate) async fn open(url: &str) -> Result<(), UiError> {
     let url =
         checked(url).ok_or_else(|| UiError::own("link_refused", "only https, http and mailto links open"))?;
-    open::that_detached(url.as_str()).map_err(|error| UiError::own("link_failed", error))
+    let started = tauri::async_runtime::spawn_blocking(move || start(&url)).await;
+    started.map_err(io::Error::other).flatten().map_err(|error| UiError::own("link_failed", error))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn start(url: &Url) -> io::Result<()> {
+    open::that_detached(url.as_str())
+}
+
+#[cfg(target_os = "linux")]
+fn start(url: &Url) -> io::Result<()> {
+    linux::start(open::commands(url.as_str()), linux::FAILS_WITHIN)
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::{
+        io,
+        os::unix::process::CommandExt as _,
+        process::{Command, Stdio},
+        sync::mpsc,
+        thread,
+        time::Duration,
+    };
+
+    /// A launcher without a program for a link reports so by then. One that still runs has started a program.
+    pub(super) const FAILS_WITHIN: Duration = Duration::from_secs(3);
+
+    /// Runs the first of these launchers that does not fail.
+    ///
+    /// # Errors
+    /// That of the last one.
+    pub(super) fn start(launchers: Vec<Command>, fails_within: Duration) -> io::Result<()> {
+        let mut failure = io::ErrorKind::NotFound.into();
+        for launcher in launchers {
+            match run(launcher, fails_within) {
+                Ok(()) => return Ok(()),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
+    fn run(mut launcher: Command, fails_within: Duration) -> io::Result<()> {
+        // In a group of its own: what ends the app does not end the browser.
+        launcher.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+        let mut child = launcher.spawn()?;
+        let (ended, end) = mpsc::channel();
+        // It waits as long as the program runs, so that none is left as a zombie.
+        thread::spawn(move || ended.send(child.wait()));
+        match end.recv_timeout(fails_within) {
+            Ok(Ok(status)) if !status.success() => Err(io::Error::other(status.to_string())),
+            Ok(Err(error)) => Err(error),
+            Ok(Ok(_)) | Err(_) => Ok(()),
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn a_link_that_no_program_takes_fails_and_one_that_the_second_takes_does_not() {
+            let launcher = |name: &str| Command::new(name);
+            assert!(start(vec![launcher("false")], FAILS_WITHIN).is_err());
+            assert!(start(vec![launcher("no-such-launcher")], FAILS_WITHIN).is_err());
+            assert!(start(Vec::new(), FAILS_WITHIN).is_err());
+            assert!(start(vec![launcher("false"), launcher("true")], FAILS_WITHIN).is_ok());
+        }
+
+        #[test]
+        fn a_launcher_that_runs_on_has_started_a_program() {
+            let mut browser = Command::new("sleep");
+            browser.arg("1");
+            assert!(start(vec![browser], Duration::from_millis(10)).is_ok());
+        }
+    }
 }
 
 /// The link in its canonical form, or nothing: programs that open links read them in many ways, so nothing doubtful

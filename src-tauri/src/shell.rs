@@ -298,7 +298,7 @@ impl Shell {
     }
 
     pub(crate) async fn open_link(&self, url: String) -> Result<(), UiError> {
-        external::open(&url)
+        external::open(&url).await
     }
 
     pub(crate) async fn get_settings(&self) -> Settings {

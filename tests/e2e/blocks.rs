@@ -3,9 +3,9 @@
 use anyhow::Result;
 use kith_client::{
     ClientError,
-    view::{OutboxItemView, OutboxState},
+    view::{OutboxItemView, OutboxState, PresenceView},
 };
-use kith_protocol::ErrorCode;
+use kith_protocol::{ErrorCode, ephemeral::PresenceState};
 use kith_tests::{Client, TestServer, until};
 
 /// Waits until an item waits for its author, and answers it.
@@ -72,13 +72,22 @@ async fn sec_048_what_a_blocked_person_writes_waits_with_them_until_the_block_en
     let (alice_id, bob_id) = (alice.me().await, bob.me().await);
     let direct = alice.engine().start_direct(bob_id, "one".to_owned()).await?;
     bob.until_texts(direct, &["one"]).await;
+    bob.engine().watch_presence(vec![alice_id]).await?;
+    let presence =
+        || async { bob.engine().presence(vec![alice_id]).await.ok().and_then(|p| p.into_iter().next()) };
+    let is_online = |p: &Option<PresenceView>| p.as_ref().is_some_and(|p| p.state == PresenceState::Online);
+    until("alice is online", presence, is_online).await;
     bob.engine().block(alice_id).await?;
     bob.engine().block(alice_id).await?;
+    until("presence ends with the block", presence, |p| !is_online(p)).await;
     alice.send(direct, "two").await?;
     let item = parked(&alice).await;
     assert_eq!(code(&item), ErrorCode::NotAllowed);
     assert_eq!(bob.texts(direct).await, ["one"]);
     bob.engine().unblock(alice_id).await?;
+    // The window asks once more for those that it shows.
+    bob.engine().watch_presence(vec![alice_id]).await?;
+    until("alice is online again", presence, is_online).await;
     alice.engine().retry(item.item).await?;
     bob.until_texts(direct, &["one", "two"]).await;
     Ok(())

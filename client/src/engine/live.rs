@@ -120,15 +120,11 @@ impl Live {
         Some(PresenceView { user, state, last_seen })
     }
 
-    /// Replaces whose presence is shown. What is known of others is dropped: nobody says when it changes. False if these
-    /// are shown already.
-    pub(crate) fn watch(&self, users: &[UserId]) -> bool {
+    /// Replaces whose presence is shown. What is known of others is dropped: nobody says when it changes.
+    pub(crate) fn watch(&self, users: &[UserId]) {
         let watched: HashSet<_> = users.iter().copied().collect();
         let has_dropped = {
             let mut now = self.now();
-            if now.watched == watched {
-                return false;
-            }
             let before = now.presence.len();
             now.presence.retain(|user, _| watched.contains(user));
             now.watched = watched;
@@ -137,7 +133,6 @@ impl Live {
         if has_dropped {
             self.hub.tell(EngineEvent::PresenceChanged);
         }
-        true
     }
 
     fn now(&self) -> MutexGuard<'_, Now> {

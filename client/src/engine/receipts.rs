@@ -68,16 +68,15 @@ impl Engine {
     }
 
     /// Tells whose presence is shown, at most 200; replaces what was watched before, and what is known of others is
-    /// forgotten.
+    /// forgotten. The server is asked also where these were watched before: after a block ends it has news of them.
     ///
     /// # Errors
     /// [`ClientError::SignedOut`].
     pub async fn watch_presence(&self, mut users: Vec<UserId>) -> Result<(), ClientError> {
         users.truncate(limits::USERS_PER_FRAME_MAX);
         let session = self.session()?;
-        if session.live.watch(&users) {
-            session.driver.watch(users);
-        }
+        session.live.watch(&users);
+        session.driver.watch(users);
         Ok(())
     }
 

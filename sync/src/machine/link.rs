@@ -187,7 +187,8 @@ impl Machine {
 
     /// Waits before the next try, by the backoff and at least `least_ms`.
     pub(super) fn wait(&mut self, least_ms: u64) {
-        if matches!(self.link, Link::Live { .. } | Link::Between { .. } | Link::Exchanging) {
+        // Polling that fails is no connection that ends.
+        if self.heard && matches!(self.link, Link::Live { .. } | Link::Between { .. } | Link::Exchanging) {
             self.since = self.now.wall;
         }
         self.break_link();

@@ -1,5 +1,5 @@
 use super::*;
-use crate::ConnectError;
+use crate::{ConnectError, LinkStatus};
 use kith_protocol::frame::{Ack, AckResult, AckStatus};
 
 const HOUR_MS: u64 = 3_600_000;
@@ -30,6 +30,22 @@ pub(super) fn numbered(seq: u64) -> AckResult {
         code: None,
         retry_after_ms: None,
     }
+}
+
+#[test]
+fn s10_the_time_since_when_there_is_no_connection_stays_while_tries_fail() {
+    let (mut bench, _) = Bench::live(LocalState::default(), Vec::new());
+    bench.feed(Input::Closed(None));
+    let since = |bench: &Bench| match bench.machine.shown {
+        Some(LinkStatus::Offline { since, .. }) => since,
+        ref other => panic!("{other:?}"),
+    };
+    let end = bench.now + HOUR_MS / 4;
+    assert!(fail_until(&mut bench, end) > 5);
+    let first = since(&bench);
+    let end = bench.now + HOUR_MS;
+    assert!(fail_until(&mut bench, end) > 5);
+    assert_eq!(since(&bench), first);
 }
 
 /// S10, O4, I6: nothing that was written in 72 hours is given up, and the network's return is noticed at once.
