@@ -1,7 +1,14 @@
 //! The server's settings, typed and checked once at the start. Where they come from is `cli`'s business.
 
-pub use crate::settings::SecretKey;
-use crate::settings::{BusUrl, Network};
+pub(crate) mod bus;
+pub(crate) mod secret;
+mod values;
+
+pub use bus::{BusCredentials, BusUrl};
+pub use secret::{DatabaseTls, DatabaseUrl, SecretFileError, SecretKey, database_url_from, read_private};
+pub(crate) use values::switch;
+pub use values::{LogFormat, Network};
+
 use chrono::{DateTime, TimeDelta, Utc};
 use kith_protocol::limits;
 use serde::{Deserialize, Serialize};

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config;
 pub mod connections;
 pub mod db;
+pub mod departures;
 pub mod devices;
 pub mod domain;
 pub mod error;

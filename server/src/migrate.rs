@@ -1,9 +1,7 @@
 //! The schema: brought up to date under an advisory lock, and refused when it is newer than this server.
 
+use crate::db::ADVISORY_LOCK;
 use sqlx::{Connection, PgPool, migrate::Migrator};
-
-/// Taken by whoever changes the schema or makes the first keys.
-pub const ADVISORY_LOCK: i64 = 0x6b69_7468_0000_0001;
 
 static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
 

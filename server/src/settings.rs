@@ -3,19 +3,16 @@
 //!
 //! [`Config`] is what the server works with: typed, checked, without a word about where it came from.
 
-mod bus;
 mod document;
 mod file;
-mod secret;
-mod values;
 
-pub use bus::{BusCredentials, BusUrl};
 pub use document::{document, with_origins};
 pub use file::read_file;
-pub use secret::{DatabaseTls, DatabaseUrl, SecretFileError, SecretKey, database_url_from, read_private};
-pub use values::{LogFormat, Network};
 
-use crate::config::{BusConfig, Config, ConfigError, HourlyBudget, PasswordCost, Signup};
+use crate::config::{
+    BusConfig, BusUrl, Config, ConfigError, DatabaseUrl, HourlyBudget, LogFormat, Network, PasswordCost,
+    SecretFileError, SecretKey, Signup, bus, read_private, secret, switch,
+};
 use chrono::{DateTime, Utc};
 use clap::{ArgAction, Args};
 use serde::{Deserialize, Serialize};
@@ -41,7 +38,7 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub database_url_file: Option<PathBuf>,
     /// Run a private PostgreSQL in the data folder.
-    #[arg(long, env = "KITH_EMBEDDED_DB", value_name = "on|off", value_parser = values::switch,
+    #[arg(long, env = "KITH_EMBEDDED_DB", value_name = "on|off", value_parser = switch,
           action = ArgAction::Set, num_args = 0..=1, default_missing_value = "on")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub embedded_db: Option<bool>,
@@ -89,7 +86,7 @@ pub struct Settings {
     pub restored_at: Option<DateTime<Utc>>,
     /// Allow a remote database or bus without a verified certificate. Only for a network that the operator alone
     /// controls: others in it could read passwords and messages.
-    #[arg(long, env = "KITH_TRUSTED_NETWORK", value_name = "on|off", value_parser = values::switch,
+    #[arg(long, env = "KITH_TRUSTED_NETWORK", value_name = "on|off", value_parser = switch,
           action = ArgAction::Set, num_args = 0..=1, default_missing_value = "on")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trusted_network: Option<bool>,
@@ -113,7 +110,7 @@ pub struct Settings {
     pub trusted_proxies: Option<Vec<Network>>,
     /// Allow plain HTTP for remote clients, without TLS and without a trusted proxy. Others can read passwords on the
     /// way.
-    #[arg(long, env = "KITH_INSECURE", value_name = "on|off", value_parser = values::switch,
+    #[arg(long, env = "KITH_INSECURE", value_name = "on|off", value_parser = switch,
           action = ArgAction::Set, num_args = 0..=1, default_missing_value = "on")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub insecure: Option<bool>,
@@ -151,7 +148,7 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections_per_address: Option<usize>,
     /// Serve WebSockets. Without them, clients poll.
-    #[arg(long, env = "KITH_SOCKETS", value_name = "on|off", value_parser = values::switch, action = ArgAction::Set)]
+    #[arg(long, env = "KITH_SOCKETS", value_name = "on|off", value_parser = switch, action = ArgAction::Set)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sockets: Option<bool>,
     /// Origins of web pages that can open a WebSocket, separated by commas. Native clients need none. A browser

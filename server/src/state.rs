@@ -3,6 +3,7 @@
 use crate::{
     auth::Tokens,
     config::Config,
+    departures::Departures,
     devices::Allowances,
     domain::{passwords::Passwords, publish::Publisher, receipts::Receipts, sign_in_limits::SignInLimits},
     error::ApiError,
@@ -11,7 +12,6 @@ use crate::{
     permits::Permits,
     presence::Presence,
     readiness::Readiness,
-    ws::departures::Departures,
 };
 use sqlx::PgPool;
 use std::{ops::Deref, sync::Arc, time::Duration};

@@ -1,6 +1,6 @@
 //! Logs and request ids. Never a body, a token or a name.
 
-use crate::{error::ApiError, settings::LogFormat};
+use crate::{config::LogFormat, error::ApiError};
 use axum::{
     extract::{MatchedPath, Request},
     http::{HeaderName, HeaderValue},

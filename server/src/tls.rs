@@ -1,6 +1,6 @@
 //! TLS that the server ends itself: 1.2 and 1.3 by rustls, a certificate that is read again when its file changes.
 
-use crate::settings::{SecretFileError, read_private};
+use crate::config::{SecretFileError, read_private};
 use chrono::{DateTime, Utc};
 use rustls::{
     ServerConfig,

@@ -1,7 +1,7 @@
 //! The connection to NATS.
 
 use super::Shared;
-use crate::{config::BusConfig, settings::BusCredentials};
+use crate::config::{BusConfig, BusCredentials};
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event};
 use std::time::Duration;
 use tokio::time::sleep;

@@ -1,6 +1,9 @@
 //! The database that the settings name: one of the operator's, or the server's own.
 
-use crate::settings::{DatabaseUrl, Settings, database_url_from};
+use crate::{
+    config::{DatabaseUrl, database_url_from},
+    settings::Settings,
+};
 use anyhow::{Context, bail};
 use kith_pgbox::{Cluster, Options, PgBoxError};
 use sqlx::PgPool;

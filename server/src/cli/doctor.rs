@@ -6,10 +6,7 @@ use super::{
     healthcheck,
 };
 use crate::{
-    db::health::HealthRow,
-    migrate::MigrateError,
-    settings::{DatabaseTls, Settings},
-    tls::Tls,
+    config::DatabaseTls, db::health::HealthRow, migrate::MigrateError, settings::Settings, tls::Tls,
 };
 use anyhow::bail;
 use chrono::{TimeDelta, Utc};

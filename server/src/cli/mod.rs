@@ -179,7 +179,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         crate::telemetry::init(settings.log.as_deref(), settings.log_format.unwrap_or_default())?;
         return serve::run(&settings).await;
     }
-    crate::telemetry::init(Some("warn"), settings::LogFormat::Text)?;
+    crate::telemetry::init(Some("warn"), crate::config::LogFormat::Text)?;
     match cli.command {
         Chore::Serve(_) => Ok(()),
         Chore::Migrate { dry_run, common } => migrate::run(&common, dry_run).await,

@@ -17,7 +17,7 @@ pub struct KeyRow {
 
 /// Lets one instance at a time make what a new database needs, until the end of the transaction.
 pub async fn lock(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::query!("SELECT pg_advisory_xact_lock($1)", crate::migrate::ADVISORY_LOCK).execute(conn).await?;
+    sqlx::query!("SELECT pg_advisory_xact_lock($1)", super::ADVISORY_LOCK).execute(conn).await?;
     Ok(())
 }
 

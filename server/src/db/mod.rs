@@ -39,6 +39,9 @@ use sqlx::{
 };
 use std::{str::FromStr, time::Duration};
 
+/// Advisory lock of a process that changes the schema or makes the first keys.
+pub const ADVISORY_LOCK: i64 = 0x6b69_7468_0000_0001;
+
 /// Begins reads that all see the same moment.
 const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 

@@ -1,6 +1,10 @@
 //! Where a request comes from: the one place that says which address it counts for.
 
-use crate::{config::Config, error::ApiError, settings::Network, state::AppState};
+use crate::{
+    config::{Config, Network},
+    error::ApiError,
+    state::AppState,
+};
 use axum::{
     extract::{ConnectInfo, FromRequestParts},
     http::{HeaderMap, request::Parts},

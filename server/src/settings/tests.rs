@@ -1,4 +1,5 @@
 use super::{file::parse, *};
+use crate::config::DatabaseTls;
 use clap::Parser;
 use std::fs;
 

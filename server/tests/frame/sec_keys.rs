@@ -12,8 +12,9 @@ use futures_util::{SinkExt, StreamExt};
 use kith_protocol::{ErrorCode, api::Session};
 use kith_server::{
     Config,
+    config::SecretKey,
     domain::keys::{OldKeys, rotate},
-    settings::{SecretKey, Settings},
+    settings::Settings,
 };
 use serde_json::json;
 use std::{process::Stdio, time::Duration};

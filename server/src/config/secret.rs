@@ -214,7 +214,7 @@ impl fmt::Debug for SecretKey {
 ///
 /// # Errors
 /// [`SecretFileError`], also for one of fewer than [`SecretKey::BYTES_MIN`] bytes and for one of a single byte repeated.
-pub(super) fn secret_key_from(path: &Path) -> Result<SecretKey, SecretFileError> {
+pub(crate) fn secret_key_from(path: &Path) -> Result<SecretKey, SecretFileError> {
     let bytes = read_private(path)?.trim_ascii().to_vec();
     let is_same = bytes.windows(2).all(|pair| pair[0] == pair[1]);
     if bytes.len() < SecretKey::BYTES_MIN || is_same {

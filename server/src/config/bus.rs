@@ -104,7 +104,7 @@ impl fmt::Debug for BusUrl {
 ///
 /// # Errors
 /// [`SecretFileError`].
-pub(super) fn url_from(path: &Path) -> Result<BusUrl, SecretFileError> {
+pub(crate) fn url_from(path: &Path) -> Result<BusUrl, SecretFileError> {
     let bytes = read_private(path)?;
     let bad = |problem: String| SecretFileError::Bad { path: path.to_path_buf(), problem };
     let text = std::str::from_utf8(&bytes).map_err(|_| bad("not text".to_owned()))?;
@@ -112,7 +112,7 @@ pub(super) fn url_from(path: &Path) -> Result<BusUrl, SecretFileError> {
 }
 
 /// Whether subjects may begin with it: one or more words of letters, digits, `-` and `_`, with dots between.
-pub(super) fn is_prefix(text: &str) -> bool {
+pub(crate) fn is_prefix(text: &str) -> bool {
     let is_word = |word: &str| {
         !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
     };
