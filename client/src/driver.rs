@@ -56,7 +56,6 @@ pub(crate) trait SyncStore: Send + Sync + 'static {
 /// A transaction that is committed.
 #[derive(Debug)]
 pub(crate) struct Applied {
-    /// For the machine.
     pub(crate) stored: Stored,
     /// Changes for the window: one notice for each changed item.
     pub(crate) notices: Vec<EngineEvent>,
@@ -86,7 +85,6 @@ pub(crate) trait TokenSource: Send + Sync + 'static {
 
 /// Who is told of changes. Calls must not block.
 pub(crate) trait DriverEvents: Send + Sync + 'static {
-    /// The connection.
     fn link(&self, link: LinkView);
     /// What changed in the store, after the commit.
     fn notices(&self, notices: Vec<EngineEvent>);

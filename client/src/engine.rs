@@ -130,7 +130,6 @@ impl Engine {
         Ok(())
     }
 
-    /// Listens to changes.
     pub fn subscribe(&self) -> EventStream {
         self.inner.hub.subscribe()
     }

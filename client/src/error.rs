@@ -13,7 +13,6 @@ pub enum ClientError {
     /// The server refused it for a while.
     #[error("refused for {retry_after_ms} ms: {code}")]
     RefusedFor {
-        /// Why.
         code: ErrorCode,
         /// When to come back.
         retry_after_ms: u64,
@@ -86,7 +85,6 @@ pub enum ClientError {
     /// A newer search took the place of this one.
     #[error("a newer search took its place")]
     Superseded,
-    /// SQLite failed.
     #[error("the store failed")]
     Store(#[source] rusqlite::Error),
     /// A part of the engine panicked while it worked on this, and is started again.

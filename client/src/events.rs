@@ -16,7 +16,6 @@ pub enum EngineEvent {
     AppChanged,
     /// The connection or the account's numbers.
     StatusChanged {
-        /// As it stands.
         status: StatusView,
     },
     /// The list, or rows of it.
@@ -26,29 +25,22 @@ pub enum EngineEvent {
     },
     /// Messages, ticks, reactions, gaps of one conversation.
     TimelineChanged {
-        /// Which conversation.
         conversation: ConversationId,
     },
     /// Typing in one conversation.
     TypingChanged {
-        /// Which conversation.
         conversation: ConversationId,
         /// Who types, oneself excluded.
         people: Vec<PersonView>,
     },
     /// Somebody came or went.
     PresenceChanged,
-    /// The outbox.
     OutboxChanged,
     /// A message of somebody else arrived that should be announced if its conversation is not in view.
     MessageArrived {
-        /// Where.
         conversation: ConversationId,
-        /// The conversation's title.
         title: String,
-        /// The newest message.
         message: EventId,
-        /// Who wrote it.
         sender_id: UserId,
         /// Their name as far as it is known.
         sender: String,
@@ -59,12 +51,10 @@ pub enum EngineEvent {
     },
     /// Messages were read (here or on another device): announcements of them can go.
     MessagesRead {
-        /// Which conversation.
         conversation: ConversationId,
     },
     /// Something the user should know.
     Problem {
-        /// Branch on this.
         problem: Problem,
     },
     /// The listener was too slow and missed notices, or everything was made anew after an update: re-read everything
@@ -72,18 +62,12 @@ pub enum EngineEvent {
     Missed,
 }
 
-/// What went wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Problem {
     /// An item of the outbox was refused for good.
-    Parked {
-        /// Where.
-        conversation: Option<ConversationId>,
-        /// Why.
-        code: ErrorCode,
-    },
+    Parked { conversation: Option<ConversationId>, code: ErrorCode },
     /// The disk is full; what was written stays in the composer.
     DiskFull,
     /// The disk or the file is read-only; what was written stays in the composer.

@@ -1,7 +1,5 @@
 //! The Kith engine: a whole messenger, headless.
 
-#![warn(missing_docs)]
-
 mod driver;
 mod engine;
 pub mod error;

@@ -12,7 +12,6 @@ macro_rules! mutations {
 
         #[cfg(test)]
         impl Mutation {
-            /// All of them.
             pub(crate) const ALL: &[Self] = &[$(Self::$name,)*];
         }
     };
@@ -35,7 +34,6 @@ mutations! {
     DeleteIsForgotten,
     /// What the first sync brings is announced.
     HistoryIsAnnounced,
-    /// Muted conversations announce.
     MuteIsIgnored,
 }
 

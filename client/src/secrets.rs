@@ -34,10 +34,7 @@ pub enum SecretError {
     Unusable,
     /// The secret is larger than [`SECRET_MAX`].
     #[error("a secret of {bytes} bytes is too large for the secret store")]
-    TooLarge {
-        /// Its size.
-        bytes: usize,
-    },
+    TooLarge { bytes: usize },
 }
 
 /// The largest secret, bytes as stored: the limit of Windows' Credential Manager, kept to everywhere, so that what

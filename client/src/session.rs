@@ -34,7 +34,6 @@ use std::{
 };
 use tokio::sync::Notify;
 
-/// An open account.
 pub(crate) struct Session {
     pub(crate) account: AccountView,
     pub(crate) store: Store,
@@ -278,7 +277,6 @@ impl Profile {
         Ok(())
     }
 
-    /// The open account.
     pub(crate) fn session(&self) -> Result<Arc<Session>, ClientError> {
         match &*self.open.lock().unwrap_or_else(PoisonError::into_inner) {
             Open::Account(session) => Ok(session.clone()),

@@ -7,7 +7,6 @@
 
 pub mod clock;
 
-/// The environment variable.
 pub const VARIABLE: &str = "KITH_FAIL_POINT";
 
 /// Every place, by who passes it. A test picks from these lists, so each name stands here and at its place only.
@@ -31,7 +30,6 @@ pub mod places {
     /// The server has renewed a session; the engine has not kept it.
     pub const RENEWAL_BEFORE_KEPT: &str = "renewal.before_kept";
 
-    /// The server's.
     pub const SERVER: &[&str] = &[
         PUBLISH_BEFORE_COMMIT,
         PUBLISH_AFTER_COMMIT,
@@ -40,7 +38,6 @@ pub mod places {
         STATE_AFTER_COMMIT,
         REFRESH_AFTER_COMMIT,
     ];
-    /// An engine's.
     pub const ENGINE: &[&str] = &[STORE_BEFORE_COMMIT, STORE_AFTER_COMMIT, RENEWAL_BEFORE_KEPT];
 }
 

@@ -40,7 +40,6 @@ pub type Visible = Vec<(Seq, Option<Seq>)>;
 /// A conversation with its log.
 #[derive(Debug, Clone)]
 pub struct Conversation {
-    /// Direct or group.
     pub kind: ConversationKind,
     creator: UserId,
     /// The title that it began with.
@@ -113,10 +112,8 @@ impl Connection {
     }
 }
 
-/// The server.
 #[derive(Debug)]
 pub struct Server {
-    /// All of them.
     pub conversations: BTreeMap<ConversationId, Conversation>,
     /// Of everybody who is or was a member.
     pub states: BTreeMap<(UserId, ConversationId), Kept>,
@@ -148,7 +145,6 @@ pub struct Server {
     pub offered: Vec<String>,
     /// Items of an answered `heads` frame at most; longer answers come in parts.
     pub heads_items: usize,
-    /// The clock, milliseconds.
     pub now: u64,
     /// The fault that is in.
     #[cfg(feature = "mutants")]
@@ -189,7 +185,6 @@ impl Server {
         self.users.insert(user);
     }
 
-    /// A socket opens.
     pub fn connect(&mut self, connection: u64, user: UserId, device: DeviceId) {
         self.connections.insert(connection, Connection::new(user, device, true));
     }

@@ -22,7 +22,6 @@ pub enum Mutation {
 }
 
 impl Mutation {
-    /// All of them.
     pub const ALL: &[Self] = &[
         Self::KnownIsNumbered,
         Self::ReadMarkerFalls,

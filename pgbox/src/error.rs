@@ -40,35 +40,19 @@ pub enum PgBoxError {
     },
     /// The data folder exists and is not a cluster.
     #[error("{} is not a PostgreSQL data folder (no readable PG_VERSION); move it away and start again", dir.display())]
-    NotACluster {
-        /// The data folder.
-        dir: PathBuf,
-    },
+    NotACluster { dir: PathBuf },
     /// Another process works with this folder.
     #[error("{} is in use by another process (its lock is held); end that process or choose another folder", dir.display())]
-    LockHeld {
-        /// The cluster's folder.
-        dir: PathBuf,
-    },
+    LockHeld { dir: PathBuf },
     /// A PostgreSQL left over in this folder does not end.
     #[error("an older PostgreSQL (process {pid}) still runs in {} and does not end; end it by hand", dir.display())]
-    Leftover {
-        /// The data folder.
-        dir: PathBuf,
-        /// Its process.
-        pid: i32,
-    },
+    Leftover { dir: PathBuf, pid: i32 },
     /// PostgreSQL runs as a user of its own, who cannot enter the folder.
     #[error(
         "{} cannot be entered by the user {user}, as which PostgreSQL runs (it refuses to run as root): give its parent folders \
          o+x, or choose another folder", dir.display()
     )]
-    NotEnterable {
-        /// The folder.
-        dir: PathBuf,
-        /// The system user.
-        user: String,
-    },
+    NotEnterable { dir: PathBuf, user: String },
     /// No folder for the socket with a path that is short enough and safe.
     #[error("no safe and short folder for the socket: {} is too long or belongs to somebody else", dir.display())]
     SocketDir {
@@ -77,20 +61,10 @@ pub enum PgBoxError {
     },
     /// A program of PostgreSQL, or of the system, failed.
     #[error("{program} failed: {detail}")]
-    Program {
-        /// Which one.
-        program: String,
-        /// What it printed.
-        detail: String,
-    },
+    Program { program: String, detail: String },
     /// PostgreSQL ended, or did not answer in time, while starting.
     #[error("PostgreSQL did not start; the end of {}:\n{tail}", log.display())]
-    StartFailed {
-        /// The log file.
-        log: PathBuf,
-        /// Its last lines.
-        tail: String,
-    },
+    StartFailed { log: PathBuf, tail: String },
     /// A database name with other characters than `a-z 0-9 _ -`, or of the wrong length.
     #[error("{0:?} cannot be a database's name here: 1 to 63 of a-z, 0-9, _ and - are allowed")]
     BadName(String),
@@ -103,9 +77,7 @@ pub enum PgBoxError {
     /// The file system answered with an error.
     #[error("{what}: {source}")]
     Io {
-        /// What was tried.
         what: String,
-        /// The system's answer.
         #[source]
         source: std::io::Error,
     },

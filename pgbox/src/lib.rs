@@ -59,7 +59,6 @@ pub enum Durability {
 pub struct Options {
     /// The cluster's folder; made if missing.
     pub dir: PathBuf,
-    /// What it promises.
     pub durability: Durability,
     /// The limit of connections.
     pub max_connections: u16,

@@ -50,7 +50,6 @@ pub(crate) enum Shutdown {
     Immediate,
 }
 
-/// A system user.
 #[derive(Debug, Clone)]
 pub(crate) struct Owner {
     uid: u32,

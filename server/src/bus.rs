@@ -32,7 +32,6 @@ const NEWCOMERS_MAX: usize = 65_536;
 #[derive(Clone)]
 struct Shared {
     state: AppState,
-    /// This process.
     me: Uuid,
     /// The subject of messages to all instances. That of messages to one of them ends with its id.
     subject: String,

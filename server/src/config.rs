@@ -27,7 +27,6 @@ pub const SHUTDOWN_MAX: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Signup {
-    /// Anybody.
     Open,
     /// Whoever has an invitation's code.
     Invite,
@@ -67,7 +66,6 @@ impl Default for PasswordCost {
 /// The bus to the other instances (L4).
 #[derive(Debug, Clone)]
 pub struct BusConfig {
-    /// Where it is.
     pub url: BusUrl,
     /// What every subject begins with.
     pub prefix: String,
@@ -90,7 +88,6 @@ pub struct HourlyBudget {
 }
 
 impl HourlyBudget {
-    /// Opening conversations.
     pub const OPENING: Self = Self { at_once: 20, per_hour: 60 };
     /// Adding people to groups that exist. At once: as many as one `send` can add.
     pub const ADDING: Self = Self { at_once: 256, per_hour: 600 };

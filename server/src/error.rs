@@ -94,7 +94,6 @@ pub enum ApiError {
     /// The database failed: passing (a deadlock, a lost connection) or a bug.
     #[error("not available at the moment")]
     Database(#[source] Arc<sqlx::Error>),
-    /// A bug.
     #[error("internal error")]
     Internal,
 }

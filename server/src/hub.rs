@@ -45,9 +45,7 @@ enum Stranger {
 /// A numbered event on its way to those who may see it.
 #[derive(Debug, Clone)]
 pub struct Published {
-    /// Where.
     pub conversation: ConversationId,
-    /// Its place.
     pub seq: Seq,
     /// The event as JSON, shared by all connections.
     pub json: Arc<str>,
@@ -55,14 +53,11 @@ pub struct Published {
     pub audience: Arc<[UserId]>,
 }
 
-/// One live connection.
 #[derive(Debug, Clone)]
 pub struct Connection {
     /// Tells connections of a device apart.
     pub id: u64,
-    /// Whose.
     pub user: UserId,
-    /// On which device.
     pub device: DeviceId,
     /// Of which generation, if it is a socket (S8).
     pub generation: Option<u64>,

@@ -55,7 +55,6 @@ pub struct Inner {
     pub bus: Bus,
 }
 
-/// The bus, counted.
 #[derive(Debug, Default)]
 pub struct Bus {
     /// 1 while it is connected.

@@ -14,15 +14,12 @@ pub enum MigrateError {
          start the newer server, or restore a backup from before the upgrade"
     )]
     Newer {
-        /// What is there.
         found: i64,
         /// The newest that this server has.
         known: i64,
     },
-    /// A migration failed.
     #[error("a migration failed")]
     Migration(#[from] sqlx::migrate::MigrateError),
-    /// The database failed.
     #[error("the database failed")]
     Database(#[from] sqlx::Error),
 }

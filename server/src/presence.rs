@@ -85,7 +85,6 @@ impl Presence {
         self.state().of(user)
     }
 
-    /// A connection came.
     pub fn enter(&self, connection: &Connection, hides_presence: bool) {
         self.hide(connection.user, hides_presence);
         self.set(connection, PresenceState::Online);

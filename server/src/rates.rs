@@ -93,7 +93,6 @@ impl From<Refused> for ApiError {
 }
 
 impl Rates {
-    /// Full buckets.
     pub fn new(now: Instant) -> Self {
         let full = |&(_, _, burst): &(&str, u32, u32)| Bucket { level: f64::from(burst), filled_at: now };
         Self { buckets: RATES.iter().chain(ROUTE_RATES).map(full).collect(), excess: None }

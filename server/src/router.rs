@@ -20,10 +20,8 @@ use serde_json::{Map, Value, json};
 /// The route that becomes a socket; [`http::origin::guard`] stands before it.
 const SOCKET: &str = "/v1/socket";
 
-/// Who may ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Anybody.
     Open,
     /// Whoever sends a good access token.
     SignedIn,
@@ -44,7 +42,6 @@ struct Route {
     handler: MethodRouter<AppState>,
 }
 
-/// Describes a type.
 type Shape = fn(&mut SchemaGenerator) -> Schema;
 
 impl Route {

@@ -63,9 +63,7 @@ pub enum ServeError {
     Database(#[from] sqlx::Error),
 }
 
-/// Where to listen.
 pub struct Listeners {
-    /// For everybody.
     pub clients: TcpListener,
     /// Ends TLS for the clients; without it they speak plain HTTP.
     pub tls: Option<Arc<Tls>>,

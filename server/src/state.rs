@@ -27,9 +27,7 @@ pub struct AppState(Arc<Inner>);
 
 /// What [`AppState`] holds.
 pub struct Inner {
-    /// The settings.
     pub config: Config,
-    /// The database.
     pub pool: PgPool,
     /// Signs and verifies access tokens, derives refresh tokens.
     pub tokens: Tokens,
@@ -39,11 +37,8 @@ pub struct Inner {
     pub sign_in_limits: SignInLimits,
     /// What each device may still ask for.
     pub allowances: Allowances,
-    /// What is counted.
     pub metrics: Metrics,
-    /// Live connections.
     pub hub: Hub,
-    /// Who is there.
     pub presence: Presence,
     /// Who was there until just now.
     pub departures: Departures,
@@ -51,13 +46,10 @@ pub struct Inner {
     pub readiness: Readiness,
     /// Sockets and polls that perform a handshake: a connected client does not wait behind them.
     pub permits: Permits,
-    /// Writes the log.
     pub publisher: Publisher,
-    /// Raises markers.
     pub receipts: Receipts,
     /// Whoever watches is told that the server is about to end.
     pub draining: CancellationToken,
-    /// Ends everything.
     pub shutdown: CancellationToken,
     /// Owns every task that is not a request.
     pub tasks: TaskTracker,
@@ -68,7 +60,6 @@ pub struct Inner {
 pub struct Ending {
     /// Somebody wants it to: it is not ready any more, and serves on.
     pub asked: CancellationToken,
-    /// It ends.
     pub begun: CancellationToken,
 }
 

@@ -11,7 +11,6 @@ type BoxError = Box<dyn Error + Send + Sync>;
 
 /// A running server with a database of its own. Ends when dropped; the database goes with it.
 pub struct TestServer {
-    /// Where it listens.
     pub address: SocketAddr,
     /// Its database, for looking at what is stored.
     pub pool: PgPool,

@@ -18,34 +18,20 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 /// Why there is no TLS.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The key's file.
     #[error(transparent)]
     Key(#[from] SecretFileError),
-    /// The certificate's file.
     #[error("cannot read {}", path.display())]
     Certificate {
-        /// Which.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
     /// No PEM, or nothing of the kind in it.
     #[error("{} holds no {what} in PEM form", path.display())]
-    Form {
-        /// Which.
-        path: PathBuf,
-        /// Certificate or key.
-        what: &'static str,
-    },
+    Form { path: PathBuf, what: &'static str },
     /// It would serve nobody.
     #[error("{} ended at {ended}", path.display())]
-    Ended {
-        /// Which.
-        path: PathBuf,
-        /// When, in UTC.
-        ended: DateTime<Utc>,
-    },
+    Ended { path: PathBuf, ended: DateTime<Utc> },
     /// rustls refuses them; also a key that is another certificate's.
     #[error("certificate and key do not serve")]
     Refused(#[from] rustls::Error),

@@ -34,7 +34,6 @@ use tauri::{AppHandle, Manager as _, RunEvent, Wry, plugin::TauriPlugin};
 use tauri_plugin_window_state::StateFlags;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
-/// The whole program.
 pub fn main() -> ExitCode {
     let filter = log_filter(std::env::var("KITH_LOG").ok());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();

@@ -21,11 +21,8 @@ pub(crate) enum Link {
         /// What it is about on the platform.
         context: Option<Context>,
     },
-    /// To a conversation.
     Conversation {
-        /// Which.
         id: ConversationId,
-        /// At this message.
         message: Option<EventId>,
     },
 }

@@ -102,7 +102,6 @@ pub(crate) struct Rendering {
 #[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Painted {
-    /// Anything at all.
     Frame,
     /// The list of conversations, from what is stored here.
     List,

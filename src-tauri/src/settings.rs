@@ -42,11 +42,8 @@ impl Default for Settings {
 #[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Theme {
-    /// As the system.
     System,
-    /// Always light.
     Light,
-    /// Always dark.
     Dark,
 }
 
@@ -57,9 +54,7 @@ pub(crate) enum Theme {
 pub(crate) enum NotificationMode {
     /// Who wrote, and what.
     Full,
-    /// That something came.
     Private,
-    /// There are none.
     Off,
 }
 
@@ -78,7 +73,6 @@ impl SettingsFile {
         Self { path, current: Mutex::new(current) }
     }
 
-    /// As they are.
     pub(crate) fn get(&self) -> Settings {
         *self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -90,7 +90,6 @@ impl Shell {
         }))
     }
 
-    /// The app.
     pub(crate) fn app(&self) -> &AppHandle {
         &self.0.app
     }
@@ -236,7 +235,6 @@ impl Shell {
         self.0.app.exit(0);
     }
 
-    /// Ends the engine.
     pub(crate) async fn close_engine(&self) {
         let engine = match &*self.0.engine.borrow() {
             Slot::Open(engine) => Some(engine.clone()),

@@ -158,7 +158,6 @@ pub(crate) fn is_shown(app: &AppHandle) -> bool {
         .is_some_and(|window| window.is_visible().unwrap_or(false) && !window.is_minimized().unwrap_or(false))
 }
 
-/// Sets the title.
 pub(crate) fn set_title(app: &AppHandle, title: &str) {
     if let Some(window) = app.get_webview_window(LABEL) {
         let _ = window.set_title(title);

@@ -31,7 +31,6 @@ use ops::{LocalState, OutboxUpdate, StoreOp, Stored};
 /// The time, twice: rules count in monotonic milliseconds, people read the wall clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
-    /// Monotonic milliseconds.
     pub mono: u64,
     pub wall: TimestampMs,
 }

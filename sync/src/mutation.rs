@@ -11,7 +11,6 @@ macro_rules! mutations {
         }
 
         impl Mutation {
-            /// All of them.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
         }
     };

@@ -126,7 +126,6 @@ pub struct OutboxItem {
 pub enum StoreOp {
     /// A `welcome`: to be presented in the next `hello`.
     Welcome {
-        /// Of this device.
         generation: u64,
         /// Of the server's database.
         epoch: String,
@@ -148,7 +147,6 @@ pub enum StoreOp {
         last: bool,
         /// Own state is as of here, and complete with the last part. What was pushed meanwhile may be newer.
         user_seq: u64,
-        /// One each conversation.
         items: Vec<HeadsItem>,
         /// Hidden by the user.
         gone: Vec<ConversationId>,
@@ -183,7 +181,6 @@ pub enum StoreOp {
     /// These rows leave now: they become `sending`, their tries rise by one, and [`Stored::sending`] answers their
     /// content. A row that the user has taken back meanwhile is left out.
     Sending {
-        /// Ascending.
         items: Vec<i64>,
     },
     /// These rows were not answered, were skipped, or what was acknowledged was lost: they become `queued`.
@@ -204,7 +201,6 @@ pub enum StoreOp {
         item: i64,
         id: EventId,
         seq: Seq,
-        /// The server's time.
         ts: TimestampMs,
     },
     /// These rows got their answer and end: opens and own state (O2).
@@ -216,7 +212,6 @@ pub enum StoreOp {
     OwnState {
         /// Own state is complete up to here; `None` if it is not known to be complete.
         user_seq: Option<u64>,
-        /// One each conversation.
         items: Vec<OwnState>,
     },
     /// A draft was written on an older version (R4): the rows end, both texts are kept for the user to choose.
@@ -236,7 +231,6 @@ pub enum StoreOp {
         conversation: ConversationId,
         /// The list includes all events up to this seq. Stored events above it apply after the list.
         as_of: Option<Seq>,
-        /// By user id.
         items: Vec<MemberItem>,
         /// The first part: what the list held before is to go when the last part is stored.
         first: bool,

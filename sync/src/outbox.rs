@@ -12,7 +12,6 @@ enum Phase {
     Queued,
     /// Handed to the store to be marked; its content follows.
     Leaving,
-    /// With the server.
     Sent,
     Acked(Seq),
     Parked,
@@ -32,7 +31,6 @@ struct Row {
     tries: u32,
     written_at: TimestampMs,
     phase: Phase,
-    /// Monotonic ms.
     retry_at: u64,
 }
 

@@ -37,7 +37,6 @@ impl Ranges {
         self.0.windows(2).rev().map(|pair| (pair[0].high.next(), pair[1].low.previous()))
     }
 
-    /// All ranges, ascending.
     pub fn all(&self) -> &[LocalRange] {
         &self.0
     }

@@ -26,7 +26,6 @@ fn has(text: &'static str) -> impl Fn(&[Shown]) -> bool {
     move |shown| shown.iter().any(|message| message.text == text)
 }
 
-/// Two signed-in windows.
 async fn two(stage: &Stage) -> Result<(Window, Window)> {
     let (ada, bob) = tokio::try_join!(stage.window("ada"), stage.window("bob"))?;
     stage.sign_up(&ada, "ada", "Ada Lindqvist").await?;

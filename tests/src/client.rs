@@ -13,7 +13,6 @@ use std::{future::Future, sync::Arc};
 
 pub const PASSWORD: &str = "correct horse battery";
 
-/// A person's device.
 pub struct Client {
     name: String,
     engine: Option<Engine>,
@@ -49,7 +48,6 @@ impl Client {
         Ok(())
     }
 
-    /// Quits.
     pub async fn quit(&mut self) {
         if let Some(engine) = self.engine.take() {
             engine.shutdown().await;
@@ -107,7 +105,6 @@ impl Client {
         }
     }
 
-    /// Oneself.
     pub async fn me(&self) -> UserId {
         self.account().await.me.id
     }

@@ -19,7 +19,6 @@ use tokio_util::sync::CancellationToken;
 /// What the network does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Network {
-    /// Bytes pass.
     Up,
     /// Bytes pass slowly: so many a second in each direction of each connection.
     Slow(u32),
@@ -29,7 +28,6 @@ pub enum Network {
     Down,
 }
 
-/// No fuse burns.
 const NO_FUSE: i64 = i64::MAX;
 
 /// What all connections of a proxy share.

@@ -84,7 +84,6 @@ impl Releases {
         self.at("https", MANIFEST)
     }
 
-    /// An address here.
     pub fn at(&self, scheme: &str, path: &str) -> String {
         format!("{scheme}://localhost:{}{path}", self.port)
     }

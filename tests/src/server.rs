@@ -11,7 +11,6 @@ use std::{net::SocketAddr, sync::Arc};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-/// A running server.
 pub struct TestServer {
     address: SocketAddr,
     database_url: String,
@@ -88,7 +87,6 @@ impl TestServer {
         Ok(())
     }
 
-    /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -103,7 +101,6 @@ impl TestServer {
         Ok(asked.bind(conversation.as_uuid()).fetch_one(&pool).await?)
     }
 
-    /// Its URL.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }

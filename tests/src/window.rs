@@ -24,9 +24,7 @@ use std::{
 };
 use tokio::process::{Child, Command};
 
-/// The app's program.
 pub const APP: &str = "KITH_APP";
-/// The server's program.
 pub const SERVER: &str = "KITH_SERVER";
 
 /// How long a first start on a loaded machine may take.
@@ -91,17 +89,14 @@ impl Window {
         Ok(Self { profile: profile.to_owned(), data_dir, pid, client, _driver: driver })
     }
 
-    /// The app's process.
     pub fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// The profile's name.
     pub fn profile(&self) -> &str {
         &self.profile
     }
 
-    /// The profile's folder.
     pub fn profile_dir(&self) -> PathBuf {
         self.data_dir.join(&self.profile)
     }

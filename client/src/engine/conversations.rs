@@ -251,7 +251,6 @@ impl Engine {
         self.change_own(StateChange { hidden: Some(true), ..StateChange::of(conversation) }).await
     }
 
-    /// Changes own state.
     pub(super) async fn change_own(&self, change: StateChange) -> Result<(), ClientError> {
         self.write(move |tx| {
             let cid = conversations::known(tx, change.conversation)?;

@@ -104,12 +104,10 @@ impl Live {
         self.stale.notify_one();
     }
 
-    /// The connection.
     pub(crate) fn link(&self) -> LinkView {
         self.now().link.clone()
     }
 
-    /// Who types there.
     pub(crate) fn typing_in(&self, conversation: ConversationId) -> Vec<UserId> {
         self.now().typing.get(&conversation).cloned().unwrap_or_default()
     }

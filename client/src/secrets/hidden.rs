@@ -10,7 +10,6 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 pub struct Hidden<T: Zeroize>(Zeroizing<T>);
 
 impl<T: Zeroize> Hidden<T> {
-    /// Hides a value.
     pub fn new(value: T) -> Self {
         Self(Zeroizing::new(value))
     }

@@ -18,7 +18,6 @@ impl MemorySecrets {
 
 #[cfg(test)]
 impl MemorySecrets {
-    /// What it holds.
     pub(crate) fn names(&self) -> Vec<SecretName> {
         self.entries().keys().cloned().collect()
     }

@@ -50,10 +50,7 @@ pub enum PassphraseError {
     Unfit,
     /// The file was written by a newer version.
     #[error("the file of secrets is of version {found}")]
-    Newer {
-        /// The file's version.
-        found: u32,
-    },
+    Newer { found: u32 },
     /// The file is damaged.
     #[error("the file of secrets is damaged")]
     Damaged,

@@ -23,7 +23,6 @@ const USABLE_FOR: Duration = Duration::from_secs(30);
 /// Reads and writes the secrets of one profile. Clones are the same vault.
 #[derive(Clone)]
 pub(crate) struct Vault {
-    /// Profile and folder.
     owner: String,
     system: Arc<dyn SecretStore>,
     place: Arc<Mutex<Place>>,

@@ -47,7 +47,6 @@ impl World {
         }
     }
 
-    /// Everything, at rest.
     pub(super) fn judge(&self) {
         self.logs_are_dense();
         for client in 0..self.clients.len() {

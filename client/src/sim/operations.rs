@@ -116,8 +116,10 @@ pub(crate) struct OwnMarks {
 #[derive(Debug)]
 pub(crate) enum SimStore {
     /// The store's twin, and what of it a power cut would leave, where one is near.
-    Memory { now: Box<MemoryStore>, synced: Option<Box<MemoryStore>> },
-    /// The real one.
+    Memory {
+        now: Box<MemoryStore>,
+        synced: Option<Box<MemoryStore>>,
+    },
     Disk(Box<Disk>),
 }
 
@@ -266,7 +268,6 @@ impl SimStore {
         }
     }
 
-    /// The real store.
     pub(crate) fn as_disk(&self) -> Option<&Disk> {
         match self {
             Self::Memory { .. } => None,

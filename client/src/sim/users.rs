@@ -16,7 +16,6 @@ use kith_sync::{
 };
 use std::collections::BTreeMap;
 
-/// Muted for ever.
 const FOR_EVER: TimestampMs = TimestampMs((1 << 53) - 1);
 
 impl World {

@@ -76,7 +76,6 @@ pub(super) enum Happening {
     PowerCut {
         client: usize,
     },
-    /// A connection breaks.
     Cut {
         client: usize,
     },
@@ -165,7 +164,6 @@ pub(super) struct World {
     /// How often heads were asked for within a connection.
     pub heads_asked: u64,
     pub counts: Counts,
-    /// Prints what happens.
     is_traced: bool,
 }
 
@@ -252,7 +250,6 @@ impl World {
         DeviceId::from_uuid(Uuid::from_u128(self.last_device))
     }
 
-    /// The bad time.
     pub(super) fn chaos(&mut self) {
         for client in 0..self.clients.len() {
             for _ in 0..8 + self.rng.up_to(12) {

@@ -26,7 +26,6 @@ pub(crate) struct Changes {
     pub(super) outbox_changed: bool,
     /// A message was deleted, or left with its row: what arrived may not be there any more.
     pub(super) took_away: bool,
-    /// Names changed.
     pub(super) people_changed: bool,
     /// For the machine: what the user's doing changed.
     pub(crate) update: OutboxUpdate,
@@ -124,7 +123,6 @@ impl Changes {
         Ok(())
     }
 
-    /// The notices.
     pub(crate) fn take_notices(&mut self) -> Vec<EngineEvent> {
         std::mem::take(&mut self.notices)
     }

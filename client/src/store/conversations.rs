@@ -22,15 +22,11 @@ pub(super) struct Facts {
 
 /// A conversation made on this device.
 pub(crate) struct NewConversation {
-    /// Its id.
     pub(crate) id: ConversationId,
-    /// Direct or group.
     pub(crate) kind: ConversationKind,
-    /// Groups only.
     pub(crate) title: Option<String>,
     /// What it is about on the platform.
     pub(crate) context: Option<Context>,
-    /// Without oneself.
     pub(crate) members: Vec<UserId>,
 }
 

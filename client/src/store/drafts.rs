@@ -6,7 +6,6 @@ use crate::ClientError;
 use kith_protocol::frame::{Draft, DraftChange, OwnState, StateChange};
 use rusqlite::{OptionalExtension, Row, named_params};
 
-/// A conversation's draft.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct LocalDraft {
     /// What is shown; empty for none.
@@ -21,7 +20,6 @@ pub(crate) struct LocalDraft {
     newer: Option<(String, u64)>,
 }
 
-/// A conversation's draft.
 pub(crate) fn get(db: &Db<'_>, cid: i64) -> Result<LocalDraft, ClientError> {
     let mut query = db.conn.prepare_cached(
         "SELECT text, base, sent, is_dirty, conflict, newer, newer_version FROM drafts WHERE cid = ?1",

@@ -107,7 +107,6 @@ pub(super) fn get(db: &Db<'_>, cid: i64) -> Result<Option<LastLine>, ClientError
     Ok(rows.next()?.map(|row| read(row, 0)).transpose()?.flatten())
 }
 
-/// Every conversation.
 pub(super) fn all(db: &Db<'_>) -> Result<Vec<i64>, ClientError> {
     let mut query = db.conn.prepare("SELECT cid FROM conversations")?;
     Ok(query.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)

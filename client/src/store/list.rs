@@ -36,7 +36,6 @@ pub(crate) struct Numbers {
     pub(crate) unsent: u32,
     /// Items that wait for the user.
     pub(crate) parked: u32,
-    /// Messages stored here.
     pub(crate) messages: u32,
 }
 

@@ -101,7 +101,6 @@ pub(super) fn count_again(tx: &Tx<'_>, cid: i64) -> Result<(), ClientError> {
     Ok(())
 }
 
-/// The whole list.
 pub(super) fn replace(tx: &Tx<'_>, cid: i64, members: &[(UserId, Role)]) -> Result<(), ClientError> {
     begin(tx, cid)?;
     for (user, role) in members {

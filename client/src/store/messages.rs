@@ -17,7 +17,6 @@ pub(super) const UNNUMBERED: f64 = 4_503_599_627_370_496.0;
 /// Characters of a preview, quote or summary.
 const LINE_CHARS_MAX: usize = 200;
 
-/// A message's row.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Message {
     pub(crate) cid: i64,

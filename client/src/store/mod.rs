@@ -345,7 +345,6 @@ impl Store {
     }
 }
 
-/// The local clock.
 pub(crate) fn now() -> TimestampMs {
     #[cfg(test)]
     if let Some(set) = disk::clock() {

@@ -23,7 +23,6 @@ use kith_sync::{
 use rusqlite::{OptionalExtension, Row, named_params, params};
 use std::collections::HashSet;
 
-/// A row.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct OutboxRow {
     pub(super) item: i64,
@@ -91,7 +90,6 @@ pub(super) fn row(row: &Row<'_>) -> rusqlite::Result<OutboxRow> {
     })
 }
 
-/// One row.
 pub(super) fn get(db: &Db<'_>, item: i64) -> Result<Option<OutboxRow>, ClientError> {
     let mut query = db.conn.prepare_cached(
         "SELECT item, cid, kind, id, content, state, code, retry_at, seq, tries, written_at FROM outbox WHERE item = ?1",

@@ -103,7 +103,6 @@ pub(super) fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
     })
 }
 
-/// A stored event.
 pub(super) fn stored_event(db: &Db<'_>, cid: i64, id: EventId) -> Result<Option<Event>, ClientError> {
     let mut query = db.conn.prepare_cached(
         "SELECT seq, id, kind, sender, ts, written_at, countable, chain, target, body, is_redacted

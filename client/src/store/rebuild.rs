@@ -175,7 +175,6 @@ fn finish(tx: &Tx<'_>) -> Result<(), ClientError> {
     Ok(())
 }
 
-/// All stored events.
 fn total(db: &Db<'_>) -> Result<u64, ClientError> {
     let mut query = db.conn.prepare_cached("SELECT ifnull(sum(high - low + 1), 0) FROM log_range")?;
     Ok(query.query_row([], |row| sql::count(row, 0))?)

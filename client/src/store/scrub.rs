@@ -41,7 +41,6 @@ pub(super) struct Pass {
 /// What is left of a pass after a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Left {
-    /// More pages.
     Pages,
     /// The log of writes, which somebody still reads.
     Log,

@@ -64,7 +64,6 @@ fn is_indexed(db: &Db<'_>, mid: i64) -> Result<bool, ClientError> {
     Ok(query.query_row([mid], |row| row.get(0))?)
 }
 
-/// Empties the index.
 pub(super) fn clear(tx: &mut Tx<'_>) -> Result<(), ClientError> {
     tx.words.0.clear();
     tx.conn.execute("INSERT INTO search (search) VALUES ('delete-all')", [])?;

@@ -38,7 +38,6 @@ enum Order {
 pub(super) enum Untidied {
     /// The file is closed.
     Closed,
-    /// The step panicked.
     Failed,
 }
 

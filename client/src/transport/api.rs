@@ -15,7 +15,6 @@ use url::Url;
 /// The longest answer, bytes: a list of 200 people is a fraction of it.
 const ANSWER_BYTES_MAX: usize = limits::HTTP_BODY_BYTES_MAX;
 
-/// Asks one server.
 #[derive(Debug, Clone)]
 pub(crate) struct Api {
     client: reqwest::Client,
@@ -86,7 +85,6 @@ impl Api {
         read(send(request).await?).await
     }
 
-    /// Reads.
     pub(crate) async fn get<T: DeserializeOwned>(
         &self,
         path: &str,

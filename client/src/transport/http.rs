@@ -25,7 +25,6 @@ impl Exchange {
         Self { client: trust.exchange_client(), address }
     }
 
-    /// One exchange.
     pub(crate) async fn run(
         &self,
         token: &str,

@@ -36,7 +36,6 @@ const FRAMES_TOGETHER: usize = 256;
 /// No further frame is taken to those that are handed on together once they have so many bytes.
 const BYTES_TOGETHER: usize = 1024 * 1024;
 
-/// An open socket.
 pub(crate) struct Socket {
     stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
     dead_at: Instant,
@@ -44,7 +43,6 @@ pub(crate) struct Socket {
     ended: Option<Received>,
 }
 
-/// What came.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Received {
     /// Frames, at least one.

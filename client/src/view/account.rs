@@ -11,9 +11,7 @@ use serde::{Deserialize, Serialize};
 pub struct AccountView {
     /// The server's address, without a trailing slash.
     pub server: String,
-    /// Oneself.
     pub me: PersonView,
-    /// This installation.
     pub device: DeviceId,
     /// Where the secrets are.
     pub key_store: KeyStore,
@@ -60,7 +58,6 @@ pub enum AppState {
     },
     /// There is an account; its history can be read, whatever the network does.
     SignedIn {
-        /// The account.
         account: AccountView,
         /// Its database was damaged, and the user has not seen what became of it.
         mended: Option<MendedView>,
@@ -76,7 +73,6 @@ pub enum AppState {
 pub enum LockedTrouble {
     /// A newer version wrote it.
     Newer,
-    /// It is damaged.
     Damaged,
     /// It cannot be read.
     NoAccess,
@@ -146,7 +142,6 @@ pub enum SignedOutReason {
     StoreFailed,
 }
 
-/// The connection, truthfully.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(tag = "state", rename_all = "snake_case")]
@@ -163,9 +158,7 @@ pub enum LinkView {
         /// By asking every ten seconds, because the socket does not work here.
         polling: bool,
     },
-    /// Not connected.
     Offline {
-        /// Since when.
         since: TimestampMs,
         /// When the next try starts, if one is planned.
         next_try: Option<TimestampMs>,
@@ -176,10 +169,7 @@ pub enum LinkView {
     SignInNeeded,
     /// The server will not talk to this version, or is not the one that this account belongs to. Everything local goes
     /// on working; it is tried again when the user asks.
-    Stopped {
-        /// Why.
-        code: ErrorCode,
-    },
+    Stopped { code: ErrorCode },
 }
 
 impl From<LinkStatus> for LinkView {
@@ -201,7 +191,6 @@ impl From<LinkStatus> for LinkView {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct StatusView {
-    /// The connection.
     pub link: LinkView,
     /// Unread messages in conversations that are not muted: the number of list, title and tray.
     pub unread: u32,
@@ -220,7 +209,6 @@ pub struct StatusView {
 pub struct SignOutPreview {
     /// Items that have not reached the server; wiping would lose them.
     pub unsent: u32,
-    /// Messages stored here.
     pub messages: u32,
     /// The database ends with the session, for want of a key that is kept: any sign-out loses what is unsent.
     pub is_temporary: bool,

@@ -12,9 +12,7 @@ use serde::Serialize;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct ConversationView {
-    /// Which.
     pub id: ConversationId,
-    /// Direct or group.
     pub kind: ConversationKind,
     /// The peer's name, the group's title, or its members' names.
     pub title: String,
@@ -22,11 +20,9 @@ pub struct ConversationView {
     pub peer: Option<PersonView>,
     /// What it is about on the platform.
     pub context: Option<Context>,
-    /// How many members.
     pub member_count: u32,
     /// One's own role; `None` once left or removed: it can be read, not written.
     pub my_role: Option<Role>,
-    /// The last line.
     pub preview: Option<PreviewView>,
     /// For the order: the newest of last event, last local message, creation.
     pub last_activity: TimestampMs,
@@ -38,7 +34,6 @@ pub struct ConversationView {
     pub mute: TimestampMs,
     /// Pinned in the list.
     pub pin: bool,
-    /// Archived.
     pub archive: bool,
     /// The text not yet sent.
     pub draft: Option<String>,
@@ -46,7 +41,6 @@ pub struct ConversationView {
     pub draft_conflict: Option<String>,
     /// Who types at the moment.
     pub typing: Vec<PersonView>,
-    /// The peer's presence.
     pub presence: Option<PresenceView>,
     /// Created here and not confirmed by the server yet.
     pub is_local: bool,
@@ -62,7 +56,6 @@ pub struct PreviewView {
     pub text: String,
     /// It is a deleted message.
     pub deleted: bool,
-    /// When.
     pub ts: TimestampMs,
     /// The tick of an own message.
     pub send_state: Option<SendState>,
@@ -72,7 +65,6 @@ pub struct PreviewView {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct ConversationDetail {
-    /// The list's row.
     pub conversation: ConversationView,
     /// Who is in it, by name.
     pub members: Vec<MemberView>,
@@ -80,13 +72,10 @@ pub struct ConversationDetail {
     pub added_by: Option<UserId>,
 }
 
-/// A member.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct MemberView {
-    /// Who.
     pub person: PersonView,
-    /// In which role.
     pub role: Role,
     /// Their messages' ticks: read up to here, if known.
     pub read: Option<Seq>,

@@ -10,13 +10,10 @@ use serde::Serialize;
 pub struct DiagnosticsView {
     /// `name/version`.
     pub app: String,
-    /// The server's address.
     pub server: String,
-    /// This installation.
     pub device: DeviceId,
     /// The lineage of the server's database, once it was told.
     pub epoch: Option<String>,
-    /// The connection.
     pub link: LinkView,
     /// When this was read.
     pub at: TimestampMs,
@@ -42,9 +39,7 @@ pub struct DiagnosticsView {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct LogView {
-    /// Which.
     pub conversation: ConversationId,
-    /// Its title.
     pub title: String,
     /// The newest stored event.
     pub in_sync_to: Seq,
@@ -56,17 +51,13 @@ pub struct LogView {
     pub older: u32,
 }
 
-/// One counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct CounterView {
-    /// What was counted.
     pub counter: Counter,
-    /// How often.
     pub count: u32,
 }
 
-/// What diagnostics count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]

@@ -9,17 +9,13 @@ use serde::Serialize;
 pub struct OutboxItemView {
     /// To act on it.
     pub item: f64,
-    /// Where.
     pub conversation: Option<ConversationId>,
-    /// The conversation's title.
     pub conversation_title: String,
-    /// What.
     pub what: OutboxKind,
     /// The message's or edit's text, the emoji, the new title … at most 200 characters.
     pub summary: String,
     /// When the user did it.
     pub written_at: TimestampMs,
-    /// How it stands.
     pub state: OutboxState,
     /// How often it was tried.
     pub tries: u32,
@@ -50,11 +46,9 @@ pub enum OutboxKind {
 pub enum OutboxState {
     /// Waits for its turn or for the network.
     Queued,
-    /// On its way.
     Sending,
     /// Tried; the next try is planned.
     Retry {
-        /// When.
         at: TimestampMs,
         /// What the last one met.
         code: ErrorCode,
@@ -63,7 +57,6 @@ pub enum OutboxState {
     Held,
     /// Will not succeed by retrying; waits for the user.
     Parked {
-        /// Why.
         code: ErrorCode,
     },
 }

@@ -6,13 +6,10 @@ use serde::{Deserialize, Serialize};
 /// What a person is called whose profile has not come yet.
 pub const UNKNOWN_NAME: &str = "…";
 
-/// A person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct PersonView {
-    /// Their id.
     pub id: UserId,
-    /// Their user name.
     pub username: String,
     /// What to call them.
     pub display_name: String,
@@ -26,9 +23,7 @@ pub struct PersonView {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct PresenceView {
-    /// Who.
     pub user: UserId,
-    /// How present.
     pub state: PresenceState,
     /// When they were last there.
     pub last_seen: Option<TimestampMs>,

@@ -23,10 +23,7 @@ pub enum SendState {
     /// Somebody else has read it (in a group: everybody else).
     Read,
     /// Refused; waits for the user.
-    Failed {
-        /// Why.
-        code: ErrorCode,
-    },
+    Failed { code: ErrorCode },
 }
 
 /// An entry of the timeline.
@@ -34,7 +31,6 @@ pub enum SendState {
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum TimelineItem {
-    /// Somebody wrote something.
     Message(MessageView),
     /// Something happened to the conversation.
     Notice(NoticeView),
@@ -42,31 +38,23 @@ pub enum TimelineItem {
     Gap(GapView),
 }
 
-/// A message.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct MessageView {
-    /// Which.
     pub id: EventId,
     /// Its place in the timeline: the seq, or above all seqs for what is not numbered yet.
     pub order: f64,
     /// Its seq, once numbered.
     pub seq: Option<Seq>,
-    /// Who wrote it.
     pub sender: PersonView,
-    /// Oneself did.
     pub mine: bool,
     /// The text after edits; empty once deleted.
     pub text: String,
     /// Server time, or the local clock's while unconfirmed.
     pub ts: TimestampMs,
-    /// It was edited.
     pub edited: bool,
-    /// It was deleted.
     pub deleted: bool,
-    /// Pinned for everybody.
     pub pinned: bool,
-    /// What it answers.
     pub reply_to: Option<QuoteView>,
     /// Emoji on it, in the order of their first use.
     pub reactions: Vec<ReactionView>,
@@ -78,17 +66,14 @@ pub struct MessageView {
     pub lost: bool,
 }
 
-/// A quoted message.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct QuoteView {
-    /// Which.
     pub id: EventId,
     /// Who wrote it; `None` while it is not here.
     pub sender: Option<PersonView>,
     /// Its beginning, at most 200 characters; empty once deleted or while it is not here.
     pub text: String,
-    /// It was deleted.
     pub deleted: bool,
 }
 
@@ -96,13 +81,10 @@ pub struct QuoteView {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct ReactionView {
-    /// Which.
     pub emoji: String,
-    /// How many people.
     pub count: u32,
     /// Who, at most 64 of them.
     pub people: Vec<PersonView>,
-    /// Oneself among them.
     pub mine: bool,
 }
 
@@ -110,40 +92,29 @@ pub struct ReactionView {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct NoticeView {
-    /// Which event.
     pub id: EventId,
     /// Its place in the timeline.
     pub order: f64,
-    /// When.
     pub ts: TimestampMs,
-    /// Who did it.
     pub actor: PersonView,
-    /// What.
     pub what: NoticeKind,
 }
 
-/// What happened.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum NoticeKind {
-    /// Membership changed.
     Member {
-        /// About whom.
         user: PersonView,
-        /// How.
         change: MemberChange,
         /// The role that they have.
         role: Option<Role>,
     },
-    /// The title changed.
     Title {
-        /// To this.
         text: String,
     },
     /// A kind of a later version: shown as a placeholder (C6).
     Unknown {
-        /// Its name.
         name: String,
     },
 }
@@ -178,10 +149,7 @@ pub enum Anchor {
         order: f64,
     },
     /// `limit` entries around a message.
-    Around {
-        /// Which.
-        id: EventId,
-    },
+    Around { id: EventId },
     /// `limit` entries around the first unread message, or the newest ones when all is read.
     FirstUnread,
 }
@@ -190,7 +158,6 @@ pub enum Anchor {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct TimelineView {
-    /// The entries.
     pub items: Vec<TimelineItem>,
     /// The conversation's first visible event is in it.
     pub at_start: bool,

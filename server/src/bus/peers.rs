@@ -16,7 +16,6 @@ const PEERS_MAX: usize = 1_000;
 /// The messages of an instance are numbered in two sequences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sequence {
-    /// To all instances.
     All,
     /// To this instance alone.
     Own,
@@ -37,7 +36,6 @@ struct Peer {
 pub(super) enum Heard {
     /// It is the first of this instance.
     First,
-    /// The next one.
     Next,
     /// So many before it did not come.
     After(u64),
@@ -45,7 +43,6 @@ pub(super) enum Heard {
     Before,
 }
 
-/// Who is there.
 #[derive(Debug, Default)]
 pub(super) struct Peers(HashMap<Uuid, Peer>);
 
@@ -100,7 +97,6 @@ impl Peers {
         silent
     }
 
-    /// How many.
     pub fn count(&self) -> usize {
         self.0.len()
     }

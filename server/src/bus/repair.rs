@@ -35,7 +35,6 @@ const READ_BYTES_MAX: i64 = 256 * 1024;
 #[derive(Debug)]
 struct Stand {
     row: StandRow,
-    /// Of this incarnation.
     incarnation: u64,
 }
 

@@ -23,7 +23,6 @@ const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 /// Messages from further away in time are not heard: somebody may have kept them.
 const CLOCKS_DIFFER_MAX_MS: i64 = 60_000;
 
-/// A message.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Message {
@@ -34,7 +33,6 @@ pub(super) struct Message {
     pub to: Option<Uuid>,
     /// Its number among the messages to all, or to that instance. Messages that were lost on their way out have numbers too.
     pub number: u64,
-    /// Its clock.
     pub at: i64,
     /// Which incarnation of the database it works with (S6), once it has looked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -47,7 +45,6 @@ pub(super) struct Message {
     pub items: Vec<Item>,
 }
 
-/// Something told.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum Item {
@@ -91,7 +88,6 @@ pub(super) enum Item {
 pub(super) struct LogEvent(pub ConversationId, pub usize, pub Box<RawValue>);
 
 impl LogEvent {
-    /// The event, read.
     pub fn read(&self) -> Option<Event> {
         serde_json::from_str(self.2.get()).ok()
     }
@@ -123,7 +119,6 @@ impl Message {
     }
 }
 
-/// Reads a message.
 pub(super) fn decode(tokens: &Tokens, bytes: &[u8], now: i64) -> Result<Message, Refused> {
     if bytes.len() > MESSAGE_BYTES_MAX {
         return Err(Refused::TooLong);

@@ -14,7 +14,6 @@ const EMBEDDED_DATABASE: &str = "kith";
 /// Where the database is.
 #[derive(Debug)]
 pub(super) enum Address {
-    /// One that runs.
     Given(DatabaseUrl),
     /// A private PostgreSQL in this folder.
     Embedded(PathBuf),
@@ -42,7 +41,6 @@ pub(super) fn address(settings: &Settings) -> anyhow::Result<Address> {
     Ok(Address::Given(url))
 }
 
-/// An open database.
 pub(super) struct Database {
     pub(super) pool: PgPool,
     /// Runs for as long as this is open, unless a server runs it.

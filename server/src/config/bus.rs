@@ -18,11 +18,8 @@ pub struct BusUrl(Url);
 /// How NATS is to know this server.
 #[derive(PartialEq, Eq)]
 pub enum BusCredentials {
-    /// It asks nobody.
     Nothing,
-    /// A word.
     Token(String),
-    /// A user.
     Password(String, String),
 }
 

@@ -198,7 +198,6 @@ impl SecretKey {
     /// The shortest, in bytes.
     pub const BYTES_MIN: usize = 32;
 
-    /// The bytes.
     pub fn reveal(&self) -> &[u8] {
         &self.0
     }
@@ -230,28 +229,19 @@ pub enum SecretFileError {
     /// It cannot be opened.
     #[error("cannot read {}", path.display())]
     Unreadable {
-        /// Which.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
     /// Others can read it.
     #[error("{} can be read by everybody on this machine: chmod 600 it", path.display())]
-    Open {
-        /// Which.
-        path: PathBuf,
-    },
+    Open { path: PathBuf },
     /// It is longer than a secret.
     #[error("{} is too long to be a secret", path.display())]
-    TooLong {
-        /// Which.
-        path: PathBuf,
-    },
+    TooLong { path: PathBuf },
     /// What it holds is not one.
     #[error("{}: {problem}", path.display())]
     Bad {
-        /// Which.
         path: PathBuf,
         /// What is wrong with it, without what it holds.
         problem: String,

@@ -6,23 +6,17 @@ use uuid::Uuid;
 
 /// A conversation as one of several people sees it.
 pub struct AnnouncedRow {
-    /// Who.
     pub user_id: Uuid,
-    /// The own counter.
     pub user_seq: i64,
     /// Messages up to what they have read.
     pub read_countable: i64,
-    /// The conversation.
     pub item: ItemRow,
 }
 
 /// An interval of one of several people's memberships.
 pub struct IntervalRow {
-    /// Who.
     pub user_id: Uuid,
-    /// The conversation.
     pub conversation_key: i64,
-    /// Its first seq.
     pub from_seq: i64,
     /// Its last seq, if it has ended.
     pub to_seq: Option<i64>,

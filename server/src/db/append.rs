@@ -6,7 +6,6 @@ use sqlx::PgConnection;
 /// Where several logs must stand, and where they come to stand then, by column.
 #[derive(Default)]
 pub struct Moves {
-    /// Keys.
     pub keys: Vec<i64>,
     /// The heads as remembered.
     pub was_heads: Vec<i64>,
@@ -14,25 +13,19 @@ pub struct Moves {
     pub was_chains: Vec<Vec<u8>>,
     /// The access versions, before and after.
     pub access_versions: Vec<i64>,
-    /// Newest seqs.
     pub heads: Vec<i64>,
-    /// Messages.
     pub countables: Vec<i64>,
-    /// Chain values.
     pub chains: Vec<Vec<u8>>,
-    /// Times.
     pub last_ts: Vec<i64>,
 }
 
 /// What became of a log, and where it stands.
 pub struct AppendedRow {
-    /// Its key.
     pub key: i64,
     /// Whether its events were appended.
     pub is_appended: bool,
     /// Whether one of the ids exists already.
     pub has_known: bool,
-    /// Its newest seq.
     pub head: i64,
     /// Messages up to it.
     pub countable: i64,

@@ -5,7 +5,6 @@ use uuid::Uuid;
 
 /// A device that a step looks at.
 pub struct DeviceRow {
-    /// Its id.
     pub id: Uuid,
     /// Its tokens may be removed.
     pub are_tokens_over: bool,

@@ -8,9 +8,7 @@ use uuid::Uuid;
 /// Somebody who can be in a conversation.
 #[derive(Debug)]
 pub struct PersonRow {
-    /// The user.
     pub id: Uuid,
-    /// Whose platform's.
     pub tenant: String,
 }
 
@@ -153,7 +151,6 @@ pub async fn count_additions(
 
 /// Whom a user may watch, and when they were last seen, to the minute, in ms since 1970.
 pub struct WatchableRow {
-    /// The person.
     pub id: Uuid,
     /// Absent for somebody who was never seen.
     pub last_seen: Option<i64>,

@@ -11,7 +11,6 @@ use uuid::Uuid;
 pub struct ConversationRow {
     /// The dense stand-in for the id.
     pub key: i64,
-    /// Its id.
     pub id: Uuid,
     /// `direct` or `group`.
     pub kind: String,
@@ -21,7 +20,6 @@ pub struct ConversationRow {
     pub is_closed: bool,
 }
 
-/// Finds a conversation.
 pub async fn find(
     conn: &mut PgConnection,
     id: ConversationId,
@@ -50,17 +48,13 @@ pub async fn by_keys(conn: &mut PgConnection, keys: &[i64]) -> Result<Vec<Conver
 
 /// What a new conversation is made of.
 pub struct NewConversation<'a> {
-    /// Its id.
     pub id: ConversationId,
-    /// Its kind.
     pub kind: ConversationKind,
     /// Whose platform's it is.
     pub tenant: &'a str,
-    /// A group's title.
     pub title: Option<&'a str>,
     /// What it is about.
     pub context: Option<&'a Context>,
-    /// Who begins it.
     pub created_by: UserId,
 }
 

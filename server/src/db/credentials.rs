@@ -6,9 +6,7 @@ use uuid::Uuid;
 
 /// What signing in needs to know.
 pub struct CredentialsRow {
-    /// The user.
     pub id: Uuid,
-    /// PHC string.
     pub password_hash: String,
     /// The operator has disabled the account.
     pub is_disabled: bool,

@@ -9,7 +9,6 @@ use kith_protocol::{DeviceId, UserId};
 
 /// A device that is signed in.
 pub struct DeviceRow {
-    /// Its id.
     pub id: Uuid,
     /// What it calls itself.
     pub name: String,
@@ -59,7 +58,6 @@ pub async fn revoked_since(
 
 /// A device that is not signed in.
 pub struct DeadRow {
-    /// Its id.
     pub id: Uuid,
     /// There is a row of it. Without one it is from before a restore, or its user was removed.
     pub is_known: bool,
@@ -133,12 +131,9 @@ pub async fn insert_parted(
     Ok(done.rows_affected() == 1)
 }
 
-/// Devices by column.
 #[derive(Default)]
 pub struct DeviceColumns {
-    /// Ids.
     pub ids: Vec<Uuid>,
-    /// Whose.
     pub users: Vec<Uuid>,
 }
 

@@ -18,7 +18,6 @@ pub struct LineageRow {
     pub incarnation_id: String,
 }
 
-/// Reads the lineage.
 pub async fn read(conn: &mut PgConnection) -> Result<LineageRow, sqlx::Error> {
     sqlx::query_as!(
         LineageRow,

@@ -6,21 +6,15 @@ use uuid::Uuid;
 
 /// An event that exists, without its payload.
 pub struct KnownRow {
-    /// The conversation.
     pub conversation_key: i64,
-    /// The event.
     pub id: Uuid,
-    /// Its place.
     pub seq: i64,
-    /// Whose it is.
     pub sender: Uuid,
     /// When it was numbered.
     pub ts: i64,
     /// Messages up to it.
     pub countable: i64,
-    /// The chain's value.
     pub chain: Vec<u8>,
-    /// Its kind.
     pub kind: String,
     /// What W3 compares.
     pub body_hash: Vec<u8>,
@@ -55,27 +49,17 @@ pub async fn known(
 /// Numbered events, by column.
 #[derive(Default)]
 pub struct EventColumns {
-    /// Conversations.
     pub keys: Vec<i64>,
-    /// Places.
     pub seqs: Vec<i64>,
-    /// Ids.
     pub ids: Vec<Uuid>,
-    /// Senders.
     pub senders: Vec<Uuid>,
-    /// Times.
     pub ts: Vec<i64>,
-    /// The senders' times.
     pub written_at: Vec<Option<i64>>,
     /// Messages up to each.
     pub countables: Vec<i64>,
-    /// Chain values.
     pub chains: Vec<Vec<u8>>,
-    /// Kinds.
     pub kinds: Vec<String>,
-    /// Targets.
     pub targets: Vec<Option<Uuid>>,
-    /// Bodies as JSON.
     pub bodies: Vec<String>,
     /// Hashes (W3).
     pub hashes: Vec<Vec<u8>>,
@@ -261,13 +245,10 @@ pub async fn chains_at(
 
 /// The newest edit, delete or pin of a message.
 pub struct RelationRow {
-    /// The message.
     pub target: Uuid,
     /// `edit`, `delete` or `pin`.
     pub kind: String,
-    /// Its place.
     pub seq: i64,
-    /// Its payload.
     pub body: Option<String>,
 }
 

@@ -16,7 +16,6 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// Classifies a failure.
     pub fn of(error: &sqlx::Error) -> Self {
         match error {
             sqlx::Error::Database(error) => error.code().map_or(Self::Statement, |code| Self::of_code(&code)),

@@ -3,7 +3,6 @@
 use kith_protocol::{DeviceId, UserId};
 use sqlx::PgConnection;
 
-/// A device's generations.
 pub struct GenerationRow {
     /// The one last issued.
     pub issued: i64,
@@ -19,7 +18,6 @@ pub struct GenerationRow {
 
 /// A generation that was issued.
 pub struct IssuedRow {
-    /// It.
     pub issued: i64,
     /// The user may have notifications that this device was not told of.
     pub has_notices: bool,

@@ -7,11 +7,8 @@ use uuid::Uuid;
 /// A head, read with its lock.
 #[derive(Debug, Clone)]
 pub struct HeadRow {
-    /// The conversation's key.
     pub conversation_key: i64,
-    /// The conversation.
     pub conversation_id: Uuid,
-    /// The newest seq.
     pub head: i64,
     /// Messages up to it.
     pub countable: i64,
@@ -83,21 +80,14 @@ pub async fn insert(conn: &mut PgConnection, key: i64, id: ConversationId) -> Re
 /// Where several heads come to stand, by column.
 #[derive(Default)]
 pub struct HeadColumns {
-    /// Keys.
     pub keys: Vec<i64>,
-    /// Newest seqs.
     pub heads: Vec<i64>,
-    /// Messages.
     pub countables: Vec<i64>,
-    /// Chain values.
     pub chains: Vec<Vec<u8>>,
-    /// Times.
     pub last_ts: Vec<i64>,
-    /// Access versions.
     pub access_versions: Vec<i64>,
 }
 
-/// Moves locked heads.
 pub async fn update(conn: &mut PgConnection, columns: &HeadColumns) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "UPDATE conversation_head AS h
@@ -131,9 +121,7 @@ pub async fn raise_access_version(conn: &mut PgConnection, key: i64) -> Result<(
 
 /// A member of a conversation.
 pub struct AudienceRow {
-    /// The conversation.
     pub conversation_id: Uuid,
-    /// The member.
     pub user_id: Uuid,
 }
 

@@ -17,7 +17,6 @@ pub struct HealthRow {
     pub is_superuser: bool,
     /// Connections of all clients.
     pub max_connections: i32,
-    /// PostgreSQL's clock.
     pub now: DateTime<Utc>,
     /// Whether this connection is encrypted.
     pub is_tls: bool,

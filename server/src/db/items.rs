@@ -6,9 +6,7 @@ use uuid::Uuid;
 
 /// A conversation as one user sees it.
 pub struct ItemRow {
-    /// The conversation's key.
     pub key: i64,
-    /// The conversation.
     pub id: Uuid,
     /// `direct` or `group`.
     pub kind: String,
@@ -24,7 +22,6 @@ pub struct ItemRow {
     pub countable: i64,
     /// The chain's value there.
     pub chain: Vec<u8>,
-    /// Its time.
     pub last_ts: i64,
     /// Read up to here.
     pub read_seq: i64,
@@ -34,11 +31,9 @@ pub struct ItemRow {
     pub delivered_seq: i64,
     /// Marked unread by hand.
     pub unread_flag: bool,
-    /// Muted until.
     pub mute_until: i64,
     /// Pinned in the list.
     pub pin: bool,
-    /// Archived.
     pub archive: bool,
     /// Hidden while the head is not above this.
     pub hidden_at_seq: Option<i64>,
@@ -174,13 +169,9 @@ pub async fn member_counts(conn: &mut PgConnection, keys: &[i64]) -> Result<Vec<
 
 /// A member in a heads item.
 pub struct ItemMemberRow {
-    /// The conversation.
     pub conversation_key: i64,
-    /// The user.
     pub user_id: Uuid,
-    /// The role.
     pub role: String,
-    /// The profile's version.
     pub profile_version: i64,
 }
 

@@ -3,7 +3,6 @@
 use rand::RngExt;
 use sqlx::PgConnection;
 
-/// A key.
 pub struct KeyRow {
     /// Its name, in every token that it signs.
     pub kid: String,

@@ -59,7 +59,6 @@ pub struct LaneConnection {
 
 /// A connection for one batch.
 pub struct Taken {
-    /// The connection.
     pub conn: PoolConnection<Postgres>,
     /// Whether nothing was done on it before: it may lead to another database than the last one.
     pub is_new: bool,

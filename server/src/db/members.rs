@@ -6,11 +6,8 @@ use sqlx::PgConnection;
 use std::collections::HashMap;
 use uuid::Uuid;
 
-/// An active member.
 pub struct MemberRow {
-    /// The conversation.
     pub conversation_key: i64,
-    /// The user.
     pub user_id: Uuid,
     /// `owner`, `admin` or `member`.
     pub role: String,
@@ -32,11 +29,8 @@ pub async fn active(conn: &mut PgConnection, keys: &[i64]) -> Result<Vec<MemberR
 
 /// An interval of somebody's membership.
 pub struct IntervalRow {
-    /// The conversation.
     pub conversation_key: i64,
-    /// The user.
     pub user_id: Uuid,
-    /// Its first seq.
     pub from_seq: i64,
     /// Its last seq, if it has ended.
     pub to_seq: Option<i64>,
@@ -132,9 +126,7 @@ pub async fn insert_first(
 /// Changes of several people's memberships, by column; each person once.
 #[derive(Default)]
 pub struct MemberColumns {
-    /// Who.
     pub users: Vec<Uuid>,
-    /// Their roles.
     pub roles: Vec<String>,
     /// The events that change them.
     pub seqs: Vec<i64>,
@@ -216,7 +208,6 @@ pub async fn remove(conn: &mut PgConnection, key: i64, gone: &MemberColumns) -> 
     Ok(())
 }
 
-/// Changes members' roles.
 pub async fn set_roles(conn: &mut PgConnection, key: i64, new: &MemberColumns) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "UPDATE members AS m SET role = n.role
@@ -306,9 +297,7 @@ pub async fn active_among(
 
 /// A member for a list.
 pub struct ListedRow {
-    /// The user.
     pub user_id: Uuid,
-    /// The role.
     pub role: String,
 }
 
@@ -332,9 +321,7 @@ pub async fn list(
     .await
 }
 
-/// A member's markers.
 pub struct MarkerRow {
-    /// The user.
     pub user_id: Uuid,
     /// Stored on some device up to here.
     pub delivered_seq: i64,
@@ -357,7 +344,6 @@ pub async fn markers(conn: &mut PgConnection, key: i64, limit: i64) -> Result<Ve
 
 /// A delivered marker that rose.
 pub struct DeliveredRow {
-    /// The conversation.
     pub conversation_id: Uuid,
     /// Delivered up to here.
     pub delivered_seq: i64,
@@ -405,11 +391,9 @@ pub struct OwnColumns {
     pub delivered_seq: i64,
     /// Marked unread by hand.
     pub unread_flag: bool,
-    /// Muted until.
     pub mute_until: i64,
     /// Pinned in the list.
     pub pin: bool,
-    /// Archived.
     pub archive: bool,
     /// Hidden while the head is not above this.
     pub hidden_at_seq: Option<i64>,

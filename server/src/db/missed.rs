@@ -28,13 +28,10 @@ pub async fn stand(conn: &mut PgConnection) -> Result<StandRow, sqlx::Error> {
 
 /// A part of a log that committed.
 pub struct StretchRow {
-    /// The conversation's key.
     pub key: i64,
-    /// The conversation.
     pub id: Uuid,
     /// The first of its seqs.
     pub low: i64,
-    /// The last one.
     pub high: i64,
 }
 
@@ -80,9 +77,7 @@ pub async fn key(conn: &mut PgConnection, conversation: Uuid) -> Result<Option<i
 
 /// Who sees a part of a log.
 pub struct SeesRow {
-    /// The user.
     pub user_id: Uuid,
-    /// From here on.
     pub from_seq: i64,
     /// Up to here, if it has ended.
     pub to_seq: Option<i64>,

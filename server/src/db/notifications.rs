@@ -8,15 +8,11 @@ use uuid::Uuid;
 
 /// A notification to be stored.
 pub struct New<'a> {
-    /// Its id.
     pub id: EventId,
     /// What it is about.
     pub kind: &'a str,
-    /// One line.
     pub title: &'a str,
-    /// The rest.
     pub text: &'a str,
-    /// For programs.
     pub data: &'a Value,
 }
 

@@ -38,7 +38,6 @@ pub async fn among(
     Ok(rows.into_iter().map(|row| (row.conversation_key, row.target)).collect())
 }
 
-/// Pins messages.
 pub async fn put(conn: &mut PgConnection, keys: &[i64], targets: &[Uuid]) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "INSERT INTO pins (conversation_key, target) SELECT * FROM UNNEST($1::bigint[], $2::uuid[])
@@ -51,7 +50,6 @@ pub async fn put(conn: &mut PgConnection, keys: &[i64], targets: &[Uuid]) -> Res
     Ok(())
 }
 
-/// Unpins messages.
 pub async fn take(conn: &mut PgConnection, keys: &[i64], targets: &[Uuid]) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "DELETE FROM pins AS p USING UNNEST($1::bigint[], $2::uuid[]) AS off (key, target)

@@ -6,11 +6,8 @@ use uuid::Uuid;
 
 /// An emoji of a message.
 pub struct EmojiRow {
-    /// The conversation.
     pub conversation_key: i64,
-    /// The message.
     pub target: Uuid,
-    /// The emoji.
     pub emoji: String,
     /// How many people have it on.
     pub users: i64,
@@ -38,15 +35,10 @@ pub async fn emoji(
     .await
 }
 
-/// A reaction.
 pub struct ReactionRow {
-    /// The conversation.
     pub conversation_key: i64,
-    /// The message.
     pub target: Uuid,
-    /// Whose.
     pub sender: Uuid,
-    /// Which emoji.
     pub emoji: String,
 }
 
@@ -73,16 +65,11 @@ pub async fn of(
     .await
 }
 
-/// Reactions by column.
 #[derive(Default)]
 pub struct ReactionColumns {
-    /// Conversations.
     pub keys: Vec<i64>,
-    /// Messages.
     pub targets: Vec<Uuid>,
-    /// Emoji.
     pub emoji: Vec<String>,
-    /// Whose.
     pub senders: Vec<Uuid>,
     /// Places of the events; not needed for what is taken off.
     pub seqs: Vec<i64>,
@@ -105,7 +92,6 @@ pub async fn put(conn: &mut PgConnection, on: &ReactionColumns) -> Result<(), sq
     Ok(())
 }
 
-/// Takes reactions off.
 pub async fn take(conn: &mut PgConnection, off: &ReactionColumns) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "DELETE FROM reactions AS r
@@ -132,11 +118,8 @@ pub async fn clear(conn: &mut PgConnection, key: i64, target: Uuid) -> Result<()
 
 /// A reaction as a page lists it.
 pub struct ListedRow {
-    /// The message.
     pub target: Uuid,
-    /// Whose.
     pub sender: Uuid,
-    /// Which emoji.
     pub emoji: String,
     /// How many people have this emoji on.
     pub users: i64,

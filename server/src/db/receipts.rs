@@ -6,9 +6,7 @@ use uuid::Uuid;
 /// Markers as asked for, by column: a person and conversation once, and at most one conversation that a person reads.
 #[derive(Debug, Default)]
 pub struct ReceiptColumns {
-    /// Whose.
     pub users: Vec<Uuid>,
-    /// Where.
     pub conversations: Vec<Uuid>,
     /// Stored on some device up to here.
     pub delivered: Vec<i64>,
@@ -19,9 +17,7 @@ pub struct ReceiptColumns {
 /// A marker of an active member, and what became of it.
 #[derive(Debug)]
 pub struct ReceiptRow {
-    /// Whose.
     pub user_id: Uuid,
-    /// Where.
     pub conversation_id: Uuid,
     /// Whether it would rise.
     pub rises: bool,
@@ -32,9 +28,7 @@ pub struct ReceiptRow {
 /// The own state of a member whose markers have risen.
 #[derive(Debug, serde::Deserialize)]
 pub struct RisenRow {
-    /// The conversation's key.
     pub key: i64,
-    /// The newest seq.
     pub head: i64,
     /// Whether the read marker was asked to rise: then the own state is another one.
     pub reads: bool,
@@ -46,11 +40,9 @@ pub struct RisenRow {
     pub delivered_seq: i64,
     /// Marked unread by hand.
     pub unread_flag: bool,
-    /// Muted until.
     pub mute_until: i64,
     /// Pinned in the list.
     pub pin: bool,
-    /// Archived.
     pub archive: bool,
     /// Hidden while the head is not above this.
     pub hidden_at_seq: Option<i64>,

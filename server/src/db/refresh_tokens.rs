@@ -11,7 +11,6 @@ pub struct TokenRow {
     pub device_id: Uuid,
     /// What that device calls itself.
     pub device_name: String,
-    /// Its user.
     pub user_id: Uuid,
     /// The number of the device's newest token.
     pub newest_number: i64,

@@ -38,7 +38,6 @@ impl ProfileRow {
     }
 }
 
-/// Adds a user.
 pub async fn insert(
     conn: &mut PgConnection,
     id: UserId,
@@ -58,18 +57,12 @@ pub async fn insert(
     Ok(())
 }
 
-/// Users by column.
 #[derive(Default)]
 pub struct UserColumns {
-    /// Ids.
     pub ids: Vec<Uuid>,
-    /// User names.
     pub usernames: Vec<String>,
-    /// What others read.
     pub display_names: Vec<String>,
-    /// Addresses.
     pub emails: Vec<Option<String>>,
-    /// PHC strings.
     pub password_hashes: Vec<String>,
 }
 
@@ -147,9 +140,7 @@ pub async fn set_display_name(
 
 /// An account as the operator lists it.
 pub struct ListedRow {
-    /// Its user name.
     pub username: String,
-    /// What others read.
     pub display_name: String,
     /// When it was made.
     pub created_at: DateTime<Utc>,

@@ -28,15 +28,12 @@ const INTERVAL_BYTES: u64 = 128;
 pub struct Access {
     /// The version that this was read at.
     pub version: i64,
-    /// Direct or group.
     pub kind: ConversationKind,
-    /// Whose platform's.
     pub tenant: Arc<str>,
     /// Whether it takes no more events.
     pub is_closed: bool,
     /// Whether it is direct, and one of the two has blocked the other.
     pub is_blocked: bool,
-    /// The active members.
     pub members: BTreeMap<UserId, Role>,
     /// Their ids, shared with whatever is published to them.
     pub audience: Arc<[UserId]>,
@@ -117,12 +114,10 @@ impl AccessCache {
         self.0.insert(conversation, Remembered { access, head });
     }
 
-    /// Forgets a conversation.
     pub fn forget(&mut self, conversation: ConversationId) {
         self.0.remove(&conversation);
     }
 
-    /// Forgets everything.
     pub fn clear(&mut self) {
         self.0.clear();
     }

@@ -66,7 +66,6 @@ impl Annotations {
         if edits < limits::MESSAGE_EDITS_MAX { Ok(()) } else { Err(ErrorCode::TooLarge) }
     }
 
-    /// Counts an edit.
     pub fn edit(&mut self, target: EventId) {
         *self.edits.entry(target).or_default() += 1;
     }

@@ -42,13 +42,10 @@ pub type Stored = BTreeMap<UserId, i64>;
 /// What a batch has led to.
 #[derive(Default)]
 pub struct Committed {
-    /// By job.
     pub results: Vec<Results>,
-    /// In order.
     pub published: Vec<Published>,
     /// Who gets heads before the events.
     pub announce: Vec<(UserId, ConversationId)>,
-    /// What was erased.
     pub erased: Stored,
 }
 
@@ -256,13 +253,11 @@ fn is_free(content: &EventContent) -> bool {
 
 /// Numbers what is new, for the insert and for those who are told.
 pub(super) struct Numbering<'a> {
-    /// For the insert.
     pub columns: &'a mut EventColumns,
     /// For those who are told.
     pub published: &'a mut Vec<Published>,
     /// The people whom these jobs would add.
     pub additions: &'a mut Additions,
-    /// The server's clock.
     pub now: i64,
 }
 

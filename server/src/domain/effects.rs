@@ -18,35 +18,27 @@ use uuid::Uuid;
 pub enum Effect {
     /// A message and its edits lose their payload (W9).
     Redacted {
-        /// The message.
         target: EventId,
     },
     /// Somebody sees the log from `seq` on.
     Added {
-        /// Who.
         user: UserId,
-        /// As what.
         role: Role,
         /// The event that adds.
         seq: Seq,
     },
     /// Somebody sees the log up to `seq`.
     Removed {
-        /// Who.
         user: UserId,
         /// The event that removes.
         seq: Seq,
     },
-    /// Somebody's role changed.
     Role {
-        /// Whose.
         user: UserId,
-        /// To what.
         role: Role,
     },
     /// The group has another title.
     Titled {
-        /// Empty for none.
         text: String,
     },
 }

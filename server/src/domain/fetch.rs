@@ -15,7 +15,6 @@ use uuid::Uuid;
 
 /// A conversation as a reader sees it: which parts of it, and up to where.
 pub struct Reader {
-    /// Who reads.
     pub user: UserId,
     /// The row with the head and the own state.
     pub item: ItemRow,

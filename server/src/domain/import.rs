@@ -37,9 +37,7 @@ const EMAIL_BYTES_MAX: usize = 254;
 /// Somebody who is to get an account.
 #[derive(Clone)]
 pub struct Newcomer {
-    /// The user name.
     pub username: String,
-    /// What others read.
     pub display_name: String,
     /// Their address; nothing is sent to it.
     pub email: Option<String>,

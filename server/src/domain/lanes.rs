@@ -36,11 +36,9 @@ const ACKNOWLEDGED_WITHIN: Duration = Duration::from_millis(100);
 pub struct Lane {
     /// Takes jobs from here.
     pub queue: Arc<FairQueue>,
-    /// Writes here.
     pub connection: LaneConnection,
     /// Hands over what was committed.
     pub announcer: Announcer,
-    /// Counts.
     pub metrics: Metrics,
     /// Says whether commits succeed.
     pub pulse: Arc<Pulse>,

@@ -26,15 +26,11 @@ const AHEAD_MAX_MS: i64 = 300_000;
 /// An event that is in the log, without its payload.
 #[derive(Debug)]
 pub struct Known {
-    /// Its place.
     pub seq: Seq,
-    /// Whose.
     pub sender: UserId,
-    /// When.
     pub ts: TimestampMs,
     /// Messages up to it.
     pub countable: u64,
-    /// The chain's value.
     pub chain: Chain,
     /// Whether others can refer to it.
     pub is_message: bool,
@@ -47,15 +43,11 @@ pub struct Known {
 /// A conversation's log, its head locked.
 #[derive(Debug)]
 pub struct Log {
-    /// The conversation.
     pub id: ConversationId,
-    /// Its key.
     pub key: i64,
-    /// The newest seq.
     pub head: Seq,
     /// Messages up to it.
     pub countable: i64,
-    /// The chain's value.
     pub chain: Chain,
     /// The newest event's time.
     pub last_ts: i64,
@@ -67,7 +59,6 @@ pub struct Log {
     pub known: HashMap<EventId, Known>,
     /// What the new events do besides standing in the log.
     pub effects: Vec<Effect>,
-    /// Reactions and pins.
     pub annotations: Annotations,
     first_head: Seq,
 }

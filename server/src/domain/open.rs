@@ -24,17 +24,13 @@ use uuid::Uuid;
 
 /// What somebody wants to start.
 pub struct Opening {
-    /// Its id.
     pub id: ConversationId,
-    /// Direct or group.
     pub kind: ConversationKind,
     /// The other members; naming the caller is harmless.
     pub members: Vec<UserId>,
-    /// Groups only.
     pub title: Option<String>,
     /// What it is about.
     pub context: Option<Context>,
-    /// Checked already.
     pub first: Option<Item>,
 }
 
@@ -44,7 +40,6 @@ pub struct Opened {
     pub item: HeadsItem,
     /// Whether it is a new one.
     pub is_new: bool,
-    /// The caller's counter.
     pub user_seq: u64,
 }
 

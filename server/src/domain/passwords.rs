@@ -47,7 +47,6 @@ impl Work {
 /// What a verification found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verified {
-    /// The password fits.
     pub fits: bool,
     /// The stored hash is weaker than the settings demand.
     pub is_weak: bool,

@@ -10,11 +10,8 @@ use kith_protocol::{UserId, frame::ConversationKind};
 pub struct Start<'a> {
     /// Whose platform's conversation it would be.
     pub tenant: &'a str,
-    /// Direct or group.
     pub kind: ConversationKind,
-    /// Who starts it.
     pub user: UserId,
-    /// The other members.
     pub others: &'a [UserId],
 }
 
@@ -23,7 +20,6 @@ pub struct Start<'a> {
 pub struct Sending<'a> {
     /// Whose platform's conversation it is.
     pub tenant: &'a str,
-    /// Direct or group.
     pub kind: ConversationKind,
     /// Who sends: an active member.
     pub user: UserId,

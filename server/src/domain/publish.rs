@@ -46,11 +46,9 @@ const ENQUEUE_WITHIN: Duration = Duration::from_secs(5);
 pub struct Item {
     /// The sender's id for it.
     pub id: EventId,
-    /// Its content.
     pub content: EventContent,
     /// Its body as JSON, as it is stored and told.
     pub body_text: String,
-    /// The sender's clock.
     pub written_at: Option<i64>,
     /// What W3 compares.
     pub hash: [u8; 32],
@@ -108,7 +106,6 @@ impl Reply {
         Self(Some(Box::new(answer)))
     }
 
-    /// Answers.
     pub fn give(mut self, results: Results) {
         self.answer(results);
     }
@@ -135,22 +132,18 @@ impl std::fmt::Debug for Reply {
 /// Events of one sender for one conversation, in order.
 #[derive(Debug)]
 pub struct Job {
-    /// Where to.
     pub conversation: ConversationId,
     /// Who, from the token alone.
     pub sender: UserId,
-    /// What, not empty.
     pub items: Vec<Item>,
     /// Whether the sender has stored as much as they may.
     pub is_over_quota: bool,
-    /// When it came.
     pub since: Instant,
     /// Where the answer goes.
     pub reply: Reply,
 }
 
 impl Job {
-    /// Bytes of bodies.
     pub fn bytes(&self) -> usize {
         self.items.iter().map(|item| item.body_text.len()).sum()
     }
@@ -162,7 +155,6 @@ struct Asked {
     items: Vec<Item>,
     /// The first item of a bad form.
     refused: Option<(Option<EventId>, ErrorCode)>,
-    /// Those behind it.
     rest: Vec<Option<EventId>>,
 }
 

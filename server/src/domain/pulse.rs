@@ -26,7 +26,6 @@ impl Pulse {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A batch begins.
     pub fn begin(&self) {
         let mut state = self.state();
         state.since.get_or_insert_with(Instant::now);

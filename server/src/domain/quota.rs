@@ -28,7 +28,6 @@ const KNOWN_MAX: usize = 65_536;
 struct State {
     /// As last written or read.
     known: Cache<UserId, i64>,
-    /// Counted since.
     pending: BTreeMap<UserId, i64>,
 }
 

@@ -51,7 +51,6 @@ pub const BATCH_MAX: usize = 128;
 /// A marker that somebody moves.
 #[derive(Debug, Clone, Copy)]
 pub struct Receipt {
-    /// Where.
     pub conversation: ConversationId,
     /// Stored on some device up to here.
     pub delivered: Seq,

@@ -29,7 +29,6 @@ const HOMES_MAX: usize = 100_000;
 const ADDRESS_BURST: NonZeroU32 = NonZeroU32::new(60).unwrap();
 /// Refresh tokens that one address exchanges: a house full of people may come back at once.
 const REFRESHES_PER_S: NonZeroU32 = NonZeroU32::new(20).unwrap();
-/// And their burst.
 const REFRESHES_BURST: NonZeroU32 = NonZeroU32::new(600).unwrap();
 /// Refresh tokens that one device may exchange at once. It needs one in about ten minutes.
 const DEVICE_REFRESHES_BURST: NonZeroU32 = NonZeroU32::new(60).unwrap();

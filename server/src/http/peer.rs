@@ -11,10 +11,8 @@ use axum::{
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// The asker's address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerAddress {
-    /// As it is.
     pub address: IpAddr,
     /// What limits by address count it for: an IPv4 address, or the network of an IPv6 one. `None` for this machine
     /// itself, unless [`crate::Config::loopback_is_limited`]: a proxy in front stands for everybody behind it.

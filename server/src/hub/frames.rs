@@ -61,7 +61,6 @@ impl Frames {
         }
     }
 
-    /// The frames, complete.
     pub(super) fn finish(mut self) -> Vec<Arc<str>> {
         self.close_open();
         self.done

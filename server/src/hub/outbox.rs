@@ -55,7 +55,6 @@ impl Outbox {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts something in.
     pub fn push(&self, outgoing: Outgoing) {
         self.put([outgoing]);
     }

@@ -26,7 +26,6 @@ const KEPT_FRAMES_MAX: usize = 16 * limits::OUTBOUND_FRAMES_MAX;
 pub enum Topic {
     /// A member's markers in a conversation.
     Markers(ConversationId, UserId),
-    /// A person's profile.
     Profile(UserId),
     /// A person's own state in a conversation. It waits as a frame; between instances the newest is told again.
     Own(ConversationId, UserId),
@@ -35,11 +34,9 @@ pub enum Topic {
 /// A fact of which only the newest counts.
 #[derive(Debug, Clone)]
 pub struct Latest {
-    /// About what.
     pub topic: Topic,
     /// Rises with each change, so that one which is told late replaces nothing newer.
     pub version: (u64, u64),
-    /// The frame.
     pub json: Arc<str>,
 }
 
@@ -54,11 +51,8 @@ pub enum Outgoing {
     Ephemeral(Arc<str>),
     /// An event: becomes a hint when there is too much.
     Event {
-        /// Where.
         conversation: ConversationId,
-        /// Its place.
         seq: Seq,
-        /// As JSON.
         json: Arc<str>,
         /// When it was committed.
         since: Instant,

@@ -35,42 +35,28 @@ pub enum Outward {
     Log {
         /// Who, and of which conversation.
         announce: Vec<(UserId, ConversationId)>,
-        /// Numbered and committed.
         events: Vec<Published>,
     },
     /// A frame for all connections of these users.
     Frame {
         /// What it is about, if it is to be told again after a loss.
         topic: Option<Topic>,
-        /// Whose.
         users: Vec<UserId>,
-        /// The frame.
         json: Arc<str>,
     },
     /// A device was signed out.
-    Closed {
-        /// Which.
-        device: DeviceId,
-        /// The close code.
-        code: u16,
-    },
+    Closed { device: DeviceId, code: u16 },
     /// A device has a newer socket here.
     Replaced {
-        /// Whose.
         user: UserId,
-        /// Which.
         device: DeviceId,
         /// The newer socket's; those of lower ones are closed.
         generation: u64,
     },
     /// A block between two people.
-    Parted {
-        /// Both.
-        pair: [UserId; 2],
-    },
+    Parted { pair: [UserId; 2] },
     /// How present somebody is here.
     Presence {
-        /// Who.
         user: UserId,
         /// The most telling state of the connections here; `None` without any.
         state: Option<PresenceState>,
@@ -98,7 +84,6 @@ pub(super) enum Verdict {
     Gap,
 }
 
-/// A shard's windows.
 #[derive(Debug, Default)]
 pub(super) struct Windows(HashMap<ConversationId, Window>);
 

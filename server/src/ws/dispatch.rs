@@ -45,7 +45,6 @@ const WATCH_TRIES: usize = 5;
 /// A connection after its handshake that frames come from, by a socket or by an exchange.
 pub struct Session {
     state: AppState,
-    /// Where answers go.
     pub connection: Connection,
     /// When the token ends; `auth` moves it.
     pub expires_at: SystemTime,

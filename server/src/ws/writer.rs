@@ -12,7 +12,6 @@ const LAST_WORDS_WITHIN: Duration = Duration::from_secs(2);
 
 type Sink = SplitSink<WebSocket, Message>;
 
-/// Why writing ended.
 struct Ended {
     /// No byte was taken for too long.
     is_slow: bool,

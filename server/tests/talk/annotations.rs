@@ -4,7 +4,6 @@ use crate::support::{Line, World, about, member, message};
 use kith_protocol::{ConversationId, limits};
 use serde_json::{Value, json};
 
-/// Different emoji.
 fn emoji(number: usize) -> String {
     char::from_u32(0x1F400 + u32::try_from(number).unwrap()).unwrap().to_string()
 }

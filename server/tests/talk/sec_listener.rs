@@ -105,7 +105,6 @@ async fn sec_029_too_much_before_hello_is_refused_with_the_same_codes() {
 /// How a flood ended.
 struct Flood {
     code: u16,
-    /// Frames that left.
     sent: usize,
     lasted: Duration,
 }

@@ -215,7 +215,6 @@ impl Person {
     }
 }
 
-/// One connection.
 pub struct Line {
     pub socket: Socket,
     /// Frames that nobody has asked for yet.

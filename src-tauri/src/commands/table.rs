@@ -90,7 +90,6 @@ macro_rules! with_commands {
                 sign_out(wipe: bool) -> ();
                 /// Opens an `https:`, `http:` or `mailto:` link in the system's own program.
                 open_link(url: String) -> ();
-                /// The profile's settings.
                 get_settings() => Settings;
                 /// Replaces the profile's settings.
                 set_settings(settings: Settings) -> ();
@@ -113,7 +112,6 @@ macro_rules! with_commands {
                 look_for_update() => UpdateView;
                 /// Fetches, checks and installs the newer version that was found, and starts it. Nothing happens if none was.
                 install_update() -> ();
-                /// This app's version.
                 app_version() => String;
             }
         }

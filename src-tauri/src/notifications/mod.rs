@@ -44,13 +44,9 @@ const TEXT_CHARS_MAX: usize = 240;
 /// What is announced: the newest message of a conversation.
 #[derive(Debug, Clone)]
 pub(crate) struct Announcement {
-    /// Where.
     pub(crate) conversation: ConversationId,
-    /// The newest message.
     pub(crate) message: EventId,
-    /// The conversation's title.
     pub(crate) title: String,
-    /// Who wrote it.
     pub(crate) sender: String,
     /// Its text, one line.
     pub(crate) text: String,
@@ -123,7 +119,6 @@ pub(crate) struct Notifier {
 }
 
 impl Notifier {
-    /// Starts the task.
     pub(crate) fn start(app: AppHandle, profile_dir: &Path) -> Self {
         let (orders, waiting) = mpsc::channel(ORDERS_MAX);
         let announced = profile_dir.join("announced.json");

@@ -53,20 +53,16 @@ pub(crate) enum UpdateView {
         /// When it was asked last.
         looked_at: Option<TimestampMs>,
     },
-    /// Being asked.
     Looking,
     /// A newer version is there.
     Available {
-        /// Its version.
         version: String,
         /// What is new, plain text of at most 2,000 characters.
         notes: String,
     },
     /// It is being fetched.
     Loading {
-        /// Its version.
         version: String,
-        /// Bytes so far.
         #[cfg_attr(test, ts(type = "number"))]
         done: u64,
         /// Bytes in all, if the server says so.
@@ -75,7 +71,6 @@ pub(crate) enum UpdateView {
     },
     /// It is being put in the place of this one; the system may ask for a password.
     Installing {
-        /// Its version.
         version: String,
     },
     /// It did not work, and nothing has changed.
@@ -164,7 +159,6 @@ impl Updates {
         }
     }
 
-    /// What is known.
     pub(crate) fn view(&self) -> UpdateView {
         self.view.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -303,7 +297,6 @@ async fn manifest(app: &AppHandle, source: &Source, place: &Place) -> Result<Opt
     }
 }
 
-/// The local clock.
 fn now() -> TimestampMs {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     TimestampMs(u64::try_from(since.as_millis()).unwrap_or_default())

@@ -11,7 +11,6 @@ const PULLS_MAX: usize = 12;
 /// The newest conversations, which are caught up before the rest.
 const NEWEST: usize = 20;
 
-/// Earlier ones first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Urgency {
     Requested,

@@ -18,7 +18,6 @@ pub(super) struct Line {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
 }
 
-/// What comes.
 pub(super) enum Incoming {
     Frame(Value),
     Closed(u16),

@@ -32,7 +32,6 @@ impl Device {
     }
 }
 
-/// What somebody does.
 pub(super) enum Operation {
     /// A frame on a device's connection.
     Frame(usize, Value),

@@ -244,7 +244,6 @@ impl Agent {
         Some((status, is_armed))
     }
 
-    /// Kills its process.
     pub async fn kill(&mut self) {
         if let Some(incarnation) = &mut self.incarnation {
             // It may have ended by itself.
@@ -261,7 +260,6 @@ impl Agent {
         }
     }
 
-    /// Ends in order.
     pub async fn quit(&mut self) -> Result<()> {
         self.order(&Order::Quit).await?;
         if let Some(incarnation) = &mut self.incarnation {

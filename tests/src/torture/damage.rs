@@ -14,7 +14,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Bytes.
 const PAGE: usize = 4_096;
 /// What SQLite puts before a log of writes, and before each page in it, bytes.
 const WAL_HEADER: usize = 32;
@@ -25,7 +24,6 @@ const PAGES_MAX: usize = 6;
 const SPARED: &str =
     "'outbox', 'drafts', 'conversations', 'meta', 'sqlite_schema', 'sqlite_stat1', 'sqlite_stat4'";
 
-/// What was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Damage {
     pub pages: usize,

@@ -15,29 +15,56 @@ const DAY_MS: i64 = 24 * 3_600_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// The engine's process is killed and comes back after a while.
-    KillAgent { agent: usize, back_after: Duration },
+    KillAgent {
+        agent: usize,
+        back_after: Duration,
+    },
     /// The server's process is killed and comes back after a while.
-    KillServer { back_after: Duration },
+    KillServer {
+        back_after: Duration,
+    },
     /// PostgreSQL ends as in a crash and starts again.
     RestartDatabase,
     /// Nothing passes for a while, nothing is cut.
-    Stall { agent: usize, during: Duration },
+    Stall {
+        agent: usize,
+        during: Duration,
+    },
     /// Open connections stay open and deaf.
-    HalfOpen { agent: usize },
+    HalfOpen {
+        agent: usize,
+    },
     /// Bytes pass slowly for a while.
-    Slow { agent: usize, bytes_per_s: u32, during: Duration },
+    Slow {
+        agent: usize,
+        bytes_per_s: u32,
+        during: Duration,
+    },
     /// Nobody reaches the server for a while.
-    AllDown { during: Duration },
+    AllDown {
+        during: Duration,
+    },
     /// There is no space on an engine's disk for a while.
-    FullDisk { agent: usize, during: Duration },
+    FullDisk {
+        agent: usize,
+        during: Duration,
+    },
     /// The engine's process is killed, pages of its file are corrupted, and it comes back. It may send what it has before.
-    Damage { agent: usize, after_sending: bool, back_after: Duration },
-    /// Copies the database.
+    Damage {
+        agent: usize,
+        after_sending: bool,
+        back_after: Duration,
+    },
     BackUp,
     /// Restores the newest copy. The server starts again after a while.
-    Restore { back_after: Duration },
+    Restore {
+        back_after: Duration,
+    },
     /// An engine's clock jumps: so wrong it is from then on, over all its incarnations.
-    Clock { agent: usize, wrong_by_ms: i64 },
+    Clock {
+        agent: usize,
+        wrong_by_ms: i64,
+    },
 }
 
 impl Fault {
@@ -89,7 +116,6 @@ enum Kind {
 /// How a connection is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cut {
-    /// At once.
     Now,
     /// In the middle of what passes after so many bytes.
     After(u32),

@@ -42,7 +42,6 @@ impl Waiting {
     }
 }
 
-/// A whole file.
 #[derive(Debug, Default)]
 pub struct File {
     pub conversations: BTreeMap<ConversationId, Stored>,

@@ -45,7 +45,6 @@ const REST_WITHIN: Duration = Duration::from_secs(120);
 const REST_SHARE: f64 = 0.5;
 const JUDGE_EVERY: Duration = Duration::from_millis(500);
 
-/// What to run.
 #[derive(Debug, Clone)]
 pub struct Plan {
     pub seed: u64,
@@ -55,7 +54,6 @@ pub struct Plan {
     pub pause: Duration,
     /// Whether the server is restored from backups.
     pub with_restores: bool,
-    /// The programs.
     pub server: PathBuf,
     pub agent: PathBuf,
 }

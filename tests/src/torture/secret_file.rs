@@ -43,7 +43,6 @@ impl SecretFile {
             .map_err(|_| SecretError::Unusable)
     }
 
-    /// The database's key.
     pub fn database_key(&self) -> Option<Vec<u8>> {
         let entries = self.read().ok()?;
         let found = entries.iter().find(|(name, _)| name.contains("\nkey "))?;

@@ -83,7 +83,6 @@ impl Server {
         self.child.try_wait().ok().flatten()
     }
 
-    /// Kills it.
     pub async fn kill(mut self) {
         // It may have ended by itself.
         let _ = self.child.kill().await;

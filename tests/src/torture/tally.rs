@@ -5,7 +5,6 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 /// Findings that are shown; the counts say how many there are.
 const SHOWN_MAX: usize = 40;
 
-/// What is wrong.
 #[derive(Debug, Default, Clone)]
 pub struct Findings {
     pub lost: Vec<String>,

@@ -7,7 +7,6 @@ use sqlx::PgPool;
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
-/// An event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fact {
     pub seq: i64,
@@ -48,7 +47,6 @@ impl Membership {
     }
 }
 
-/// A conversation.
 #[derive(Debug, Default)]
 pub struct Log {
     pub head: i64,
@@ -61,7 +59,6 @@ pub struct Log {
 pub struct Outcome {
     pub text: String,
     pub is_deleted: bool,
-    /// Emoji and user.
     pub reactions: BTreeSet<(String, UserId)>,
 }
 
@@ -138,7 +135,6 @@ impl Log {
 type EventColumns = (Uuid, i64, Uuid, Uuid, String, Option<Uuid>, i64, Vec<u8>, Option<String>);
 type MemberColumns = (Uuid, Uuid, bool, i64, Vec<i64>, Vec<Option<i64>>);
 
-/// Reads everything.
 pub async fn read(database: &str) -> Result<BTreeMap<ConversationId, Log>> {
     let pool = PgPool::connect(database).await?;
     let mut logs: BTreeMap<ConversationId, Log> = BTreeMap::new();

@@ -4,21 +4,27 @@ use kith_protocol::{ConversationId, EventId, UserId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// To an agent.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "order", rename_all = "snake_case")]
 pub enum Order {
-    /// Make a group.
-    Group { title: String, members: Vec<UserId> },
+    Group {
+        title: String,
+        members: Vec<UserId>,
+    },
     /// Begin a direct conversation.
-    Direct { user: UserId },
+    Direct {
+        user: UserId,
+    },
     /// Write until told otherwise, with a pause of about so many milliseconds between two operations.
-    Write { pause_ms: u64 },
+    Write {
+        pause_ms: u64,
+    },
     /// Do nothing more, look at everything, and report.
     Rest,
     /// The clock is wrong from now on.
-    Clock { wrong_by_ms: i64 },
-    /// End in order.
+    Clock {
+        wrong_by_ms: i64,
+    },
     Quit,
 }
 
@@ -50,7 +56,6 @@ impl Operation {
     }
 }
 
-/// From an agent.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "said", rename_all = "snake_case")]
 pub enum Said {

@@ -57,7 +57,6 @@ impl Bus {
         [("DBUS_SESSION_BUS_ADDRESS", self.address.clone())]
     }
 
-    /// Where it is.
     pub fn address(&self) -> &str {
         &self.address
     }

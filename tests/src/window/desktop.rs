@@ -38,7 +38,6 @@ impl Notification {
         until("notifications on the screen", look, |seen| *seen == Some(count)).await;
     }
 
-    /// Clicks the newest.
     pub async fn click() -> Result<()> {
         run("dunstctl", &["action", "0"]).await.map(drop)
     }
@@ -52,7 +51,6 @@ impl Notification {
         Ok(entries.iter().map(|e| Self { summary: text(e, "summary"), body: text(e, "body") }).collect())
     }
 
-    /// Empties the screen.
     pub async fn clear() -> Result<()> {
         run("dunstctl", &["close-all"]).await.map(drop)
     }
@@ -100,7 +98,6 @@ pub async fn windows_of(pid: u32) -> Result<Vec<(String, String)>> {
     Ok(rows.collect())
 }
 
-/// The process's window.
 pub(super) async fn window_of(pid: u32) -> Result<String> {
     let look = || async { windows_of(pid).await.unwrap_or_default() };
     let windows = until("the app's window", look, |windows| !windows.is_empty()).await;

@@ -37,7 +37,6 @@ pub struct Logged {
 }
 
 impl Stage {
-    /// Starts the server.
     pub async fn set() -> Result<Self> {
         let mut stage = Self {
             app: env::var(APP).with_context(|| format!("{APP} names the app"))?,
@@ -51,7 +50,6 @@ impl Stage {
         Ok(stage)
     }
 
-    /// The server's address.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
@@ -131,7 +129,6 @@ impl Stage {
         Window::open(&self.app, profile, self.data_dir(), arguments, environment).await
     }
 
-    /// The app's program.
     pub fn app(&self) -> &Path {
         Path::new(&self.app)
     }

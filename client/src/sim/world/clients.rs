@@ -56,7 +56,6 @@ pub(crate) struct Client {
     pub acked: Vec<(ConversationId, EventId, Seq)>,
     /// What the machine has decided and the store is still busy with.
     writing: Option<Decided>,
-    /// What came meanwhile.
     waiting: VecDeque<Input>,
     /// How far each conversation was when this device was first in sync: nothing up to there is news.
     pub known_from: BTreeMap<ConversationId, Seq>,
@@ -64,7 +63,6 @@ pub(crate) struct Client {
     pub is_synced: bool,
     /// Messages that were announced.
     pub announced: BTreeMap<ConversationId, u64>,
-    /// Power was lost.
     pub power_cuts: u64,
 }
 

@@ -3,7 +3,6 @@
 
 use crate::{store::messages, view::SearchView};
 
-/// Hits asked for.
 pub(crate) const LIMIT: usize = 5;
 /// What is in the store.
 pub(crate) const LINES: [&str; 9] = [

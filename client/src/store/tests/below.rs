@@ -15,7 +15,6 @@ pub(crate) fn pages_of_events(db: &Db<'_>) -> Result<Vec<usize>, ClientError> {
     Ok(pages.into_iter().map(|page| page as usize).collect())
 }
 
-/// Reads the log.
 pub(crate) fn read_events(db: &Db<'_>) -> Result<u32, ClientError> {
     Ok(db.conn.query_row("SELECT count(body) FROM events NOT INDEXED", [], |row| row.get(0))?)
 }

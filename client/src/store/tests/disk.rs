@@ -34,7 +34,6 @@ pub(in crate::store) fn clock() -> Option<TimestampMs> {
     CLOCK.get()
 }
 
-/// A user's database.
 pub(crate) struct Disk {
     me: UserId,
     folder: TempDir,

@@ -182,7 +182,6 @@ impl Fixture {
         event
     }
 
-    /// Somebody writes something.
     pub(super) fn says(&mut self, sender: UserId, text: &str) -> Event {
         self.number(sender, EventId::mint(), &message(text))
     }

@@ -22,7 +22,6 @@ struct Shared {
     socket: PathBuf,
     /// Whether nothing is passed on, and the number of the first connection that ever is.
     silent: watch::Sender<(bool, u64)>,
-    /// Connections so far.
     connections: AtomicU64,
     /// The answer to what holds these bytes goes no further, and its connection is cut.
     swallow: Mutex<Option<Vec<u8>>>,

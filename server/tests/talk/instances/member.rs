@@ -23,7 +23,6 @@ const WRITES_EVERY: Duration = Duration::from_millis(50);
 /// A connection that does not come about in this time is tried elsewhere.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
-/// What came.
 #[derive(Default)]
 pub struct Seen {
     /// By conversation: the ids by seq.
@@ -107,7 +106,6 @@ struct Line<'a> {
     socket: Socket,
     ticks: Interval,
     on_its_way: bool,
-    /// On this connection.
     pushed: HashSet<(ConversationId, u64)>,
     generation: u64,
 }

@@ -5,10 +5,8 @@ use kith_protocol::{ConversationId, DeviceId, UserId};
 
 /// Said while the ex-member was there.
 pub const BEFORE: &str = "said before the removal";
-/// And afterwards.
 pub const AFTER: &str = "said after the removal";
 
-/// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Who {
     Owner,

@@ -7,15 +7,7 @@ export type AccountView = {
 /**
  * The server's address, without a trailing slash.
  */
-server: string,
-/**
- * Oneself.
- */
-me: PersonView,
-/**
- * This installation.
- */
-device: DeviceId,
+server: string, me: PersonView, device: DeviceId,
 /**
  * Where the secrets are.
  */
@@ -36,11 +28,7 @@ order: number, } | { "at": "from",
 /**
  * An entry's `order`.
  */
-order: number, } | { "at": "around",
-/**
- * Which.
- */
-id: EventId, } | { "at": "first_unread" };
+order: number, } | { "at": "around", id: EventId, } | { "at": "first_unread" };
 
 /**
  * What the interface shows first.
@@ -69,11 +57,7 @@ username: string | null,
 /**
  * The file cannot be opened, whatever the passphrase.
  */
-trouble: LockedTrouble | null, } | { "state": "signed_in",
-/**
- * The account.
- */
-account: AccountView,
+trouble: LockedTrouble | null, } | { "state": "signed_in", account: AccountView,
 /**
  * Its database was damaged, and the user has not seen what became of it.
  */
@@ -107,11 +91,7 @@ link?: string | null, };
 /**
  * Everything about one conversation, for its header and its details.
  */
-export type ConversationDetail = {
-/**
- * The list's row.
- */
-conversation: ConversationView,
+export type ConversationDetail = { conversation: ConversationView,
 /**
  * Who is in it, by name.
  */
@@ -134,15 +114,7 @@ export type ConversationKind = "direct" | "group";
 /**
  * A row of the conversation list.
  */
-export type ConversationView = {
-/**
- * Which.
- */
-id: ConversationId,
-/**
- * Direct or group.
- */
-kind: ConversationKind,
+export type ConversationView = { id: ConversationId, kind: ConversationKind,
 /**
  * The peer's name, the group's title, or its members' names.
  */
@@ -154,19 +126,11 @@ peer: PersonView | null,
 /**
  * What it is about on the platform.
  */
-context: Context | null,
-/**
- * How many members.
- */
-member_count: number,
+context: Context | null, member_count: number,
 /**
  * One's own role; `None` once left or removed: it can be read, not written.
  */
-my_role: Role | null,
-/**
- * The last line.
- */
-preview: PreviewView | null,
+my_role: Role | null, preview: PreviewView | null,
 /**
  * For the order: the newest of last event, last local message, creation.
  */
@@ -186,11 +150,7 @@ mute: TimestampMs,
 /**
  * Pinned in the list.
  */
-pin: boolean,
-/**
- * Archived.
- */
-archive: boolean,
+pin: boolean, archive: boolean,
 /**
  * The text not yet sent.
  */
@@ -202,33 +162,15 @@ draft_conflict: string | null,
 /**
  * Who types at the moment.
  */
-typing: Array<PersonView>,
-/**
- * The peer's presence.
- */
-presence: PresenceView | null,
+typing: Array<PersonView>, presence: PresenceView | null,
 /**
  * Created here and not confirmed by the server yet.
  */
 is_local: boolean, };
 
-/**
- * What diagnostics count.
- */
 export type Counter = "gap_pulls" | "full_heads" | "duplicates" | "forks" | "orphans" | "checks" | "repairs" | "driver_restarts" | "writer_restarts";
 
-/**
- * One counter.
- */
-export type CounterView = {
-/**
- * What was counted.
- */
-counter: Counter,
-/**
- * How often.
- */
-count: number, };
+export type CounterView = { counter: Counter, count: number, };
 
 /**
  * One installation of one user.
@@ -242,23 +184,11 @@ export type DiagnosticsView = {
 /**
  * `name/version`.
  */
-app: string,
-/**
- * The server's address.
- */
-server: string,
-/**
- * This installation.
- */
-device: DeviceId,
+app: string, server: string, device: DeviceId,
 /**
  * The lineage of the server's database, once it was told.
  */
-epoch: string | null,
-/**
- * The connection.
- */
-link: LinkView,
+epoch: string | null, link: LinkView,
 /**
  * When this was read.
  */
@@ -299,43 +229,15 @@ counters: Array<CounterView>, };
 /**
  * A change notice. Notices are bounded and gathered: many changes of one thing may arrive as one.
  */
-export type EngineEvent = { "type": "app_changed" } | { "type": "status_changed",
-/**
- * As it stands.
- */
-status: StatusView, } | { "type": "conversations_changed",
+export type EngineEvent = { "type": "app_changed" } | { "type": "status_changed", status: StatusView, } | { "type": "conversations_changed",
 /**
  * Which rows; empty for all of them.
  */
-conversations: Array<ConversationId>, } | { "type": "timeline_changed",
-/**
- * Which conversation.
- */
-conversation: ConversationId, } | { "type": "typing_changed",
-/**
- * Which conversation.
- */
-conversation: ConversationId,
+conversations: Array<ConversationId>, } | { "type": "timeline_changed", conversation: ConversationId, } | { "type": "typing_changed", conversation: ConversationId,
 /**
  * Who types, oneself excluded.
  */
-people: Array<PersonView>, } | { "type": "presence_changed" } | { "type": "outbox_changed" } | { "type": "message_arrived",
-/**
- * Where.
- */
-conversation: ConversationId,
-/**
- * The conversation's title.
- */
-title: string,
-/**
- * The newest message.
- */
-message: EventId,
-/**
- * Who wrote it.
- */
-sender_id: UserId,
+people: Array<PersonView>, } | { "type": "presence_changed" } | { "type": "outbox_changed" } | { "type": "message_arrived", conversation: ConversationId, title: string, message: EventId, sender_id: UserId,
 /**
  * Their name as far as it is known.
  */
@@ -347,15 +249,7 @@ text: string,
 /**
  * How many arrived together (after an absence: one notice a conversation).
  */
-count: number, } | { "type": "messages_read",
-/**
- * Which conversation.
- */
-conversation: ConversationId, } | { "type": "problem",
-/**
- * Branch on this.
- */
-problem: Problem, } | { "type": "missed" };
+count: number, } | { "type": "messages_read", conversation: ConversationId, } | { "type": "problem", problem: Problem, } | { "type": "missed" };
 
 /**
  * Why something was refused. A closed list; a code of a later version reads as `unsupported`.
@@ -426,19 +320,8 @@ with: string,
 /**
  * What it is about on the platform.
  */
-context: Context | null, } | { "kind": "conversation",
-/**
- * Which.
- */
-id: ConversationId,
-/**
- * At this message.
- */
-message: EventId | null, };
+context: Context | null, } | { "kind": "conversation", id: ConversationId, message: EventId | null, };
 
-/**
- * The connection, truthfully.
- */
 export type LinkView = { "state": "connecting" } | { "state": "catching_up",
 /**
  * Conversations that are still behind.
@@ -447,11 +330,7 @@ behind: number, } | { "state": "connected",
 /**
  * By asking every ten seconds, because the socket does not work here.
  */
-polling: boolean, } | { "state": "offline",
-/**
- * Since when.
- */
-since: TimestampMs,
+polling: boolean, } | { "state": "offline", since: TimestampMs,
 /**
  * When the next try starts, if one is planned.
  */
@@ -459,11 +338,7 @@ next_try: TimestampMs | null,
 /**
  * Somebody answers, with a certificate that is expired, of another name, or of an unknown authority.
  */
-bad_certificate: boolean, } | { "state": "sign_in_needed" } | { "state": "stopped",
-/**
- * Why.
- */
-code: ErrorCode, };
+bad_certificate: boolean, } | { "state": "sign_in_needed" } | { "state": "stopped", code: ErrorCode, };
 
 /**
  * Why a file of secrets stays closed. It is left as it is.
@@ -473,15 +348,7 @@ export type LockedTrouble = "newer" | "damaged" | "no_access";
 /**
  * How one conversation's log stands.
  */
-export type LogView = {
-/**
- * Which.
- */
-conversation: ConversationId,
-/**
- * Its title.
- */
-title: string,
+export type LogView = { conversation: ConversationId, title: string,
 /**
  * The newest stored event.
  */
@@ -504,18 +371,7 @@ older: number, };
  */
 export type MemberChange = "added" | "removed" | "left" | "role";
 
-/**
- * A member.
- */
-export type MemberView = {
-/**
- * Who.
- */
-person: PersonView,
-/**
- * In which role.
- */
-role: Role,
+export type MemberView = { person: PersonView, role: Role,
 /**
  * Their messages' ticks: read up to here, if known.
  */
@@ -546,14 +402,7 @@ file: string,
  */
 kept_until: TimestampMs | null, };
 
-/**
- * A message.
- */
-export type MessageView = {
-/**
- * Which.
- */
-id: EventId,
+export type MessageView = { id: EventId,
 /**
  * Its place in the timeline: the seq, or above all seqs for what is not numbered yet.
  */
@@ -561,15 +410,7 @@ order: number,
 /**
  * Its seq, once numbered.
  */
-seq: Seq | null,
-/**
- * Who wrote it.
- */
-sender: PersonView,
-/**
- * Oneself did.
- */
-mine: boolean,
+seq: Seq | null, sender: PersonView, mine: boolean,
 /**
  * The text after edits; empty once deleted.
  */
@@ -577,23 +418,7 @@ text: string,
 /**
  * Server time, or the local clock's while unconfirmed.
  */
-ts: TimestampMs,
-/**
- * It was edited.
- */
-edited: boolean,
-/**
- * It was deleted.
- */
-deleted: boolean,
-/**
- * Pinned for everybody.
- */
-pinned: boolean,
-/**
- * What it answers.
- */
-reply_to: QuoteView | null,
+ts: TimestampMs, edited: boolean, deleted: boolean, pinned: boolean, reply_to: QuoteView | null,
 /**
  * Emoji on it, in the order of their first use.
  */
@@ -611,55 +436,20 @@ pending_change: boolean,
  */
 lost: boolean, };
 
-/**
- * What happened.
- */
-export type NoticeKind = { "kind": "member",
-/**
- * About whom.
- */
-user: PersonView,
-/**
- * How.
- */
-change: MemberChange,
+export type NoticeKind = { "kind": "member", user: PersonView, change: MemberChange,
 /**
  * The role that they have.
  */
-role: Role | null, } | { "kind": "title",
-/**
- * To this.
- */
-text: string, } | { "kind": "unknown",
-/**
- * Its name.
- */
-name: string, };
+role: Role | null, } | { "kind": "title", text: string, } | { "kind": "unknown", name: string, };
 
 /**
  * Something that happened to the conversation.
  */
-export type NoticeView = {
-/**
- * Which event.
- */
-id: EventId,
+export type NoticeView = { id: EventId,
 /**
  * Its place in the timeline.
  */
-order: number,
-/**
- * When.
- */
-ts: TimestampMs,
-/**
- * Who did it.
- */
-actor: PersonView,
-/**
- * What.
- */
-what: NoticeKind, };
+order: number, ts: TimestampMs, actor: PersonView, what: NoticeKind, };
 
 /**
  * What the system's notifications say.
@@ -673,19 +463,7 @@ export type OutboxItemView = {
 /**
  * To act on it.
  */
-item: number,
-/**
- * Where.
- */
-conversation: ConversationId | null,
-/**
- * The conversation's title.
- */
-conversation_title: string,
-/**
- * What.
- */
-what: OutboxKind,
+item: number, conversation: ConversationId | null, conversation_title: string, what: OutboxKind,
 /**
  * The message's or edit's text, the emoji, the new title … at most 200 characters.
  */
@@ -693,11 +471,7 @@ summary: string,
 /**
  * When the user did it.
  */
-written_at: TimestampMs,
-/**
- * How it stands.
- */
-state: OutboxState,
+written_at: TimestampMs, state: OutboxState,
 /**
  * How often it was tried.
  */
@@ -711,37 +485,18 @@ export type OutboxKind = "message" | "edit" | "delete" | "reaction" | "pin" | "m
 /**
  * How an outbox item stands.
  */
-export type OutboxState = { "state": "queued" } | { "state": "sending" } | { "state": "retry",
-/**
- * When.
- */
-at: TimestampMs,
+export type OutboxState = { "state": "queued" } | { "state": "sending" } | { "state": "retry", at: TimestampMs,
 /**
  * What the last one met.
  */
-code: ErrorCode, } | { "state": "held" } | { "state": "parked",
-/**
- * Why.
- */
-code: ErrorCode, };
+code: ErrorCode, } | { "state": "held" } | { "state": "parked", code: ErrorCode, };
 
 /**
  * What the page has drawn for the first time.
  */
 export type Painted = "frame" | "list";
 
-/**
- * A person.
- */
-export type PersonView = {
-/**
- * Their id.
- */
-id: UserId,
-/**
- * Their user name.
- */
-username: string,
+export type PersonView = { id: UserId, username: string,
 /**
  * What to call them.
  */
@@ -763,15 +518,7 @@ export type PresenceState = "online" | "away" | "busy" | "offline";
 /**
  * How present a person is, as far as known.
  */
-export type PresenceView = {
-/**
- * Who.
- */
-user: UserId,
-/**
- * How present.
- */
-state: PresenceState,
+export type PresenceView = { user: UserId, state: PresenceState,
 /**
  * When they were last there.
  */
@@ -792,28 +539,13 @@ text: string,
 /**
  * It is a deleted message.
  */
-deleted: boolean,
-/**
- * When.
- */
-ts: TimestampMs,
+deleted: boolean, ts: TimestampMs,
 /**
  * The tick of an own message.
  */
 send_state: SendState | null, };
 
-/**
- * What went wrong.
- */
-export type Problem = { "kind": "parked",
-/**
- * Where.
- */
-conversation: ConversationId | null,
-/**
- * Why.
- */
-code: ErrorCode, } | { "kind": "disk_full" } | { "kind": "read_only" } | { "kind": "store_failed" } | { "kind": "no_secret_store" } | { "kind": "new_device",
+export type Problem = { "kind": "parked", conversation: ConversationId | null, code: ErrorCode, } | { "kind": "disk_full" } | { "kind": "read_only" } | { "kind": "store_failed" } | { "kind": "no_secret_store" } | { "kind": "new_device",
 /**
  * What the device calls itself.
  */
@@ -832,14 +564,7 @@ export type QuitAsked = {
  */
 unsent: number, };
 
-/**
- * A quoted message.
- */
-export type QuoteView = {
-/**
- * Which.
- */
-id: EventId,
+export type QuoteView = { id: EventId,
 /**
  * Who wrote it; `None` while it is not here.
  */
@@ -847,32 +572,16 @@ sender: PersonView | null,
 /**
  * Its beginning, at most 200 characters; empty once deleted or while it is not here.
  */
-text: string,
-/**
- * It was deleted.
- */
-deleted: boolean, };
+text: string, deleted: boolean, };
 
 /**
  * An emoji on a message.
  */
-export type ReactionView = {
-/**
- * Which.
- */
-emoji: string,
-/**
- * How many people.
- */
-count: number,
+export type ReactionView = { emoji: string, count: number,
 /**
  * Who, at most 64 of them.
  */
-people: Array<PersonView>,
-/**
- * Oneself among them.
- */
-mine: boolean, };
+people: Array<PersonView>, mine: boolean, };
 
 /**
  * A role in a conversation. A direct conversation has two owners of nothing: both are `member`.
@@ -882,27 +591,7 @@ export type Role = "owner" | "admin" | "member";
 /**
  * A message that a search found.
  */
-export type SearchHit = {
-/**
- * Where.
- */
-conversation: ConversationId,
-/**
- * The conversation's title.
- */
-conversation_title: string,
-/**
- * Which message.
- */
-message: EventId,
-/**
- * Who wrote it.
- */
-sender: PersonView,
-/**
- * When.
- */
-ts: TimestampMs,
+export type SearchHit = { conversation: ConversationId, conversation_title: string, message: EventId, sender: PersonView, ts: TimestampMs,
 /**
  * The text around the hit, in parts.
  */
@@ -915,15 +604,7 @@ export type SearchView = {
 /**
  * At most the limit asked for.
  */
-hits: Array<SearchHit>,
-/**
- * There are more.
- */
-more: boolean,
-/**
- * Messages searched.
- */
-searched: number,
+hits: Array<SearchHit>, more: boolean, searched: number,
 /**
  * Messages that exist, as far as known (the rest is only on the server).
  */
@@ -932,11 +613,7 @@ total: number, };
 /**
  * The state of an own message (its tick).
  */
-export type SendState = { "state": "queued" } | { "state": "sending" } | { "state": "sent" } | { "state": "delivered" } | { "state": "read" } | { "state": "failed",
-/**
- * Why.
- */
-code: ErrorCode, };
+export type SendState = { "state": "queued" } | { "state": "sending" } | { "state": "sent" } | { "state": "delivered" } | { "state": "read" } | { "state": "failed", code: ErrorCode, };
 
 /**
  * The position of an event in its conversation: 1, 2, 3 … without holes. 0 stands for "before the first".
@@ -1001,11 +678,7 @@ export type SignOutPreview = {
 /**
  * Items that have not reached the server; wiping would lose them.
  */
-unsent: number,
-/**
- * Messages stored here.
- */
-messages: number,
+unsent: number, messages: number,
 /**
  * The database ends with the session, for want of a key that is kept: any sign-out loses what is unsent.
  */
@@ -1019,11 +692,7 @@ export type SignedOutReason = "key_missing" | "newer_file" | "disk_full" | "read
 /**
  * A part of a snippet.
  */
-export type SnippetPart = {
-/**
- * The text.
- */
-text: string,
+export type SnippetPart = { text: string,
 /**
  * It is what was searched for.
  */
@@ -1032,11 +701,7 @@ hit: boolean, };
 /**
  * The numbers of the whole account.
  */
-export type StatusView = {
-/**
- * The connection.
- */
-link: LinkView,
+export type StatusView = { link: LinkView,
 /**
  * Unread messages in conversations that are not muted: the number of list, title and tray.
  */
@@ -1068,11 +733,7 @@ export type TimelineItem = { "type": "message" } & MessageView | { "type": "noti
 /**
  * A part of a timeline, oldest first.
  */
-export type TimelineView = {
-/**
- * The entries.
- */
-items: Array<TimelineItem>,
+export type TimelineView = { items: Array<TimelineItem>,
 /**
  * The conversation's first visible event is in it.
  */
@@ -1127,31 +788,15 @@ export type UpdateView = { "state": "off" } | { "state": "current",
 /**
  * When it was asked last.
  */
-looked_at: TimestampMs | null, } | { "state": "looking" } | { "state": "available",
-/**
- * Its version.
- */
-version: string,
+looked_at: TimestampMs | null, } | { "state": "looking" } | { "state": "available", version: string,
 /**
  * What is new, plain text of at most 2,000 characters.
  */
-notes: string, } | { "state": "loading",
-/**
- * Its version.
- */
-version: string,
-/**
- * Bytes so far.
- */
-done: number,
+notes: string, } | { "state": "loading", version: string, done: number,
 /**
  * Bytes in all, if the server says so.
  */
-total: number | null, } | { "state": "installing",
-/**
- * Its version.
- */
-version: string, } | { "state": "failed",
+total: number | null, } | { "state": "installing", version: string, } | { "state": "failed",
 /**
  * Why: an `update_*` code.
  */
@@ -1248,7 +893,6 @@ export interface Commands {
   signOut(wipe: boolean): Promise<void>;
   /** Opens an `https:`, `http:` or `mailto:` link in the system's own program. */
   openLink(url: string): Promise<void>;
-  /** The profile's settings. */
   getSettings(): Promise<Settings>;
   /** Replaces the profile's settings. */
   setSettings(settings: Settings): Promise<void>;
@@ -1270,7 +914,6 @@ export interface Commands {
   lookForUpdate(): Promise<UpdateView>;
   /** Fetches, checks and installs the newer version that was found, and starts it. Nothing happens if none was. */
   installUpdate(): Promise<void>;
-  /** This app's version. */
   appVersion(): Promise<string>;
 }
 
