@@ -33,6 +33,15 @@ describe('the search', () => {
     expect(search).toHaveBeenCalledTimes(1);
   });
 
+  it('shows what it found without the signs of the markup', async () => {
+    const shell = await start();
+    shell.receive('c2', '*Please* read `the` **green plan** and [the rest](https://example.org/)');
+    await type('green');
+    const [hit] = await screen.findAllByTestId('search-hit');
+    expect(hit?.textContent).toContain('Please read the green plan and the rest');
+    expect(hit?.querySelector('mark')?.textContent).toBe('green');
+  });
+
   it('says by their handle who wrote what it found, where a name does not', async () => {
     await start({ fill: addNamesakes });
     await type('not met before');
