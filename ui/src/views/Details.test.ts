@@ -19,7 +19,7 @@ describe("a group's details", () => {
   it('list the members with their roles', async () => {
     await details('c5');
     expect(names()).toEqual(['ada.lovelace', 'bo.nilsson', expect.stringContaining('cleo'), 'dana']);
-    expect(member('ada.lovelace').textContent).toContain('owner');
+    expect(member('ada.lovelace').textContent).toContain('Owner');
     expect((within(member('dana')).getByRole('combobox') as HTMLSelectElement).value).toBe('member');
   });
 

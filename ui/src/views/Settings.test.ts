@@ -113,7 +113,9 @@ describe('newer versions', () => {
   it('are not asked for by a copy that nobody could replace', async () => {
     const shell = await settings();
     shell.updated({ state: 'off' });
-    await waitFor(() => expect(screen.getByTestId('update').textContent).toContain('does not look'));
+    await waitFor(() =>
+      expect(screen.getByTestId('update').textContent).toContain('does not check for updates'),
+    );
     expect(screen.queryByTestId('update-look')).toBeNull();
   });
 
