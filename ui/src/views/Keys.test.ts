@@ -185,7 +185,7 @@ describe('the place of sign-in and key', () => {
     expect(await text('key-store')).toContain('Storage location: Secret Service');
     await click('set-passphrase');
     await twice('correct horse battery');
-    await waitFor(async () => expect(await text('key-store')).toContain('Kept in: Passphrase'));
+    await waitFor(async () => expect(await text('key-store')).toContain('Storage location: Encrypted file'));
     await click('change-passphrase');
     await type('passphrase-current', 'not the passphrase');
     await twice('another passphrase');
