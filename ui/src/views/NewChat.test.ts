@@ -23,18 +23,16 @@ async function escape() {
 }
 
 describe('a first message', () => {
-  it('that was not sent is there again when the person is chosen again, and only then', async () => {
-    const shell = await start();
-    const stranger = (await shell.findPeople('')).find(({ id }) => !['me', 'p5'].includes(id));
+  it('that was not sent is there again when the person is chosen again', async () => {
+    await start();
     await write(await withDana(), 'Hello Dana');
     await escape();
     expect((await withDana()).value).toBe('Hello Dana');
     await fireEvent.click(screen.getByRole('button', { name: 'Back' }));
-    expect(stranger).toBeDefined();
     expect((await choose('dana')).value).toBe('Hello Dana');
   });
 
-  it('is forgotten once it was sent or the user signed out', async () => {
+  it('is forgotten when the user signs out', async () => {
     const shell = await start();
     await write(await withDana(), 'Hello Dana');
     await escape();
