@@ -19,6 +19,18 @@ describe('signing in', () => {
     expect(signIn).not.toHaveBeenCalled();
   });
 
+  it('advises on a new password only who creates an account', async () => {
+    await start({ signedIn: false });
+    await fireEvent.input(await screen.findByTestId('signin-server'), { target: { value: 'x.example' } });
+    await fireEvent.input(screen.getByTestId('signin-username'), { target: { value: 'ada' } });
+    await fireEvent.click(screen.getByTestId('signin-submit'));
+    expect(screen.getByTestId('signin-error').textContent).toBe('A password has at least 8 characters.');
+    await fireEvent.click(screen.getByTestId('signin-switch'));
+    await fireEvent.input(screen.getByTestId('signin-display-name'), { target: { value: 'Ada' } });
+    await fireEvent.click(screen.getByTestId('signin-submit'));
+    expect(screen.getByTestId('signin-error').textContent).toContain('15 or more are better');
+  });
+
   it('shows the refusal in words and stays', async () => {
     await start({ signedIn: false, failing: { signIn: 'credentials_invalid' } });
     await fireEvent.input(await screen.findByTestId('signin-server'), { target: { value: 'x.example' } });

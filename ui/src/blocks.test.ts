@@ -21,7 +21,7 @@ describe('leaving a group', () => {
     const { shell, dialog } = await details('c5', { fill: addedByCleo });
     const leave = vi.spyOn(shell, 'leaveAndBlock');
     await fireEvent.click(button('Leave…'));
-    const box = dialog.getByLabelText('Person to block') as HTMLSelectElement;
+    const box = dialog.getByLabelText('Person to block (optional)') as HTMLSelectElement;
     expect(box.selectedOptions[0]?.textContent).toMatch(/^\s*Cleo.*added you/);
     await fireEvent.click(button(/^Leave and block Cleo/));
     await waitFor(() => expect(screen.queryByRole('dialog')).toBeNull());
@@ -34,7 +34,7 @@ describe('leaving a group', () => {
     const { shell, dialog } = await details('c5');
     await fireEvent.click(button('Leave…'));
     expect(screen.queryByRole('button', { name: /Leave and block/ })).toBeNull();
-    await fireEvent.change(dialog.getByLabelText('Person to block'), { target: { value: 'p5' } });
+    await fireEvent.change(dialog.getByLabelText('Person to block (optional)'), { target: { value: 'p5' } });
     await fireEvent.click(button('Leave and block Dana'));
     await waitFor(async () => expect((await shell.blockedPeople()).map(({ id }) => id)).toEqual(['p5']));
   });

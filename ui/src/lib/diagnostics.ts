@@ -3,9 +3,9 @@ import type { Counter, DiagnosticsView, LinkView } from './ipc/engine';
 
 export const COUNTERS: Record<Counter, string> = {
   gap_pulls: 'Missing messages asked for',
-  full_heads: 'Full looks at the server’s state',
+  full_heads: 'Full server snapshots received',
   duplicates: 'Messages sent twice and kept once',
-  forks: 'Times the server’s history was another one',
+  forks: 'Times the server had a different history',
   orphans: 'Own messages the server had lost, sent again',
   checks: 'Conversations compared',
   repairs: 'Damaged parts fetched again',
@@ -16,11 +16,11 @@ export const COUNTERS: Record<Counter, string> = {
 /** One sentence on how things stand. */
 export function verdict({ link, incomplete, waiting, parked }: DiagnosticsView): string {
   const here = incomplete
-    ? `Messages are missing in ${incomplete === 1 ? 'one conversation' : `${incomplete} conversations`}; they come when there is a connection.`
-    : 'Everything that the server told of is here.';
+    ? `Messages are missing in ${incomplete === 1 ? 'one conversation' : `${incomplete} conversations`}. Kith downloads them when it is connected.`
+    : 'All known messages are downloaded.';
   const away = waiting + parked;
   const unsent = away ? ` ${away === 1 ? 'One item is' : `${away} items are`} unsent.` : '';
-  const known = link.state === 'connected' ? '' : ' There may be news: Kith is not connected.';
+  const known = link.state === 'connected' ? '' : ' Kith is not connected, so there may be newer messages.';
   return here + unsent + known;
 }
 

@@ -136,7 +136,7 @@ export function explainBlock(error: unknown): string {
 /** The same where somebody chose a password: what servers refuse then is nearly always that. */
 export function explainChoice(error: unknown): string {
   if (codeOf(error) !== 'invalid') return explain(error);
-  return 'The server does not accept this. A password has 8 to 256 characters and is not easy to guess: no name, common word or row of keys. Four words that do not belong together are a good one.';
+  return 'The server does not accept this. A password has 8 to 256 characters and is not easy to guess. Avoid names, common words and rows of keys. Four unrelated words make a good password.';
 }
 
 /** What became of a damaged history: what was saved, what was not, and where the old file is. */
@@ -146,7 +146,7 @@ export function mendedText(mended: MendedView): string {
   const more = mended.is_complete ? '' : ' More may have been in the damaged part.';
   const lost = mended.lost > 0 ? ` ${items(mended.lost)} could not be read.` : '';
   return (
-    `Your messages come again from the server. ${items(mended.salvaged)} were saved.${lost}${more} ` +
+    `Your messages come again from the server. ${items(mended.salvaged)} ${mended.salvaged === 1 ? 'was' : 'were'} saved.${lost}${more} ` +
     `The damaged file is kept${mended.kept_until === null ? '' : ` until ${exact(mended.kept_until)}`}: ${mended.file}`
   );
 }

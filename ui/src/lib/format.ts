@@ -1,4 +1,5 @@
 /** Times, names and texts as people read them. */
+import type { Role } from './ipc/engine';
 
 const DAY = 86_400_000;
 
@@ -37,11 +38,15 @@ export function brief(time: number, now = Date.now()): string {
   return sameDay(time, now) ? clock(time) : day(time, now);
 }
 
+/** The same within a sentence: today, yesterday, Monday, 3 May. */
+export function dayWithin(time: number, now = Date.now()): string {
+  const when = day(time, now);
+  return when === 'Today' || when === 'Yesterday' ? when.toLowerCase() : when;
+}
+
 /** `last seen today at 14:05` */
 export function lastSeen(time: number, now = Date.now()): string {
-  const when = day(time, now);
-  const lower = when === 'Today' || when === 'Yesterday' ? when.toLowerCase() : when;
-  return `last seen ${lower} at ${clock(time)}`;
+  return `last seen ${dayWithin(time, now)} at ${clock(time)}`;
 }
 
 /** One or two letters for an avatar. */
@@ -76,6 +81,25 @@ export function names(all: string[]): string {
   const others = people.length - 2;
   return `${people[0]}, ${people[1]} and ${others} ${others === 1 ? 'other' : 'others'}`;
 }
+
+/** A name of at most `max` characters, for where a text follows it. */
+export function shortened(name: string, max = 20): string {
+  const letters = Array.from(name);
+  return letters.length > max
+    ? `${letters
+        .slice(0, max - 1)
+        .join('')
+        .trimEnd()}…`
+    : name;
+}
+
+/** `Bo is typing…`, `Bo and Cleo are typing…` */
+export function typing(people: string[]): string {
+  return `${names(people)} ${people.length === 1 ? 'is' : 'are'} typing…`;
+}
+
+/** A member's role as a label. */
+export const ROLES: Record<Role, string> = { owner: 'Owner', admin: 'Admin', member: 'Member' };
 
 /** What a conversation is about on the platform: its title there, or its kind and number. */
 export function contextText({

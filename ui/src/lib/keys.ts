@@ -5,13 +5,13 @@ import type { AccountView, KeyOffer } from './ipc/engine';
 export function keptText({ key_store, secret_store }: AccountView): { name: string; meaning: string } {
   switch (key_store) {
     case 'secret_store':
-      return { name: secret_store, meaning: 'This computer’s own store for secrets opens them for you.' };
+      return { name: secret_store, meaning: 'This computer’s secret store keeps your sign-in and key.' };
     case 'passphrase':
-      return { name: 'Passphrase', meaning: 'They are in a file that only your passphrase opens.' };
+      return { name: 'Encrypted file', meaning: 'Only your passphrase opens the file.' };
     case 'session_only':
       return {
-        name: 'Nothing: until you quit',
-        meaning: 'They are in memory. When Kith quits, this sign-in ends and what is unsent is lost.',
+        name: 'Memory, until you quit',
+        meaning: 'When Kith quits, this sign-in ends and unsent messages are lost.',
       };
   }
 }

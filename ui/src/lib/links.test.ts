@@ -63,9 +63,14 @@ describe('links in a text', () => {
     ]) {
       expect(doubts(plain), plain).toEqual([]);
     }
+    for (const text of ['here', 'click me', 'the plan, 3rd version', '1. see this']) {
+      expect(doubts('https://evil.example/', text), text).toEqual(['words']);
+    }
     for (const text of [
-      'here',
       'https://bank.example',
+      'log in at bank.example',
+      'bank\u3002example',
+      'ada@bank.example',
       'https://evil.example.bank.example',
       'https://evil.example/other',
       'http://evil.example/',

@@ -122,13 +122,18 @@ export function isPlain(text: string, { url, host, inside }: LinkTarget): boolea
 }
 
 /** Why opening a link asks first. */
-export type Doubt = 'text' | 'letters';
+export type Doubt = 'text' | 'words' | 'letters';
 
-/** What is doubtful about a link: its text does not tell where it leads, or its host can be taken for another. */
+/** What readers take for an address: a scheme, a mail address, or a host in any script. */
+const LIKE_ADDRESS = /:\/\/|mailto:|[\p{L}\p{N}][@.\u2024\u3002\uff0e\uff61]\p{L}|\d\.\d{1,3}\.\d{1,3}\.\d/iu;
+
+/**
+ * What is doubtful about a link: its text shows another address or none, or its host can be taken for another.
+ */
 export function doubtsOf(text: string, target: LinkTarget): Doubt[] {
   if (target.inside) return [];
   const doubts: Doubt[] = [];
-  if (targetOf(text)?.url !== target.url) doubts.push('text');
+  if (targetOf(text)?.url !== target.url) doubts.push(LIKE_ADDRESS.test(text) ? 'text' : 'words');
   // Letters beyond a to z reach the resolver so; many look like others.
   if (/(?:^|[.@])xn--/i.test(target.host)) doubts.push('letters');
   return doubts;

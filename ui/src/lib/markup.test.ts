@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { blocks, inline, plain, type Inline } from './markup';
+import { blocks, inline, plain, plainParts, type Inline } from './markup';
 
 /** A short way to write a tree down: `b(bold) i(italic) c(code) a(link)`. */
 function drawn(children: Inline[]): string {
@@ -142,5 +142,35 @@ describe('the worst texts are read whole and nest no deeper than three', () => {
     const depth = (children: Inline[]): number =>
       Math.max(0, ...children.map((each) => ('children' in each ? 1 + depth(each.children) : 0)));
     for (const each of read) if ('children' in each) expect(depth(each.children)).toBeLessThanOrEqual(3);
+  });
+});
+
+describe('a search hit', () => {
+  /** `[…]` stands for a hit. */
+  const read = (text: string) =>
+    text.split(/[[\]]/).flatMap((each, at) => (each ? [{ text: each, hit: at % 2 === 1 }] : []));
+  const shown = (text: string) =>
+    plainParts(read(text))
+      .map((part) => (part.hit ? `[${part.text}]` : part.text))
+      .join('');
+
+  it.each([
+    ['no signs, [one] hit', 'no signs, [one] hit'],
+    ['*[bold]* and _an [other]_', '[bold] and an [other]'],
+    ['…**so [it] is** …', '…so [it] is …'],
+    ['within wo[rd]s and `co[de]`', 'within wo[rd]s and co[de]'],
+    ['2 * 3 [is] 6 * 1', '2 * 3 [is] 6 * 1'],
+    ['- [first] of a list', '[first] of a list'],
+    ['a hit on [**] itself', 'a hit on [**] itself'],
+    ['\ufdd0not a mark, [one]', 'not a mark, [one]'],
+  ])('%j is shown as %j', (text, expected) => expect(shown(text)).toBe(expected));
+
+  it('only in an address that is not shown leaves the text as it is', () => {
+    const parts = [
+      { text: '[label](https://example.org/', hit: false },
+      { text: 'plan', hit: true },
+      { text: ')', hit: false },
+    ];
+    expect(plainParts(parts)).toEqual(parts);
   });
 });

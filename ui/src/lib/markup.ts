@@ -5,6 +5,7 @@
  * contains: every delimiter is put on the stack and taken off once, nothing nests deeper than three, and only so many
  * addresses are looked at.
  */
+import type { SnippetPart } from './ipc/engine';
 import { budget, findLinks, targetOf, type Budget, type FoundLink, type LinkTarget } from './links';
 
 export type Inline =
@@ -218,4 +219,28 @@ export function plain(text: string): string {
       return each.kind === 'list' ? each.items.map(flat).join('\n') : flat(each.children);
     })
     .join('\n');
+}
+
+/** Where a hit begins and ends while its text is read: two code points that no text has. */
+const HIT_START = '\ufdd0';
+const HIT_END = '\ufdd1';
+const HIT_EDGES = /([\ufdd0\ufdd1])/;
+
+/** A search hit without the signs, its marked parts still marked. A hit on the signs themselves stays as it is. */
+export function plainParts(parts: readonly SnippetPart[]): readonly SnippetPart[] {
+  const marked = parts
+    .map(({ text, hit }) => {
+      const own = text.split(HIT_EDGES).filter((each) => !HIT_EDGES.test(each));
+      return hit ? HIT_START + own.join('') + HIT_END : own.join('');
+    })
+    .join('');
+  // The engine's mark of a cut is none of the message's letters.
+  const cut = marked.startsWith('…') ? '…' : '';
+  const found: SnippetPart[] = [];
+  let hit = false;
+  for (const text of (cut + plain(marked.slice(cut.length))).split(HIT_EDGES)) {
+    if (HIT_EDGES.test(text)) hit = text === HIT_START;
+    else if (text) found.push({ text, hit });
+  }
+  return found.some((part) => part.hit) ? found : parts;
 }

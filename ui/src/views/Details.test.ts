@@ -1,6 +1,6 @@
 import { fireEvent, screen, waitFor, within } from '@testing-library/svelte';
 import { describe, expect, it, vi } from 'vitest';
-import { open, start, write } from '../test-kit';
+import { open, settled, start, write } from '../test-kit';
 
 async function details(id: string, options = {}) {
   const shell = await start(options);
@@ -19,7 +19,7 @@ describe("a group's details", () => {
   it('list the members with their roles', async () => {
     await details('c5');
     expect(names()).toEqual(['ada.lovelace', 'bo.nilsson', expect.stringContaining('cleo'), 'dana']);
-    expect(member('ada.lovelace').textContent).toContain('owner');
+    expect(member('ada.lovelace').textContent).toContain('Owner');
     expect((within(member('dana')).getByRole('combobox') as HTMLSelectElement).value).toBe('member');
   });
 
@@ -56,6 +56,19 @@ describe("a group's details", () => {
     expect(screen.getByTestId('header-presence').textContent).toBe('5 members');
   });
 
+  it('add nobody when that is cancelled', async () => {
+    const { shell, dialog } = await details('c5');
+    const added = vi.spyOn(shell, 'addMembers');
+    await fireEvent.click(screen.getByTestId('add-people'));
+    await waitFor(() => expect(dialog.querySelector('[aria-pressed]')).not.toBeNull());
+    await fireEvent.click(dialog.querySelector('[aria-pressed]') as HTMLElement);
+    await fireEvent.click(within(dialog).getByRole('button', { name: 'Cancel' }));
+    expect(screen.queryByTestId('group-query')).toBeNull();
+    await fireEvent.click(screen.getByTestId('add-people'));
+    expect(dialog.querySelector('.chip')).toBeNull();
+    expect(added).not.toHaveBeenCalled();
+  });
+
   it('keep who was chosen when adding was refused', async () => {
     const { dialog } = await details('c5', { failing: { addMembers: 'offline' } });
     await fireEvent.click(screen.getByTestId('add-people'));
@@ -76,9 +89,44 @@ describe("a group's details", () => {
     const remove = vi.spyOn(shell, 'removeMember');
     await fireEvent.click(within(member('dana')).getByRole('button', { name: 'Remove Dana' }));
     expect(remove).not.toHaveBeenCalled();
-    await fireEvent.click(within(member('dana')).getByRole('button', { name: 'Remove Dana from group' }));
+    const asked = screen.getByTestId('remove-member');
+    expect(asked.textContent).toContain('Remove Dana from the group?');
+    const confirm = within(asked).getByRole('button', { name: 'Remove from group' }) as HTMLButtonElement;
+    await waitFor(() => expect(confirm.disabled).toBe(false));
+    await fireEvent.click(confirm);
     await waitFor(() => expect(names()).not.toContain('dana'));
     expect(remove).toHaveBeenCalledWith('c5', 'p5');
+  });
+
+  it('remove nobody by a double click: what confirms waits, and Cancel has the focus', async () => {
+    const { shell } = await details('c5');
+    const remove = vi.spyOn(shell, 'removeMember');
+    const button = within(member('dana')).getByRole('button', { name: 'Remove Dana' }) as HTMLButtonElement;
+    button.click();
+    await settled();
+    expect(button.isConnected && button.disabled).toBe(true);
+    button.click();
+    await settled();
+    const asked = screen.getByTestId('remove-member');
+    within(asked).getByRole('button', { name: 'Remove from group' }).click();
+    await settled();
+    expect(remove).not.toHaveBeenCalled();
+    expect(within(asked).getAllByRole('button')[0]).toBe(document.activeElement);
+    expect(document.activeElement?.textContent).toBe('Cancel');
+    await fireEvent.click(document.activeElement as HTMLElement);
+    expect(screen.queryByTestId('remove-member')).toBeNull();
+    await waitFor(() => expect(document.activeElement).toBe(button));
+    expect(remove).not.toHaveBeenCalled();
+  });
+
+  it('take a question back with Esc, and are closed by the next', async () => {
+    const { dialog } = await details('c5');
+    await fireEvent.click(within(member('dana')).getByRole('button', { name: 'Remove Dana' }));
+    await fireEvent(dialog, new Event('cancel', { cancelable: true }));
+    expect(screen.queryByTestId('remove-member')).toBeNull();
+    expect(screen.queryByRole('dialog')).not.toBeNull();
+    await fireEvent(dialog, new Event('cancel', { cancelable: true }));
+    await waitFor(() => expect(screen.queryByRole('dialog')).toBeNull());
   });
 
   it('rename the group', async () => {

@@ -182,10 +182,10 @@ describe('the place of sign-in and key', () => {
 
   it('sec_085 is named in the settings and can be changed', async () => {
     await settings();
-    expect(await text('key-store')).toContain('Kept in: Secret Service');
+    expect(await text('key-store')).toContain('Storage location: Secret Service');
     await click('set-passphrase');
     await twice('correct horse battery');
-    await waitFor(async () => expect(await text('key-store')).toContain('Kept in: Passphrase'));
+    await waitFor(async () => expect(await text('key-store')).toContain('Storage location: Encrypted file'));
     await click('change-passphrase');
     await type('passphrase-current', 'not the passphrase');
     await twice('another passphrase');
@@ -194,7 +194,7 @@ describe('the place of sign-in and key', () => {
     await click('passphrase-submit');
     await waitFor(() => expect(screen.queryByTestId('passphrase-submit')).toBeNull());
     await click('use-store');
-    await waitFor(async () => expect(await text('key-store')).toContain('Kept in: Secret Service'));
+    await waitFor(async () => expect(await text('key-store')).toContain('Storage location: Secret Service'));
   });
 
   it('may be nothing, and that is said', async () => {
@@ -205,7 +205,7 @@ describe('the place of sign-in and key', () => {
     vi.spyOn(shell, 'appState').mockResolvedValue({ ...app, account });
     render(Root, { shell });
     await click('settings-button');
-    expect(await text('key-store')).toMatch(/Nothing: until you quit.*what is unsent is lost/);
+    expect(await text('key-store')).toMatch(/Memory, until you quit.*unsent messages are lost/);
     await screen.findByTestId('set-passphrase');
     expect(await text('use-store')).toMatch(/Use\s+Secret Service/);
   });

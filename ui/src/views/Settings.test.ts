@@ -113,7 +113,9 @@ describe('newer versions', () => {
   it('are not asked for by a copy that nobody could replace', async () => {
     const shell = await settings();
     shell.updated({ state: 'off' });
-    await waitFor(() => expect(screen.getByTestId('update').textContent).toContain('does not look'));
+    await waitFor(() =>
+      expect(screen.getByTestId('update').textContent).toContain('does not check for updates'),
+    );
     expect(screen.queryByTestId('update-look')).toBeNull();
   });
 
@@ -196,7 +198,7 @@ describe('signing out', () => {
     await fireEvent.click(screen.getByTestId('settings-button'));
     await fireEvent.click(await screen.findByTestId('sign-out-button'));
     const dialog = await screen.findByRole('dialog');
-    expect(dialog.textContent).toMatch(/1\s+item has not reached the server yet. They are kept/);
+    expect(dialog.textContent).toMatch(/1\s+item has not reached the server yet. Kith keeps it/);
     await fireEvent.click(screen.getByTestId('sign-out-wipe'));
     expect(dialog.textContent).toContain('will be lost');
     await fireEvent.click(screen.getByTestId('sign-out-wipe'));
@@ -226,6 +228,35 @@ describe('signing out', () => {
     expect(out).toHaveBeenCalledWith(true);
     expect(document.body.textContent).not.toContain('Bo Nilsson');
     expect(document.title).toBe('Kith');
+  });
+
+  it.each([
+    [
+      1,
+      1,
+      /^1 item has .* Kith keeps it and sends it/,
+      /^1 item has .* It will be lost\.$/,
+      '1 stored message and',
+    ],
+    [
+      2,
+      3,
+      /^2 items have .* keeps them and/,
+      /^2 items have .* They will be lost\.$/,
+      '3 stored messages and',
+    ],
+  ])('says of %i unsent and %i stored what becomes of them', async (unsent, messages, kept, lost, stored) => {
+    const shell = await settings();
+    vi.spyOn(shell, 'signOutPreview').mockResolvedValue({ unsent, messages, is_temporary: false });
+    await fireEvent.click(screen.getByTestId('sign-out-button'));
+    const wipe = await screen.findByTestId('sign-out-wipe');
+    const text = (id: string) => screen.getByTestId(id).textContent.trim();
+    expect(text('sign-out-unsent')).toMatch(kept);
+    expect(text('sign-out-history')).toMatch(/stays on this computer/);
+    expect(wipe.parentElement?.textContent).toContain(stored);
+    await fireEvent.click(wipe);
+    expect(text('sign-out-unsent')).toMatch(lost);
+    expect(text('sign-out-history')).toMatch(/will be deleted from this computer/);
   });
 
   it('can be left', async () => {

@@ -17,6 +17,13 @@ describe('the keyboard', () => {
     await waitFor(() => expect(screen.queryByRole('dialog')).toBeNull());
   });
 
+  it('names the keys of the conversation list', async () => {
+    await start();
+    await key(window, { key: '?' });
+    const dialog = await screen.findByRole('dialog');
+    expect(dialog.textContent).toMatch(/↑ \/ ↓ in the conversation list\s*Move to the conversation/);
+  });
+
   it('lets ? be written', async () => {
     await start();
     const area = await open('c1');

@@ -18,7 +18,7 @@ async function diagnostics() {
 describe('diagnostics', () => {
   it('say that all is here, and what is missing without a connection', async () => {
     const { shell, part } = await diagnostics();
-    expect(part.getByText('Everything that the server told of is here.')).toBeTruthy();
+    expect(part.getByText('All known messages are downloaded.')).toBeTruthy();
     shell.online(false);
     await waitFor(() => expect(part.getByText(/missing in .* conversations.*not connected/)).toBeTruthy());
   });

@@ -121,6 +121,16 @@ describe('a link in a message', () => {
     expect(opened).toHaveBeenCalledExactlyOnceWith('https://evil.example/a');
   });
 
+  it('sec_065 says of a link whose text is words that it does not show where it leads', async () => {
+    const shell = await start();
+    await open('c2');
+    shell.receive('c2', '[click me](https://example.org/)');
+    await fireEvent.click(await linkTo('https://example.org/'));
+    const text = screen.getByRole('dialog').textContent;
+    expect(text).toContain('The link text does not show where the link leads.');
+    expect(text).not.toContain('different address');
+  });
+
   it('sec_065 shows a host with other letters as computers read it, and asks', async () => {
     const shell = await start();
     const opened = vi.spyOn(shell, 'openLink');

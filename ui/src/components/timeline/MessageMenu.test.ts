@@ -24,6 +24,29 @@ describe("a message's menu", () => {
     expect(Object.keys(await menuOf(first()))).toEqual(['reply', 'copy', 'pin']);
   });
 
+  it('does not exist for a deleted message, which has no actions', async () => {
+    const shell = await start();
+    await open('c2');
+    const id = shell.receive('c2', 'said too much');
+    const element = await message('said too much');
+    await shell.deleteMessage('c2', id);
+    await waitFor(() => expect(element.textContent).toContain('Message deleted'));
+    expect(element.querySelector('[data-testid=message-menu-button]')).toBeNull();
+    await fireEvent.contextMenu(element);
+    await fireEvent.keyDown(element, { key: 'Enter' });
+    expect(screen.queryByRole('menu')).toBeNull();
+  });
+
+  it('alone is closed by Esc, wherever the focus is', async () => {
+    await start();
+    await open('c2');
+    await menuOf(first());
+    (document.activeElement as HTMLElement).blur();
+    await fireEvent.keyDown(document.body, { key: 'Escape' });
+    await waitFor(() => expect(screen.queryByRole('menu')).toBeNull());
+    expect(screen.getByTestId('composer-input')).toBeTruthy();
+  });
+
   it('builds nothing upon what the server has lost', async () => {
     const shell = await start();
     await open('c2');

@@ -1,5 +1,6 @@
 import { fireEvent, screen, waitFor } from '@testing-library/svelte';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
+import type { ConversationView, PersonView } from '../../lib/ipc/engine';
 import { DANA } from '../../lib/ipc/fake/people';
 import {
   ROW_PX,
@@ -182,11 +183,35 @@ describe('typing', () => {
     await open('c5');
     shell.type('c5', DANA);
     expect((await screen.findByTestId('typing')).textContent).toMatch(/Dana\s+is typing…/);
-    expect(screen.getByTestId('header-presence').textContent).toContain('Dana typing');
+    expect(screen.getByTestId('header-presence').textContent).toBe('Dana is typing…');
     expect((await row('c5')).textContent).toContain('typing…');
     shell.type('c5');
     await waitFor(() => expect(screen.queryByTestId('typing')).toBeNull());
     expect(screen.getByTestId('header-presence').textContent).toContain('members');
     expect((await row('c5')).textContent).not.toContain('typing…');
+  });
+});
+
+describe('what is not downloaded', () => {
+  it.each([
+    [7, '1 earlier message is not downloaded yet.'],
+    [9, '3 earlier messages are not downloaded yet.'],
+  ])('from 7 to %i is counted: %s', async (to, text) => {
+    await start({ fill: (world) => world.row('c2').items.unshift({ type: 'gap', order: 0.5, from: 7, to }) });
+    await open('c2');
+    expect((await screen.findByTestId('gap')).textContent.trim()).toBe(text);
+  });
+});
+
+describe("the header's second line", () => {
+  it('is not there while nothing is known of the person', async () => {
+    const shell = await start();
+    await open('c1');
+    const row = (await shell.conversations()).find(({ id }) => id === 'c1') as ConversationView;
+    const peer = { ...(row.peer as PersonView), role: null };
+    expect(screen.queryByTestId('header-presence')).not.toBeNull();
+    shell.alter('c1', { presence: null, peer });
+    await waitFor(() => expect(screen.queryByTestId('header-presence')).toBeNull());
+    expect(screen.getByTestId('header-title')).toBeTruthy();
   });
 });

@@ -15,6 +15,7 @@ import type {
   Shell,
   StatusView,
   UpdateView,
+  UserId,
 } from '../ipc/engine';
 import { doubtsOf, type LinkTarget } from '../links';
 import { tame } from '../format';
@@ -94,6 +95,9 @@ export class App {
   #isListPainted = false;
   // eslint-disable-next-line svelte/prefer-svelte-reactivity -- nothing is drawn from it
   #composers = new Map<ConversationId, Composer>();
+  /** First messages that were typed and not sent, by account and person: no conversation has them as a draft yet. */
+  // eslint-disable-next-line svelte/prefer-svelte-reactivity -- read when a person is chosen
+  #firstMessages = new Map<string, string>();
 
   constructor(shell: Shell) {
     this.shell = shell;
@@ -135,6 +139,7 @@ export class App {
       this.failure = explain(error);
       return;
     }
+    if (this.state.state === 'signed_out') this.#firstMessages.clear();
     if (this.state.state !== 'signed_in') {
       this.close();
       this.#composers.clear();
@@ -309,6 +314,21 @@ export class App {
     this.startWith = person;
     this.startAbout = null;
     this.overlay = 'new-chat';
+  }
+
+  /** What was typed as the first message to a person and not sent; it stays while Kith runs. */
+  firstMessage(person: UserId): string {
+    return this.#firstMessages.get(this.#ofAccount(person)) ?? '';
+  }
+
+  keepFirstMessage(person: UserId, text: string): void {
+    if (text.trim()) this.#firstMessages.set(this.#ofAccount(person), text);
+    else this.#firstMessages.delete(this.#ofAccount(person));
+  }
+
+  /** Another account's texts are not shown. */
+  #ofAccount(person: UserId): string {
+    return `${this.state?.state === 'signed_in' ? this.state.account.me.id : ''} ${person}`;
   }
 
   /** Follows a link: it shows where it leads and never does anything by itself. */
