@@ -138,7 +138,7 @@ fn raw(json: &str) -> Option<Box<RawValue>> {
     RawValue::from_string(json.to_owned()).ok()
 }
 
-/// Permits what the hub tells into items; events of a long commit into several, each of them short.
+/// Encodes what the hub publishes as items; events of a long commit become several, each of them short.
 pub(super) fn items(outward: Outward) -> Vec<(Item, usize)> {
     /// Of an id in JSON.
     const ID_BYTES: usize = 40;

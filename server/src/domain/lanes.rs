@@ -103,7 +103,7 @@ impl Writing {
         }
     }
 
-    /// Commits a batch: what can, the fast path, and the rest the long one.
+    /// Commits a batch: what can on the fast path, the rest on the slow one.
     async fn write(&mut self, jobs: Vec<Job>) {
         self.renew_cache();
         let (short, mut long) = append::divide(&self.cache, jobs);

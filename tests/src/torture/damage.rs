@@ -1,6 +1,6 @@
 //! Pages of an engine's file are corrupted while nobody has it open.
 //!
-//! What was corrupted must bite: everything is brought into the file first, and no page is chosen that the log of writes
+//! The corruption must take effect: everything is brought into the file first, and no page is chosen that the log of writes
 //! has. And it must cost nothing: where the outbox is empty any page may go; else those that only the file has are
 //! spared, and every unsent item has to survive.
 
