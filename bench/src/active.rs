@@ -143,7 +143,7 @@ async fn create(
 
 type Writers = Vec<(Connection, Arc<Vec<ConversationId>>)>;
 
-/// Each writer sends `messages`, going round through their first `width` conversations. Answers the rate of all.
+/// Each writer sends `messages`, going round through their first `width` conversations. Returns the rate of all.
 async fn round(writers: Writers, width: usize, messages: usize, refused: &mut u64) -> Result<(f64, Writers)> {
     let began = Instant::now();
     let tasks: Vec<_> = writers

@@ -64,7 +64,7 @@ fn milliseconds(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1000.0
 }
 
-/// Waits until the history is here; the engine fetches it in the background. Answers how much is here.
+/// Waits until the history is here; the engine fetches it in the background. Returns how much is here.
 async fn import(engine: &Engine, messages: u32) -> Result<u32> {
     let until = Instant::now() + Duration::from_secs(300);
     loop {

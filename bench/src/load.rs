@@ -335,7 +335,7 @@ async fn read_closed(
     }
 }
 
-/// Both of each pair write in turns, each as soon as the other's message is there: a talk. Answers messages a second.
+/// Both of each pair write in turns, each as soon as the other's message is there: a talk. Returns messages a second.
 pub async fn talk(pairs: &[Arc<Pair>], length: Duration) -> Result<f64> {
     let started = Instant::now();
     let tasks: Vec<_> = pairs

@@ -61,7 +61,7 @@ pub(crate) struct Applied {
     pub(crate) notices: Vec<EngineEvent>,
 }
 
-/// Answers what the user changed in transactions of which the driver has not heard. It is asked behind a commit and before
+/// Returns what the user changed in transactions of which the driver has not heard. It is asked behind a commit and before
 /// the next one, so that the machine hears of all transactions in their order.
 pub(crate) type Earlier = Box<dyn FnOnce() -> Vec<OutboxUpdate> + Send>;
 
@@ -77,7 +77,7 @@ pub(crate) trait TokenSource: Send + Sync + 'static {
     /// The device that it is for. A copy of a profile becomes another one (S8).
     fn device(&self) -> Boxed<'_, DeviceId>;
     /// Exchanges the refresh token, once for all who ask at the same time; the successor is stored before it is
-    /// returned. Answers the device that it is for.
+    /// returned. Returns the device that it is for.
     fn renew(&self) -> Boxed<'_, Result<DeviceId, TokenError>>;
     /// The same for a new device (S8): this one's generation was found to be old.
     fn renew_as_new_device(&self) -> Boxed<'_, Result<DeviceId, TokenError>>;

@@ -243,7 +243,7 @@ impl Hub {
         }
     }
 
-    /// Hands events on to the connections here, each once. Answers the runs before which something is missing; with
+    /// Hands events on to the connections here, each once. Returns the runs before which something is missing; with
     /// `is_read` there are none: they were read from the database.
     pub fn hand_on(&self, events: &[Published], is_read: bool) -> Vec<Vec<Published>> {
         let Some(relay) = self.0.relay.get() else { return Vec::new() };

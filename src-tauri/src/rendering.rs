@@ -108,7 +108,7 @@ pub(crate) enum Painted {
 }
 
 impl Rendering {
-    /// The page has drawn something. Answers whether this start followed one that drew nothing.
+    /// The page has drawn something. Returns whether this start followed one that drew nothing.
     ///
     /// The line in the log is what `bench desktop` measures a start by.
     pub(crate) fn painted(&self, what: Painted) -> bool {

@@ -246,7 +246,7 @@ impl Log {
         Ok(Some(Continued { chain_before: before, events }))
     }
 
-    /// Takes a page; answers whether it holds anything, and what of the buffer continues it.
+    /// Takes a page. Returns whether it holds anything, and what of the buffer continues it.
     ///
     /// # Errors
     /// [`Mismatch`] if it does not fit what is stored.

@@ -94,7 +94,7 @@ impl Ranges {
     }
 }
 
-/// Checks that events follow each other and that the chain's values are theirs; answers the run that they are.
+/// Checks that events follow each other and that the chain's values are theirs. Returns the run that they are.
 ///
 /// # Errors
 /// [`Mismatch`] if not; also for no events.

@@ -95,7 +95,7 @@ async fn acknowledged(live: &mut Live, request: u64) -> Result<()> {
     }
 }
 
-/// Writes a message every [`PAUSE`]; answers how long each took from when it was due until its acknowledgement,
+/// Writes a message every [`PAUSE`]. Returns how long each took from when it was due until its acknowledgement,
 /// microseconds.
 async fn write(
     mut live: Live,

@@ -171,7 +171,7 @@ impl Writer {
         }
     }
 
-    /// Writes until then, and on until all of it is acknowledged; answers how much that was.
+    /// Writes until then, and on until all of it is acknowledged. Returns how much that was.
     async fn run(
         mut self,
         address: SocketAddr,
@@ -263,7 +263,7 @@ impl Reader {
         Self { own, conversation, last: 0, read: Vec::new() }
     }
 
-    /// Reads until all that was acknowledged is here; answers what was lost, doubled and out of order.
+    /// Reads until all that was acknowledged is here. Returns what was lost, doubled and out of order.
     async fn run(
         mut self,
         address: SocketAddr,

@@ -202,7 +202,7 @@ impl Crowd {
         Ok(())
     }
 
-    /// Waits until the server has sent everybody away; answers after how long each is to come back.
+    /// Waits until the server has sent everybody away. Returns after how long each is to come back.
     async fn farewells(mut self) -> Result<Vec<Duration>> {
         let mut waits = Vec::new();
         while let Some(wait) = self.people.join_next().await {
@@ -226,7 +226,7 @@ impl Crowd {
     }
 }
 
-/// Connects, and stays until the connection ends; answers how long the server wants to be left alone.
+/// Connects, and stays until the connection ends. Returns how long the server wants to be left alone.
 async fn stay(
     one: Arc<Member>,
     address: SocketAddr,

@@ -207,7 +207,7 @@ fn ids(store: &MemoryStore, chat: ConversationId) -> Vec<EventId> {
         .unwrap_or_default()
 }
 
-/// Writes a row, tells the driver and ends the row; answers its number.
+/// Writes a row, tells the driver and ends the row. Returns its number.
 type Ending = Box<dyn FnOnce(&mut MemoryStore) -> i64 + Send>;
 
 #[derive(Default)]

@@ -44,7 +44,7 @@ pub(crate) fn recorded(seed: u64) -> (UserId, Vec<Vec<StoreOp>>) {
     (client.user, client.record.take().unwrap_or_default())
 }
 
-/// Plays seeds; answers the figures of those that hold, and the others with what they broke.
+/// Plays seeds. Returns the figures of those that hold, and the others with what they broke.
 fn play_all(seeds: impl Iterator<Item = u64>) -> (Counts, Vec<(u64, String)>) {
     let (mut counts, mut failed) = (Counts::default(), Vec::new());
     for seed in seeds {

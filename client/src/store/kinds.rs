@@ -16,7 +16,7 @@ pub(super) fn has_entry(kind: &str) -> bool {
     !matches!(kind, "edit" | "delete" | "reaction" | "pin" | "settings")
 }
 
-/// Writes down what this version knows; answers whether the one that opened the file last knew other kinds, so that
+/// Writes down what this version knows. Returns whether the one that opened the file last knew other kinds, so that
 /// projections are to be made again. Title and membership need nothing else: the heads of the next connection tell them.
 pub(super) fn have_changed(tx: &Tx<'_>) -> Result<bool, ClientError> {
     let known = KNOWN.join(" ");

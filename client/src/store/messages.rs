@@ -186,7 +186,7 @@ pub(super) fn flat(text: &str) -> String {
 }
 
 /// Writes the row of a message that is new here, in the order of the log; `after` is the mid of the one before it.
-/// Answers the row's mid, and whether there was one all the same.
+/// Returns the row's mid, and whether there was one all the same.
 pub(super) fn put_new(
     tx: &mut Tx<'_>,
     cid: i64,
@@ -225,7 +225,7 @@ pub(super) fn put_new(
     Ok((mid, false))
 }
 
-/// Writes the row as the log says; an unnumbered one of the same id becomes it. Answers its mid, and whether there was
+/// Writes the row as the log says; an unnumbered one of the same id becomes it. Returns its mid, and whether there was
 /// one.
 pub(super) fn put_projected(
     tx: &mut Tx<'_>,

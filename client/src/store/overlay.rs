@@ -25,7 +25,7 @@ impl Overlay {
         Ok(Self { me: db.me, by_target })
     }
 
-    /// Changes a message as the outbox will; answers whether something waits.
+    /// Changes a message as the outbox will. Returns whether something waits.
     pub(super) fn lay_over(&self, message: &mut Message) -> bool {
         let Some(changes) = self.by_target.get(&message.id) else { return false };
         for change in changes {

@@ -121,7 +121,7 @@ pub(crate) fn rename_database(from: &Path, to: &Path) -> Result<(), ClientError>
     Ok(())
 }
 
-/// Sets aside a database that nobody can open, so that another can take its place; answers where it is.
+/// Sets aside a database that nobody can open, so that another can take its place. Returns where it is.
 pub(crate) fn set_aside(path: &Path) -> Result<PathBuf, ClientError> {
     finish_rescue(path)?;
     let aside = beside(path, &format!("{KEYLESS}{}", free_name_behind(path, KEYLESS)?));
@@ -160,7 +160,7 @@ fn stamped_at(name: &str) -> Result<Option<i64>, ClientError> {
     Ok(read.optional()?.flatten())
 }
 
-/// Removes what was set aside too long ago, with all that belongs to it; answers how many files.
+/// Removes what was set aside too long ago, with all that belongs to it. Returns how many files.
 pub(super) fn expire(path: &Path, now: TimestampMs) -> Result<usize, ClientError> {
     let Some((folder, file)) = path.parent().zip(path.file_name().and_then(|name| name.to_str())) else {
         return Ok(0);

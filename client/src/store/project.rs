@@ -40,7 +40,7 @@ impl Outcome {
     }
 }
 
-/// Keeps what a page says of a message, if it is newer than what is known; answers whether it was.
+/// Keeps what a page says of a message, if it is newer than what is known. Returns whether it was.
 pub(super) fn put_state(
     tx: &Tx<'_>,
     cid: i64,

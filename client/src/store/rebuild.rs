@@ -48,7 +48,7 @@ struct Row {
     is_changed: bool,
 }
 
-/// Begins a rebuild if another version made the projections, or one that knew other kinds of events; answers how far it has come, `None` if there is nothing to
+/// Begins a rebuild if another version made the projections, or one that knew other kinds of events. Returns how far it has come, `None` if there is nothing to
 /// do. It goes on by [`step`].
 pub(super) fn begin(conn: &mut Connection, me: UserId) -> Result<Option<Progress>, ClientError> {
     let transaction = conn.transaction()?;

@@ -71,7 +71,7 @@ pub(super) fn rewind(
 }
 
 /// The server's log ends at `high`, below what was known of it: markers above it, and what messages had become, were
-/// another log's. Answers which messages have to be projected again.
+/// another log's. Returns which messages have to be projected again.
 fn lower(tx: &Tx<'_>, cid: i64, high: Seq) -> Result<Vec<EventId>, ClientError> {
     receipts::lower(tx, cid, high)?;
     tx.conn

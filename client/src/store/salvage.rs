@@ -340,7 +340,7 @@ fn put_conversation(tx: &Tx<'_>, cid: i64, id: ConversationId, row: &Columns) ->
     Ok(())
 }
 
-/// Takes a row of the outbox; answers whether the user would call it unsent, and `None` if it cannot be used.
+/// Takes a row of the outbox. Returns whether the user would call it unsent, and `None` if it cannot be used.
 fn put_outbox(tx: &mut Tx<'_>, row: &Columns) -> Result<Option<bool>, ClientError> {
     let (Some(item), Some(cid), Some(kind), Some(content)) =
         (number(row, "item"), number(row, "cid"), text(row, "kind"), text(row, "content"))

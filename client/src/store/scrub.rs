@@ -64,7 +64,7 @@ impl Pass {
         if cleared? { self.finish(conn) } else { Ok(Left::Pages) }
     }
 
-    /// Answers whether these were the last pages.
+    /// Returns whether these were the last pages.
     fn clear(&mut self, conn: &Connection) -> Result<bool, ClientError> {
         let transaction = conn.unchecked_transaction()?;
         let count: u32 = transaction.query_row("PRAGMA page_count", [], |row| row.get(0))?;
@@ -234,7 +234,7 @@ impl Tree {
         })
     }
 
-    /// Clears the gap between the list of rows and their bytes, and the free blocks among these; answers whether
+    /// Clears the gap between the list of rows and their bytes, and the free blocks among these. Returns whether
     /// something was there.
     fn clear(&self, page: &mut [u8]) -> bool {
         let mut is_dirty = fill(page, self.list + 2 * self.rows, self.content);
@@ -283,7 +283,7 @@ impl Tree {
     }
 }
 
-/// Sets a part of a page to zero; answers whether it was something else.
+/// Sets a part of a page to zero. Returns whether it was something else.
 fn fill(page: &mut [u8], from: usize, to: usize) -> bool {
     let Some(part) = page.get_mut(from..to) else { return false };
     let is_dirty = part.iter().any(|byte| *byte != 0);

@@ -90,7 +90,7 @@ pub(super) async fn when_quiet(
 }
 
 impl Upkeep {
-    /// One step; answers whether there is more to do.
+    /// One step. Returns whether there is more to do.
     pub(super) fn step(mut self, conn: &Connection) -> (bool, Self) {
         match merge(conn) {
             Ok(true) => return (true, self),
@@ -134,7 +134,7 @@ impl Upkeep {
         Some(SCRUB_REST.saturating_sub(since).max(AGAIN))
     }
 
-    /// A step of clearing what was erased; answers whether there are more pages.
+    /// A step of clearing what was erased. Returns whether there are more pages.
     fn scrub(&mut self, conn: &Connection) -> Result<bool, crate::ClientError> {
         if self.scrub.is_none() {
             let pass = scrub::Pass::begin(conn)?;
@@ -160,7 +160,7 @@ pub(super) fn rest(conn: &Connection) {
     }
 }
 
-/// Merges some segments; answers whether some were.
+/// Merges some segments. Returns whether some were.
 fn merge(conn: &Connection) -> rusqlite::Result<bool> {
     let before = conn.total_changes();
     conn.prepare_cached("INSERT INTO search (search, rank) VALUES ('merge', ?1)")?.execute([STEP_PAGES])?;

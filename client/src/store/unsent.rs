@@ -280,7 +280,7 @@ pub(crate) fn pin(tx: &mut Tx<'_>, cid: i64, target: EventId, on: bool) -> Resul
     Ok(())
 }
 
-/// Drops untried relations that a later one replaces. Answers whether none is left that the server may have or get.
+/// Drops untried relations that a later one replaces. Returns whether none is left that the server may have or get.
 fn drop_waiting(
     tx: &mut Tx<'_>,
     cid: i64,

@@ -36,7 +36,7 @@ pub(super) mod tests {
         net::TcpListener,
     };
 
-    /// A server that answers one request with this head, and then with a body that never ends. Answers its address.
+    /// A server that answers one request with this head, and then with a body that never ends. Returns its address.
     pub(in crate::transport) async fn endless(head: &'static str) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());

@@ -109,7 +109,7 @@ impl Socket {
         }
     }
 
-    /// Reads one message; answers the end if it is that. `bytes` grows by the length of each text.
+    /// Reads one message. Returns the end if it is that. `bytes` grows by the length of each text.
     fn take(
         &mut self,
         next: Option<Result<Message, Error>>,
@@ -270,7 +270,7 @@ mod tests {
         assert_eq!(refusal(401, None, None), ConnectError::Unauthorized(ErrorCode::TokenInvalid));
     }
 
-    /// A server that says what it is given, and waits for the end. Answers the client's socket.
+    /// A server that says what it is given, and waits for the end. Returns the client's socket.
     #[expect(clippy::result_large_err, reason = "the callback's type is the library's")]
     async fn told(messages: Vec<Message>) -> Socket {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -162,7 +162,7 @@ impl Drop for Case {
 }
 
 /// Plays cases: those found earlier, then as many as `KITH_FUZZ_CASES` or for as long as `KITH_FUZZ_SECONDS` says, else
-/// `usual` ones, from `KITH_FUZZ_SEED` on. Answers how many.
+/// `usual` ones, from `KITH_FUZZ_SEED` on. Returns how many.
 pub fn play(found: &[u64], usual: u64, mut each: impl FnMut(u64)) -> u64 {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let first = number("KITH_FUZZ_SEED").unwrap_or(1);

@@ -185,7 +185,7 @@ impl Listener {
         }
     }
 
-    /// Hands events on; answers those before which something is missing.
+    /// Hands events on. Returns those before which something is missing.
     fn log(&self, audiences: Vec<Vec<UserId>>, events: &[LogEvent]) -> Vec<Vec<Published>> {
         let hub = &self.shared.state.hub;
         let audiences: Vec<(Arc<[UserId]>, bool)> = audiences

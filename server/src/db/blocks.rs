@@ -42,7 +42,7 @@ pub async fn count(conn: &mut PgConnection, user: UserId) -> Result<i64, sqlx::E
         .await
 }
 
-/// Adds a block; answers whether there was none.
+/// Adds a block. Returns whether there was none.
 pub async fn insert(conn: &mut PgConnection, user: UserId, blocked: UserId) -> Result<bool, sqlx::Error> {
     let done = sqlx::query!(
         "INSERT INTO blocks (user_id, blocked_id) VALUES ($1, $2) ON CONFLICT ON CONSTRAINT blocks_pkey DO NOTHING",
@@ -54,7 +54,7 @@ pub async fn insert(conn: &mut PgConnection, user: UserId, blocked: UserId) -> R
     Ok(done.rows_affected() == 1)
 }
 
-/// Removes a block; answers whether there was one.
+/// Removes a block. Returns whether there was one.
 pub async fn delete(conn: &mut PgConnection, user: UserId, blocked: UserId) -> Result<bool, sqlx::Error> {
     let done = sqlx::query!(
         "DELETE FROM blocks WHERE user_id = $1 AND blocked_id = $2",

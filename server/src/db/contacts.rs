@@ -31,7 +31,7 @@ pub async fn lock(conn: &mut PgConnection, users: &[Uuid]) -> Result<(), sqlx::E
     Ok(())
 }
 
-/// Raises the own counters of these users under their rows' locks, in ascending order (W1, S4); answers the values.
+/// Raises the own counters of these users under their rows' locks, in ascending order (W1, S4). Returns the values.
 pub async fn raise_user_seqs(
     conn: &mut PgConnection,
     users: &[Uuid],

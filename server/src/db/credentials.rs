@@ -102,7 +102,7 @@ pub async fn upgrade_hash(
     Ok(())
 }
 
-/// Disables an account or lets it in again; answers whose it is, `None` if there is no such user.
+/// Disables an account or lets it in again. Returns whose it is, `None` if there is no such user.
 pub async fn set_disabled(
     conn: &mut PgConnection,
     username: &str,

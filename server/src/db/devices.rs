@@ -247,7 +247,7 @@ pub async fn revoke(conn: &mut PgConnection, user: UserId, id: DeviceId) -> Resu
     Ok(done.rows_affected() == 1)
 }
 
-/// Signs all devices of one family out; answers which.
+/// Signs all devices of one family out. Returns which.
 pub async fn revoke_family(
     conn: &mut PgConnection,
     user: UserId,
@@ -285,7 +285,7 @@ pub async fn family_of_used(
     .await
 }
 
-/// Signs all devices of the user out but `keep`; answers which. The user's row is locked first, in the transaction of
+/// Signs all devices of the user out but `keep`. Returns which. The user's row is locked first, in the transaction of
 /// `conn`: a device that parts meanwhile is among them.
 pub async fn revoke_others(
     conn: &mut PgConnection,
@@ -310,7 +310,7 @@ pub async fn family(conn: &mut PgConnection, id: DeviceId) -> Result<Uuid, sqlx:
 }
 
 /// Signs the user's longest unseen devices out until at most `most` are left, those of the family `first` before any
-/// other; answers which.
+/// other. Returns which.
 pub async fn revoke_beyond(
     conn: &mut PgConnection,
     user: UserId,

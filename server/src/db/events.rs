@@ -90,7 +90,7 @@ pub async fn insert(conn: &mut PgConnection, new: &EventColumns) -> Result<(), s
     Ok(())
 }
 
-/// Erases the payloads of messages and of their edits (W9). The positions stay. Answers how many events of each sender were
+/// Erases the payloads of messages and of their edits (W9). The positions stay. Returns how many events of each sender were
 /// erased, and how many bytes in all.
 pub async fn redact(
     conn: &mut PgConnection,

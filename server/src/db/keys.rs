@@ -59,7 +59,7 @@ pub async fn rotate(conn: &mut PgConnection, purpose: &str) -> Result<(), sqlx::
     insert_missing(conn, purpose).await
 }
 
-/// Removes retired keys: those that retired at least so many seconds ago. Answers how many.
+/// Removes retired keys: those that retired at least so many seconds ago. Returns how many.
 pub async fn drop_retired(conn: &mut PgConnection, since_s: f64) -> Result<u64, sqlx::Error> {
     let done = sqlx::query!(
         "DELETE FROM server_keys

@@ -351,7 +351,7 @@ pub struct DeliveredRow {
     pub read_seq: i64,
 }
 
-/// Raises delivered markers, clamped to the heads, outside the conversations' locks (R2); answers those that rose.
+/// Raises delivered markers, clamped to the heads, outside the conversations' locks (R2). Returns those that rose.
 pub async fn raise_delivered(
     conn: &mut PgConnection,
     user: UserId,

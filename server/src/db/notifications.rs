@@ -16,7 +16,7 @@ pub struct New<'a> {
     pub data: &'a Value,
 }
 
-/// Stores a notification about a device, if the user has another one that is signed in. Answers when; `None` if not.
+/// Stores a notification about a device, if the user has another one that is signed in. Returns when; `None` if not.
 pub async fn insert_of_device(
     conn: &mut PgConnection,
     user: UserId,

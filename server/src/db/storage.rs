@@ -11,7 +11,7 @@ pub async fn of(conn: &mut PgConnection, user: UserId) -> Result<Option<i64>, sq
         .await
 }
 
-/// Adds what these people have stored since the last time, each named once; answers what they have then. People who are
+/// Adds what these people have stored since the last time, each named once. Returns what they have then. People who are
 /// gone are left out. The rows are locked in ascending order.
 pub async fn add(
     conn: &mut PgConnection,

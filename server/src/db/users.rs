@@ -169,7 +169,7 @@ pub async fn accounts(
     .await
 }
 
-/// Shows the user's presence to others, or hides it; answers whether that is a change.
+/// Shows the user's presence to others, or hides it. Returns whether that is a change.
 pub async fn set_shows_presence(
     conn: &mut PgConnection,
     id: UserId,

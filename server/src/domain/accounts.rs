@@ -208,7 +208,7 @@ pub async fn enable(pool: &PgPool, username: &str) -> Result<(), ApiError> {
     done.map(drop).ok_or(ApiError::TargetMissing)
 }
 
-/// Changes a profile for the operator; answers it as it is then.
+/// Changes a profile for the operator. Returns it as it is then.
 ///
 /// # Errors
 /// [`ApiError::TargetMissing`] when there is no such user; [`ApiError::Invalid`] with the rule that is not kept.
@@ -225,7 +225,7 @@ pub async fn set_profile(
     Ok(changed.ok_or(ApiError::TargetMissing)?.own())
 }
 
-/// Removes an account for good; answers how many groups it left.
+/// Removes an account for good. Returns how many groups it left.
 ///
 /// It leaves each group by an event, so that the others see it. Direct conversations stay to the other person, with what
 /// was written in them; nobody else can be met there, so that new messages reach nobody. What the user wrote stays.

@@ -347,7 +347,7 @@ impl Task {
     }
 }
 
-/// Answers those that are decided.
+/// Returns those that are decided.
 async fn settle(hub: &Hub, conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Uuid>, sqlx::Error> {
     let mut tx = conn.begin().await?;
     let free = db::heads::lock_free(&mut tx, ids).await?;

@@ -29,7 +29,7 @@ pub struct Place {
     invite: Vec<u8>,
 }
 
-/// Takes one step; answers where the next one begins, which is the beginning again after the last.
+/// Takes one step. Returns where the next one begins, which is the beginning again after the last.
 ///
 /// # Errors
 /// When the database fails, or leaves the step unanswered for 30 s.

@@ -14,7 +14,7 @@ pub enum OldKeys {
     Drop,
 }
 
-/// Makes another key sign access tokens, and removes old ones; answers how many were removed. The key that marks refresh
+/// Makes another key sign access tokens, and removes old ones. Returns how many were removed. The key that marks refresh
 /// tokens changes only when the old ones are dropped: answers that were lost just then are not given again. Running servers learn of it
 /// when they next read the keys, within seconds.
 ///

@@ -124,7 +124,7 @@ impl Writing {
         }
     }
 
-    /// Appends to logs whose heads are remembered; answers what is left to do.
+    /// Appends to logs whose heads are remembered. Returns what is left to do.
     async fn append(&mut self, jobs: Vec<Job>) -> Vec<Job> {
         let before = self.incarnation;
         let mut conn = match self.connection().await {

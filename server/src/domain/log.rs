@@ -106,7 +106,7 @@ impl Log {
         self.first_head == Seq::ZERO && self.is_changed()
     }
 
-    /// Answers an item whose id exists (W3): the same event again is a `duplicate`, even to an ex-member; another
+    /// Returns an item whose id exists (W3): the same event again is a `duplicate`, even to an ex-member; another
     /// one is an `id_conflict`, which only a member learns of.
     pub fn answer_known(&self, known: &Known, sender: UserId, item: &Item) -> Result<AckResult, ErrorCode> {
         if known.sender == sender && known.hash == item.hash {

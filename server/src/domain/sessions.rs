@@ -224,7 +224,7 @@ pub async fn refresh(
     Ok(session)
 }
 
-/// Signs out all devices of a sign-in, of which an exchanged token came back; answers what to answer.
+/// Signs out all devices of a sign-in, of which an exchanged token came back. Returns what to answer.
 async fn reused(
     state: &AppState,
     user: UserId,
@@ -270,7 +270,7 @@ async fn find(
     db::refresh_tokens::lock(conn, hash, idle, absolute, limits::REFRESH_REPLAY.as_secs_f64(), parts).await
 }
 
-/// Enters the successor of a token of this device, and the device itself where it is a new one that parts; answers the
+/// Enters the successor of a token of this device, and the device itself where it is a new one that parts. Returns the
 /// notice of it.
 async fn exchange(
     conn: &mut PgConnection,
@@ -339,7 +339,7 @@ pub async fn of_operator(pool: &PgPool, username: &str) -> Result<Vec<db::device
     Ok(db::devices::of_user(&mut conn, UserId::from_uuid(found.id)).await?)
 }
 
-/// Signs one device of a user out for the operator, or all of them; answers how many. Running servers close their
+/// Signs one device of a user out for the operator, or all of them. Returns how many. Running servers close their
 /// connections when they next look, within seconds.
 ///
 /// # Errors

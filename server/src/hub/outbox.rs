@@ -123,7 +123,7 @@ impl Outbox {
         self.state().closing
     }
 
-    /// What is on screen: its events stay longest (L3). Answers what was before.
+    /// What is on screen: its events stay longest (L3). Returns what was before.
     pub(super) fn set_focus(&self, conversations: HashSet<ConversationId>) -> HashSet<ConversationId> {
         std::mem::replace(&mut self.state().focus, conversations)
     }

@@ -159,7 +159,7 @@ pub fn leave(state: &AppState, connection: &Connection) {
     }
 }
 
-/// Reads until the socket ends; answers the code to close with.
+/// Reads until the socket ends. Returns the code to close with.
 async fn read(
     session: &mut Session,
     stream: &mut SplitStream<WebSocket>,

@@ -74,7 +74,7 @@ pub async fn connect(world: &World, session: &Session) -> Socket {
     }
 }
 
-/// Reads until the close; answers its code and whether a `bye` with the same code came before.
+/// Reads until the close. Returns its code and whether a `bye` with the same code came before.
 pub async fn closed(socket: &mut Socket, within: Duration) -> (u16, bool) {
     let read = async {
         let mut bye = None;

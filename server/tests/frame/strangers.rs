@@ -82,7 +82,7 @@ async fn sec_028_connections_of_one_address_beyond_the_limit_are_closed_at_once(
     timeout(Duration::from_secs(20), room).await.expect("whoever goes makes room");
 }
 
-/// Sends `head`, then a byte five times a second, until the server closes; answers what it said.
+/// Sends `head`, then a byte five times a second, until the server closes. Returns what it said.
 async fn dribble(address: SocketAddr, head: &str) -> String {
     let (mut reader, mut writer) = TcpStream::connect(address).await.unwrap().into_split();
     writer.write_all(head.as_bytes()).await.unwrap();

@@ -60,7 +60,7 @@ fn fragment(bytes: usize, opcode: OpCode, is_final: bool) -> Message {
     Message::Frame(Frame::message(vec![b' '; bytes], opcode, is_final))
 }
 
-/// Sends until the server closes; answers its code.
+/// Sends until the server closes. Returns its code.
 async fn closed_while_sending(mut line: Line, frames: impl IntoIterator<Item = Message>) -> u16 {
     for frame in frames {
         if line.socket.send(frame).await.is_err() {

@@ -261,7 +261,7 @@ async fn sec_028_sockets_that_say_nothing_are_few_for_each_user() {
     bo.online().await;
 }
 
-/// Connects until the server refuses; answers how many it took.
+/// Connects until the server refuses. Returns how many it took.
 async fn room(world: &World) -> usize {
     let mut held = Vec::new();
     loop {

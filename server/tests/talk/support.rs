@@ -295,7 +295,7 @@ impl Line {
         std::mem::take(&mut self.unread)
     }
 
-    /// Reads until the close; answers its code.
+    /// Reads until the close. Returns its code.
     pub async fn closed(&mut self) -> u16 {
         closed(&mut self.socket).await
     }
@@ -322,7 +322,7 @@ impl Line {
         id
     }
 
-    /// Sends events; answers the results. Comes back when the server says so, as every client does.
+    /// Sends events. Returns the results. Comes back when the server says so, as every client does.
     pub async fn send(&mut self, conversation: ConversationId, events: &[Value]) -> Vec<Value> {
         let frame = json!({"type": "send", "conversation": conversation, "events": events});
         let mut answer = self.call(frame.clone()).await;
@@ -338,14 +338,14 @@ impl Line {
         answer["results"].as_array().unwrap().clone()
     }
 
-    /// Sends one event that is accepted; answers its seq.
+    /// Sends one event that is accepted. Returns its seq.
     pub async fn ok(&mut self, conversation: ConversationId, event: Value) -> u64 {
         let results = self.send(conversation, &[event]).await;
         assert_eq!(results[0]["status"], "ok", "{results:?}");
         results[0]["seq"].as_u64().unwrap()
     }
 
-    /// Sends one event that is refused; answers the code.
+    /// Sends one event that is refused. Returns the code.
     pub async fn refused(&mut self, conversation: ConversationId, event: Value) -> String {
         let results = self.send(conversation, &[event]).await;
         assert_eq!(results[0]["status"], "error", "{results:?}");

@@ -269,7 +269,7 @@ fn source(app: &AppHandle, options: &Options) -> Option<Source> {
     Some(Source { url, key, ca_file: options.ca_file.clone() })
 }
 
-/// Asks for the manifest; answers the update that it announces, if that is newer.
+/// Asks for the manifest. Returns the update that it announces, if that is newer.
 async fn manifest(app: &AppHandle, source: &Source, place: &Place) -> Result<Option<Update>, Failure> {
     if source.url.scheme() != "https" {
         return Err(Failure::Insecure);

@@ -90,7 +90,7 @@ impl Log {
             && self.catch_up(forward_max).direction == Direction::Forward
     }
 
-    /// Events were not stored because of the one at `seq`; answers whether asking the server about it is worth while.
+    /// Events were not stored because of the one at `seq`. Returns whether asking the server about it is worth while.
     pub(crate) fn contradicted(&mut self, ranges: Vec<LocalRange>, seq: Seq) -> bool {
         self.ranges = Ranges::new(ranges);
         self.buffer.clear();
@@ -99,7 +99,7 @@ impl Log {
         self.contradictions <= CONTRADICTIONS_MAX
     }
 
-    /// After a rewind (S7): what is left. Answers whether something was cut.
+    /// After a rewind (S7): what is left. Returns whether something was cut.
     pub(crate) fn rewound(&mut self, ranges: Vec<LocalRange>) -> bool {
         let left = Ranges::new(ranges);
         let is_cut = left != self.ranges;

@@ -42,7 +42,7 @@ impl Machine {
         self.send_items(stored.sending);
     }
 
-    /// What is left of a log; answers whether something was cut.
+    /// What is left of a log. Returns whether something was cut.
     fn rewound(&mut self, local: LocalConversation) -> bool {
         self.attention.insert(local.conversation);
         if let Some(op) = self.outbox.rewound(local.conversation) {

@@ -35,7 +35,7 @@ impl Ground {
         Ok(())
     }
 
-    /// A signed-in device of somebody; answers its token.
+    /// A signed-in device of somebody. Returns its token.
     pub async fn device(&self, user: UserId, device: DeviceId) -> Result<String> {
         let query = "INSERT INTO devices (id, user_id, name) VALUES ($1, $2, '')";
         sqlx::query(query).bind(device.as_uuid()).bind(user.as_uuid()).execute(&self.pool).await?;

@@ -50,7 +50,7 @@ impl Line {
         }
     }
 
-    /// Reads up to the answer to `request`; answers what came before it, and it.
+    /// Reads up to the answer to `request`. Returns what came before it, and it.
     pub async fn until_answer(&mut self, request: u64) -> Result<(Vec<Value>, Value)> {
         let mut before = Vec::new();
         loop {
@@ -62,7 +62,7 @@ impl Line {
         }
     }
 
-    /// Reads up to the close; answers its code.
+    /// Reads up to the close. Returns its code.
     pub async fn closed(&mut self) -> Result<u16> {
         loop {
             if let Incoming::Closed(code) = self.read().await? {

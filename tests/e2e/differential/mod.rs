@@ -30,7 +30,7 @@ const FOUND: [u64; 2] = [103, 104];
 /// Seeds that are played beside each other.
 const WORKERS: usize = 4;
 
-/// Plays seeds; answers those that failed, with what happened.
+/// Plays seeds. Returns those that failed, with what happened.
 async fn play_all(seeds: Vec<u64>, operations: u64) -> Result<Vec<String>> {
     let ground = Arc::new(Ground::lay().await?);
     let mut workers = JoinSet::new();

@@ -199,7 +199,7 @@ impl<'a> Play<'a> {
         self.others(device, pushed).await
     }
 
-    /// Compares the answers to a frame; answers it, and what came before it.
+    /// Compares the answers to a frame. Returns it, and what came before it.
     async fn ask(&mut self, device: usize, mut frame: Value) -> Result<(Value, Vec<Value>)> {
         self.request += 1;
         let request = self.request;

@@ -13,7 +13,7 @@ use kith_sync::{
 };
 use rusqlite::{named_params, params};
 
-/// These rows leave now; answers their content.
+/// These rows leave now. Returns their content.
 pub(in crate::store) fn sending(tx: &mut Tx<'_>, items: &[i64]) -> Result<(), ClientError> {
     for &item in items {
         let Some(row) = get(tx, item)?.filter(|row| row.state != "parked" && row.state != "acked") else {
@@ -245,7 +245,7 @@ pub(in crate::store) fn end_answers(tx: &mut Tx<'_>, cid: i64, target: EventId) 
     Ok(())
 }
 
-/// Ends rows of own state; answers what else than a draft they changed.
+/// Ends rows of own state. Returns what else than a draft they changed.
 pub(in crate::store) fn take_states(tx: &mut Tx<'_>, items: &[i64]) -> Result<Vec<StateChange>, ClientError> {
     let mut rest = Vec::new();
     for &item in items {

@@ -13,7 +13,7 @@ async fn write(fixture: &Fixture, text: &str) {
         .await;
 }
 
-/// The draft leaves; answers its row and what is sent.
+/// The draft leaves. Returns its row and what is sent.
 async fn leave(fixture: &Fixture) -> (i64, DraftChange) {
     let item = fixture.read(outbox::all).await.last().unwrap().item;
     let stored = fixture.apply(vec![StoreOp::Sending { items: vec![item] }]).await;

@@ -304,7 +304,7 @@ impl Fixture {
         (value, changes.take_notices(), changes.update)
     }
 
-    /// Ada writes something; answers its id and its outbox row.
+    /// Ada writes something. Returns its id and its outbox row.
     pub(super) async fn send(&self, text: &str) -> (EventId, i64) {
         let (id, conversation, text) = (EventId::mint(), self.conversation, text.to_owned());
         let ((), _, update) = self

@@ -22,7 +22,7 @@ fn open(fixture: &Fixture) -> Connection {
     schema::open_writer(&path, &fixture.key, schema::MIGRATIONS).unwrap()
 }
 
-/// One transaction; answers what `work` does.
+/// One transaction. Returns what `work` does.
 fn write<T>(
     conn: &mut Connection,
     me: UserId,
@@ -122,7 +122,7 @@ fn memory(which: &str) -> u64 {
     line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// Rebuilds so many messages of so many bytes; answers how much the peak of memory was above what was taken, MiB.
+/// Rebuilds so many messages of so many bytes. Returns how much the peak of memory was above what was taken, MiB.
 #[cfg(target_os = "linux")]
 async fn peak_of(count: i64, bytes: i64) -> u64 {
     let fixture = Fixture::new().await;

@@ -71,7 +71,7 @@ impl Proxy {
         *self.shared.swallow.lock().unwrap() = Some(bytes.as_bytes().to_vec());
     }
 
-    /// Answers that went no further.
+    /// Returns that went no further.
     pub fn swallowed(&self) -> u64 {
         self.shared.swallowed.load(Ordering::Relaxed)
     }

@@ -20,7 +20,7 @@ fn s3_what_is_on_screen_comes_first_then_the_newest() {
     assert_eq!((first.0.from, first.0.direction), (None, Direction::Backward), "the newest page");
 }
 
-/// Answers every pull at once with the whole log; answers how many there were.
+/// Answers every pull at once with the whole log. Returns how many there were.
 fn answered(bench: &mut Bench, logs: &BTreeMap<ConversationId, Vec<Event>>, actions: &[Action]) -> usize {
     let (mut waiting, mut asked) = (std::collections::VecDeque::from(pulls(actions)), 0);
     while let Some((pull, number)) = waiting.pop_front() {
@@ -259,7 +259,7 @@ fn heads_asked(actions: &[Action]) -> Vec<u64> {
         .collect()
 }
 
-/// Answers the requests for markers with which a connection begins.
+/// Returns the requests for markers with which a connection begins.
 fn answer_markers(bench: &mut Bench, mut actions: Vec<Action>) {
     loop {
         let asked = sent(&actions).into_iter().find_map(|(frame, number)| match frame {

@@ -4,7 +4,7 @@ use kith_protocol::frame::{Ack, AckResult, AckStatus};
 
 const HOUR_MS: u64 = 3_600_000;
 
-/// Lets the time pass; everything that is tried fails. Answers how often the network was tried.
+/// Lets the time pass; everything that is tried fails. Returns how often the network was tried.
 fn fail_until(bench: &mut Bench, end: u64) -> usize {
     let mut tries = 0;
     while bench.now < end {

@@ -21,7 +21,7 @@ fn bench() -> Bench {
     Bench::live(LocalState::default(), vec![item(conversation(1), &[], 1), item(conversation(2), &[], 1)]).0
 }
 
-/// Lets rows leave; answers the number of the `send`.
+/// Lets rows leave. Returns the number of the `send`.
 fn send(bench: &mut Bench, items: &[i64], id: ConversationId) -> u64 {
     let actions = bench.stored(items.iter().map(|item| message(*item, id)).collect());
     sent(&actions)

@@ -40,7 +40,7 @@ fn answers(bench: &Bench, frames: &Frames) -> Vec<ServerFrame> {
     answers
 }
 
-/// Polls for a minute; answers how many exchanges there were, and how many asked for ticks.
+/// Polls for a minute. Returns how many exchanges there were, and how many asked for ticks.
 fn poll_for_a_minute(focus: bool) -> (u32, u32) {
     let mut bench = Bench::new(LocalState::default());
     if focus {

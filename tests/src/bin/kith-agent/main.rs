@@ -320,7 +320,7 @@ impl Agent {
         Ok(())
     }
 
-    /// Answers how many items wait to be sent.
+    /// Returns how many items wait to be sent.
     async fn say_how_it_stands(&self, talks: &[ConversationView]) -> Result<usize, ClientError> {
         let status = self.engine.status().await;
         let waits_for_user =
