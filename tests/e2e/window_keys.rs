@@ -40,7 +40,7 @@ async fn sec_085_a_a30_without_a_secret_store_a_passphrase_keeps_the_sign_in() -
     window.click("passphrase-submit").await?;
     window.find("new-chat-button").await?;
     window.link_is("connected").await?;
-    kept(&window, "Passphrase").await?;
+    kept(&window, "Encrypted file").await?;
     let sealed = window.profile_dir().join("secrets.sealed");
     assert_eq!(std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&sealed)?.permissions()) & 0o777, 0o600);
     window.quit().await?;
@@ -66,7 +66,7 @@ async fn sec_085_a_without_a_bus_a_sign_in_may_last_until_quit() -> Result<()> {
     sign_up(&stage, &window, "ada").await?;
     window.click("offer-until-quit").await?;
     window.link_is("connected").await?;
-    kept(&window, "Nothing: until you quit").await?;
+    kept(&window, "Memory, until you quit").await?;
     let folder = window.profile_dir();
     window.quit().await?;
     let names = fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name().into_string().unwrap_or_default()));
@@ -119,7 +119,7 @@ async fn sec_086_the_app_is_locked_by_hand_and_when_the_computer_sleeps() -> Res
     window.fill("passphrase-new", PASSPHRASE).await?;
     window.fill("passphrase-again", PASSPHRASE).await?;
     window.click("passphrase-submit").await?;
-    kept(&window, "Passphrase").await?;
+    kept(&window, "Encrypted file").await?;
     window.picture("lock-settings").await?;
     window.click("lock-now").await?;
     window.find("unlock-passphrase").await?;

@@ -149,7 +149,7 @@ async fn sec_060_a35_updates_that_are_not_kiths_are_refused_and_one_that_is_runs
     // --- the one that is Kith's ---
     releases.put(&path, Answer::Body(package.clone()));
     window.click("update-look").await?;
-    window.sees("update", "Kith 9.9.9 is there").await?;
+    window.sees("update", "Kith 9.9.9 is available").await?;
     window.sees("update", "<b>Bolder.</b>").await?;
     window.picture("update-offered").await?;
     window.click("update-install").await?;
@@ -195,6 +195,6 @@ async fn sec_060_a_place_of_updates_that_cannot_be_trusted_is_not_asked() -> Res
     // A build without an address, or a copy that is no package, asks nobody.
     let window = stage.window("ada").await?;
     window.click("settings-button").await?;
-    window.sees("update[data-state=\"off\"]", "does not look").await?;
+    window.sees("update[data-state=\"off\"]", "does not check").await?;
     window.quit().await
 }
