@@ -237,7 +237,7 @@ impl TokenSource for Tokens {
                 inner.exchange(secret, None).await
             });
             renewed.await.map_err(|error| match error {
-                // The original performed a handshake in between. The next handshake tells what this copy is.
+                // The original device completed a handshake in the meantime. The next handshake detects the copy again.
                 ClientError::Refused(ErrorCode::NotAllowed) => TokenError::Unreachable,
                 error => token_error(&error),
             })

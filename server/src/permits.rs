@@ -1,7 +1,7 @@
-//! Handshakes one after another: of thousands that come at once most wait here, and whoever waits too long is sent away.
+//! Admission permits for handshakes. A burst of thousands of clients waits here, and long waits are rejected.
 //!
-//! A client gives a connection up after 20 s. A handshake that begins later is work for nobody, and under overload it would
-//! keep the next one waiting until it is for nobody as well. So a wait ends after a few seconds with a time to come back.
+//! A client gives up after 20 s, so a later handshake wastes work and delays the next client. A wait therefore ends after a
+//! few seconds, and the rejection names a retry time.
 
 use crate::error::ApiError;
 use prometheus_client::metrics::counter::Counter;
@@ -20,7 +20,7 @@ use tokio::{
 
 /// Further ones are sent away at once.
 const WAITING_MAX: usize = 8_192;
-/// Whoever is sent away comes back after this and up to as much again for each 100 that wait, at most [`BACK_MAX_MS`].
+/// Retry time of a rejected client, ms. For each 100 waiting clients up to as much is added, at most [`BACK_MAX_MS`].
 const BACK_MS: u64 = 2_000;
 /// A client waits no longer, whatever a server says.
 const BACK_MAX_MS: u64 = 60_000;
@@ -45,7 +45,7 @@ impl Drop for Waiting<'_> {
 }
 
 impl Permits {
-    /// So many permits, all of them free, each waited for at most this long. `shed` counts whoever is sent away.
+    /// So many permits, all of them free, each waited for at most this long. `shed` counts rejections.
     pub fn new(permits: usize, within: Duration, shed: Counter) -> Self {
         Self { permits: Arc::new(Semaphore::new(permits)), waiting: Arc::default(), within, shed }
     }

@@ -52,7 +52,7 @@ impl Parts {
 pub(super) async fn run(parts: Parts, mailbox: Arc<Mailbox>, stop: CancellationToken) {
     let mut restarts = Restarts::new(FIRST_WAIT, LONGEST_WAIT);
     loop {
-        // Whatever the panic left half done went with the driver; mailbox and store hold whole values only.
+        // A panic drops the driver and its partial work. Mailbox and store hold only complete values.
         let work = async { parts.driver(mailbox.clone()).run(stop.clone()).await };
         if AssertUnwindSafe(work).catch_unwind().await.is_ok() {
             return;

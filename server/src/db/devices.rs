@@ -265,8 +265,8 @@ pub async fn revoke_family(
     .await
 }
 
-/// The family of a device whose present session has given out a token of this number. Numbers begin with the time of the
-/// sign-in in milliseconds, so one of an earlier session is below it.
+/// The family of a device whose present session exchanged a token of this number: it got a newer one. Numbers begin with
+/// the time of the sign-in in milliseconds, so those of an earlier session are below it.
 pub async fn family_of_used(
     conn: &mut PgConnection,
     device: DeviceId,
@@ -275,7 +275,7 @@ pub async fn family_of_used(
 ) -> Result<Option<Uuid>, sqlx::Error> {
     sqlx::query_scalar!(
         "SELECT family FROM devices
-         WHERE id = $1 AND user_id = $2 AND tokens_issued >= $3
+         WHERE id = $1 AND user_id = $2 AND tokens_issued > $3
            AND created_at < to_timestamp(($3::bigint + 1) / 1000.0::double precision)",
         device.as_uuid(),
         user.as_uuid(),

@@ -1,10 +1,9 @@
-//! The fast path of a batch (W1, W2): logs whose heads the lane remembers take messages in one statement.
+//! The fast path of a batch (W1, W2): one statement appends messages to logs whose heads the lane remembers.
 //!
-//! The lane numbers by what it remembers. The statement locks the heads and appends only where head, chain and access
-//! version are still the same and none of the ids exists: then everything that was decided before is as if it were
-//! decided under the lock, for whatever changes a log or who may write to it changes one of these. Where only the head
-//! has moved, for another instance wrote too, the lane numbers anew and tries once more. The rest is left for the slow path ([`super::batch`]), which also does whatever is more than a message: members, titles, redaction, showing
-//! a hidden conversation, answering a known id.
+//! The lane numbers events after the remembered head. The statement locks the heads. It appends only where head, chain and
+//! access version are unchanged and no id exists. Every change of a log or of its access changes one of these values, so the
+//! earlier decisions hold under the lock. If another instance moved only the head, the lane numbers again and retries once.
+//! The slow path ([`super::batch`]) does the rest: members, titles, redaction, showing a hidden conversation, known ids.
 
 use super::{
     access::{Access, AccessCache},

@@ -50,7 +50,7 @@ pub fn tell(state: &AppState, user: UserId, notification: Notification) {
     state.hub.tell_others(None, || vec![user], &json);
 }
 
-/// What a device is told at its handshake, oldest first: what its user has not seen since its session began.
+/// Notifications for a handshake, oldest first: those since the session began that the user has not acknowledged.
 ///
 /// # Errors
 /// When the database fails.

@@ -4,7 +4,12 @@
 //! the same one again; any later use of an exchanged token means that there are two holders, and every device that
 //! descends from the same sign-in is signed out (S11).
 
+mod closing;
 mod returned;
+mod reuse;
+
+pub(crate) use closing::close;
+pub use closing::{close_dead, close_revoked};
 
 use super::{accounts, notices, sign_in_limits::Guesser};
 use crate::{auth::Told, config::Config, db, error::ApiError, state::AppState};
@@ -21,7 +26,7 @@ use kith_protocol::{
 };
 use sha2::{Digest, Sha256};
 use sqlx::{PgConnection, PgPool};
-use std::{collections::HashSet, net::IpAddr};
+use std::net::IpAddr;
 use uuid::Uuid;
 
 /// Writes random or derived bytes as a token.
@@ -172,7 +177,7 @@ pub async fn refresh(
                 None if is_restored => return Err(ApiError::TokenInvalid),
                 None => {
                     tx.rollback().await?;
-                    return Err(forgotten(state, told).await?);
+                    return Err(reuse::forgotten(state, told).await?);
                 }
             }
         }
@@ -190,7 +195,7 @@ pub async fn refresh(
     }
     if is_reused {
         tx.rollback().await?;
-        return Err(reused(state, user, device, row.family).await?);
+        return Err(reuse::of(state, user, device, row.family).await?);
     }
     state.sign_in_limits.refresh_of(device)?;
     if parts && is_first && !row.is_forked {
@@ -222,33 +227,6 @@ pub async fn refresh(
         notices::tell(state, user, notice);
     }
     Ok(session)
-}
-
-/// Signs out all devices of a sign-in, of which an exchanged token came back. Returns what to answer.
-async fn reused(
-    state: &AppState,
-    user: UserId,
-    device: DeviceId,
-    family: Uuid,
-) -> Result<ApiError, ApiError> {
-    let mut tx = db::begin(&state.pool).await?;
-    let ended = db::devices::revoke_family(&mut tx, user, family).await?;
-    tx.commit().await?;
-    tracing::warn!(user.id = %user, device.id = %device, devices = ended.len(), "an exchanged refresh token came back");
-    close(state, &ended);
-    Ok(ApiError::DeviceRevoked)
-}
-
-/// Judges a token with this server's mark that the database does not hold. One of the present session was exchanged, and
-/// so often since that its row was removed; its reuse is noticed all the same.
-async fn forgotten(state: &AppState, told: Told) -> Result<ApiError, ApiError> {
-    let mut conn = state.pool.acquire().await?;
-    let family = db::devices::family_of_used(&mut conn, told.device, told.user, told.number).await?;
-    drop(conn);
-    match family {
-        Some(family) => reused(state, told.user, told.device, family).await,
-        None => Ok(ApiError::TokenInvalid),
-    }
 }
 
 async fn revoke_beyond(
@@ -392,51 +370,6 @@ pub async fn ask_password_again(
         return Err(ApiError::CredentialsInvalid);
     }
     state.sign_in_limits.succeeded(guesser);
-    Ok(())
-}
-
-/// Closes the sockets of devices that were signed out.
-pub(crate) fn close(state: &AppState, devices: &[Uuid]) {
-    for device in devices {
-        state.hub.close_device(DeviceId::from_uuid(*device), close::REVOKED);
-    }
-}
-
-/// Sign-outs of so many seconds are looked at each time: twenty looks, and longer than a transaction takes.
-const REVOKED_WITHIN_S: f64 = 60.0;
-/// At most so many; the rest is found by [`close_dead`].
-const REVOKED_MAX: i64 = 10_000;
-
-/// Closes the sockets of devices that another process signed out lately, or whose user it disabled.
-///
-/// # Errors
-/// When the database fails; the next round finds them.
-pub async fn close_revoked(state: &AppState) -> Result<(), ApiError> {
-    if state.hub.connected_devices().is_empty() {
-        return Ok(());
-    }
-    let mut conn = state.pool.acquire().await?;
-    let gone = db::devices::revoked_since(&mut conn, REVOKED_WITHIN_S, REVOKED_MAX).await?;
-    if !gone.is_empty() {
-        let gone: HashSet<DeviceId> = gone.into_iter().map(DeviceId::from_uuid).collect();
-        state.hub.close_devices_here(&gone, close::REVOKED);
-    }
-    Ok(())
-}
-
-/// Closes the sockets of all devices that are signed out or unknown, whenever that was: what [`close_revoked`] missed, and
-/// what is from before a restore. A device that is unknown shows its refresh token first.
-///
-/// # Errors
-/// When the database fails; sockets stay open until the next look.
-pub async fn close_dead(state: &AppState) -> Result<(), ApiError> {
-    let devices: Vec<Uuid> = state.hub.connected_devices().iter().map(DeviceId::as_uuid).collect();
-    for part in devices.chunks(5_000) {
-        for dead in db::devices::dead_among(&mut *state.pool.acquire().await?, part).await? {
-            let code = if dead.is_known { close::REVOKED } else { close::TOKEN_EXPIRED };
-            state.hub.close_device_here(DeviceId::from_uuid(dead.id), code);
-        }
-    }
     Ok(())
 }
 

@@ -211,8 +211,8 @@ async fn sec_021_all_devices_of_a_user_are_told_of_a_further_one() {
     let third = world.fork(&second).await;
     let told = notification(&mut socket).await;
     assert_eq!((&told["data"]["device"], &told["data"]["copy"]), (&json!(third.device.id), &json!(true)));
-    // Who was away learns of it at the next handshake, until somebody has seen it; nobody is told of itself, nor of what
-    // came before it.
+    // An offline device gets the notice at its next handshake, until a device acknowledges it. No device gets a notice of
+    // itself or of earlier devices.
     assert_eq!(notices(&third).await, Vec::<Value>::new());
     assert_eq!(notices(&ada).await.len(), 2);
     let fourth = world.sign_in("ada").await;
@@ -316,6 +316,23 @@ async fn sec_018_a_token_of_an_earlier_sign_in_on_the_device_ends_nothing() {
     let again = world.post("/v1/sessions", body).await.session();
     world.refresh(&ada).await.refused(401, ErrorCode::TokenInvalid);
     assert!(world.is_live(&again).await);
+}
+
+#[tokio::test]
+async fn sec_018_a_token_that_was_never_exchanged_ends_nothing_after_it_was_forgotten() {
+    let world = World::start_with(Config { restored_at: None, ..Config::for_tests() }).await;
+    let ada = world.person("ada").await;
+    let copy = world.fork(&ada).await;
+    let ended = world.ask(Method::DELETE, "/v1/sessions/current", Some(&copy.access_token), None).await;
+    assert_eq!(ended.status, 204);
+    // As weeks after a sign-out.
+    sqlx::query("DELETE FROM refresh_tokens WHERE device_id = $1")
+        .bind(copy.device.id.as_uuid())
+        .execute(&world.server.pool)
+        .await
+        .unwrap();
+    world.refresh(&copy).await.refused(401, ErrorCode::TokenInvalid);
+    assert!(world.is_live(&ada).await, "of the same sign-in");
 }
 
 #[tokio::test]

@@ -229,7 +229,7 @@ async fn a_file_that_is_damaged_while_it_is_open_is_replaced_and_what_is_unsent_
         let file = session.file.clone();
         drop(session);
         corrupt(&file, pages);
-        // Whoever reads the corrupted place finds it out.
+        // A read of a corrupted page reports the damage.
         let met = engine.session().unwrap().store.read(below::read_events).await;
         assert_eq!(code(met), "file_damaged");
         let deadline = Instant::now() + WAIT;

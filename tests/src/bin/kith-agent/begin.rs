@@ -17,7 +17,7 @@ const SIGN_IN_AGAIN: Duration = Duration::from_millis(300);
 /// The same for a file that could not be opened.
 const OPEN_AGAIN: Duration = Duration::from_millis(300);
 
-/// What an agent is told at its start.
+/// Command-line arguments of an agent.
 pub struct Arguments {
     pub folder: PathBuf,
     pub server: String,
