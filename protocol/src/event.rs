@@ -231,6 +231,23 @@ impl EventContent {
         Ok(content)
     }
 
+    /// Reads an event that the server has stored. A later version may have added fields to a kind that this version knows:
+    /// they are ignored, for the rest of the event still applies (C6).
+    ///
+    /// # Errors
+    /// As [`EventContent::parse`], but for unknown fields.
+    pub fn parse_stored(kind: &str, target: Option<EventId>, body: &Value) -> Result<Self, ErrorCode> {
+        let is_known = |field: &str| known_fields(kind).is_none_or(|known| known.contains(&field));
+        match body {
+            Value::Object(fields) if !fields.keys().all(|field| is_known(field)) => {
+                let known = fields.iter().filter(|(field, _)| is_known(field));
+                let known = known.map(|(field, value)| (field.clone(), value.clone())).collect();
+                Self::parse(kind, target, &Value::Object(known))
+            }
+            _ => Self::parse(kind, target, body),
+        }
+    }
+
     /// Whether it counts for unread numbers and pages (W7).
     pub const fn is_countable(&self) -> bool {
         matches!(self, Self::Message(_))
@@ -277,6 +294,19 @@ impl EventContent {
     }
 }
 
+/// The fields that this version knows of a kind's body; `None` if it takes any.
+fn known_fields(kind: &str) -> Option<&'static [&'static str]> {
+    Some(match kind {
+        "message" => &["text", "reply_to", "mentions", "attachments", "forwarded"],
+        "edit" | "title" => &["text"],
+        "delete" => &[],
+        "reaction" => &["emoji", "on"],
+        "pin" => &["on"],
+        "member" => &["user", "change", "role"],
+        _ => return None,
+    })
+}
+
 fn to_value<T: Serialize>(body: &T) -> Value {
     // Plain structs of strings, bools and ids: serialisation into a value has no way to fail.
     serde_json::to_value(body).unwrap_or(Value::Null)
@@ -314,6 +344,36 @@ mod tests {
         assert_eq!(EventContent::parse("message", Some(id), &json!({"text": "x"})), Err(ErrorCode::Invalid));
         assert!(EventContent::parse("delete", Some(id), &json!({})).is_ok());
         assert_eq!(EventContent::parse("delete", Some(id), &json!({"x": 1})), Err(ErrorCode::Invalid));
+    }
+
+    #[test]
+    fn c6_fields_of_a_later_version_are_refused_from_a_sender_and_ignored_in_the_log() {
+        let target = EventId::mint();
+        let user = uuid::Uuid::now_v7();
+        let full = [
+            (
+                "message",
+                None,
+                json!({"text": "a", "reply_to": target, "mentions": [user], "attachments": [], "forwarded": {"from": user}}),
+            ),
+            ("edit", Some(target), json!({"text": "a"})),
+            ("delete", Some(target), json!({})),
+            ("reaction", Some(target), json!({"emoji": "👍", "on": true})),
+            ("pin", Some(target), json!({"on": true})),
+            ("member", None, json!({"user": user, "change": "added", "role": "admin"})),
+            ("title", None, json!({"text": "Tea"})),
+        ];
+        for (kind, target, body) in full {
+            let read = EventContent::parse(kind, target, &body).unwrap();
+            let mut later = body.clone();
+            later["later"] = json!(1);
+            assert_eq!(EventContent::parse(kind, target, &later), Err(ErrorCode::Invalid), "{kind}");
+            assert_eq!(EventContent::parse_stored(kind, target, &later), Ok(read.clone()), "{kind}");
+            assert_eq!(EventContent::parse_stored(kind, target, &body), Ok(read), "{kind}");
+        }
+        let settings = json!({"platform": 1});
+        let read = EventContent::parse("settings", None, &settings);
+        assert_eq!(EventContent::parse_stored("settings", None, &settings), read);
     }
 
     #[test]

@@ -78,6 +78,8 @@ pub const PROBE_SEQS_MAX: usize = 32;
 pub const LIST_ITEMS_MAX: u32 = 200;
 /// A conversation's draft, Unicode scalar values.
 pub const DRAFT_CHARS_MAX: usize = 16_000;
+/// Bytes of all drafts of one person together, in UTF-8.
+pub const DRAFTS_BYTES_MAX: usize = 1024 * 1024;
 /// Frames waiting for one connection (L2).
 pub const OUTBOUND_FRAMES_MAX: usize = 1_000;
 /// Bytes waiting for one connection (L2).

@@ -90,7 +90,7 @@ pub(super) fn apply(
     kind: &str,
     body: Option<&Value>,
 ) -> Result<(), ClientError> {
-    match EventContent::parse(kind, None, body.unwrap_or(&Value::Null)) {
+    match EventContent::parse_stored(kind, None, body.unwrap_or(&Value::Null)) {
         Ok(EventContent::Title(title)) => {
             tx.conn
                 .prepare_cached("UPDATE conversations SET title = ?2 WHERE cid = ?1")?

@@ -55,7 +55,8 @@ pub(super) fn added_by(db: &Db<'_>, cid: i64) -> Result<Option<UserId>, ClientEr
         Ok((sql::user(row, "sender")?, row.get::<_, String>("kind")?, row.get::<_, Option<String>>("body")?))
     });
     if let Some((sender, kind, Some(body))) = first.optional()?
-        && let Ok(EventContent::Member(member)) = EventContent::parse(&kind, None, &sql::read_json(&body)?)
+        && let Ok(EventContent::Member(member)) =
+            EventContent::parse_stored(&kind, None, &sql::read_json(&body)?)
         && (member.user, member.change) == (db.me, MemberChange::Added)
     {
         return Ok(Some(sender).filter(|sender| *sender != db.me));

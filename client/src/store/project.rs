@@ -8,9 +8,7 @@ use crate::{
     ClientError,
     mutation::{self, Mutation},
 };
-use kith_protocol::{
-    Event, EventContent, EventId, Seq, TimestampMs, UserId, event::MessageBody, frame::MessageState,
-};
+use kith_protocol::{Event, EventContent, EventId, Seq, TimestampMs, UserId, frame::MessageState};
 use rusqlite::{OptionalExtension, Row, named_params, params};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -239,10 +237,9 @@ pub(super) fn text_of(event: &Event) -> &str {
     text.and_then(Value::as_str).unwrap_or_default()
 }
 
-/// What a message answers. A body of a later version may have more fields than this one knows: only its text is shown.
+/// The message that a message answers.
 pub(super) fn reply_to(body: &Value) -> Option<EventId> {
-    body.get("reply_to")?;
-    MessageBody::deserialize(body).ok()?.reply_to
+    EventId::deserialize(body.get("reply_to")?).ok()
 }
 
 /// Whether a message was deleted, as far as it is known here.
@@ -312,7 +309,7 @@ fn outcome(base: &Event, text: String, state: Option<(Seq, MessageState)>, relat
         .collect();
     for relation in relations {
         let body = relation.body.clone().unwrap_or(Value::Null);
-        match EventContent::parse(&relation.kind, relation.target, &body) {
+        match EventContent::parse_stored(&relation.kind, relation.target, &body) {
             Ok(EventContent::Delete { .. }) => outcome.is_deleted = true,
             Ok(EventContent::Edit { text, .. })
                 if relation.seq > outcome.edited && relation.sender == base.sender =>

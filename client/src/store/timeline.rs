@@ -268,7 +268,7 @@ impl Reader<'_, '_> {
             return found.map(|message| self.message(message)).transpose();
         }
         let body = event.body.unwrap_or(serde_json::Value::Null);
-        let what = match EventContent::parse(&event.kind, event.target, &body) {
+        let what = match EventContent::parse_stored(&event.kind, event.target, &body) {
             Ok(EventContent::Member(member)) => NoticeKind::Member {
                 user: self.people.get(member.user)?,
                 change: member.change,

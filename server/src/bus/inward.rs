@@ -204,6 +204,7 @@ impl Listener {
                         self.shared.state.metrics.bus.message("refused");
                         continue;
                     };
+                    self.shared.state.publisher.hints.heard(conversation, &read);
                     let json = serde_json::to_string(&read).unwrap_or_default().into();
                     let audience = Arc::clone(audience);
                     published.push(Published { conversation, seq: read.seq, json, audience });

@@ -405,6 +405,18 @@ pub struct OwnColumns {
     pub version: i64,
 }
 
+/// Bytes of a user's drafts in other conversations than this one.
+pub async fn draft_bytes(conn: &mut PgConnection, user: UserId, except: i64) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT coalesce(sum(octet_length(draft)), 0)::bigint AS "bytes!" FROM members
+           WHERE user_id = $1 AND draft IS NOT NULL AND conversation_key <> $2"#,
+        user.as_uuid(),
+        except,
+    )
+    .fetch_one(conn)
+    .await
+}
+
 /// Writes a member's own state; markers never fall.
 pub async fn set_own(
     conn: &mut PgConnection,

@@ -61,7 +61,9 @@ const READY_WITHIN: Duration = Duration::from_secs(5);
 /// # Errors
 /// When the URL is not one or nobody answers in 10 s.
 pub async fn connect(url: &str, connections: u32) -> Result<PgPool, sqlx::Error> {
-    let options = PgConnectOptions::from_str(url)?.application_name("kith-server").options([
+    let options = PgConnectOptions::from_str(url)?;
+    // No statement returns a float, and PgBouncer refuses a connection that asks for their digits.
+    let options = options.extra_float_digits(None).application_name("kith-server").options([
         ("lock_timeout", "2s"),
         ("statement_timeout", "30s"),
         ("idle_in_transaction_session_timeout", "30s"),

@@ -9,6 +9,7 @@ use super::{
     access::{Access, AccessCache},
     additions::Additions,
     batch::{Committed, Numbering, now_ms},
+    head_hints::HeadHints,
     log::Log,
     publish::Job,
 };
@@ -66,11 +67,19 @@ type Remembered = (HeadRow, Arc<Access>);
 
 /// Appends what [`divide`] gave. A log that stands elsewhere than remembered, for another instance writes to it as well,
 /// is numbered anew from where it stands and tried once more.
-pub async fn commit(conn: &mut PgConnection, cache: &mut AccessCache, jobs: Vec<Job>) -> Appended {
+pub async fn commit(
+    conn: &mut PgConnection,
+    cache: &mut AccessCache,
+    hints: &HeadHints,
+    jobs: Vec<Job>,
+) -> Appended {
     let mut remembered: BTreeMap<ConversationId, Remembered> = BTreeMap::new();
     for job in &jobs {
         if let Some((head, access)) = cache.head_snapshot(job.conversation) {
-            remembered.entry(job.conversation).or_insert_with(|| (head.clone(), Arc::clone(access)));
+            remembered.entry(job.conversation).or_insert_with(|| {
+                let newer = hints.newer(job.conversation, head);
+                (newer.unwrap_or_else(|| head.clone()), Arc::clone(access))
+            });
         }
     }
     let mut appended = Appended::default();
@@ -198,6 +207,7 @@ mod tests {
     struct Chat {
         conn: PgConnection,
         cache: AccessCache,
+        hints: HeadHints,
         id: ConversationId,
         ada: UserId,
     }
@@ -209,7 +219,7 @@ mod tests {
             let (ada, bo) = (UserId::mint(), UserId::mint());
             let id = ConversationId::direct(ada, bo);
             db::append::testing::chat(&mut conn, id, &[ada, bo]).await;
-            let mut chat = Self { conn, cache: AccessCache::default(), id, ada };
+            let mut chat = Self { conn, cache: AccessCache::default(), hints: HeadHints::default(), id, ada };
             let first = chat.job("first");
             chat.long(&[first]).await;
             chat
@@ -248,7 +258,7 @@ mod tests {
             let (short, long) = divide(&self.cache, vec![job]);
             assert!(long.is_empty(), "for the slow path already");
             let Appended { done, committed, left, failure } =
-                commit(&mut self.conn, &mut self.cache, short).await;
+                commit(&mut self.conn, &mut self.cache, &self.hints, short).await;
             assert!(failure.is_none(), "{failure:?}");
             assert_eq!(done.len(), committed.results.len());
             let published: Vec<u64> = committed.published.iter().map(|event| event.seq.0).collect();
@@ -266,7 +276,8 @@ mod tests {
         let database = crate::testing::database().await.unwrap();
         let mut chat = Chat::begun(&database).await;
         let jobs = vec![chat.job("two"), chat.job("three"), chat.job("four")];
-        let Appended { done, committed, left, .. } = commit(&mut chat.conn, &mut chat.cache, jobs).await;
+        let Appended { done, committed, left, .. } =
+            commit(&mut chat.conn, &mut chat.cache, &chat.hints, jobs).await;
         assert_eq!((done.len(), left.len()), (3, 0));
         let first = |results: &Results| results.as_ref().unwrap()[0].seq.unwrap().0;
         let seqs: Vec<_> = committed.results.iter().map(first).collect();
@@ -310,6 +321,36 @@ mod tests {
         assert_eq!(chat.seqs().await, (1..=7).collect::<Vec<_>>());
         let (heads, chains) = db::append::testing::last_chain(&mut chat.conn).await;
         assert_eq!(heads, chains, "the chain goes on from what the other one wrote");
+    }
+
+    #[tokio::test]
+    async fn w1_an_event_that_the_bus_brought_spares_the_second_statement() {
+        let database = crate::testing::database().await.unwrap();
+        let mut chat = Chat::begun(&database).await;
+        let mut other = AccessCache::default();
+        for is_heard in [true, false] {
+            let theirs = chat.job("theirs");
+            let committed =
+                batch::commit(&mut chat.conn, &mut other, &[theirs], Locking::Wait, HourlyBudget::ADDING)
+                    .await
+                    .unwrap();
+            if is_heard {
+                let event = serde_json::from_str(&committed.published[0].json).unwrap();
+                chat.hints.heard(chat.id, &event);
+            }
+            let (head, access) = chat.cache.head_snapshot(chat.id).unwrap();
+            let head = chat.hints.newer(chat.id, head).unwrap_or_else(|| head.clone());
+            let mut remembered = BTreeMap::from([(chat.id, (head, Arc::clone(access)))]);
+            let (mut appended, ours) = (Appended::default(), chat.job("ours"));
+            attempt(&mut chat.conn, &mut chat.cache, &mut remembered, &mut appended, vec![ours])
+                .await
+                .map_err(|(_, error)| error)
+                .unwrap();
+            assert_eq!((appended.done.len(), appended.left.len()), if is_heard { (1, 0) } else { (0, 1) });
+        }
+        // An old hint does not lead back.
+        let last = chat.job("last");
+        assert_eq!(chat.short(last).await.0, [5]);
     }
 
     #[tokio::test]

@@ -133,19 +133,29 @@ pub async fn items_of(
     complete(conn, user, rows).await
 }
 
-/// One page of the user's items, and the key of the next one; with `since`, of those that changed since then (S5).
-pub async fn page(
+/// The user's conversations, the one with the newest event first; with `since`, those that changed since then (S5).
+async fn rows(
     conn: &mut PgConnection,
     user: UserId,
     since: Option<&Cursor>,
     after: Option<PageKey>,
+    limit: i64,
+) -> Result<Vec<ItemRow>, sqlx::Error> {
+    match since {
+        Some(since) => db::items::changed(conn, user, (since.xmin, since.user_seq), after, limit).await,
+        None => db::items::page(conn, user, after, limit).await,
+    }
+}
+
+/// One page of the user's items, and the key of the next one.
+pub async fn page(
+    conn: &mut PgConnection,
+    user: UserId,
+    after: Option<PageKey>,
     limit: usize,
 ) -> Result<(Vec<HeadsItem>, Option<PageKey>), sqlx::Error> {
     let wanted = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
-    let mut rows = match since {
-        Some(since) => db::items::changed(conn, user, (since.xmin, since.user_seq), after, wanted).await?,
-        None => db::items::page(conn, user, after, wanted).await?,
-    };
+    let mut rows = rows(conn, user, None, after, wanted).await?;
     let more = rows.len() > limit;
     rows.truncate(limit);
     let next = rows.last().filter(|_| more).map(|row| (row.last_ts, row.id));
@@ -257,25 +267,26 @@ pub async fn snapshot_in(
     let next_cursor = Cursor::new(&moment, user, user_seq).to_string();
     let mut parts = Vec::new();
     let mut floors = HashMap::new();
-    let mut after = None;
+    // One statement for all: a page of its own for each part would sort all conversations for each.
+    let mut rows = rows(tx, user, since.as_ref(), None, i64::MAX).await?.into_iter();
     loop {
-        let (items, next) = page(tx, user, since.as_ref(), after, limits::HEADS_ITEMS_MAX).await?;
+        let part: Vec<ItemRow> = rows.by_ref().take(limits::HEADS_ITEMS_MAX).collect();
+        let more = rows.len() > 0;
+        let items = complete(tx, user, part).await?;
         floors.extend(items.iter().map(|item| (item.own.conversation, item.head)));
         let (hidden, items): (Vec<_>, Vec<_>) = items.into_iter().partition(|item| item.own.hidden);
         let whole = Heads {
             reply_to: None,
             full: since.is_none(),
-            more: next.is_some(),
+            more,
             user_seq: user_seq.unsigned_abs(),
-            cursor: next.is_none().then(|| next_cursor.clone()),
+            cursor: (!more).then(|| next_cursor.clone()),
             items,
             gone: hidden.into_iter().map(|item| item.own.conversation).collect(),
         };
         parts.extend(in_parts(whole));
-        after = next;
-        if after.is_none() {
-            break;
+        if !more {
+            return Ok(Snapshot { parts, floors });
         }
     }
-    Ok(Snapshot { parts, floors })
 }

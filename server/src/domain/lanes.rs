@@ -10,6 +10,7 @@ use super::{
     batch::{self, Committed, EVENT_BYTES, Locking, Stored},
     epoch::Epoch,
     fair::FairQueue,
+    head_hints::HeadHints,
     publish::{Job, Results},
     pulse::Pulse,
     quota::Quota,
@@ -44,6 +45,8 @@ pub struct Lane {
     pub pulse: Arc<Pulse>,
     /// Which database it is: another incarnation makes the cache void.
     pub epoch: Epoch,
+    /// Where logs stand by the events of other instances.
+    pub hints: HeadHints,
     /// Counts what users store.
     pub quota: Quota,
     /// How many people a user may add to groups.
@@ -139,7 +142,8 @@ impl Writing {
             return jobs;
         }
         let conversations: Vec<_> = jobs.iter().map(|job| job.conversation).collect();
-        let appending = async { Ok(append::commit(&mut conn, &mut self.cache, jobs).await) };
+        let appending =
+            async { Ok(append::commit(&mut conn, &mut self.cache, &self.lane.hints, jobs).await) };
         // Jobs that are given up half-way answer `unavailable` when they are dropped.
         let appended = within(self.lane.connection.within(), appending).await;
         let Appended { done, committed, left, failure } = match appended {

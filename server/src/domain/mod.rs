@@ -15,6 +15,7 @@ pub mod effects;
 pub mod epoch;
 pub mod fair;
 pub mod fetch;
+pub mod head_hints;
 pub mod heads;
 pub mod import;
 pub mod keys;

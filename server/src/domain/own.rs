@@ -223,6 +223,14 @@ async fn apply_draft(
     if draft.base != version {
         return Err(ApiError::StateConflict(Box::new(outward(conn, user, row).await?)));
     }
+    if let Some(text) = &text {
+        let others = db::members::draft_bytes(conn, user, row.key).await?;
+        let bytes = usize::try_from(others).unwrap_or_default().saturating_add(text.len());
+        let grows = row.draft.as_ref().is_none_or(|before| before.len() < text.len());
+        if grows && bytes > limits::DRAFTS_BYTES_MAX {
+            return Err(ApiError::TooLarge);
+        }
+    }
     row.draft = text;
     row.draft_version += 1;
     Ok(true)

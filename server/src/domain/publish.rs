@@ -7,6 +7,7 @@ use super::{
     capabilities::Abilities,
     epoch::Epoch,
     fair::{FairQueue, Refused},
+    head_hints::HeadHints,
     lanes::Lane,
     pulse::Pulse,
     quota::Quota,
@@ -242,6 +243,8 @@ pub struct Publisher {
     lanes: Arc<[LaneEnd]>,
     /// Keyed anew by each process, so that nobody can choose conversations that share a lane.
     hasher: Arc<RandomState>,
+    /// Where logs stand by the events of other instances.
+    pub hints: HeadHints,
     /// What each user may have in the log.
     pub quota: Quota,
     /// The database's lineage (S6).
@@ -265,6 +268,7 @@ impl Publisher {
         let epoch = Epoch::watch(pool, hub.clone(), tasks, shutdown.clone());
         let (announcer, announcing) = Announcer::new(hub, metrics.clone(), connection());
         tasks.spawn(announcing);
+        let hints = HeadHints::default();
         let lanes = (0..LANES)
             .map(|_| {
                 let end = LaneEnd { queue: Arc::default(), pulse: Arc::default() };
@@ -275,6 +279,7 @@ impl Publisher {
                     metrics: metrics.clone(),
                     pulse: Arc::clone(&end.pulse),
                     epoch: epoch.clone(),
+                    hints: hints.clone(),
                     quota: quota.clone(),
                     adding: config.adding,
                 };
@@ -282,7 +287,7 @@ impl Publisher {
                 end
             })
             .collect();
-        Self { lanes, hasher: Arc::default(), quota, epoch }
+        Self { lanes, hasher: Arc::default(), hints, quota, epoch }
     }
 
     /// For how long the lane that has waited longest has had work and committed nothing.

@@ -65,7 +65,7 @@ pub async fn list(
     let after = query.after.as_deref().map(page_key).transpose()?;
     let limit = rows_wanted(query.limit, PAGE_DEFAULT)? as usize;
     let mut conn = state.pool.acquire().await?;
-    let (mut items, next) = heads::page(&mut conn, authed.user, None, after, limit).await?;
+    let (mut items, next) = heads::page(&mut conn, authed.user, after, limit).await?;
     items.retain(|item| !item.own.hidden);
     let items = with_profiles(&mut conn, authed.user, items).await?;
     Ok(Json(List { items, next: next.map(|(ts, id)| format!("{ts}.{id}")) }))

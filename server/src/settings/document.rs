@@ -25,7 +25,7 @@ tls_key = \"/etc/kith/key.pem\"
 signup = \"invite\"
 ```
 
-The server rejects example passwords such as `changeme`. For a remote database, it also rejects words such as `password` and `kith`. It rejects secret files that every user of the machine can read.
+The server rejects example passwords such as `changeme`. For a remote database, it also rejects words such as `password` and `kith`. It rejects secret files that every user of the machine can read, and a settings file that holds the address of the database or a password of the bus.
 
 | Key | Flag | Environment variable | Default | Description |
 |---|---|---|---|---|

@@ -1,6 +1,7 @@
 //! The settings' file.
 
 use super::Settings;
+use crate::config::BusCredentials;
 use anyhow::{Context, bail};
 use std::path::Path;
 
@@ -20,9 +21,11 @@ pub fn read_file(path: &Path) -> anyhow::Result<Settings> {
     }
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
     let settings = parse(&text).map_err(|(line, problem)| anyhow::anyhow!("{shown}:{line}: {problem}"))?;
-    if settings.database_url.is_some() {
+    let has_secret = settings.database_url.is_some()
+        || settings.bus.as_ref().is_some_and(|bus| bus.credentials() != BusCredentials::Nothing);
+    if has_secret {
         // The whole file is a secret then.
-        super::read_private(path).context("the file holds the database's address")?;
+        super::read_private(path).context("the file holds an address with a password")?;
     }
     Ok(settings)
 }

@@ -191,10 +191,17 @@ fn sec_092_a_secret_that_everybody_can_read_is_refused() {
     mode(0o600);
     assert_eq!(secret::database_url_from(&path).unwrap().reveal(), "postgres://kith:hunter2@localhost/kith");
     let config = dir.path().join("server.toml");
-    fs::write(&config, "database_url = \"postgres://kith:hunter2@localhost/kith\"").unwrap();
-    fs::set_permissions(&config, fs::Permissions::from_mode(0o644)).unwrap();
-    let error = format!("{:#}", read_file(&config).unwrap_err());
-    assert!(error.contains("chmod 600") && !error.contains("hunter2"), "{error}");
+    for secret in [
+        "database_url = \"postgres://kith:hunter2@localhost/kith\"",
+        "bus = \"tls://kith:hunter2@bus.example\"",
+    ] {
+        fs::write(&config, secret).unwrap();
+        fs::set_permissions(&config, fs::Permissions::from_mode(0o644)).unwrap();
+        let error = format!("{:#}", read_file(&config).unwrap_err());
+        assert!(error.contains("chmod 600") && !error.contains("hunter2"), "{error}");
+    }
+    fs::write(&config, "bus = \"tls://bus.example\"").unwrap();
+    assert!(read_file(&config).is_ok(), "an address alone is no secret");
     fs::write(&path, "\0\u{1}").unwrap();
     assert!(secret::database_url_from(&path).is_err());
 }

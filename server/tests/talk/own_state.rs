@@ -1,7 +1,7 @@
 //! Own state, markers and unread numbers: S4, R1, R2, R4, W7.
 
 use crate::support::{World, about, event, member, message};
-use kith_protocol::ConversationId;
+use kith_protocol::{ConversationId, limits};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
@@ -106,6 +106,33 @@ async fn r4_a_draft_on_an_old_version_conflicts_and_changes_nothing() {
     assert_eq!(ada.error(draft("three", &version)).await, "state_conflict");
     ada.call(draft("three", &json!(0))).await;
     assert_eq!(ada.error(draft(&"x".repeat(16_001), &json!(0))).await, "too_large");
+}
+
+#[tokio::test]
+async fn r4_all_drafts_of_a_person_have_a_limit_together() {
+    let world = World::start().await;
+    let [ada, bo, cleo] = world.people(["ada", "bo", "cleo"]).await;
+    let mut ada = ada.online().await;
+    let (with_bo, with_cleo) = (ada.start_chat(bo.user, "1").await, ada.start_chat(cleo.user, "1").await);
+    // As if she had drafts in many conversations.
+    let full = limits::DRAFTS_BYTES_MAX - 3;
+    sqlx::query(
+        "UPDATE members SET draft = repeat('x', $2), draft_version = 1
+         WHERE user_id = $1 AND conversation_key = (SELECT key FROM conversations WHERE id = $3)",
+    )
+    .bind(ada.user.as_uuid())
+    .bind(i32::try_from(full).unwrap())
+    .bind(with_bo.as_uuid())
+    .execute(&world.server.pool)
+    .await
+    .unwrap();
+    let draft = |chat, text: &str, base| state(chat, json!({"draft": {"text": text, "base": base}}));
+    assert_eq!(ada.error(draft(with_cleo, "four", 0)).await, "too_large");
+    assert_eq!(ada.call(draft(with_cleo, "one", 0)).await["type"], "own_state");
+    assert_eq!(ada.error(draft(with_cleo, "four", 1)).await, "too_large");
+    assert_eq!(ada.call(draft(with_cleo, "2", 1)).await["type"], "own_state", "a shorter one always fits");
+    assert_eq!(ada.call(draft(with_bo, "", 1)).await["type"], "own_state");
+    assert_eq!(ada.call(draft(with_cleo, "four", 2)).await["type"], "own_state");
 }
 
 #[tokio::test]

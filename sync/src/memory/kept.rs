@@ -75,7 +75,7 @@ impl Kept {
 
     /// Title, members and one's own intervals, as an event changes them.
     pub(super) fn take_fact(&mut self, event: &Event, me: Option<UserId>) {
-        match EventContent::parse(&event.kind, None, event.body.as_ref().unwrap_or(&Value::Null)) {
+        match EventContent::parse_stored(&event.kind, None, event.body.as_ref().unwrap_or(&Value::Null)) {
             Ok(EventContent::Title(title)) => self.title = Some(title.text).filter(|text| !text.is_empty()),
             Ok(EventContent::Member(body)) => {
                 let is_in = matches!(body.change, MemberChange::Added | MemberChange::Role);

@@ -115,6 +115,23 @@ async fn c6_kinds_that_a_version_did_not_know_come_to_life_after_an_update() {
 }
 
 #[tokio::test]
+async fn c6_events_with_fields_of_a_later_version_apply_as_far_as_they_are_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("kith.db");
+    // The kinds as a version with another list knows them: the file is projected again when it is opened.
+    let conn = released(schema::MIGRATIONS.len() as u32, &file, Some("message edit"));
+    let first = first_message(&conn);
+    append(&conn, "edit", Some(first), r#"{"text":"mended","format":"later"}"#, false);
+    append(&conn, "reaction", Some(first), r#"{"emoji":"+","on":true,"skin":2}"#, false);
+    append(&conn, "title", None, r#"{"text":"Tea","icon":"pot"}"#, true);
+    drop(conn);
+    let wanted = ["mended+", "second, mended", "third", "title: Tea", "unsent", "parked"];
+    assert_eq!(entries(&file).await, wanted);
+    let answer = serde_json::json!({"text": "yes", "reply_to": first, "later": 1});
+    assert_eq!(super::super::project::reply_to(&answer), Some(first));
+}
+
+#[tokio::test]
 async fn c6_kinds_that_only_a_later_version_knew_are_shown_as_not_supported() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("kith.db");

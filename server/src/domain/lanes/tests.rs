@@ -68,6 +68,7 @@ impl Stage {
             announcer,
             metrics: Metrics::default(),
             pulse: Arc::clone(&pulse),
+            hints: HeadHints::default(),
             quota: Quota::start(None, other_pool.clone(), &tasks, shutdown.clone()),
             adding: crate::config::HourlyBudget::ADDING,
             epoch: Epoch::watch(other_pool, hub, &tasks, shutdown.clone()),
