@@ -8,52 +8,29 @@ mod blocks;
 mod conversations;
 mod diagnostics;
 mod keys;
-mod live;
 #[cfg(feature = "measure")]
 pub mod measure;
 mod messages;
-mod notices;
 mod outbox;
 mod receipts;
 mod search;
 
-pub(crate) use live::Live;
-pub use notices::EventStream;
-pub(crate) use notices::NoticeHub;
-
 use crate::{
     ClientError,
     events::{EngineEvent, Problem},
-    secrets::SecretStore,
+    notices::{EventStream, NoticeHub},
+    options::EngineOptions,
     session::{Profile, Session},
     store::{Changes, Tx, salvage},
     view::{AppState, StatusView},
 };
 use kith_sync::ops::OutboxUpdate;
 use std::{
-    path::PathBuf,
     sync::{Arc, Weak},
     time::Duration,
 };
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-
-/// Where an engine lives and what it calls itself.
-#[derive(Clone)]
-pub struct EngineOptions {
-    /// One installation may hold several; each has a folder of its own.
-    pub profile: String,
-    /// The profile's folder is `data_dir/profile`.
-    pub data_dir: PathBuf,
-    /// `name/version`.
-    pub app: String,
-    /// For the device list.
-    pub device_name: String,
-    /// A file of certificates (PEM) that are believed besides the system's, for a server with an authority of its own.
-    pub ca_file: Option<PathBuf>,
-    /// Where token and database key are kept.
-    pub secrets: Arc<dyn SecretStore>,
-}
 
 /// A whole messenger. Clones are handles to the same one.
 #[derive(Clone)]
@@ -154,7 +131,7 @@ impl Engine {
     pub async fn status(&self) -> StatusView {
         match self.session() {
             Ok(session) => session.live.status().await,
-            Err(_) => live::signed_out_status(),
+            Err(_) => crate::live::signed_out_status(),
         }
     }
 

@@ -4,7 +4,10 @@ mod driver;
 mod engine;
 pub mod error;
 pub mod events;
+mod live;
 mod mutation;
+mod notices;
+mod options;
 mod profile;
 mod restarts;
 pub mod secrets;
@@ -16,11 +19,13 @@ mod tokens;
 mod transport;
 pub mod view;
 
+pub use engine::Engine;
 #[cfg(feature = "measure")]
 pub use engine::measure;
-pub use engine::{Engine, EngineOptions, EventStream};
 pub use error::ClientError;
 pub use events::EngineEvent;
+pub use notices::EventStream;
+pub use options::EngineOptions;
 #[cfg(feature = "fuzz")]
 #[doc(hidden)]
 pub use store::search::judge::Searched;

@@ -13,10 +13,12 @@ mod tests;
 
 use self::database::Opened;
 use crate::{
-    ClientError, EngineOptions,
+    ClientError,
     driver::{DriverHandle, DriverOptions},
-    engine::{Live, NoticeHub},
     events::{EngineEvent, Problem},
+    live::Live,
+    notices::NoticeHub,
+    options::EngineOptions,
     profile::{Folder, LastAccount},
     secrets::{Kept, PassphraseFile, SecretError, Vault},
     store::Store,

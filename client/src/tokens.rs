@@ -3,8 +3,8 @@
 use crate::{
     ClientError,
     driver::{Boxed, TokenError, TokenSource},
-    engine::NoticeHub,
     events::{EngineEvent, Problem},
+    notices::NoticeHub,
     secrets::{Hidden, Kept, Vault},
     transport::api::{Api, server_text},
 };

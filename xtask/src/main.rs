@@ -1,5 +1,5 @@
 //! The chores of this repository: `cargo xtask demo`, `test`, `check`, `simulate`, `fuzz`, `torture`, `bench`,
-//! `bindings`, `sqlx`, `rules`, `package`, `sbom`, `supply`, `setup`.
+//! `bindings`, `sqlx`, `rules`, `package`, `supply`, `setup`.
 //!
 //! Small on purpose: it starts programs, waits for them, shows what takes how long, and ends all of them when it ends.
 
@@ -17,7 +17,6 @@ mod package;
 mod process;
 mod release;
 mod rules;
-mod sbom;
 mod security;
 mod setup;
 mod stages;
@@ -56,9 +55,7 @@ enum Chore {
     /// Writes and checks what a release offers to the copies that are out there (docs/operate/releases.md)
     #[command(subcommand)]
     Release(release::Release),
-    /// Writes which foreign code is in the server and in the app: one CycloneDX file each, in target/sbom
-    Sbom,
-    /// Checks licences, bans, sources and reasons of all dependencies, npm's settings, and the hosted workflows
+    /// Checks the reasons of all dependencies, npm's settings, and the hosted workflows
     Supply,
     /// Measures; `bench quick` prints the main figures
     Bench {
@@ -132,7 +129,6 @@ fn run() -> Result<()> {
         Chore::Torture(arguments) => torture::torture(&arguments),
         Chore::Package(arguments) => package::run(&arguments),
         Chore::Release(release) => release::run(&release),
-        Chore::Sbom => sbom::write(),
         Chore::Supply => supply::check(),
         Chore::Bench { arguments } => bench::bench(&arguments),
         Chore::Simulate { runs, mutants: true, .. } => tests::mutants(runs),

@@ -1,12 +1,10 @@
-//! Foreign code: which may be used (`deny.toml`), why each direct dependency is there
-//! (`docs/develop/dependencies.md`), and that nothing of it runs before it is looked at (`ui/.npmrc`, pinned actions).
+//! Foreign code: the reason for each direct dependency (`docs/develop/dependencies.md`), and that none of it runs before
+//! somebody reads it (`ui/.npmrc`, pinned actions).
 //!
-//! `deny.toml` is written for cargo-deny, which the hosted workflow runs with the advisories; what needs no network is checked
-//! here from the same file, so that every machine checks it.
+//! The hosted workflow runs cargo-deny for licences, bans, sources and advisories (`deny.toml`).
 
 mod actions;
 mod npm;
-mod policy;
 mod reasons;
 
 use std::collections::BTreeMap;
@@ -20,10 +18,6 @@ use crate::process::{cargo, root, run_quiet};
 pub struct Package {
     pub name: String,
     pub version: String,
-    /// As an SPDX expression.
-    pub licence: Option<String>,
-    /// Where it comes from; nothing for a folder of this repository.
-    pub source: Option<String>,
     /// Where its manifest is.
     pub manifest: String,
     /// What it names itself: the packages that are no folder of this repository.
@@ -43,8 +37,6 @@ pub fn packages() -> Result<Vec<Package>> {
         Some(Package {
             name: text(&package["name"])?,
             version: text(&package["version"])?,
-            licence: text(&package["license"]),
-            source: text(&package["source"]),
             manifest: text(&package["manifest_path"])?,
             direct: foreign.filter_map(|dependency| text(&dependency["name"])).collect(),
             is_member: members.contains(&package["id"]),
@@ -57,12 +49,6 @@ pub fn packages() -> Result<Vec<Package>> {
 /// Everything; the first part that does not hold is the error.
 pub fn check() -> Result<()> {
     let packages = packages()?;
-    let policy = policy::Policy::read()?;
-    policy.holds_for(&packages)?;
-    println!(
-        "{} packages follow deny.toml",
-        packages.iter().filter(|package| package.source.is_some()).count()
-    );
     for (name, versions) in several(&packages) {
         println!("  in several versions: {name} {}", versions.join(", "));
     }

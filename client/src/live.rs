@@ -1,9 +1,9 @@
 //! What is true only at the moment: the link, who types, who is there; and the account's numbers, told when they change.
 
-use super::NoticeHub;
 use crate::{
     driver::DriverEvents,
     events::{EngineEvent, Problem},
+    notices::NoticeHub,
     store::{Progress, Store},
     view::{LinkView, PresenceView, StatusView},
 };
