@@ -7,11 +7,12 @@
 mod frames;
 mod leavers;
 mod outbox;
+mod outgoing;
 mod queue;
 mod relay;
 
 pub use outbox::Outbox;
-pub use queue::{Latest, Outgoing, Topic};
+pub use outgoing::{Latest, Outgoing, Topic};
 pub use relay::{OUTWARD_MAX, Outward, Relay};
 
 use kith_protocol::{

@@ -1,6 +1,6 @@
 //! All routes in one table: the router and `/openapi.json` are both made from it.
 
-use crate::{config::Config, error::ApiError, http, rates::Rate, state::AppState, telemetry};
+use crate::{config::Config, error::ApiError, http, rates::Rate, state::AppState};
 use axum::{
     Extension, Router,
     body::Bytes,
@@ -229,7 +229,7 @@ pub fn router(state: AppState) -> Router {
         .layer(DefaultBodyLimit::max(Config::SMALL_BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(state.clone(), http::deadline::answer_in_time))
         .layer(middleware::map_response(no_store))
-        .layer(middleware::from_fn(telemetry::trace))
+        .layer(middleware::from_fn(http::trace::trace))
         .with_state(state)
 }
 

@@ -1,15 +1,8 @@
 //! Logs and request ids. Never a body, a token or a name.
 
-use crate::{config::LogFormat, error::ApiError};
-use axum::{
-    extract::{MatchedPath, Request},
-    http::{HeaderName, HeaderValue},
-    middleware::Next,
-    response::{IntoResponse, Response},
-};
-use futures_util::FutureExt;
-use std::{io::IsTerminal, panic::AssertUnwindSafe, time::Instant};
-use tracing::{Instrument, Subscriber};
+use crate::config::LogFormat;
+use std::io::IsTerminal;
+use tracing::Subscriber;
 use tracing_subscriber::{
     EnvFilter,
     filter::{FilterFn, ParseError, filter_fn},
@@ -19,8 +12,6 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
 tokio::task_local! {
     static CURRENT_REQUEST: String;
 }
@@ -28,6 +19,11 @@ tokio::task_local! {
 /// The id of the request that the current task serves.
 pub fn request_id() -> Option<String> {
     CURRENT_REQUEST.try_with(Clone::clone).ok()
+}
+
+/// Serves the request with this id.
+pub(crate) async fn serve<T>(id: String, served: impl Future<Output = T>) -> T {
+    CURRENT_REQUEST.scope(id, served).await
 }
 
 /// Reads what is to be logged.
@@ -88,36 +84,9 @@ where
     filtered(EnvFilter::new("trace")).with(log)
 }
 
-/// Gives each request an id and a span, and turns a panic into a 500 that names the id.
-pub async fn trace(request: Request, next: Next) -> Response {
-    let id = uuid::Uuid::now_v7().simple().to_string();
-    let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    let span = tracing::info_span!("request", id, method = %request.method(), route);
-    let started = Instant::now();
-    let served = CURRENT_REQUEST.scope(id.clone(), async move {
-        let response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
-            Ok(response) => response,
-            Err(_) => {
-                tracing::error!("a handler panicked");
-                ApiError::Internal.into_response()
-            }
-        };
-        let (status, ms) = (response.status().as_u16(), started.elapsed().as_millis());
-        tracing::debug!(status, ms, "answered");
-        response
-    });
-    let mut response = served.instrument(span).await;
-    if let Ok(value) = HeaderValue::from_str(&id) {
-        response.headers_mut().insert(REQUEST_ID, value);
-    }
-    response
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::{Router, body::Body, middleware, routing::get};
-    use tower::ServiceExt;
 
     #[test]
     fn sec_089_no_log_level_makes_others_log_tokens_and_texts() {
@@ -133,21 +102,5 @@ mod tests {
                 );
             });
         }
-    }
-
-    async fn panics() {
-        panic!("a bug");
-    }
-
-    #[tokio::test]
-    async fn sec_089_a_panic_answers_500_unavailable_with_the_request_id() {
-        let app = Router::new().route("/", get(panics)).layer(middleware::from_fn(trace));
-        let response = app.oneshot(Request::new(Body::empty())).await.unwrap();
-        assert_eq!(response.status(), 500);
-        let id = response.headers()[REQUEST_ID].to_str().unwrap().to_owned();
-        let body = axum::body::to_bytes(response.into_body(), 1_000).await.unwrap();
-        let body: kith_protocol::api::ErrorBody = serde_json::from_slice(&body).unwrap();
-        assert_eq!(body.code, kith_protocol::ErrorCode::Unavailable);
-        assert!(body.message.contains(&id) && !body.message.contains("a bug"), "{}", body.message);
     }
 }

@@ -10,22 +10,8 @@ use crate::ClientError;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::{fs::File, io::Write as _, path::Path};
 
-/// SQLCipher's page, bytes; never set otherwise.
-const PAGE: usize = 4_096;
 /// What is written to find out why SQLite could not write, bytes.
 const PROBE: usize = 64 * 1024;
-
-/// Whether a connection's key checks at least one page of its file.
-pub(super) fn is_key_of_some_page(conn: &Connection) -> bool {
-    let pages = || Some(std::fs::metadata(conn.path()?).ok()?.len() / PAGE as u64);
-    // A file without a whole page shows nothing, and neither does a check that fails.
-    let unfit = || {
-        let mut query = conn.prepare("PRAGMA cipher_integrity_check")?;
-        let lines = query.query_map([], |_| Ok(()))?;
-        Ok::<_, rusqlite::Error>(lines.count() as u64)
-    };
-    matches!((pages(), unfit()), (Some(pages), Ok(unfit)) if unfit < pages)
-}
 
 /// Whether a file is damaged for certain: a page in use that its key does not check, or a structure that does not hold.
 /// `is_over` ends the search early, with "no".

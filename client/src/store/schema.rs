@@ -1,7 +1,7 @@
 //! How a database file is opened: key, pragmas, migrations. The file is not touched before its key has been checked,
 //! and not migrated before a copy of it is kept.
 
-use super::{health, place};
+use super::place;
 use crate::ClientError;
 use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 use std::path::Path;
@@ -41,6 +41,9 @@ pub(super) const PROJECTION: i64 = 2;
 /// the window lies together.
 const WRITER_CACHE_KIB: i64 = -16_384;
 const READER_CACHE_KIB: i64 = -6_144;
+
+/// SQLCipher's page, bytes; never set otherwise.
+const PAGE: usize = 4_096;
 
 /// Another connection of the same file is waited for so long.
 pub(super) const BUSY: std::time::Duration = std::time::Duration::from_secs(5);
@@ -118,7 +121,7 @@ fn open(path: &Path, key: &Key, more: OpenFlags) -> Result<Connection, ClientErr
     // The first read is what proves the key.
     match conn.query_row("SELECT count(*) FROM sqlite_master", [], |_| Ok(())) {
         Err(rusqlite::Error::SqliteFailure(failure, _))
-            if failure.code == ErrorCode::NotADatabase && !health::is_key_of_some_page(&conn) =>
+            if failure.code == ErrorCode::NotADatabase && !is_key_of_some_page(&conn) =>
         {
             return Err(ClientError::KeyMissing);
         }
@@ -129,6 +132,18 @@ fn open(path: &Path, key: &Key, more: OpenFlags) -> Result<Connection, ClientErr
     conn.pragma_update(None, "temp_store", "MEMORY")?;
     conn.set_prepared_statement_cache_capacity(160);
     Ok(conn)
+}
+
+/// Whether a connection's key checks at least one page of its file.
+fn is_key_of_some_page(conn: &Connection) -> bool {
+    let pages = || Some(std::fs::metadata(conn.path()?).ok()?.len() / PAGE as u64);
+    // A file without a whole page shows nothing, and neither does a check that fails.
+    let unfit = || {
+        let mut query = conn.prepare("PRAGMA cipher_integrity_check")?;
+        let lines = query.query_map([], |_| Ok(()))?;
+        Ok::<_, rusqlite::Error>(lines.count() as u64)
+    };
+    matches!((pages(), unfit()), (Some(pages), Ok(unfit)) if unfit < pages)
 }
 
 /// Opens the file with its key, and reads nothing of it.

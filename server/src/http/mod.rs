@@ -14,4 +14,5 @@ pub mod origin;
 pub mod peer;
 pub mod sessions;
 pub mod socket;
+pub mod trace;
 pub mod users;

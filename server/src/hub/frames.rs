@@ -1,6 +1,6 @@
 //! From what waits to what is written: events of one conversation leave in one frame (L3).
 
-use super::queue::{Latest, Outgoing};
+use super::outgoing::{Latest, Outgoing};
 use kith_protocol::{ConversationId, limits};
 use std::sync::Arc;
 

@@ -1,9 +1,6 @@
 //! What waits for one connection, and whoever waits for it: its writer, its reader, its end.
 
-use super::{
-    Published,
-    queue::{Outgoing, Queue},
-};
+use super::{Published, outgoing::Outgoing, queue::Queue};
 use crate::metrics::{Dropped, Metrics};
 use kith_protocol::{ConversationId, Seq, ServerFrame, error::close};
 use std::{

@@ -5,8 +5,11 @@
 //! them, or cannot find out that they are missing; the inbound rates bound them, and a connection that takes none of
 //! them for too long is closed.
 
-use super::frames::Frames;
-use kith_protocol::{ConversationId, Seq, ServerFrame, UserId, frame::Hint, limits};
+use super::{
+    frames::Frames,
+    outgoing::{Outgoing, Topic},
+};
+use kith_protocol::{ConversationId, Seq, ServerFrame, frame::Hint, limits};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
@@ -20,58 +23,6 @@ const TAKE_BYTES: usize = 64 * 1024;
 const KEPT_BYTES_MAX: usize = 16 * limits::OUTBOUND_BYTES_MAX;
 /// And be this many.
 const KEPT_FRAMES_MAX: usize = 16 * limits::OUTBOUND_FRAMES_MAX;
-
-/// What a [`Latest`] is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Topic {
-    /// A member's markers in a conversation.
-    Markers(ConversationId, UserId),
-    Profile(UserId),
-    /// A person's own state in a conversation. It waits as a frame; between instances the newest is told again.
-    Own(ConversationId, UserId),
-}
-
-/// A fact of which only the newest counts.
-#[derive(Debug, Clone)]
-pub struct Latest {
-    pub topic: Topic,
-    /// Rises with each change, so that one which is told late replaces nothing newer.
-    pub version: (u64, u64),
-    pub json: Arc<str>,
-}
-
-/// Something for a connection.
-#[derive(Debug, Clone)]
-pub enum Outgoing {
-    /// An answer, heads or own state: never dropped.
-    Frame(Arc<str>),
-    /// Replaces what waits on the same topic.
-    Latest(Latest),
-    /// Typing or presence: the first to go.
-    Ephemeral(Arc<str>),
-    /// An event: becomes a hint when there is too much.
-    Event {
-        conversation: ConversationId,
-        seq: Seq,
-        json: Arc<str>,
-        /// When it was committed.
-        since: Instant,
-    },
-}
-
-impl Outgoing {
-    fn len(&self) -> usize {
-        match self {
-            Self::Frame(text) | Self::Ephemeral(text) | Self::Event { json: text, .. } => text.len(),
-            Self::Latest(fact) => fact.json.len(),
-        }
-    }
-
-    /// Whether the client finds out by itself, or by a hint, that it did not come.
-    fn may_go(&self) -> bool {
-        matches!(self, Self::Ephemeral(_) | Self::Event { .. })
-    }
-}
 
 /// What waits for one connection. Over its bound it holds nothing that may go.
 #[derive(Debug, Default)]
@@ -244,7 +195,8 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::outgoing::Latest, *};
+    use kith_protocol::UserId;
 
     fn event(conversation: ConversationId, seq: u64, bytes: usize) -> Outgoing {
         Outgoing::Event { conversation, seq: Seq(seq), json: "1".repeat(bytes).into(), since: Instant::now() }

@@ -228,3 +228,38 @@ pub fn arrows(sources: &[Source]) -> BTreeMap<(String, String), BTreeSet<PathBuf
     }
     arrows
 }
+
+/// Groups of files of a crate that import each other in a circle, each file as its module's path. A module that uses its
+/// own submodules is no part of a circle by that: it is made of them.
+pub fn circles(sources: &[Source]) -> BTreeSet<BTreeSet<String>> {
+    let modules: BTreeSet<&[String]> = sources.iter().map(|source| source.module.as_slice()).collect();
+    let again = exported_again(sources);
+    let mut arrows: BTreeMap<&[String], BTreeSet<&[String]>> = BTreeMap::new();
+    for source in sources {
+        for name in &source.names {
+            let Named::Own(path) = name else { continue };
+            let home = path.first().and_then(|first| again.get(first)).map(|home| vec![home.clone()]);
+            let path = home.as_ref().filter(|_| path.len() == 1).unwrap_or(path);
+            let to = (1..=path.len()).rev().find_map(|length| modules.get(&path[..length]));
+            if let Some(to) = to.filter(|to| !to.starts_with(&source.module)) {
+                arrows.entry(&source.module).or_default().insert(to);
+            }
+        }
+    }
+    let reached = |from: &[String]| {
+        let mut found: BTreeSet<&[String]> = BTreeSet::new();
+        let mut todo: Vec<&[String]> = arrows.get(from).into_iter().flatten().copied().collect();
+        while let Some(next) = todo.pop() {
+            if found.insert(next) {
+                todo.extend(arrows.get(next).into_iter().flatten());
+            }
+        }
+        found
+    };
+    let reach: BTreeMap<&[String], _> = modules.iter().map(|module| (*module, reached(module))).collect();
+    let circle = |module: &&[String]| -> BTreeSet<String> {
+        let back = reach[*module].iter().filter(|other| reach[**other].contains(*module));
+        back.map(|other| other.join("::")).collect()
+    };
+    modules.iter().map(circle).filter(|circle| circle.len() > 1).collect()
+}
