@@ -157,6 +157,18 @@ pub(super) fn overtaken(tx: &mut Tx<'_>, cid: i64, theirs: Option<&Draft>) -> Re
     from_server(tx, cid, Some(&Draft { text: newer, version }))
 }
 
+/// The answer to a draft has come. Where it said nothing of the newer one, the server refused ours, and the newer one
+/// counts.
+pub(super) fn answered(tx: &mut Tx<'_>, cid: i64) -> Result<(), ClientError> {
+    let draft = get(tx, cid)?;
+    match draft.newer {
+        Some((text, version)) if !outbox::has_pending_draft(tx, cid)? => {
+            from_server(tx, cid, Some(&Draft { text, version }))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The server refused the draft: both texts are kept for the user to choose.
 pub(super) fn conflict(tx: &mut Tx<'_>, cid: i64, current: &OwnState) -> Result<(), ClientError> {
     let draft = get(tx, cid)?;

@@ -265,8 +265,10 @@ pub(in crate::store) fn done(tx: &mut Tx<'_>, items: &[i64]) -> Result<(), Clien
         let Some(row) = get(tx, item)? else { continue };
         tx.conn.prepare_cached("DELETE FROM outbox WHERE item = ?1")?.execute([item])?;
         tell_place(tx, Some(&row))?;
-        if row.kind == "open" {
-            conversations::confirm(tx, row.cid)?;
+        match row.kind.as_str() {
+            "open" => conversations::confirm(tx, row.cid)?,
+            "state" => drafts::answered(tx, row.cid)?,
+            _ => {}
         }
     }
     Ok(())

@@ -100,6 +100,20 @@ async fn r4_what_was_written_while_a_refused_draft_was_on_its_way_waits_for_the_
 }
 
 #[tokio::test]
+async fn r4_a_draft_that_is_refused_behind_a_newer_one_leaves_the_user_the_choice() {
+    let fixture = Fixture::new().await;
+    write(&fixture, "a").await;
+    let (item, _) = leave(&fixture).await;
+    let newer = StoreOp::OwnState { user_seq: None, items: vec![theirs(&fixture, "x", 7)] };
+    fixture.apply(vec![newer.clone()]).await;
+    assert_eq!(shown(&fixture).await, (Some("a".into()), None), "the server may have taken it before");
+    fixture.apply(vec![StoreOp::Done { items: vec![item] }]).await;
+    assert_eq!(shown(&fixture).await, (Some("a".into()), Some("x".into())));
+    fixture.apply(vec![newer]).await;
+    assert_eq!(shown(&fixture).await, (Some("a".into()), Some("x".into())), "I8");
+}
+
+#[tokio::test]
 async fn r4_what_was_refused_with_a_draft_does_not_undo_a_later_change() {
     let fixture = Fixture::new().await;
     let change = async |change: StateChange| {
