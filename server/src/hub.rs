@@ -386,7 +386,13 @@ impl Hub {
         self.tell(|| Outward::Parted { pair });
     }
 
-    /// Closes the sockets of a device that are older than this generation: it has a newer one on another instance.
+    /// Closes the sockets of a device that are older than this generation, wherever they are.
+    pub fn replace_device(&self, user: UserId, device: DeviceId, generation: u64) {
+        self.tell(|| Outward::Replaced { user, device, generation });
+        self.close_replaced(user, device, generation);
+    }
+
+    /// Closes the sockets of a device here that are older than this generation.
     pub fn close_replaced(&self, user: UserId, device: DeviceId, generation: u64) {
         let is_older = |one: &&Connection| {
             one.device == device && one.generation.is_some_and(|older| older < generation)
