@@ -26,6 +26,7 @@ pub mod readiness;
 pub mod router;
 mod serve;
 pub mod settings;
+pub mod shares;
 pub mod state;
 pub mod telemetry;
 pub mod testing;
