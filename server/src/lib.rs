@@ -19,6 +19,7 @@ pub mod http;
 pub mod hub;
 pub mod metrics;
 mod migrate;
+pub mod networks;
 pub mod permits;
 pub mod presence;
 pub mod rates;

@@ -376,7 +376,8 @@ pub async fn ask_password_again(
     let family = found.as_ref().and_then(|user| user.family).ok_or(ApiError::DeviceRevoked)?;
     let guesser = Guesser::Again(family);
     state.sign_in_limits.attempt(guesser)?;
-    let verified = state.passwords.verify(password, found.map(|user| user.password_hash)).await?;
+    let passwords = state.passwords.for_signed_in();
+    let verified = passwords.verify(password, found.map(|user| user.password_hash)).await?;
     if !verified.fits {
         return Err(ApiError::CredentialsInvalid);
     }
