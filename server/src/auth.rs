@@ -9,6 +9,7 @@ use crate::{
     db,
     error::ApiError,
     rates::{self, Rate},
+    shares::{RequestPlace, Sharer},
     state::AppState,
 };
 use axum::{
@@ -337,9 +338,26 @@ impl FromRequestParts<AppState> for Authed {
                 rates::USERS => state.allowances.of_user(authed.user),
                 _ => state.allowances.of(authed.device),
             };
-            allowance.take_many(name, cost, std::time::Instant::now())?;
+            let now = std::time::Instant::now();
+            allowance.take_many(name, cost, now)?;
+            if rates::is_reading(name) {
+                state.allowances.of_user(authed.user).take(name, now)?;
+            }
         }
+        let rate = parts.extensions.get().map(|Rate(name)| *name);
+        let sharer = match rate {
+            Some(rates::ACCOUNT) => Sharer::Account(authed.device),
+            _ => Sharer::User(authed.user),
+        };
+        // An upgrade has its place already, and waits for none while it holds a permit.
+        let place = if rate == Some(rates::CONNECT) { None } else { Some(state.shares.work(sharer).await?) };
         check_live(&mut *state.pool.acquire().await?, &authed).await?;
+        // An exchange may wait long; its handshake and its frames take places of their own.
+        if let (Some(place), Some(request)) = (place, parts.extensions.get::<RequestPlace>())
+            && rate != Some(rates::EXCHANGE)
+        {
+            request.keep(sharer, place);
+        }
         Ok(authed)
     }
 }

@@ -117,7 +117,7 @@ pub struct Config {
     pub loopback_is_limited: bool,
     /// Connections of clients, at least 16; never more than the process may have files.
     pub connections: usize,
-    /// Connections of one address, or of one IPv6 network, at least 1. Trusted proxies count for the total alone.
+    /// Connections of one address, or of one IPv6 /64, at least 1; wider networks have more ([`crate::networks`]). Trusted proxies count for the total alone.
     pub connections_per_address: usize,
     /// Connections to the database, without those of the lanes.
     pub database_connections: u32,

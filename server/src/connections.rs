@@ -4,7 +4,10 @@ mod stall;
 
 pub use stall::{Stall, Unstalled};
 
-use crate::config::Config;
+use crate::{
+    config::Config,
+    networks::{self, Span},
+};
 use std::{
     collections::HashMap,
     net::IpAddr,
@@ -17,7 +20,7 @@ const OTHER_DESCRIPTORS: usize = 256;
 #[derive(Debug, Default)]
 struct Counts {
     all: usize,
-    by_address: HashMap<IpAddr, usize>,
+    by_address: HashMap<Span, usize>,
 }
 
 /// Counts connections from accept to close; a handle that is cheap to clone.
@@ -44,18 +47,22 @@ impl Connections {
         Self { counts: Arc::default(), most, most_of_address: config.connections_per_address }
     }
 
-    /// Counts a connection for the total and for `address`, if it is limited; `None` where there are too many.
+    /// Counts a connection for the total and for the networks of `address`, if it is limited; `None` where there are too
+    /// many.
     pub fn enter(&self, address: Option<IpAddr>) -> Option<Entered> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         if counts.all >= self.most {
             return None;
         }
-        if let Some(address) = address {
-            let of_address = counts.by_address.entry(address).or_default();
-            if *of_address >= self.most_of_address {
-                return None;
-            }
-            *of_address += 1;
+        let spans = || address.into_iter().flat_map(networks::spans);
+        let is_full = |span: Span| {
+            counts.by_address.get(&span).is_some_and(|count| *count >= span.allowance(self.most_of_address))
+        };
+        if spans().any(is_full) {
+            return None;
+        }
+        for span in spans() {
+            *counts.by_address.entry(span).or_default() += 1;
         }
         counts.all += 1;
         Some(Entered { counts: Arc::clone(&self.counts), address })
@@ -66,12 +73,12 @@ impl Drop for Entered {
     fn drop(&mut self) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         counts.all = counts.all.saturating_sub(1);
-        if let Some(address) = self.address
-            && let Some(of_address) = counts.by_address.get_mut(&address)
-        {
-            *of_address = of_address.saturating_sub(1);
-            if *of_address == 0 {
-                counts.by_address.remove(&address);
+        for span in self.address.into_iter().flat_map(networks::spans) {
+            if let Some(count) = counts.by_address.get_mut(&span) {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    counts.by_address.remove(&span);
+                }
             }
         }
     }
@@ -112,6 +119,25 @@ mod tests {
         held.remove(0);
         assert!(of("192.0.2.1").is_some(), "who goes makes room");
         drop(held);
+        let counts = connections.counts.lock().unwrap();
+        assert_eq!((counts.all, counts.by_address.len()), (0, 0));
+    }
+
+    #[test]
+    fn sec_028_an_ipv6_host_with_many_networks_has_16_times_the_connections_of_one() {
+        let config = Config { connections_per_address: 2, ..Config::for_tests() };
+        let connections = Connections::new(&config);
+        let of = |text: String| connections.enter(peer::counted(text.parse().unwrap(), &config));
+        let held = |prefix: u16| {
+            let subnets = (0..512).filter_map(move |subnet| of(format!("2001:db8:{prefix:x}:{subnet:x}::1")));
+            subnets.collect::<Vec<_>>()
+        };
+        let (one, two) = (held(1), held(2));
+        assert_eq!((one.len(), two.len()), (16, 16), "two /56 in each /48");
+        drop((one, two));
+        let many: Vec<_> = (0..=u16::MAX).filter_map(|n| of(format!("2001:db8:3:{n:x}::1"))).collect();
+        assert_eq!(many.len(), 32);
+        drop(many);
         let counts = connections.counts.lock().unwrap();
         assert_eq!((counts.all, counts.by_address.len()), (0, 0));
     }

@@ -1,4 +1,4 @@
-//! What each device, and for the search of people each user, may still ask for, whichever way it comes: sockets, exchanges and routes share it, and a new
+//! What each device, and for reading and the search of people each user, may still ask for, whichever way it comes: sockets, exchanges and routes share it, and a new
 //! connection starts where the last one ended (L2, S13). In memory: another instance counts for itself.
 
 use crate::{
@@ -35,8 +35,8 @@ pub struct Allowance {
 }
 
 impl Allowance {
-    fn new(now: Instant) -> Self {
-        let left = Left { rates: Rates::new(now), full_heads: VecDeque::new(), used_at: now };
+    fn new(rates: Rates, now: Instant) -> Self {
+        let left = Left { rates, full_heads: VecDeque::new(), used_at: now };
         Self { left: Mutex::new(left), exchanges: Arc::new(Semaphore::new(EXCHANGES_MAX)) }
     }
 
@@ -88,7 +88,7 @@ impl Allowance {
     }
 }
 
-/// What every device that came lately has left, and every user who searched for people; by id.
+/// What every device that came lately has left, and every user who read or searched for people; by id.
 #[derive(Default)]
 pub struct Allowances(Mutex<HashMap<Uuid, Arc<Allowance>>>);
 
@@ -99,16 +99,19 @@ impl Allowances {
 
     /// What this device has left. Only devices with a good token are asked for.
     pub fn of(&self, device: DeviceId) -> Arc<Allowance> {
-        self.of_id(device.as_uuid())
+        self.of_id(device.as_uuid(), Rates::new)
     }
 
     /// What all devices of a user together have left, where more devices are not to ask for more.
     pub fn of_user(&self, user: UserId) -> Arc<Allowance> {
-        self.of_id(user.as_uuid())
+        self.of_id(user.as_uuid(), Rates::of_user)
     }
 
-    fn of_id(&self, id: Uuid) -> Arc<Allowance> {
-        let fresh = || Arc::new(Allowance::new(Instant::now()));
+    fn of_id(&self, id: Uuid, rates: fn(Instant) -> Rates) -> Arc<Allowance> {
+        let fresh = || {
+            let now = Instant::now();
+            Arc::new(Allowance::new(rates(now), now))
+        };
         Arc::clone(self.all().entry(id).or_insert_with(fresh))
     }
 

@@ -15,6 +15,7 @@ pub use outbox::Outbox;
 pub use outgoing::{Latest, Outgoing, Topic};
 pub use relay::{OUTWARD_MAX, Outward, Relay};
 
+use crate::networks::{self, Span};
 use kith_protocol::{
     ConversationId, DeviceId, Seq, TimestampMs, UserId, ephemeral::PresenceState, error::close,
 };
@@ -40,7 +41,17 @@ const BACK_PER_SOCKET: Duration = Duration::from_millis(1);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Stranger {
     User(UserId),
-    Address(IpAddr),
+    Address(Span),
+}
+
+impl Stranger {
+    /// Sockets that it may have at the same time.
+    fn most(self) -> usize {
+        match self {
+            Self::User(_) => STRANGERS_MAX,
+            Self::Address(span) => span.allowance(STRANGERS_MAX),
+        }
+    }
 }
 
 /// A numbered event on its way to those who may see it.
@@ -182,10 +193,10 @@ impl Hub {
     /// Lets a socket in that has not said hello; `None` when too many of this user or this address have not. The
     /// place is free again when the value is dropped.
     pub fn admit(&self, user: UserId, address: Option<IpAddr>) -> Option<Admitted> {
-        let counts: Vec<_> =
-            [Stranger::User(user)].into_iter().chain(address.map(Stranger::Address)).collect();
+        let addresses = address.into_iter().flat_map(networks::spans).map(Stranger::Address);
+        let counts: Vec<_> = [Stranger::User(user)].into_iter().chain(addresses).collect();
         let mut strangers = self.0.strangers.lock().unwrap_or_else(PoisonError::into_inner);
-        if counts.iter().any(|one| strangers.get(one).is_some_and(|count| *count >= STRANGERS_MAX)) {
+        if counts.iter().any(|one| strangers.get(one).is_some_and(|count| *count >= one.most())) {
             return None;
         }
         for one in &counts {
@@ -387,7 +398,13 @@ impl Hub {
         self.tell(|| Outward::Parted { pair });
     }
 
-    /// Closes the sockets of a device that are older than this generation: it has a newer one on another instance.
+    /// Closes the sockets of a device that are older than this generation, wherever they are.
+    pub fn replace_device(&self, user: UserId, device: DeviceId, generation: u64) {
+        self.tell(|| Outward::Replaced { user, device, generation });
+        self.close_replaced(user, device, generation);
+    }
+
+    /// Closes the sockets of a device here that are older than this generation.
     pub fn close_replaced(&self, user: UserId, device: DeviceId, generation: u64) {
         let is_older = |one: &&Connection| {
             one.device == device && one.generation.is_some_and(|older| older < generation)

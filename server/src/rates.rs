@@ -1,4 +1,5 @@
-//! How fast one device (for the search of people: one user) may send each type of frame and ask each kind of route (L2): a token bucket per type.
+//! How fast one device (for the search of people: one user) may send each type of frame and ask each kind of route (L2): a
+//! token bucket per type. Types that read from the database have a second bucket, of the user.
 //!
 //! Pure: the time comes in. A refused frame costs nothing further, and whoever goes on far above the limits for
 //! [`FLOOD_AFTER`] is told apart from whoever was refused once.
@@ -32,9 +33,23 @@ const RATES: &[(&str, u32, u32)] = &[
 ];
 /// The rate of the search of people, which is a user's and not a device's.
 pub const USERS: &str = "users";
+/// The rate of routes about the account.
+pub const ACCOUNT: &str = "account";
+/// The rate of upgrades to a socket.
+pub const CONNECT: &str = "connect";
+pub const EXCHANGE: &str = "exchange";
 /// The same for routes that do what no frame does; the others share the rate of their frame.
 const ROUTE_RATES: &[(&str, u32, u32)] =
-    &[("account", 5, 50), (USERS, 5, 30), ("connect", 10, 100), ("exchange", 10, 100)];
+    &[(ACCOUNT, 5, 50), (USERS, 5, 30), (CONNECT, 10, 100), (EXCHANGE, 10, 100)];
+
+/// Types that read from the database. They count for the user as well, with [`USER_MULTIPLE`] times the rate of a device.
+const READING: &[&str] = &["pull", "probe", "heads", "members", "profiles", "markers"];
+const USER_MULTIPLE: u32 = 3;
+
+/// Whether frames and routes of this name count for the user as well as for the device.
+pub fn is_reading(name: &str) -> bool {
+    READING.contains(&name)
+}
 
 /// Continued excess of this length ends the connection (4009).
 const FLOOD_AFTER: Duration = Duration::from_secs(10);
@@ -59,9 +74,11 @@ pub fn send_cost(events: usize, bytes: usize) -> u32 {
 #[derive(Debug, Clone, Copy)]
 pub struct Rate(pub &'static str);
 
-/// What one device has left.
+/// What one device, or all devices of a user together, have left.
 pub struct Rates {
     buckets: Vec<Bucket>,
+    /// By how much the rates of the types that read are raised.
+    multiple: u32,
     excess: Option<Excess>,
 }
 
@@ -94,8 +111,20 @@ impl From<Refused> for ApiError {
 
 impl Rates {
     pub fn new(now: Instant) -> Self {
-        let full = |&(_, _, burst): &(&str, u32, u32)| Bucket { level: f64::from(burst), filled_at: now };
-        Self { buckets: RATES.iter().chain(ROUTE_RATES).map(full).collect(), excess: None }
+        Self::full(now, 1)
+    }
+
+    /// The rates of all devices of a user together.
+    pub fn of_user(now: Instant) -> Self {
+        Self::full(now, USER_MULTIPLE)
+    }
+
+    fn full(now: Instant, multiple: u32) -> Self {
+        let full = |&(name, _, burst): &(&str, u32, u32)| Bucket {
+            level: f64::from(burst * if is_reading(name) { multiple } else { 1 }),
+            filled_at: now,
+        };
+        Self { buckets: RATES.iter().chain(ROUTE_RATES).map(full).collect(), multiple, excess: None }
     }
 
     /// Takes one of this type; an empty name for a frame that could not be read.
@@ -117,6 +146,8 @@ impl Rates {
         let Some((&(_, per_s, burst), bucket)) = rows.into_iter().find(is_row) else {
             return self.take_many("", cost, now);
         };
+        let multiple = if is_reading(name) { self.multiple } else { 1 };
+        let (per_s, burst) = (per_s * multiple, burst * multiple);
         let gained = now.saturating_duration_since(bucket.filled_at).as_secs_f64() * f64::from(per_s);
         bucket.level = (bucket.level + gained).min(f64::from(burst));
         bucket.filled_at = now;
@@ -165,6 +196,20 @@ mod tests {
     #[test]
     fn l2_a_send_costs_its_events_and_each_4_kib() {
         assert_eq!([send_cost(1, 100), send_cost(3, 100), send_cost(1, 62_000)], [1, 3, 16]);
+    }
+
+    #[test]
+    fn l2_all_devices_of_a_user_read_three_times_as_fast_as_one() {
+        let start = Instant::now();
+        let (per_s, burst) = Rates::table()["pull"];
+        let mut user = Rates::of_user(start);
+        assert!((0..3 * burst).all(|_| user.take("pull", start).is_ok()));
+        assert!(user.take("pull", start).is_err());
+        let second = start + Duration::from_secs(1);
+        assert!((0..3 * per_s).all(|_| user.take("pull", second).is_ok()));
+        assert!(user.take("pull", second).is_err());
+        assert!((0..30).all(|_| user.take(USERS, start).is_ok()));
+        assert!(user.take(USERS, start).is_err(), "the search of people counts once");
     }
 
     #[test]

@@ -142,8 +142,8 @@ pub struct Settings {
     #[arg(long, env = "KITH_CONNECTIONS", value_name = "COUNT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections: Option<usize>,
-    /// Maximum client connections of one address or IPv6 network. Trusted proxies and this machine have no such
-    /// limit.
+    /// Maximum client connections of one address or IPv6 /64. A /56 has 4 times as many, a /48 16 times. Trusted
+    /// proxies and this machine have no such limit.
     #[arg(long, env = "KITH_CONNECTIONS_PER_ADDRESS", value_name = "COUNT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections_per_address: Option<usize>,

@@ -12,6 +12,7 @@ use crate::{
     permits::Permits,
     presence::Presence,
     readiness::Readiness,
+    shares::Shares,
 };
 use sqlx::PgPool;
 use std::{ops::Deref, sync::Arc, time::Duration};
@@ -37,6 +38,8 @@ pub struct Inner {
     pub sign_in_limits: SignInLimits,
     /// What each device may still ask for.
     pub allowances: Allowances,
+    /// What each user may do at the same time.
+    pub shares: Shares,
     pub metrics: Metrics,
     pub hub: Hub,
     pub presence: Presence,
@@ -77,6 +80,7 @@ impl AppState {
             passwords: Passwords::new(config.password_cost),
             sign_in_limits: SignInLimits::default(),
             allowances: Allowances::default(),
+            shares: Shares::default(),
             presence: Presence::new(hub.clone()),
             departures: Departures::default(),
             readiness: Readiness::default(),

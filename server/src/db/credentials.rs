@@ -66,21 +66,15 @@ pub async fn credentials_of(
     .await
 }
 
-/// Replaces the password. Refresh tokens that were given out before are good for no device that is unknown.
+/// Replaces the password. The caller signs the user's devices out.
 pub async fn set_password(
     conn: &mut PgConnection,
     id: UserId,
     password_hash: &str,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "UPDATE users
-         SET password_hash = $2, tokens_after = (extract(epoch FROM clock_timestamp()) * 1000)::bigint
-         WHERE id = $1",
-        id.as_uuid(),
-        password_hash,
-    )
-    .execute(conn)
-    .await?;
+    sqlx::query!("UPDATE users SET password_hash = $2 WHERE id = $1", id.as_uuid(), password_hash,)
+        .execute(conn)
+        .await?;
     Ok(())
 }
 

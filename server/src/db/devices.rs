@@ -188,7 +188,7 @@ pub async fn touch(conn: &mut PgConnection, id: DeviceId, number: i64) -> Result
 
 /// Enters a device whose token of this number is from before a restore: as it is, or anew if it is unknown. Its session
 /// began when the number says. False when a token as new as this one is known, when the user is not, and for an unknown
-/// device with a token from before the password was changed; a change signs the known ones out by their rows.
+/// device with a token from before [`revoke_others`], which signs the known ones out by their rows.
 pub async fn take_back(
     conn: &mut PgConnection,
     id: DeviceId,
@@ -201,7 +201,7 @@ pub async fn take_back(
          FROM users
          WHERE users.id = $2
            AND (users.tokens_after < $3::bigint OR EXISTS (SELECT FROM devices WHERE id = $1 AND user_id = $2))
-         -- Waits for a change of the password, and lets none pass before the device is there to be signed out.
+         -- Waits for a sign-out of all devices, and lets none pass before the device is there to be signed out.
          FOR SHARE OF users
          ON CONFLICT (id) DO UPDATE
          SET tokens_issued = $3, created_at = GREATEST(devices.created_at, EXCLUDED.created_at)
@@ -215,24 +215,25 @@ pub async fn take_back(
     Ok(done.rows_affected() == 1)
 }
 
-/// Signs a device of the user in again, if it is still signed in: it begins a new session.
+/// Signs a device of the user in again, if it is still signed in: it begins a new session. Returns the generation that the
+/// device was last issued.
 pub async fn renew(
     conn: &mut PgConnection,
     id: DeviceId,
     user: UserId,
     name: &str,
-) -> Result<bool, sqlx::Error> {
-    let done = sqlx::query!(
+) -> Result<Option<i64>, sqlx::Error> {
+    sqlx::query_scalar!(
         "UPDATE devices
          SET name = $3, created_at = now(), last_seen = now(), family = gen_random_uuid(), forked_at = NULL
-         WHERE id = $1 AND user_id = $2 AND revoked_at IS NULL",
+         WHERE id = $1 AND user_id = $2 AND revoked_at IS NULL
+         RETURNING generation_issued",
         id.as_uuid(),
         user.as_uuid(),
         name,
     )
-    .execute(conn)
-    .await?;
-    Ok(done.rows_affected() == 1)
+    .fetch_optional(conn)
+    .await
 }
 
 /// Signs a device of the user out. False when there is none that is signed in.
@@ -285,14 +286,20 @@ pub async fn family_of_used(
     .await
 }
 
-/// Signs all devices of the user out but `keep`. Returns which. The user's row is locked first, in the transaction of
-/// `conn`: a device that parts meanwhile is among them.
+/// Signs all devices of the user out but `keep`. Returns which. Refresh tokens that were issued before are then invalid for
+/// unknown devices, so a device from before a restore stays signed out. The user's row is locked first, in the
+/// transaction of `conn`: a device that parts meanwhile is among them.
 pub async fn revoke_others(
     conn: &mut PgConnection,
     user: UserId,
     keep: Option<DeviceId>,
 ) -> Result<Vec<Uuid>, sqlx::Error> {
-    contacts::lock(conn, &[user.as_uuid()]).await?;
+    sqlx::query!(
+        "UPDATE users SET tokens_after = (extract(epoch FROM clock_timestamp()) * 1000)::bigint WHERE id = $1",
+        user.as_uuid(),
+    )
+    .execute(&mut *conn)
+    .await?;
     sqlx::query_scalar!(
         "UPDATE devices SET revoked_at = now()
          WHERE user_id = $1 AND id IS DISTINCT FROM $2 AND revoked_at IS NULL

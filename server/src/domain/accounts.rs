@@ -157,7 +157,8 @@ pub async fn change_password(
 ) -> Result<(), ApiError> {
     sessions::ask_password_again(state, user, keep, current).await?;
     let profile = profile(state, user).await?;
-    let hash = state.passwords.hash_chosen(new, vec![profile.username, profile.display_name]).await?;
+    let passwords = state.passwords.for_signed_in();
+    let hash = passwords.hash_chosen(new, vec![profile.username, profile.display_name]).await?;
     let mut tx = db::begin(&state.pool).await?;
     db::credentials::set_password(&mut tx, user, &hash).await?;
     let ended = db::devices::revoke_others(&mut tx, user, Some(keep)).await?;

@@ -6,6 +6,7 @@ use argon2::{
     Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version, password_hash::phc::PasswordHash,
 };
 use std::{
+    future::pending,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -16,6 +17,8 @@ use tokio::{sync::Semaphore, time::timeout};
 
 /// Hashes computed at the same time; each takes a core and its memory.
 const CONCURRENT_HASHES: usize = 4;
+/// Of these, hashes that only signed-in people compute: strangers cannot keep a user from signing a thief out.
+const RESERVED_HASHES: usize = 1;
 /// Who waits longer is told `busy`.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -24,6 +27,9 @@ const WAIT_MAX: Duration = Duration::from_secs(10);
 pub struct Passwords {
     cost: PasswordCost,
     permits: Arc<Semaphore>,
+    /// For [`Passwords::for_signed_in`].
+    reserved: Arc<Semaphore>,
+    is_for_signed_in: bool,
     /// Verified where there is no such user, so that both answers take the same time.
     dummy: Arc<OnceLock<String>>,
     work: Arc<Work>,
@@ -55,8 +61,19 @@ pub struct Verified {
 impl Passwords {
     /// Makes one for a cost that [`crate::config::Config::check`] accepted.
     pub fn new(cost: PasswordCost) -> Self {
-        let permits = Arc::new(Semaphore::new(CONCURRENT_HASHES));
-        Self { cost, permits, dummy: Arc::default(), work: Arc::default() }
+        Self {
+            cost,
+            permits: Arc::new(Semaphore::new(CONCURRENT_HASHES - RESERVED_HASHES)),
+            reserved: Arc::new(Semaphore::new(RESERVED_HASHES)),
+            is_for_signed_in: false,
+            dummy: Arc::default(),
+            work: Arc::default(),
+        }
+    }
+
+    /// The same, for a signed-in person who says the password again: with the reserved permits besides the others.
+    pub fn for_signed_in(&self) -> Self {
+        Self { is_for_signed_in: true, ..self.clone() }
     }
 
     /// How many hashes were computed so far, for whatever reason.
@@ -118,10 +135,20 @@ impl Passwords {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ApiError> {
-        let permit = timeout(WAIT_MAX, Arc::clone(&self.permits).acquire_owned())
-            .await
-            .map_err(|_| ApiError::Busy)?
-            .map_err(|_| ApiError::Internal)?;
+        let reserved = async {
+            match self.is_for_signed_in {
+                true => Arc::clone(&self.reserved).acquire_owned().await,
+                false => pending().await,
+            }
+        };
+        let permit = async {
+            tokio::select! {
+                permit = Arc::clone(&self.permits).acquire_owned() => permit,
+                permit = reserved => permit,
+            }
+        };
+        let permit =
+            timeout(WAIT_MAX, permit).await.map_err(|_| ApiError::Busy)?.map_err(|_| ApiError::Internal)?;
         tokio::task::spawn_blocking(move || {
             let _permit = permit;
             work()
@@ -154,6 +181,9 @@ fn verify(cost: PasswordCost, password: &str, stored: &str, work: &Work) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Config;
+    use futures_util::FutureExt;
+    use std::pin::pin;
 
     #[tokio::test]
     async fn sec_003_a_hash_is_argon2id_at_the_promised_cost_and_fits_its_password_alone() {
@@ -164,6 +194,23 @@ mod tests {
         assert_eq!(fits, Verified { fits: true, is_weak: false });
         assert!(!passwords.verify("battery staple".into(), Some(stored)).await.unwrap().fits);
         assert!(!passwords.verify("nobody's password".into(), None).await.unwrap().fits);
+    }
+
+    #[tokio::test]
+    async fn sec_005_strangers_cannot_make_the_hashes_of_signed_in_people_wait() {
+        let passwords = Passwords::new(Config::for_tests().password_cost);
+        let stored = passwords.hash("correct horse".into()).await.unwrap();
+        // Strangers compute as many hashes as they may, and many of them wait.
+        let free = u32::try_from(passwords.permits.available_permits()).unwrap();
+        let strangers = Arc::clone(&passwords.permits).acquire_many_owned(free).await.unwrap();
+        let mut waiting = pin!(passwords.verify("correct horse".into(), Some(stored.clone())));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        let signed_in = passwords.for_signed_in();
+        let asked_again = signed_in.verify("correct horse".into(), Some(stored));
+        assert!(timeout(WAIT_MAX / 2, asked_again).await.expect("it waits").unwrap().fits);
+        assert!(waiting.as_mut().now_or_never().is_none(), "strangers do not get the reserved one");
+        drop(strangers);
+        assert!(waiting.await.unwrap().fits);
     }
 
     #[tokio::test]

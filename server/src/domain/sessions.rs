@@ -100,19 +100,25 @@ async fn begin(
     if !db::credentials::lock_with(&mut tx, user, password_hash).await? {
         return Err(ApiError::CredentialsInvalid);
     }
-    let (id, notice) = match device.id {
-        Some(id) if db::devices::renew(&mut tx, id, user, &device.name).await? => {
+    let renewed = match device.id {
+        Some(id) => db::devices::renew(&mut tx, id, user, &device.name).await?.map(|issued| (id, issued)),
+        None => None,
+    };
+    let id = match renewed {
+        Some((id, _)) => {
             db::refresh_tokens::delete_of_device(&mut tx, id).await?;
-            (id, None)
+            id
         }
-        _ => {
+        None => {
             let id = DeviceId::mint();
             if !db::devices::insert(&mut tx, id, user, &device.name).await? {
                 return Err(ApiError::Unavailable);
             }
-            (id, notices::new_device(&mut tx, user, id, &device.name, false).await?)
+            id
         }
     };
+    // Also of a known device: a thief with the password may name it.
+    let notice = notices::new_device(&mut tx, user, id, &device.name, false).await?;
     let ended = revoke_beyond(&mut tx, user, id, None).await?;
     let number = db::devices::next_token(&mut tx, id).await?;
     let refresh_token = state.tokens.first_refresh(Told { user, device: id, number });
@@ -121,6 +127,11 @@ async fn begin(
     let family = db::devices::family(&mut tx, id).await?;
     tx.commit().await?;
     close(state, &ended);
+    if let Some((_, issued)) = renewed {
+        // The sockets of the session that ended.
+        let next = u64::try_from(issued).unwrap_or_default().saturating_add(1);
+        state.hub.replace_device(user, id, next);
+    }
     if let Some(notice) = notice {
         notices::tell(state, user, notice);
     }
@@ -365,7 +376,8 @@ pub async fn ask_password_again(
     let family = found.as_ref().and_then(|user| user.family).ok_or(ApiError::DeviceRevoked)?;
     let guesser = Guesser::Again(family);
     state.sign_in_limits.attempt(guesser)?;
-    let verified = state.passwords.verify(password, found.map(|user| user.password_hash)).await?;
+    let passwords = state.passwords.for_signed_in();
+    let verified = passwords.verify(password, found.map(|user| user.password_hash)).await?;
     if !verified.fits {
         return Err(ApiError::CredentialsInvalid);
     }

@@ -1,6 +1,9 @@
 //! Limits on trying to sign in and on renewing: per account with a growing wait, per address and device with a bucket.
 
-use crate::error::ApiError;
+use crate::{
+    error::ApiError,
+    networks::{self, MULTIPLES},
+};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock};
 use kith_protocol::{DeviceId, limits};
 use std::{
@@ -101,20 +104,19 @@ pub struct SignInLimits {
     attempts: Mutex<HashMap<String, Attempts>>,
     /// Families of devices and the networks in which they showed a password or a refresh token that was right.
     homes: quick_cache::sync::Cache<(Uuid, Option<IpAddr>), ()>,
-    addresses: DefaultKeyedRateLimiter<IpAddr>,
-    refreshes: DefaultKeyedRateLimiter<IpAddr>,
+    addresses: ByNetwork,
+    refreshes: ByNetwork,
     device_refreshes: DefaultKeyedRateLimiter<DeviceId>,
 }
 
 impl Default for SignInLimits {
     fn default() -> Self {
-        let each_second = Quota::per_second(NonZeroU32::MIN);
         let each_device = Quota::per_hour(DEVICE_REFRESHES_PER_HOUR).allow_burst(DEVICE_REFRESHES_BURST);
         Self {
             attempts: Mutex::default(),
             homes: quick_cache::sync::Cache::new(HOMES_MAX),
-            addresses: RateLimiter::keyed(each_second.allow_burst(ADDRESS_BURST)),
-            refreshes: RateLimiter::keyed(Quota::per_second(REFRESHES_PER_S).allow_burst(REFRESHES_BURST)),
+            addresses: ByNetwork::new(NonZeroU32::MIN, ADDRESS_BURST),
+            refreshes: ByNetwork::new(REFRESHES_PER_S, REFRESHES_BURST),
             device_refreshes: RateLimiter::keyed(each_device),
         }
     }
@@ -172,7 +174,7 @@ impl SignInLimits {
     /// # Errors
     /// [`ApiError::RateLimited`] when the bucket is empty.
     pub fn address(&self, counted: Option<IpAddr>) -> Result<(), ApiError> {
-        counted.map_or(Ok(()), |address| take(&self.addresses, &address))
+        counted.map_or(Ok(()), |address| self.addresses.take(address))
     }
 
     /// Counts an exchange of a refresh token for an address; `None` is not counted.
@@ -180,7 +182,7 @@ impl SignInLimits {
     /// # Errors
     /// [`ApiError::RateLimited`] when the bucket is empty.
     pub fn refresh_by(&self, counted: Option<IpAddr>) -> Result<(), ApiError> {
-        counted.map_or(Ok(()), |address| take(&self.refreshes, &address))
+        counted.map_or(Ok(()), |address| self.refreshes.take(address))
     }
 
     /// Counts an exchange of a refresh token for the device that the token names. Only for tokens with this server's
@@ -200,6 +202,36 @@ impl SignInLimits {
         self.addresses.retain_recent();
         self.refreshes.retain_recent();
         self.device_refreshes.retain_recent();
+    }
+}
+
+/// A bucket for each network of an address, by [`networks::spans`].
+struct ByNetwork([DefaultKeyedRateLimiter<IpAddr>; MULTIPLES.len()]);
+
+impl ByNetwork {
+    /// Buckets with the rate and the burst of one address; those of wider networks are larger.
+    fn new(per_s: NonZeroU32, burst: NonZeroU32) -> Self {
+        Self(MULTIPLES.map(|multiple| {
+            let raised =
+                |number: NonZeroU32| NonZeroU32::new(number.get().saturating_mul(multiple)).unwrap_or(number);
+            RateLimiter::keyed(Quota::per_second(raised(per_s)).allow_burst(raised(burst)))
+        }))
+    }
+
+    /// Takes one from each network, the narrowest first: what its bucket refuses takes nothing from its neighbours.
+    fn take(&self, address: IpAddr) -> Result<(), ApiError> {
+        networks::spans(address).zip(&self.0).try_for_each(|(span, buckets)| {
+            if buckets.len() >= KEYS_MAX {
+                buckets.retain_recent();
+            }
+            take(buckets, &span.network)
+        })
+    }
+
+    fn retain_recent(&self) {
+        for buckets in &self.0 {
+            buckets.retain_recent();
+        }
     }
 }
 
@@ -290,5 +322,25 @@ mod tests {
         assert!(refused >= 900, "{refused}");
         assert!(limits.address(Some("192.0.2.8".parse().unwrap())).is_ok());
         assert!(limits.address(None).is_ok());
+    }
+
+    #[test]
+    fn sec_008_an_ipv6_host_with_many_networks_has_16_times_the_allowance_of_one() {
+        let network =
+            |prefix: u16, subnet: u16| Some(IpAddr::from([0x2001, 0xdb8, prefix, subnet, 0, 0, 0, 0]));
+        let (limits, burst) = (SignInLimits::default(), ADDRESS_BURST.get() as usize);
+        let passed = |limits: &SignInLimits, prefix: u16, subnets: std::ops::Range<u16>| {
+            subnets.cycle().take(5_000).filter(|n| limits.address(network(prefix, *n)).is_ok()).count()
+        };
+        // A slow machine refills some.
+        let of_56 = passed(&limits, 1, 0..256);
+        assert!((4 * burst..5 * burst).contains(&of_56), "{of_56} of a /56");
+        let of_48 = passed(&limits, 2, 0..5_000);
+        assert!((16 * burst..20 * burst).contains(&of_48), "{of_48} of a /48");
+        let of_64 = passed(&limits, 3, 7..8);
+        assert!((burst..2 * burst).contains(&of_64), "{of_64} of a /64");
+        assert!(limits.address(network(3, 300)).is_ok(), "a full /64 leaves its /48 room");
+        let refreshed = (0..50_000).filter(|n| limits.refresh_by(network(4, *n)).is_ok()).count();
+        assert!(refreshed < 20 * REFRESHES_BURST.get() as usize, "{refreshed}");
     }
 }

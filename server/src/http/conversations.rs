@@ -5,7 +5,7 @@ use crate::{
     db,
     domain::{fetch, heads, open, own, publish::Item},
     error::ApiError,
-    http::extract::{JsonBody, Parameters, PathId, done, rows_wanted},
+    http::extract::{JsonBody, LargeBody, Parameters, PathId, done, rows_wanted},
     state::AppState,
 };
 use axum::{Json, extract::State, http::StatusCode, response::IntoResponse};
@@ -104,13 +104,13 @@ pub(super) fn message(post: PostMessage) -> Result<Item, ApiError> {
 /// `POST /v1/conversations`
 pub async fn create(
     State(state): State<AppState>,
-    authed: Authed,
+    from: LargeBody,
     JsonBody(body): JsonBody<CreateConversation>,
 ) -> Result<impl IntoResponse, ApiError> {
-    let other = body.members.iter().copied().find(|user| *user != authed.user);
+    let other = body.members.iter().copied().find(|user| *user != from.authed.user);
     let id = match (body.id, body.kind, other) {
         (Some(id), ..) => id,
-        (None, ConversationKind::Direct, Some(other)) => ConversationId::direct(authed.user, other),
+        (None, ConversationKind::Direct, Some(other)) => ConversationId::direct(from.authed.user, other),
         (None, ..) => ConversationId::mint(),
     };
     let opening = open::Opening {
@@ -121,7 +121,7 @@ pub async fn create(
         context: body.context,
         first: body.first.map(message).transpose()?,
     };
-    let opened = open::open(&state, authed.user, opening).await?;
+    let opened = open::open(&state, from.authed.user, opening).await?;
     let status = if opened.is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(opened.item)))
 }

@@ -1,6 +1,6 @@
 //! The time that a request may take: a handler never waits longer for the database, whatever the network does.
 
-use crate::{error::ApiError, state::AppState};
+use crate::{error::ApiError, shares::RequestPlace, state::AppState};
 use axum::{
     extract::{Request, State},
     middleware::Next,
@@ -52,7 +52,7 @@ impl BodyArrival {
     }
 }
 
-/// Answers `unavailable` when a handler has not answered in [`Config::request_within`](crate::Config::request_within). A poll may
+/// Keeps the request's [`RequestPlace`] until it is answered. Answers `unavailable` when a handler has not answered in [`Config::request_within`](crate::Config::request_within). A poll may
 /// wait for news besides. What must not stop half-way goes on: [`AppState::to_the_end`].
 pub async fn answer_in_time(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
     let is_poll = request.uri().path() == "/v1/exchange";
@@ -60,6 +60,9 @@ pub async fn answer_in_time(State(state): State<AppState>, mut request: Request,
     let within = state.config.request_within() + waits;
     let arrival = BodyArrival::default();
     request.extensions_mut().insert(arrival.clone());
+    // Kept here, because the handler's extensions are gone once its arguments are read.
+    let place = RequestPlace::default();
+    request.extensions_mut().insert(place.clone());
     let mut serving = pin!(next.run(request));
     let mut until = Instant::now() + within;
     loop {

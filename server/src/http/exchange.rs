@@ -1,10 +1,11 @@
 //! `POST /v1/exchange`: a socket that closes after each answer (S12).
 
 use crate::{
-    auth::Authed,
+    auth::Signed,
     error::ApiError,
-    http::extract::JsonBody,
+    http::extract::{JsonBody, LargeBody},
     hub::{Connection, Outbox},
+    shares::Sharer,
     state::AppState,
     ws::{
         self,
@@ -12,7 +13,11 @@ use crate::{
         hello::{self, Handshake},
     },
 };
-use axum::{Json, extract::State};
+use axum::{
+    Json, RequestPartsExt,
+    extract::{FromRequestParts, State},
+    http::request::Parts,
+};
 use kith_protocol::{
     ClientFrame,
     api::{ExchangeAnswer, ExchangeRequest},
@@ -25,6 +30,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{
+    sync::OwnedSemaphorePermit,
     task::yield_now,
     time::{sleep, timeout},
 };
@@ -32,10 +38,28 @@ use tokio::{
 /// Whoever polls is present for this long after an exchange: two polls and a slow network.
 const PRESENT_FOR: Duration = Duration::from_secs(25);
 
+/// The places of an exchange, taken before its body is read.
+pub struct Places {
+    /// One of the device's, for the whole exchange.
+    _exchange: OwnedSemaphorePermit,
+    /// One of the user's for large bodies, until the frames are handled.
+    body: LargeBody,
+}
+
+impl FromRequestParts<AppState> for Places {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        let Signed(authed) = parts.extract_with_state::<Signed, _>(state).await?;
+        let exchange = state.allowances.of(authed.device).begin_exchange()?;
+        Ok(Self { _exchange: exchange, body: parts.extract_with_state::<LargeBody, _>(state).await? })
+    }
+}
+
 /// `POST /v1/exchange`
 pub async fn exchange(
     State(state): State<AppState>,
-    authed: Authed,
+    places: Places,
     JsonBody(request): JsonBody<ExchangeRequest>,
 ) -> Result<Json<ExchangeAnswer>, ApiError> {
     if request.frames.len() > limits::EXCHANGE_FRAMES_MAX {
@@ -53,19 +77,21 @@ pub async fn exchange(
         return Err(ApiError::invalid("hello comes first"));
     };
     state.metrics.exchanges.inc();
-    let _place = state.allowances.of(authed.device).begin_exchange()?;
+    let Places { _exchange, body } = places;
+    let authed = body.authed;
     let wait = Duration::from_millis(request.wait_ms.unwrap_or_default()).min(limits::EXCHANGE_WAIT_MAX);
     let outbox = Arc::new(Outbox::new(false, state.metrics.clone()));
+    let place = state.shares.work(Sharer::User(authed.user)).await?;
     let permit = state.permits.take().await?;
     let handshake = hello::handshake(&state, &authed, &hello, received.request, outbox).await?;
-    drop(permit);
+    drop((permit, place));
     let present = Present { state: &state, connection: handshake.connection.clone() };
     state.presence.enter(&handshake.connection, handshake.hides_presence);
     let mut frames: Vec<Value> = Vec::new();
     for frame in &handshake.frames {
         frames.push(parse(&frame.encode()).await?);
     }
-    for text in answers(&state, &authed, &handshake, texts, wait).await {
+    for text in answers(&state, body, &handshake, texts, wait).await {
         frames.push(parse(&text).await?);
     }
     if handshake.connection.outbox.closing() == Some(close::REVOKED) {
@@ -85,7 +111,7 @@ async fn parse(text: &str) -> Result<Value, ApiError> {
 /// are as long as what may wait for a socket (L2), the frames that are left are `busy`.
 async fn answers(
     state: &AppState,
-    authed: &Authed,
+    body: LargeBody,
     handshake: &Handshake,
     texts: impl Iterator<Item = String>,
     wait: Duration,
@@ -94,7 +120,7 @@ async fn answers(
         state.clone(),
         handshake.connection.clone(),
         handshake.abilities.clone(),
-        authed.expires_at,
+        body.authed.expires_at,
     );
     let outbox = &handshake.connection.outbox;
     let mut frames: Vec<Arc<str>> = Vec::new();
@@ -111,6 +137,8 @@ async fn answers(
         bytes += some.iter().map(|frame| frame.len()).sum::<usize>();
         frames.extend(some);
     }
+    // What is left of the request waits for commits and news, without its body.
+    drop(body);
     let mut answered = session.answered;
     for sending in std::mem::take(&mut session.sending) {
         answered += usize::from(sending.await.unwrap_or_default());

@@ -1,8 +1,14 @@
 //! What handlers take from a request, refused in the protocol's own words.
 
 use super::deadline::BodyArrival;
-use crate::error::ApiError;
+use crate::{
+    auth::Authed,
+    error::ApiError,
+    shares::{Place, RequestPlace},
+    state::AppState,
+};
 use axum::{
+    RequestPartsExt,
     body::Bytes,
     extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request},
     http::{StatusCode, header, request::Parts},
@@ -19,16 +25,18 @@ const BODY_WITHIN: Duration = Duration::from_secs(15);
 /// A JSON body: UTF-8, of limited depth, every field known.
 pub struct JsonBody<T>(pub T);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
+impl<T: DeserializeOwned> FromRequest<AppState> for JsonBody<T> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
         let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let essence = content_type.and_then(|value| value.split(';').next()).map(str::trim);
         if !essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json")) {
             return Err(ApiError::invalid("the body is application/json"));
         }
         let arrival = request.extensions().get::<BodyArrival>().cloned().unwrap_or_default();
+        let place = request.extensions().get::<RequestPlace>().cloned().unwrap_or_default();
+        place.release();
         arrival.begin();
         let arrived = timeout(BODY_WITHIN, Bytes::from_request(request, state)).await;
         arrival.end();
@@ -44,7 +52,28 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
         if !depth_is_within(text, limits::JSON_DEPTH_MAX) {
             return Err(ApiError::invalid("nested too deeply"));
         }
+        place.resume(&state.shares).await?;
         serde_json::from_str(text).map(Self).map_err(|error| ApiError::invalid(error.to_string()))
+    }
+}
+
+/// A device whose request may have a large body. Its user's place for such a body is taken before the body is read, and
+/// kept as long as this value.
+pub struct LargeBody {
+    pub authed: Authed,
+    _place: Place,
+}
+
+impl FromRequestParts<AppState> for LargeBody {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        let authed = parts.extract_with_state::<Authed, _>(state).await?;
+        // The wait for a body of another request uses no connection.
+        if let Some(place) = parts.extensions.get::<RequestPlace>() {
+            place.release();
+        }
+        Ok(Self { authed, _place: state.shares.body(authed.user).await? })
     }
 }
 

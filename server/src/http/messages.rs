@@ -5,7 +5,7 @@ use crate::{
     auth::Authed,
     domain::fetch,
     error::ApiError,
-    http::extract::{JsonBody, Parameters, PathId},
+    http::extract::{JsonBody, LargeBody, Parameters, PathId},
     state::AppState,
 };
 use axum::{Json, extract::State, http::StatusCode, response::IntoResponse};
@@ -85,11 +85,11 @@ async fn around(
 /// `POST /v1/conversations/{id}/messages`: 201, or 200 for an id that was posted before.
 pub async fn post(
     State(state): State<AppState>,
-    authed: Authed,
+    from: LargeBody,
     PathId(conversation): PathId<ConversationId>,
     JsonBody(body): JsonBody<PostMessage>,
 ) -> Result<impl IntoResponse, ApiError> {
-    let results = state.publisher.publish(conversation, authed.user, vec![message(body)?]).await?;
+    let results = state.publisher.publish(conversation, from.authed.user, vec![message(body)?]).await?;
     let result = results.into_iter().next().ok_or(ApiError::Internal)?;
     if let Some(code) = result.code {
         return Err(code.into());

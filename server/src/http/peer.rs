@@ -3,18 +3,20 @@
 use crate::{
     config::{Config, Network},
     error::ApiError,
+    networks,
     state::AppState,
 };
 use axum::{
     extract::{ConnectInfo, FromRequestParts},
     http::{HeaderMap, request::Parts},
 };
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerAddress {
     pub address: IpAddr,
-    /// What limits by address count it for: an IPv4 address, or the network of an IPv6 one. `None` for this machine
+    /// What limits by address count it for: an IPv4 address, or the /64 of an IPv6 one and the networks around that
+    /// ([`networks::spans`]). `None` for this machine
     /// itself, unless [`crate::Config::loopback_is_limited`]: a proxy in front stands for everybody behind it.
     pub counted: Option<IpAddr>,
 }
@@ -22,7 +24,7 @@ pub struct PeerAddress {
 impl PeerAddress {
     fn new(address: IpAddr, loopback_is_limited: bool) -> Self {
         let is_counted = loopback_is_limited || !address.is_loopback();
-        Self { address, counted: is_counted.then(|| network(address)) }
+        Self { address, counted: is_counted.then(|| networks::narrowest(address)) }
     }
 }
 
@@ -58,17 +60,6 @@ fn peer_address(connected: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> 
 fn read(hop: &str) -> Option<IpAddr> {
     let bare = hop.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(hop);
     bare.parse().ok().or_else(|| hop.parse::<SocketAddr>().ok().map(|address| address.ip()))
-}
-
-/// Whoever has an IPv6 address has 2^64 of them: they count as one.
-fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
-    }
 }
 
 impl FromRequestParts<AppState> for PeerAddress {

@@ -5,6 +5,7 @@ use crate::{
     connections::Unstalled,
     error::ApiError,
     http::peer::PeerAddress,
+    shares::{Place, Sharer},
     state::AppState,
     ws,
 };
@@ -26,8 +27,10 @@ const WRITE_BUFFER_BYTES: usize = 4 * 1024;
 /// A socket that takes nothing keeps at most this much unsent besides its queue.
 const WRITE_BUFFER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Permission for this request, whose token is good, to query the database until the value is dropped.
+/// Permission for this request, whose token is good, to query the database until the value is dropped: a place of its user,
+/// then one of the permits that all share.
 pub struct Permit {
+    _place: Place,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -36,8 +39,9 @@ impl FromRequestParts<AppState> for Permit {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         // A token may have to wait for its key, and no permit is held meanwhile.
-        parts.extract_with_state::<Signed, _>(state).await?;
-        Ok(Self { _permit: state.permits.take().await? })
+        let Signed(authed) = parts.extract_with_state::<Signed, _>(state).await?;
+        let place = state.shares.work(Sharer::User(authed.user)).await?;
+        Ok(Self { _place: place, _permit: state.permits.take().await? })
     }
 }
 

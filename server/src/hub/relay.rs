@@ -46,11 +46,11 @@ pub enum Outward {
     },
     /// A device was signed out.
     Closed { device: DeviceId, code: u16 },
-    /// A device has a newer socket here.
+    /// A device has a newer socket here, or signed in again here.
     Replaced {
         user: UserId,
         device: DeviceId,
-        /// The newer socket's; those of lower ones are closed.
+        /// Sockets of lower generations are closed.
         generation: u64,
     },
     /// A block between two people.

@@ -11,6 +11,7 @@ use crate::{
     error::ApiError,
     hub::{Admitted, Connection, Outbox},
     rates::Refused,
+    shares::Sharer,
     state::AppState,
 };
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
@@ -59,7 +60,7 @@ pub async fn run(state: AppState, authed: Authed, admitted: Admitted, mut socket
     serve(state, authed, socket, handshake).await;
 }
 
-/// Performs the handshake once there is a permit for it.
+/// Performs the handshake once there is a place of the user and a permit for it.
 async fn handshake_with_permit(
     state: &AppState,
     authed: &Authed,
@@ -67,6 +68,7 @@ async fn handshake_with_permit(
     request: Option<u64>,
     outbox: Arc<Outbox>,
 ) -> Result<Handshake, ApiError> {
+    let _place = state.shares.work(Sharer::User(authed.user)).await?;
     let _permit = state.permits.take().await?;
     hello::handshake(state, authed, hello, request, outbox).await
 }

@@ -12,6 +12,7 @@ use crate::{
     error::ApiError,
     hub::Connection,
     rates::{self, Refused},
+    shares::{Place, Sharer},
     state::AppState,
 };
 use kith_protocol::{
@@ -53,6 +54,8 @@ pub struct Session {
     /// An exchange's sends whose answers are still to come, and whether each got one.
     pub sending: Vec<oneshot::Receiver<bool>>,
     allowance: Arc<Allowance>,
+    /// What all devices of the user together may still read.
+    of_user: Arc<Allowance>,
     sends: Arc<Semaphore>,
     delivering: Arc<Semaphore>,
     /// What events that come by it may need.
@@ -85,6 +88,7 @@ impl Session {
     ) -> Self {
         Self {
             allowance: state.allowances.of(connection.device),
+            of_user: state.allowances.of_user(connection.user),
             state,
             connection,
             expires_at,
@@ -120,6 +124,14 @@ impl Session {
             if refused == Refused::Flood {
                 return Err(close::FLOOD);
             }
+            let request = decoded.map_or_else(|error| error.reply_to, |received| received.request);
+            self.answer(&ApiError::from(refused).frame(request));
+            return Ok(());
+        }
+        if rates::is_reading(frame_type)
+            && let Err(refused) = self.of_user.take(frame_type, now)
+        {
+            // Never a flood of this connection: other devices may have used up the rate.
             let request = decoded.map_or_else(|error| error.reply_to, |received| received.request);
             self.answer(&ApiError::from(refused).frame(request));
             return Ok(());
@@ -175,6 +187,10 @@ impl Session {
 
     async fn handle(&mut self, frame: ClientFrame, request: Option<u64>) -> Result<Answer, ApiError> {
         let (state, user) = (self.state.clone(), self.user());
+        let place = match frame {
+            ClientFrame::Hello(_) | ClientFrame::Send(_) | ClientFrame::PresenceSet(_) => None,
+            _ => Some(state.shares.work(Sharer::User(user)).await?),
+        };
         let one = |frame| Ok(Answer::Frames(vec![frame]));
         match frame {
             ClientFrame::Hello(_) => Err(ApiError::invalid("hello comes once")),
@@ -196,7 +212,7 @@ impl Session {
                 let own = own::change(&state, user, Some(self.connection.id), &change).await?;
                 one(ServerFrame::OwnState(own))
             }
-            ClientFrame::Delivered(delivered) => self.deliver(delivered, request).await,
+            ClientFrame::Delivered(delivered) => self.deliver(delivered, request, place).await,
             ClientFrame::Heads(heads) => self.heads(&heads).await,
             ClientFrame::Members(asked) => {
                 let mut conn = state.pool.acquire().await?;
@@ -273,7 +289,12 @@ impl Session {
 
     /// Raises markers. On a socket that goes on beside what comes next: a read that follows goes with them. One frame of a
     /// connection at a time; the next one waits.
-    async fn deliver(&self, delivered: Delivered, request: Option<u64>) -> Result<Answer, ApiError> {
+    async fn deliver(
+        &self,
+        delivered: Delivered,
+        request: Option<u64>,
+        place: Option<Place>,
+    ) -> Result<Answer, ApiError> {
         let (state, user) = (self.state.clone(), self.user());
         let permit = Arc::clone(&self.delivering).acquire_owned().await.map_err(|_| ApiError::Unavailable)?;
         let outbox = Arc::clone(&self.connection.outbox);
@@ -290,7 +311,7 @@ impl Session {
                 }
                 (Ok(()), None) => {}
             }
-            drop(permit);
+            drop((permit, place));
         });
         Ok(Answer::Later)
     }

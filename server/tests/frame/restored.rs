@@ -148,6 +148,26 @@ async fn s11_a_device_that_changed_the_password_stays_and_unknown_ones_do_not() 
 }
 
 #[tokio::test]
+async fn sec_021_s11_devices_that_nobody_knows_stay_signed_out_after_all_others_were_signed_out() {
+    let world = World::start().await;
+    let (here, there, bob) =
+        (world.person("ada").await, world.sign_in("ada").await, world.person("bob").await);
+    for session in [&there, &bob] {
+        forget(&world, session.device.id).await;
+    }
+    let body = Some(json!({"password": PASSWORD}));
+    let answer = world.ask(Method::DELETE, "/v1/sessions", Some(&here.access_token), body).await;
+    assert_eq!(answer.status, 204);
+    world.refresh(&there).await.refused(401, ErrorCode::TokenInvalid);
+    assert!(world.is_live(&world.refresh(&here).await.session()).await, "the device that asked");
+    assert!(world.is_live(&world.refresh(&bob).await.session()).await, "of another person");
+    // A sign-in that follows comes back as ever.
+    let newer = world.sign_in("ada").await;
+    forget(&world, newer.device.id).await;
+    assert!(world.is_live(&world.refresh(&newer).await.session()).await);
+}
+
+#[tokio::test]
 async fn sec_092_s11_tokens_that_the_database_does_not_know_count_only_after_a_restore_that_was_told() {
     let since = |days: i64| Some(chrono::Utc::now() - chrono::TimeDelta::days(days));
     for (restored_at, goes_on) in [(None, false), (since(31), false), (since(29), true)] {

@@ -1,13 +1,14 @@
 //! Sessions: rotation, replay, devices, signing out (S8, S11).
 
 use crate::{
-    sockets::{Socket, connect},
+    sockets::{REVOKED_WITHIN, Socket, closed, connect},
     support::{PASSWORD, World},
 };
 use futures_util::StreamExt;
 use kith_protocol::{
     ErrorCode,
     api::{Session, SessionItem},
+    error::close,
 };
 use kith_server::Config;
 use reqwest::Method;
@@ -233,11 +234,25 @@ async fn sec_021_all_devices_of_a_user_are_told_of_a_further_one() {
     assert_eq!(notices(&ada).await.len(), 3);
     acknowledge(&ada).await;
     assert_eq!(notices(&ada).await, Vec::<Value>::new());
-    // A device that signs in again is no further one.
-    let device = json!({"id": third.device.id, "name": "a laptop"});
+}
+
+#[tokio::test]
+async fn sec_021_a_device_that_signs_in_again_closes_its_old_socket_and_the_others_are_notified() {
+    let world = World::start().await;
+    let (known, other) = (world.person("ada").await, world.sign_in("ada").await);
+    let (mut old_socket, mut other_socket) = (connect(&world, &known).await, connect(&world, &other).await);
+    // The password and the device id are all that this needs, so it may be a thief.
+    let device = json!({"id": known.device.id, "name": "a laptop"});
     let body = json!({"username": "ada", "password": PASSWORD, "device": device});
     let again = world.post("/v1/sessions", body).await.session();
-    assert_eq!(notices(&again).await, Vec::<Value>::new());
+    assert_eq!(again.device.id, known.device.id);
+    let notice = notification(&mut other_socket).await;
+    assert_eq!((&notice["kind"], &notice["data"]["device"]), (&json!("new_device"), &json!(known.device.id)));
+    assert_eq!(closed(&mut old_socket, REVOKED_WITHIN).await, (close::REPLACED, true));
+    // The device itself gets no notice of its own sign-in.
+    let answer = world.handshake(&again, 1).await;
+    let frames = answer.body["frames"].as_array().unwrap();
+    assert!(frames.iter().all(|frame| frame["type"] != "notification"), "{frames:?}");
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! Whoever has not signed in takes little of the server: small bodies, few connections, and not for long.
 
 use crate::support::World;
-use kith_protocol::ConversationId;
+use futures_util::future::join_all;
+use kith_protocol::{ConversationId, api::Session};
 use kith_server::Config;
 use std::{net::SocketAddr, time::Duration};
 use tokio::{
@@ -107,4 +108,88 @@ async fn sec_028_a_dribble_of_bytes_does_not_hold_a_connection() {
     let (of_header, of_body) = timeout(Duration::from_secs(25), both).await.expect("held for ever");
     assert!(!of_header.contains("200 OK"), "{of_header}");
     assert!(of_body.starts_with("HTTP/1.1 400"), "{of_body}");
+}
+
+/// Begins a request of this session with a large body that does not arrive.
+async fn begin_body(world: &World, session: &Session, path: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(world.server.address).await.unwrap();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\nexpect: 100-continue\r\n\
+         content-type: application/json\r\ncontent-length: 200000\r\n\r\n",
+        session.access_token
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream
+}
+
+/// The first line of the answer.
+async fn first_line(stream: &mut TcpStream) -> String {
+    let mut line = Vec::new();
+    while !line.ends_with(b"\r\n") {
+        line.push(stream.read_u8().await.unwrap());
+    }
+    String::from_utf8(line).unwrap()
+}
+
+#[tokio::test]
+async fn sec_029_few_large_bodies_of_one_user_are_read_at_the_same_time() {
+    let world = World::start().await;
+    let (ada, too, bob) = (world.person("ada").await, world.sign_in("ada").await, world.person("bob").await);
+    let messages = format!("/v1/conversations/{}/messages", ConversationId::mint());
+    let paths = ["/v1/exchange", "/v1/conversations", &messages, "/v1/exchange"];
+    let mut reading = Vec::new();
+    for (session, path) in [&ada, &too, &ada, &too].into_iter().zip(paths) {
+        let mut stream = begin_body(&world, session, path).await;
+        assert!(first_line(&mut stream).await.contains("100 Continue"), "the body is read");
+        reading.push(stream);
+    }
+    let refused = [&ada, &too].into_iter().flat_map(|session| paths.map(|path| (session, path)));
+    let refused = refused.map(async |(session, path)| {
+        let mut stream = begin_body(&world, session, path).await;
+        let line = timeout(Duration::from_secs(10), first_line(&mut stream)).await.expect("no answer");
+        assert!(line.starts_with("HTTP/1.1 503"), "{path}: {line}");
+    });
+    join_all(refused).await;
+    // Small bodies and other people have their own places.
+    let answer = world.ask(reqwest::Method::DELETE, "/v1/sessions", Some(&too.access_token), None).await;
+    assert_eq!(answer.status, 400);
+    let mut stream = begin_body(&world, &bob, "/v1/exchange").await;
+    assert!(first_line(&mut stream).await.contains("100 Continue"));
+    // A body that ends makes room.
+    drop(reading);
+    let room = async {
+        loop {
+            let mut stream = begin_body(&world, &ada, "/v1/exchange").await;
+            if first_line(&mut stream).await.contains("100 Continue") {
+                return;
+            }
+        }
+    };
+    timeout(Duration::from_secs(20), room).await.expect("no room");
+}
+
+#[tokio::test]
+async fn sec_029_an_exchange_takes_its_place_before_its_body_is_read() {
+    let world = World::start().await;
+    let ada = world.person("ada").await;
+    let mut waiting = Vec::new();
+    let hello = serde_json::json!({"type": "hello", "request": 1, "protocol": 1, "device": ada.device.id,
+                                   "generation": 0, "user_seq": 0, "app": "test/0"});
+    let body = serde_json::json!({"frames": [hello], "wait_ms": 25_000}).to_string();
+    for _ in 0..4 {
+        let mut stream = TcpStream::connect(world.server.address).await.unwrap();
+        let head = format!(
+            "POST /v1/exchange HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\nexpect: 100-continue\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            ada.access_token,
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        assert!(first_line(&mut stream).await.contains("100 Continue"));
+        stream.write_all(body.as_bytes()).await.unwrap();
+        waiting.push(stream);
+    }
+    let mut fifth = begin_body(&world, &ada, "/v1/exchange").await;
+    let line = timeout(Duration::from_secs(10), first_line(&mut fifth)).await.expect("no answer");
+    assert!(line.starts_with("HTTP/1.1 503"), "{line}");
 }

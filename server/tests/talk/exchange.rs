@@ -1,7 +1,10 @@
 //! The socket's twin over HTTP (S12).
 
 use crate::support::{Person, SOON, World, message};
-use axum::extract::State;
+use axum::{
+    extract::{FromRequestParts, State},
+    http::Request,
+};
 use futures_util::future::select_all;
 use kith_protocol::{ClientFrame, ConversationId, api::ExchangeRequest};
 use kith_server::{
@@ -151,10 +154,12 @@ async fn s12_an_exchange_of_many_frames_lets_others_go_on_between_them() {
     let pool = world.server.pool.clone();
     let tokens = Tokens::load(&pool, Duration::from_secs(60), None).await.unwrap();
     let state = AppState::new(Config::for_tests(), pool, tokens, Ending::default());
-    let authed = state.tokens.verify(&ada.token).unwrap();
+    let asked = Request::post("/v1/exchange").header("authorization", format!("Bearer {}", ada.token));
+    let (mut parts, ()) = asked.body(()).unwrap().into_parts();
+    let places = handler::Places::from_request_parts(&mut parts, &state).await.unwrap();
     let frames = std::iter::once(ada.hello(0)).chain((1..256).map(|_| json!(0))).collect();
     let request = JsonBody(ExchangeRequest { frames, wait_ms: None });
-    let mut exchanging = pin!(handler::exchange(State(state), authed, request));
+    let mut exchanging = pin!(handler::exchange(State(state), places, request));
     let mut turns = 0;
     let answer = poll_fn(|cx| {
         turns += 1;

@@ -389,3 +389,19 @@ async fn a_user_stores_as_much_as_they_may_and_can_still_make_room() {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
 }
+
+#[tokio::test]
+async fn w4_requests_that_take_the_whole_pool_do_not_delay_the_first_send_of_a_user() {
+    let world = World::start().await;
+    let [ada, bo] = world.people(["ada", "bo"]).await;
+    let (mut line, mut bo_line) = (ada.online().await, bo.online().await);
+    // The server has not read how much ada has stored.
+    let chat = bo_line.start_chat(ada.user, "1").await;
+    let mut held = Vec::new();
+    for _ in 0..world.server.pool.options().get_max_connections() {
+        held.push(world.server.pool.acquire().await.unwrap());
+    }
+    let begun = std::time::Instant::now();
+    assert_eq!(line.ok(chat, message("hello")).await, 2);
+    assert!(begun.elapsed() < std::time::Duration::from_secs(3), "{:?}", begun.elapsed());
+}

@@ -1,6 +1,6 @@
 //! What comes through a socket's door that is no talk: silence, floods, endless frames, readers who do not read.
 
-use crate::support::{Line, Person, World, closed, message};
+use crate::support::{Line, Person, SOON, World, closed, message};
 use futures_util::{SinkExt, StreamExt, future::join_all};
 use kith_protocol::{ConversationId, DeviceId, Seq, UserId, limits};
 use kith_server::{
@@ -8,6 +8,7 @@ use kith_server::{
     hub::{Hub, Outbox, Published},
     metrics::Metrics,
 };
+use reqwest::Method;
 use serde_json::json;
 use std::{
     sync::Arc,
@@ -249,4 +250,41 @@ async fn sec_032_s11_a_token_that_ends_while_connected_closes_4100_and_another_o
     line.until_type("auth_expiring").await;
     assert_eq!(line.closed().await, 4100);
     renewed.call(json!({"type": "heads"})).await;
+}
+
+#[tokio::test]
+async fn sec_030_l2_requests_of_one_user_leave_connections_of_the_pool_to_others() {
+    let world = World::start().await;
+    let [ada, bo] = world.people(["ada", "bo"]).await;
+    let pool = &world.server.pool;
+    let mut line = ada.online().await;
+    let chat = line.start_chat(bo.user, "1").await;
+    // Whatever reads or writes a conversation waits, by all ways: requests, exchanges and the socket.
+    let mut locked = kith_server::db::begin(pool).await.unwrap();
+    sqlx::query("LOCK TABLE members IN ACCESS EXCLUSIVE MODE").execute(&mut *locked).await.unwrap();
+    let path = format!("/v1/conversations/{chat}/messages");
+    let floods = join_all((0..30).map(|_| ada.ask(Method::GET, &path, None)));
+    let body = json!({"frames": [ada.hello(1)]});
+    let exchanges = join_all((0..4).map(|_| ada.ask(Method::POST, "/v1/exchange", Some(body.clone()))));
+    line.write(&json!({"type": "pull", "conversation": chat, "direction": "backward", "max": 1})).await;
+    let others = async {
+        let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        let deadline = Instant::now() + SOON;
+        while sqlx::query_scalar::<_, i64>(waits).fetch_one(pool).await.unwrap() < 4 {
+            assert!(Instant::now() < deadline, "nobody waits");
+            tokio::task::yield_now().await;
+        }
+        // The server has ten connections. A second is enough for many requests that need no lock.
+        let begun = Instant::now();
+        for _ in 0..20 {
+            assert_eq!(bo.get("/v1/me").await["username"], "bo.test");
+        }
+        let waiting = sqlx::query_scalar::<_, i64>(waits).fetch_one(pool).await.unwrap();
+        assert!(waiting <= 4, "{waiting} connections wait for one user");
+        assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+        locked.rollback().await.unwrap();
+    };
+    let (answers, _, ()) = tokio::join!(floods, exchanges, others);
+    assert!(answers.iter().all(|(status, _)| [200, 503].contains(status)), "{answers:?}");
+    assert!(answers.iter().any(|(status, _)| *status == 200));
 }
