@@ -303,6 +303,9 @@ impl MemoryStore {
         if has_fallen && let Some(own) = &mut kept.own {
             (own.read, own.delivered) = (own.read.min(head), own.delivered.min(head));
         }
+        if has_fallen {
+            kept.members_as_of = kept.members_as_of.min(head);
+        }
         kept.head = head;
         kept.kind = Some(item.kind);
         kept.last_ts = kept.last_ts.max(item.last_ts);
@@ -314,6 +317,7 @@ impl MemoryStore {
             match item.members {
                 Some(members) => {
                     kept.members = members.into_iter().map(|member| (member.user, member.role)).collect();
+                    kept.members_as_of = kept.metadata_seq;
                 }
                 None if has_fallen || kept.members.len() != item.member_count as usize => {
                     stored.members_wanted.push(item.own.conversation);
@@ -351,11 +355,10 @@ impl MemoryStore {
         let run = run_of(conversation, before, events).expect("the machine has checked the chain");
         let me = self.me;
         let kept = self.conversations.entry(conversation).or_default();
-        let has_older = |seq: Seq| kept.ranges.all().iter().any(|range| range.low < seq);
-        let changed =
-            events.iter().find(|event| event.kind == "member" && !kept.events.contains_key(&event.seq));
-        let wants_members =
-            changed.is_some_and(|event| event.seq <= kept.metadata_seq && has_older(event.seq));
+        let (list, as_of) = (kept.members_as_of, kept.metadata_seq);
+        let is_new_to_the_list = |event: &Event| list < event.seq && event.seq <= as_of;
+        let mut fresh = events.iter().filter(|event| !kept.events.contains_key(&event.seq));
+        let wants_members = fresh.any(|event| event.kind == "member" && is_new_to_the_list(event));
         let at = |seq: Seq| events.iter().find(|event| event.seq == seq).map(|event| event.chain);
         let elsewhere = events.iter().find_map(|event| kept.contradicts(event));
         let seq = elsewhere.or_else(|| kept.ranges.merge(run, at).is_err().then_some(run.low));

@@ -236,6 +236,7 @@ fn put_members(tx: &mut Tx<'_>, cid: i64, item: &HeadsItem, is_doubtful: bool) -
         Some(list) => {
             let pairs: Vec<_> = list.iter().map(|member| (member.user, member.role)).collect();
             members::replace(tx, cid, &pairs)?;
+            members::listed(tx, cid, facts(tx, cid)?.as_of)?;
             for member in list {
                 if people::version(tx, member.user)? < member.profile_version.max(1) {
                     tx.changes.profiles_wanted.insert(member.user);

@@ -49,6 +49,7 @@ pub(super) fn members_told(
     as_of: Option<Seq>,
 ) -> Result<(), ClientError> {
     let Some((cid, as_of)) = conversations::cid(tx, conversation)?.zip(as_of) else { return Ok(()) };
+    members::listed(tx, cid, as_of)?;
     let above = between(tx, cid, as_of, Seq(i64::MAX.unsigned_abs()))?;
     for (seq, kind, body) in above.into_iter().filter(|(_, kind, _)| kind == "member") {
         apply(tx, cid, seq, &kind, body.as_ref())?;

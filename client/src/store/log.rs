@@ -1,8 +1,8 @@
 //! `events`: the log as it came, and what follows from an event the moment it is stored.
 
 use super::{
-    Tx, apply, conversations, deletions, facts, kinds, messages, outbox, own_state, people, project, ranges,
-    sql,
+    Tx, apply, conversations, deletions, facts, kinds, members, messages, outbox, own_state, people, project,
+    ranges, sql,
 };
 use crate::{
     ClientError,
@@ -43,17 +43,20 @@ pub(super) fn store_run(
     Ok(())
 }
 
-/// Requests the member list when a page brings a change that the heads already counted. Heads of a large group carry
-/// title and count, but no list. A page below everything stored is history and changes nothing.
+/// Requests the member list when a page brings a change that the heads already counted and the list does not include.
+/// Heads of a large group carry title and count, but no list.
 fn want_members(
     tx: &mut Tx<'_>,
     conversation: ConversationId,
     cid: i64,
     fresh: &[&Event],
 ) -> Result<(), ClientError> {
-    let Some(changed) = fresh.iter().find(|event| event.kind == "member") else { return Ok(()) };
-    let as_of = conversations::facts(tx, cid)?.as_of;
-    if changed.seq <= as_of && ranges::all(tx, cid)?.iter().any(|range| range.low < changed.seq) {
+    let mut changes = fresh.iter().filter(|event| event.kind == "member").peekable();
+    if changes.peek().is_none() {
+        return Ok(());
+    }
+    let (list, as_of) = (members::as_of(tx, cid)?, conversations::facts(tx, cid)?.as_of);
+    if changes.any(|event| list < event.seq && event.seq <= as_of) {
         tx.changes.members_wanted.insert(conversation);
     }
     Ok(())

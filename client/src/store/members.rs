@@ -69,6 +69,20 @@ pub(super) fn added_by(db: &Db<'_>, cid: i64) -> Result<Option<UserId>, ClientEr
     Ok(owners.first().copied().filter(|_| !owners.contains(&db.me)))
 }
 
+/// Up to where the list is complete.
+pub(super) fn as_of(db: &Db<'_>, cid: i64) -> Result<Seq, ClientError> {
+    let mut query = db.conn.prepare_cached("SELECT members_as_of FROM conversations WHERE cid = ?1")?;
+    Ok(query.query_row([cid], |row| sql::seq(row, 0))?)
+}
+
+/// The list is complete up to `as_of`.
+pub(super) fn listed(tx: &Tx<'_>, cid: i64, as_of: Seq) -> Result<(), ClientError> {
+    tx.conn
+        .prepare_cached("UPDATE conversations SET members_as_of = ?2 WHERE cid = ?1")?
+        .execute(params![cid, as_of.as_i64()])?;
+    Ok(())
+}
+
 /// How many are listed here.
 pub(super) fn count(db: &Db<'_>, cid: i64) -> Result<u32, ClientError> {
     let mut query = db.conn.prepare_cached("SELECT count(*) FROM members WHERE cid = ?1")?;

@@ -77,7 +77,7 @@ fn lower(tx: &Tx<'_>, cid: i64, high: Seq) -> Result<Vec<EventId>, ClientError> 
     tx.conn
         .prepare_cached(
             "UPDATE conversations SET head = min(head, ?2), facts_as_of = min(facts_as_of, ?2),
-                 announced = min(announced, ?2), read = min(read, ?2), delivered = min(delivered, ?2),
+                 members_as_of = min(members_as_of, ?2), announced = min(announced, ?2), read = min(read, ?2), delivered = min(delivered, ?2),
                  unread_head = min(unread_head, ?2)
              WHERE cid = ?1",
         )?

@@ -32,6 +32,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("schema/0003_marks.sql"),
     include_str!("schema/0004_tokens.sql"),
     include_str!("schema/0005_deletions_and_drafts.sql"),
+    include_str!("schema/0006_members_as_of.sql"),
 ];
 
 /// Raised when projections are made differently; a file with another number makes them again (C6).

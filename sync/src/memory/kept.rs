@@ -25,6 +25,8 @@ pub struct Kept {
     pub member_count: u32,
     /// The parts of the list that have come.
     pub listed: BTreeMap<UserId, Role>,
+    /// Up to where the list is complete.
+    pub members_as_of: Seq,
     pub title: Option<String>,
     /// How far member and title events are known.
     pub metadata_seq: Seq,
@@ -41,6 +43,7 @@ impl Kept {
     pub(super) fn fell_to(&mut self, high: Seq) {
         self.head = self.head.min(high);
         self.metadata_seq = self.metadata_seq.min(high);
+        self.members_as_of = self.members_as_of.min(high);
         cut_intervals(&mut self.visible, high);
         if let Some(own) = &mut self.own {
             (own.read, own.delivered) = (own.read.min(high), own.delivered.min(high));
@@ -60,6 +63,7 @@ impl Kept {
     /// The member list is complete as of `as_of`. Stored member events above it apply again.
     pub(super) fn members_told(&mut self, as_of: Option<Seq>, me: Option<UserId>) {
         let Some(as_of) = as_of else { return };
+        self.members_as_of = as_of;
         let above = self.events.range(as_of.next()..).map(|(_, event)| event);
         let changes: Vec<Event> = above.filter(|event| event.kind == "member").cloned().collect();
         changes.iter().for_each(|event| self.take_fact(event, me));

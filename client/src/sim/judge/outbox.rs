@@ -181,6 +181,14 @@ impl World {
         }
     }
 
+    /// Whether an event waits on another device of the same user.
+    fn waits_elsewhere(&self, client: usize, id: EventId) -> bool {
+        let user = self.clients[client].user;
+        let mut others =
+            self.clients.iter().enumerate().filter(|(other, one)| *other != client && one.user == user);
+        others.any(|(_, other)| other.store.image().outbox.values().any(|row| row.is(id)))
+    }
+
     /// I9, I12: every event that a user wrote ends as exactly one of: numbered, waiting, taken back.
     pub(super) fn everything_ended(&self, client: usize, image: &MemoryStore) {
         let one = &self.clients[client];
@@ -201,10 +209,13 @@ impl World {
             let sent_elsewhere = is_unknown && numbered && waits && !cancelled;
             // Somebody who is no longer a member cannot write again what the server lost; the own device keeps it.
             let stays = is_lost && self.is_out(client, *conversation) && is_stored(image, *conversation, *id);
+            // The copy from which this device comes had sent it, and keeps it for the user.
+            let is_kept_elsewhere = is_lost && self.is_copied(one.user) && self.waits_elsewhere(client, *id);
             assert!(
                 ends == 1
                     || twice
                     || sent_elsewhere
+                    || (ends == 0 && is_kept_elsewhere)
                     || (ends == 0 && (is_deleted || stays || self.would_change_deleted(*id)))
                     || (ends == 0 && self.is_taken_back(image, *id))
                     || (ends == 0 && self.is_deletion_done(image, *id)),

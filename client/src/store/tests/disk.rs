@@ -396,5 +396,6 @@ fn kept(db: &Db<'_>, cid: i64) -> Result<Kept, ClientError> {
         listed: BTreeMap::new(),
         title: title.filter(|text| !text.is_empty()),
         metadata_seq: as_of,
+        members_as_of: members::as_of(db, cid)?,
     })
 }

@@ -332,6 +332,37 @@ async fn r6_the_list_of_a_large_group_is_asked_for_when_a_page_tells_of_a_change
 }
 
 #[tokio::test]
+async fn r6_the_list_of_a_large_group_is_requested_for_a_change_below_everything_stored() {
+    let mut fixture = Fixture::new().await;
+    let (bo, conversation) = (fixture.bo, fixture.conversation);
+    // The list comes while the group has no events.
+    fixture.apply(vec![fixture.heads(true)]).await;
+    let row = fixture.row().await;
+    assert_eq!(row.member_count, 2);
+    let change = MemberBody { user: bo, change: MemberChange::Role, role: Some(Role::Admin) };
+    fixture.number(bo, EventId::mint(), &EventContent::Member(change));
+    fixture.says(bo, "two");
+    fixture.says(bo, "three");
+    let item = HeadsItem { members: None, ..fixture.item() };
+    let stored = fixture.apply(vec![heads_of(item, 2), StoreOp::Page(fixture.page(3, 3))]).await;
+    assert!(stored.members_wanted.is_empty());
+    let stored = fixture.apply(vec![StoreOp::Page(fixture.page(1, 2))]).await;
+    assert_eq!(stored.members_wanted, [conversation]);
+}
+
+#[tokio::test]
+async fn r6_history_below_the_list_of_a_large_group_requests_nothing() {
+    let mut fixture = Fixture::new().await;
+    let bo = fixture.bo;
+    let change = MemberBody { user: bo, change: MemberChange::Role, role: Some(Role::Admin) };
+    fixture.number(bo, EventId::mint(), &EventContent::Member(change));
+    fixture.says(bo, "two");
+    fixture.apply(vec![fixture.heads(true)]).await;
+    let stored = fixture.apply(vec![StoreOp::Page(fixture.page(1, 2))]).await;
+    assert!(stored.members_wanted.is_empty());
+}
+
+#[tokio::test]
 async fn membership_beyond_a_hole_counts_and_is_right_when_the_hole_is_closed() {
     let mut fixture = Fixture::new().await;
     let (bo, cy, dee) = (fixture.bo, UserId::mint(), UserId::mint());
